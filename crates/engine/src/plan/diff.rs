@@ -1,0 +1,92 @@
+//! From what is to what ought to be, in an order that never leaves a gap: sets before the ladders that use them,
+//! allowed addresses before the routes that lead to them, removals last.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use model::PublicKey;
+
+use super::{Frontend, Ladder, NodeId, Peer, Route, Set, SetId, State};
+
+/// One change to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Refuse to let this range leave in the clear.
+    Guard(IpNet),
+    /// The range may leave again.
+    Unguard(IpNet),
+    /// Listen on this port.
+    TunnelPort(u16),
+    /// The device's largest packet, in bytes.
+    TunnelMtu(u32),
+    /// The device gets this address.
+    AddAddress(IpNet),
+    /// The device loses this address.
+    DeleteAddress(IpNet),
+    /// This peer is now so.
+    SetPeer(PublicKey, Peer),
+    /// This peer is gone.
+    DeletePeer(PublicKey),
+    /// This route is now so: destination, metric, the rest.
+    SetRoute(IpNet, u32, Route),
+    /// This route is gone.
+    DeleteRoute(IpNet, u32),
+    /// A new set of backends.
+    AddSet(SetId, Set),
+    /// What clients dial leads here now.
+    SetFrontend(Frontend, Ladder),
+    /// Nobody answers here any more.
+    DeleteFrontend(Frontend),
+    /// No ladder uses this set any more; it had so many backends.
+    DeleteSet(SetId, u32),
+    /// This node does not answer.
+    MarkDead(NodeId),
+    /// This node answers again.
+    MarkAlive(NodeId),
+}
+
+/// The operations that turn `observed` into `desired`, in the order to apply them.
+pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
+    let mut ops = Vec::new();
+    // Health first: it is the shortest way out of trouble.
+    ops.extend(desired.dead.difference(&observed.dead).map(|n| Op::MarkDead(*n)));
+    ops.extend(observed.dead.difference(&desired.dead).map(|n| Op::MarkAlive(*n)));
+
+    ops.extend(desired.guarded.difference(&observed.guarded).map(|n| Op::Guard(*n)));
+    let (was, is) = (&observed.tunnel, &desired.tunnel);
+    if was.mtu != is.mtu {
+        ops.push(Op::TunnelMtu(is.mtu));
+    }
+    if was.port != is.port {
+        ops.push(Op::TunnelPort(is.port));
+    }
+    ops.extend(is.addresses.difference(&was.addresses).map(|a| Op::AddAddress(*a)));
+    // A range that moves from one peer to another is set on the new owner; WireGuard then takes it from the old one.
+    ops.extend(gone(&was.peers, &is.peers).map(|k| Op::DeletePeer(*k)));
+    ops.extend(changed(&was.peers, &is.peers).map(|(k, p)| Op::SetPeer(*k, p.clone())));
+    ops.extend(
+        changed(&observed.routes, &desired.routes).map(|((to, m), r)| Op::SetRoute(*to, *m, r.clone())),
+    );
+
+    ops.extend(changed(&observed.sets, &desired.sets).map(|(id, set)| Op::AddSet(*id, set.clone())));
+    ops.extend(changed(&observed.frontends, &desired.frontends).map(|(f, l)| Op::SetFrontend(*f, l.clone())));
+    ops.extend(gone(&observed.frontends, &desired.frontends).map(|f| Op::DeleteFrontend(*f)));
+    let size = |id: &SetId| u32::try_from(observed.sets[id].len()).expect("a set is indexed by u32");
+    ops.extend(gone(&observed.sets, &desired.sets).map(|id| Op::DeleteSet(*id, size(id))));
+
+    ops.extend(gone(&observed.routes, &desired.routes).map(|(to, m)| Op::DeleteRoute(*to, *m)));
+    ops.extend(was.addresses.difference(&is.addresses).map(|a| Op::DeleteAddress(*a)));
+    ops.extend(observed.guarded.difference(&desired.guarded).map(|n| Op::Unguard(*n)));
+    ops
+}
+
+fn changed<'a, K: Ord, V: PartialEq>(
+    was: &'a BTreeMap<K, V>,
+    is: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    is.iter().filter(|(k, v)| was.get(k) != Some(v))
+}
+
+fn gone<'a, K: Ord, V>(was: &'a BTreeMap<K, V>, is: &'a BTreeMap<K, V>) -> impl Iterator<Item = &'a K> {
+    was.keys().filter(|k| !is.contains_key(k))
+}

@@ -1,0 +1,127 @@
+//! What the kernel ought to hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use model::{Port, Protocol, PublicKey, Tier};
+use serde::{Deserialize, Serialize};
+
+/// A node's number in the data path: [`model::Node::id`]. 0 is "no node", which is never dead.
+pub type NodeId = u64;
+
+/// Everything the agent wants the kernel to hold. Deterministic: the same world gives the same value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The tunnel device.
+    pub tunnel: Tunnel,
+    /// Routes in the node's main table, by destination and metric.
+    pub routes: BTreeMap<(IpNet, u32), Route>,
+    /// Address ranges that may leave this node through the tunnel only, never in the clear: every pod range of the
+    /// clusterset. The underlay guard drops a packet from or to one of them.
+    pub guarded: BTreeSet<IpNet>,
+    /// What clients dial.
+    pub frontends: BTreeMap<Frontend, Ladder>,
+    /// Backends, in the order of the ladder, by content: a set is never changed, only replaced.
+    pub sets: BTreeMap<SetId, Set>,
+    /// Nodes that do not answer through the data path.
+    pub dead: BTreeSet<NodeId>,
+}
+
+/// The WireGuard device `cw0`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// The UDP port it listens on.
+    pub port: u16,
+    /// The device's own addresses: the first of each pod CIDR, with the host's prefix length (/32, /128).
+    pub addresses: BTreeSet<IpNet>,
+    /// Bytes of the largest packet inside the tunnel.
+    pub mtu: u32,
+    /// Who is at the other ends.
+    pub peers: BTreeMap<PublicKey, Peer>,
+}
+
+/// The other end of a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Where to send to; none if it must come to us first.
+    pub endpoint: Option<SocketAddr>,
+    /// The addresses that live behind it: what is sent to it and what it may send.
+    pub allowed_ips: BTreeSet<IpNet>,
+    /// Seconds between packets that keep a NAT's mapping open; 0 for none.
+    pub keepalive: u16,
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Where it leads.
+    pub via: RouteVia,
+    /// The source address of packets that the node itself sends along it.
+    pub source: Option<IpAddr>,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteVia {
+    /// Into the tunnel device.
+    Tunnel,
+    /// Nowhere, silently (`blackhole`): what catches mesh traffic while there is no tunnel.
+    Blackhole,
+    /// Nowhere, with an ICMP error (`unreachable`): addresses of services nobody has.
+    Unreachable,
+}
+
+/// What a client dials: an address, a protocol and a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Frontend {
+    /// The virtual address.
+    pub ip: IpAddr,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: Port,
+}
+
+/// Content-addressed number of a [`Set`]; 0 only for the empty one.
+pub type SetId = u64;
+
+/// Backends in ladder order. A backend of twice the weight stands twice.
+pub type Set = Vec<Backend>;
+
+/// A place to send a connection to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Backend {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its port.
+    pub port: Port,
+    /// The node whose health is its own.
+    pub node: NodeId,
+}
+
+/// Which part of a set is which rung: nearest first, contiguous, covering the set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ladder {
+    /// The set.
+    pub set: SetId,
+    /// The rungs. At most [`Ladder::MAX_TIERS`]. Empty means: refuse at once.
+    pub tiers: Vec<TierSpan>,
+}
+
+impl Ladder {
+    /// As many rungs as the data path walks: four inside the cluster, twelve (groups of) other clusters.
+    pub const MAX_TIERS: usize = 16;
+}
+
+/// One rung: `count` backends from `begin` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierSpan {
+    /// How near.
+    pub tier: Tier,
+    /// Index of the first backend in the set.
+    pub begin: u32,
+    /// How many.
+    pub count: u32,
+}

@@ -1,0 +1,1 @@
+//! Several clouds on one machine.

@@ -1,0 +1,97 @@
+//! Everything a process knows, by key.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Change, Cluster, ClusterName, Endpoint, EndpointKey, Key, Node, NodeName, Object, Service, ServiceKey,
+};
+
+/// Everything a process knows: its own cluster's objects, and read-only copies of the others'.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct World {
+    /// Clusters by name.
+    pub clusters: BTreeMap<ClusterName, Cluster>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// Services by key.
+    pub services: BTreeMap<ServiceKey, Service>,
+    /// Endpoints by service, then by their own name.
+    pub endpoints: BTreeMap<ServiceKey, BTreeMap<String, Endpoint>>,
+}
+
+impl World {
+    /// Takes a change in. Returns whether anything is different now.
+    pub fn apply(&mut self, change: Change) -> bool {
+        match change {
+            Change::Upsert(object) => self.upsert(object),
+            Change::Delete(key) => self.remove(&key).is_some(),
+        }
+    }
+
+    /// The object with this key.
+    pub fn get(&self, key: &Key) -> Option<Object> {
+        match key {
+            Key::Cluster(name) => self.clusters.get(name).cloned().map(Object::Cluster),
+            Key::Node(name) => self.nodes.get(name).cloned().map(Object::Node),
+            Key::Service(key) => self.services.get(key).cloned().map(Object::Service),
+            Key::Endpoint(key) => {
+                self.endpoints.get(&key.service)?.get(&key.name).cloned().map(Object::Endpoint)
+            }
+        }
+    }
+
+    /// Every object, clusters first, then nodes, services and endpoints.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        let clusters = self.clusters.values().cloned().map(Object::Cluster);
+        let nodes = self.nodes.values().cloned().map(Object::Node);
+        let services = self.services.values().cloned().map(Object::Service);
+        let endpoints = self.endpoints.values().flat_map(BTreeMap::values).cloned().map(Object::Endpoint);
+        clusters.chain(nodes).chain(services).chain(endpoints)
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        let endpoints: usize = self.endpoints.values().map(BTreeMap::len).sum();
+        self.clusters.len() + self.nodes.len() + self.services.len() + endpoints
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn upsert(&mut self, object: Object) -> bool {
+        fn put<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+            if map.get(&key) == Some(&value) {
+                return false;
+            }
+            map.insert(key, value);
+            true
+        }
+        match object {
+            Object::Cluster(c) => put(&mut self.clusters, c.name.clone(), c),
+            Object::Node(n) => put(&mut self.nodes, n.name.clone(), n),
+            Object::Service(s) => put(&mut self.services, s.key.clone(), s),
+            Object::Endpoint(e) => {
+                let EndpointKey { service, name } = e.key.clone();
+                put(self.endpoints.entry(service).or_default(), name, e)
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Object> {
+        match key {
+            Key::Cluster(name) => self.clusters.remove(name).map(Object::Cluster),
+            Key::Node(name) => self.nodes.remove(name).map(Object::Node),
+            Key::Service(key) => self.services.remove(key).map(Object::Service),
+            Key::Endpoint(EndpointKey { service, name }) => {
+                let of_service = self.endpoints.get_mut(service)?;
+                let removed = of_service.remove(name)?;
+                if of_service.is_empty() {
+                    self.endpoints.remove(service);
+                }
+                Some(Object::Endpoint(removed))
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The local API: what an agent or controller answers on its Unix socket, and what the lab answers on its own.
+//! JSON over HTTP/1.1; the field names are a contract with `-o json`'s readers, so they only ever grow.
+//!
+//! Agent (`/run/causeway/agent.sock`): `GET /v1/status` → [`AgentStatus`]; `GET /v1/plan` → desired, observed and
+//! their difference; `POST /v1/cni` → [`CniRequest`] → [`CniResponse`]; `GET /metrics`; `GET /healthz`.
+//! Controller (`/run/causeway/controller.sock`): `GET /v1/status` → [`ControllerStatus`]; `POST /v1/tokens/node`,
+//! `POST /v1/tokens/link` → [`Token`]; `POST /v1/links` ([`LinkJoin`]).
+
+use std::net::{IpAddr, SocketAddr};
+
+use model::{ClusterName, NodeName, Protocol, PublicKey, ServiceKey, Tier, Topology};
+use serde::{Deserialize, Serialize};
+
+/// What an agent says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    /// The node.
+    pub node: NodeName,
+    /// Causeway's version.
+    pub version: String,
+    /// The process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: f64,
+    /// Whether the kernel holds the plan and every peer was probed once.
+    pub ready: bool,
+    /// Why it is not ready, in words; empty when ready.
+    pub waiting_for: Vec<String>,
+    /// Resident memory, in bytes.
+    pub rss_bytes: u64,
+    /// The stream to the controller.
+    pub controller: StreamStatus,
+    /// Where the node stands.
+    pub topology: Topology,
+    /// Its location.
+    pub location: String,
+    /// Its WireGuard key.
+    pub public_key: Option<PublicKey>,
+    /// `kernel` or `userspace`.
+    pub wireguard: String,
+    /// The tunnels.
+    pub tunnels: Vec<TunnelStatus>,
+    /// The services as this node sees them.
+    pub services: Vec<ServiceStatus>,
+    /// What the kernel can and cannot do.
+    pub features: Vec<FeatureStatus>,
+    /// Operations that observed and desired state still differ by.
+    pub pending_operations: usize,
+}
+
+/// A stream of the exchange.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamStatus {
+    /// Whether it is up.
+    pub connected: bool,
+    /// To whom.
+    pub address: Option<SocketAddr>,
+    /// The last revision taken in.
+    pub revision: u64,
+    /// Whether what is known came from disk and has not been confirmed since.
+    pub stale: bool,
+    /// The last error, with what to do.
+    pub last_error: Option<String>,
+}
+
+/// One tunnel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TunnelStatus {
+    /// The node at the other end, `CLUSTER/NODE`.
+    pub peer: NodeName,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Where packets go.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds since the last handshake; none before the first.
+    pub last_handshake_seconds: Option<f64>,
+    /// Smoothed round-trip time through the tunnel, in milliseconds; none before the first answer.
+    pub rtt_ms: Option<f64>,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Whether it answers through the data path.
+    pub alive: bool,
+}
+
+/// One service as a node sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// Which.
+    pub service: ServiceKey,
+    /// Its virtual addresses.
+    pub vips: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<PortStatus>,
+    /// Whether other clusters' backends are included.
+    pub global: bool,
+    /// What answers, nearest first.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// A service's port.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// Its name.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port clients dial.
+    pub port: u16,
+}
+
+/// One backend as a node sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    /// The pod, `NAMESPACE/NAME`, or the address when no pod stands behind it.
+    pub pod: String,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+    /// Its node, without the cluster.
+    pub node: Option<String>,
+    /// Its node's zone.
+    pub zone: String,
+    /// Its node's region.
+    pub region: String,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// How near it is to the node that answers.
+    pub tier: Tier,
+    /// Ready, and on a node that answers.
+    pub healthy: bool,
+    /// Part of all new connections that go to it now, 0 to 1.
+    pub share: f64,
+    /// Why it gets none; empty when it is in rotation.
+    pub why: String,
+}
+
+/// Something of the kernel that the data path uses.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FeatureStatus {
+    /// Its name, such as `wireguard` or `tcx`.
+    pub name: String,
+    /// Whether the kernel has it.
+    pub present: bool,
+    /// What it is for.
+    pub purpose: String,
+    /// What is used in its place, when it is missing.
+    pub fallback: Option<String>,
+}
+
+/// What a controller says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControllerStatus {
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// Causeway's version.
+    pub version: String,
+    /// The process.
+    pub pid: u32,
+    /// Whether its source has been read in full.
+    pub ready: bool,
+    /// Resident memory, in bytes.
+    pub rss_bytes: u64,
+    /// The revision of what it tells.
+    pub revision: u64,
+    /// Agents connected, by node name.
+    pub agents: Vec<NodeName>,
+    /// Links to other clusters.
+    pub links: Vec<LinkStatus>,
+    /// Objects refused, with the reason; the newest last, at most 100.
+    pub problems: Vec<String>,
+}
+
+/// A link to another cluster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkStatus {
+    /// The other cluster.
+    pub cluster: ClusterName,
+    /// The stream.
+    pub stream: StreamStatus,
+    /// Nodes received.
+    pub nodes: usize,
+    /// Services received.
+    pub services: usize,
+    /// Endpoints received.
+    pub endpoints: usize,
+    /// Objects refused because the cluster may not say them.
+    pub refused: u64,
+}
+
+/// A join token, as handed to whoever joins. Secret: never logged, never an argument.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Token {
+    /// The text to hand over.
+    pub token: String,
+}
+
+/// Asks a controller to link with the cluster that made the token.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct LinkJoin {
+    /// The token.
+    pub token: String,
+}
+
+/// What the CNI plugin asks the agent: the environment and the configuration, as the runtime gave them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CniRequest {
+    /// `CNI_COMMAND`: `ADD`, `DEL`, `CHECK`, `STATUS` or `GC`.
+    pub command: String,
+    /// `CNI_CONTAINERID`.
+    pub container_id: String,
+    /// `CNI_NETNS`: a path.
+    pub netns: String,
+    /// `CNI_IFNAME`.
+    pub ifname: String,
+    /// `CNI_ARGS`, such as `K8S_POD_NAMESPACE=demo;K8S_POD_NAME=echo-0`.
+    pub args: String,
+    /// The network configuration from standard input.
+    pub config: serde_json::Value,
+}
+
+/// What the agent answers: a CNI result, or a CNI error (CNI 1.1.0, "Result Types").
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CniResponse {
+    /// To print as it is, with exit status 0. `null` prints nothing.
+    Result(serde_json::Value),
+    /// To print as a CNI error, with exit status 1.
+    Error {
+        /// CNI's error code.
+        code: u32,
+        /// What went wrong.
+        msg: String,
+        /// What to check.
+        details: String,
+    },
+}

@@ -1,0 +1,1 @@
+//! The WireGuard protocol as a state machine without IO.
