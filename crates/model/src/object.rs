@@ -156,6 +156,9 @@ pub struct Endpoint {
     pub serving: bool,
     /// EndpointSlice's `terminating`.
     pub terminating: bool,
+    /// Its part of new connections, relative to the others in its tier: 1 unless something says otherwise, 0 for
+    /// none (maintenance).
+    pub weight: u16,
     /// The labels of the pod, which policy sees.
     pub labels: BTreeMap<String, String>,
 }
