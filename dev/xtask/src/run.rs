@@ -1,0 +1,167 @@
+//! The verbs of `./x`: what they run, in which order.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+/// What `./x bench` measures.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Bench {
+    /// The user-space tunnel: one TCP stream between two namespaces, against a bare veth and wireguard-go.
+    Wireguard,
+    /// New connections through a virtual address, against dialling the backend.
+    Services,
+}
+
+/// The repository's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask lives in dev/xtask").to_path_buf()
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(root());
+    command
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {:?}", command.get_program()))?;
+    if !status.success() {
+        let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+        bail!("{} {} failed: {status}", command.get_program().to_string_lossy(), args.join(" "));
+    }
+    Ok(())
+}
+
+/// The folder that cargo builds into.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+fn causeway() -> Result<PathBuf> {
+    run(&mut cargo(&["build", "-p", "causeway-cli"]))?;
+    Ok(target().join("debug/causeway"))
+}
+
+/// Three clouds, the demo, and down again.
+pub(crate) fn lab(file: Option<PathBuf>, keep: bool) -> Result<()> {
+    let causeway = causeway()?;
+    // Past the build nothing here needs cargo: a user of a packaged binary types the same three lines.
+    let mut up = Command::new(&causeway);
+    up.args(["lab", "up"]);
+    if let Some(file) = &file {
+        up.arg("--file").arg(file);
+    }
+    run(&mut up)?;
+    let shown = if file.is_none() { run(Command::new(&causeway).args(["lab", "demo"])) } else { Ok(()) };
+    if keep || file.is_some() {
+        println!("\nThe lab stays up. {0} lab status; {0} lab down", causeway.display());
+        return shown;
+    }
+    run(Command::new(&causeway).args(["lab", "down"]))?;
+    shown
+}
+
+/// Every test. What needs the whole machine (the lab) runs after the rest, alone.
+pub(crate) fn test(rest: &[String]) -> Result<()> {
+    if !rest.is_empty() {
+        let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+        return run(cargo(&["test"]).args(rest));
+    }
+    run(&mut cargo(&["test", "--workspace", "--exclude", "causeway-cli", "--no-fail-fast"]))?;
+    run(&mut cargo(&["test", "-p", "causeway-cli", "--no-fail-fast", "--", "--test-threads=1"]))
+}
+
+/// Everything that can be said of the code without running it.
+pub(crate) fn lint() -> Result<()> {
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    tool("cargo-deny", &["deny", "--version"])?;
+    run(&mut cargo(&["deny", "--all-features", "check"]))?;
+    crate::tidy::report(&crate::tidy::check(&root())?)
+}
+
+/// Builds a cargo tool from its registry if it is not there yet.
+fn tool(package: &str, version: &[&str]) -> Result<()> {
+    if cargo(version).output().is_ok_and(|o| o.status.success()) {
+        return Ok(());
+    }
+    eprintln!("x: installing {package}");
+    run(&mut cargo(&["install", "--locked", package]))
+}
+
+/// Runs a benchmark; all of them if none is named.
+pub(crate) fn bench(what: Option<Bench>) -> Result<()> {
+    run(&mut cargo(&["build", "--release", "-p", "causeway-cli"]))?;
+    let all = [Bench::Wireguard, Bench::Services];
+    for bench in all.into_iter().filter(|b| what.is_none_or(|w| w == *b)) {
+        let script = match bench {
+            Bench::Wireguard => "wireguard",
+            Bench::Services => "services",
+        };
+        run(&mut cargo(&["bench", "-p", "causeway-kernel", "--bench", script]))?;
+    }
+    Ok(())
+}
+
+/// Runs the fuzz targets on the stable toolchain.
+pub(crate) fn fuzz(target: Option<String>, seconds: u64) -> Result<()> {
+    tool("cargo-fuzz", &["fuzz", "--version"])?;
+    let targets = match target {
+        Some(target) => vec![target],
+        None => fuzz_targets()?,
+    };
+    for target in targets {
+        println!("x: fuzzing {target} for {seconds} s");
+        // libFuzzer's instrumentation hides behind unstable flags; nothing that ships is built this way.
+        run(cargo(&["fuzz", "run", &target, "--sanitizer", "none", "--"])
+            .arg(format!("-max_total_time={seconds}"))
+            .env("RUSTC_BOOTSTRAP", "1"))?;
+    }
+    Ok(())
+}
+
+fn fuzz_targets() -> Result<Vec<String>> {
+    let folder = root().join("fuzz/fuzz_targets");
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
+    let mut names: Vec<String> = entries
+        .filter_map(|e| e.ok()?.path().file_stem().map(|s| s.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Builds the book into `docs/book` and the API documentation into `target/doc`.
+pub(crate) fn docs() -> Result<()> {
+    if !Command::new("mdbook").arg("--version").output().is_ok_and(|o| o.status.success()) {
+        eprintln!("x: installing mdbook");
+        run(&mut cargo(&["install", "--locked", "mdbook"]))?;
+    }
+    run(Command::new("mdbook").arg("build").arg(root().join("docs")))?;
+    run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// What is generated: the path below the root, and the text that ought to stand there.
+fn generated(_root: &Path) -> Result<Vec<(&'static str, String)>> {
+    Ok(Vec::new())
+}
+
+/// Writes the generated files anew.
+pub(crate) fn generate() -> Result<()> {
+    for (path, text) in generated(&root())? {
+        std::fs::write(root().join(path), text).with_context(|| format!("writing {path}"))?;
+        println!("{path}");
+    }
+    Ok(())
+}
+
+/// Names the generated files that are not what they ought to be.
+pub(crate) fn stale_generated(root: &Path, broken: &mut Vec<String>) -> Result<()> {
+    for (path, text) in generated(root)? {
+        if std::fs::read_to_string(root.join(path)).ok().as_deref() != Some(&text) {
+            broken.push(format!("{path}: stale; run ./x generate"));
+        }
+    }
+    Ok(())
+}
