@@ -1,1 +1,3 @@
 //! The node daemon.
+
+pub mod config;

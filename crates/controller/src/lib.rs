@@ -1,1 +1,3 @@
 //! The cluster daemon.
+
+pub mod config;

@@ -1,0 +1,169 @@
+//! What a controller is told when it starts: one YAML file, refused as a whole when anything in it is unknown.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use model::{Cluster, ClusterId, ClusterName};
+use serde::{Deserialize, Serialize};
+
+/// A controller's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// The cluster it speaks for.
+    pub cluster: ClusterConfig,
+    /// Where it learns what the cluster holds.
+    pub source: Source,
+    /// Where agents and other clusters' controllers connect.
+    #[serde(default = "listen")]
+    pub listen: SocketAddr,
+    /// The addresses it names in tokens: how others reach `listen`.
+    pub advertise: Vec<SocketAddr>,
+    /// What has to survive a restart: the CA, links, last known worlds of other clusters.
+    #[serde(default = "state_dir")]
+    pub state_dir: PathBuf,
+    /// Sockets.
+    #[serde(default = "run_dir")]
+    pub run_dir: PathBuf,
+    /// Where metrics and health are answered.
+    #[serde(default = "http_listen")]
+    pub http_listen: SocketAddr,
+}
+
+/// The cluster, as the configuration writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Its name.
+    pub name: ClusterName,
+    /// Its number.
+    pub id: ClusterId,
+    /// The ranges its pods take addresses from.
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Vec<IpNet>,
+    /// The ranges its services take addresses from.
+    #[serde(rename = "serviceCIDRs")]
+    pub service_cidrs: Vec<IpNet>,
+}
+
+impl From<ClusterConfig> for Cluster {
+    fn from(config: ClusterConfig) -> Self {
+        let ClusterConfig { name, id, pod_cidrs, service_cidrs } = config;
+        Self { name, id, pod_cidrs, service_cidrs }
+    }
+}
+
+/// Where a controller learns what its cluster holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Source {
+    /// A folder of Kubernetes manifests.
+    Standalone {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+fn listen() -> SocketAddr {
+    (Ipv6Addr::UNSPECIFIED, 9640).into()
+}
+fn http_listen() -> SocketAddr {
+    (Ipv6Addr::UNSPECIFIED, 9642).into()
+}
+fn state_dir() -> PathBuf {
+    "/var/lib/causeway".into()
+}
+fn run_dir() -> PathBuf {
+    "/run/causeway".into()
+}
+
+/// A configuration that cannot be used; nothing was started. Always the writer's to fix.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the controller's configuration {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The text does not say what it should.
+    #[error("{path}: not a controller's configuration: {source}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<serde_saphyr::Error>,
+    },
+    /// A field holds something the controller cannot work with.
+    #[error("{path}: {field}: {problem}")]
+    Field {
+        /// Which file.
+        path: PathBuf,
+        /// Which field.
+        field: &'static str,
+        /// What to write instead.
+        problem: &'static str,
+    },
+}
+
+/// Reads and checks a configuration.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    let config: Config = serde_saphyr::from_str(text)
+        .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })?;
+    let field = |field, problem| Err(ConfigError::Field { path: path.into(), field, problem });
+    if config.advertise.is_empty() {
+        return field("advertise", "give at least one address that agents reach, such as 192.0.2.1:9640");
+    }
+    if config.cluster.pod_cidrs.is_empty() {
+        return field("cluster.podCIDRs", "give at least one range, such as 10.1.0.0/16");
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "\
+cluster:
+  name: aws
+  id: 1
+  podCIDRs: [10.1.0.0/16, 'fd00:1::/48']
+  serviceCIDRs: [10.101.0.0/16, 'fd00:101::/112']
+source:
+  standalone: {path: /run/causeway-lab/clusters/aws/store}
+advertise: ['198.18.1.250:9640']
+";
+
+    #[test]
+    fn good() {
+        let config = parse(Path::new("c.yaml"), GOOD).unwrap();
+        assert_eq!(config.listen.port(), 9640);
+        let again = serde_saphyr::to_string(&config).unwrap();
+        assert_eq!(parse(Path::new("d.yaml"), &again).unwrap(), config, "what is written is what is read");
+        assert_eq!(Cluster::from(config.cluster).id.get(), 1);
+    }
+
+    #[test]
+    fn bad() {
+        for (from, to, said) in [
+            ("advertise", "advertises", "advertise"),
+            ("id: 1", "id: 512", "512"),
+            ("name: aws", "name: AWS", "AWS"),
+            ("standalone: {path", "kubernetes: {path", "kubernetes"),
+            ("['198.18.1.250:9640']", "[]", "advertise"),
+        ] {
+            let error = parse(Path::new("c.yaml"), &GOOD.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains("c.yaml") && error.contains(said), "{to}: {error}");
+        }
+    }
+}
