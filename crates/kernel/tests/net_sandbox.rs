@@ -1,0 +1,160 @@
+//! Namespaces, control groups and programs in them, on the real kernel. Needs root.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::cgroup::Cgroup;
+use kernel::mount::{self, Mount};
+use kernel::netns::{Netns, NetnsError};
+use kernel::process::Process;
+use kernel::sandbox::{Sandbox, spawn};
+
+mod net_common;
+use net_common::TestNetns;
+
+#[test]
+fn a_named_namespace_is_iproute2s() {
+    let test = TestNetns::new("named");
+    assert!(Netns::list().unwrap().contains(&test.name().to_string()));
+    let listed = Command::new("ip").args(["netns", "list"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&listed.stdout).contains(test.name()));
+    assert!(matches!(Netns::create(test.name()), Err(NetnsError::Exists(_))));
+
+    let opened = Netns::open(test.name()).unwrap();
+    assert_eq!(opened.inode().unwrap(), test.netns().inode().unwrap());
+    let outside = Netns::current().unwrap().inode().unwrap();
+    assert_ne!(opened.inode().unwrap(), outside);
+    assert_eq!(
+        test.netns().run(|| Netns::current().unwrap().inode().unwrap()).unwrap(),
+        opened.inode().unwrap()
+    );
+    assert_eq!(Netns::current().unwrap().inode().unwrap(), outside, "the caller stays where it was");
+    test.run("ping -c1 -W1 127.0.0.1");
+
+    Netns::delete(test.name()).unwrap();
+    Netns::delete(test.name()).unwrap();
+    assert!(matches!(Netns::open(test.name()), Err(NetnsError::Missing(_))));
+}
+
+#[test]
+fn ip_netns_add_is_ours_too() {
+    let name = "cwt_theirs";
+    Netns::delete(name).unwrap();
+    assert!(Command::new("ip").args(["netns", "add", name]).status().unwrap().success());
+    Netns::open(name).unwrap();
+    Netns::delete(name).unwrap();
+    assert!(!Path::new("/run/netns").join(name).exists());
+}
+
+#[test]
+fn a_name_without_a_namespace_is_told_and_deleted() {
+    let name = "cwt_interrupted";
+    // Makes the directory, too.
+    drop(TestNetns::new("interrupted_first"));
+    fs::write(Path::new("/run/netns").join(name), "").unwrap();
+    assert!(matches!(Netns::open(name), Err(NetnsError::NotANamespace(_))));
+    Netns::delete(name).unwrap();
+    assert!(matches!(Netns::open(name), Err(NetnsError::Missing(_))));
+}
+
+#[test]
+fn a_private_view_sees_new_names_and_keeps_its_own_files() {
+    let directory = std::env::temp_dir().join("cwt_mount");
+    let _ = fs::remove_dir_all(&directory);
+    let (source, target) = (directory.join("source"), directory.join("target"));
+    let (ram, bpf) = (directory.join("ram"), directory.join("bpf"));
+    fs::create_dir_all(&source).unwrap();
+    fs::write(source.join("file"), "inside").unwrap();
+    let mounts = [
+        Mount::bind(&source, &target),
+        Mount::Tmpfs(ram.clone()),
+        Mount::Bpffs(bpf.clone()),
+        // The source of a later bind is the machine's, whatever was mounted before.
+        Mount::bind(&source, &source),
+    ];
+    let first = TestNetns::new("before_view");
+    let view = Arc::new(mount::namespace(&mounts).unwrap());
+    let second = TestNetns::new("after_view");
+
+    let inside = Sandbox { mount: Some(view), ..Sandbox::default() };
+    let shell = |script: &str| {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).stdout(Stdio::piped());
+        let output = spawn(command, &inside).unwrap().wait_with_output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(shell(&format!("cat {}/file", target.display())), (true, "inside".into()));
+    assert!(
+        shell(&format!("echo x > {}/y && grep -q '{} bpf' /proc/mounts", ram.display(), bpf.display())).0
+    );
+    assert!(!target.join("file").exists() && !ram.join("y").exists(), "nothing shows outside");
+    for netns in [&first, &second] {
+        let (ok, _) = shell(&format!("nsenter --net=/run/netns/{} true", netns.name()));
+        assert!(ok, "{} is seen inside", netns.name());
+    }
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(shell("pwd").1.trim(), here.display().to_string(), "the working directory stays");
+    drop(inside);
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn a_program_in_a_sandbox_is_where_it_should_be() {
+    let test = TestNetns::new("sandbox");
+    let group = Cgroup::create("causeway-test/sandbox/inner").unwrap();
+    let whole = Cgroup::at("causeway-test/sandbox").unwrap();
+    assert_ne!(group.id().unwrap(), whole.id().unwrap());
+    let sandbox = Sandbox {
+        netns: Some(Arc::new(test.netns().try_clone().unwrap())),
+        cgroup: Some(group.path().into()),
+        new_session: true,
+        die_with_parent: true,
+        ..Sandbox::default()
+    };
+    let mut command = Command::new("sleep");
+    command.arg("60");
+    let mut child = spawn(command, &sandbox).unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    assert_eq!(group.pids().unwrap(), [pid]);
+    assert_eq!(whole.pids().unwrap(), [pid]);
+    let its = Netns::open_path(Path::new(&format!("/proc/{pid}/ns/net"))).unwrap();
+    assert_eq!(its.inode().unwrap(), test.netns().inode().unwrap());
+    // proc(5): the sixth field of stat is the session.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    assert_eq!(stat.split(' ').nth(5), Some(pid.to_string().as_str()));
+
+    let process = Process::open(pid, None).unwrap().unwrap();
+    whole.kill().unwrap();
+    assert!(process.wait(Duration::from_secs(5)).unwrap());
+    child.wait().unwrap();
+    whole.remove_tree().unwrap();
+    assert!(!whole.exists());
+    whole.remove_tree().unwrap();
+    whole.kill().unwrap();
+}
+
+#[test]
+fn a_sandbox_that_is_gone_fails_the_spawn() {
+    let sandbox = Sandbox { cgroup: Some("/nowhere".into()), ..Sandbox::default() };
+    let error = spawn(Command::new("true"), &sandbox).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/cgroup.procs"), "{error}");
+}
+
+#[test]
+fn a_program_dies_with_its_parent() {
+    let sandbox = Sandbox { die_with_parent: true, ..Sandbox::default() };
+    let mut child = std::thread::spawn(move || {
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        spawn(command, &sandbox).unwrap()
+    })
+    .join()
+    .unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    let process = Process::open(pid, None).unwrap().unwrap();
+    assert!(process.wait(Duration::from_secs(5)).unwrap(), "the spawning thread ended");
+    child.wait().unwrap();
+}
