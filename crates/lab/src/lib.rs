@@ -1,1 +1,5 @@
 //! Several clouds on one machine.
+#![forbid(unsafe_code)]
+
+pub mod file;
+pub mod plan;
