@@ -5,4 +5,7 @@
 //! any fixed moment), seeds are arguments; nothing here sleeps, locks, opens or spawns.
 #![forbid(unsafe_code)]
 
+pub mod mesh;
 pub mod plan;
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,244 @@
+//! The mesh: which tunnels this node keeps, which routes lead into them, and what may never leave in the clear.
+//!
+//! Every node with a key has a tunnel to every other. A range belongs to one owner: whoever claims what is taken
+//! gets nothing of it and is reported. This node's own claims come first, then the others' in the order of their
+//! names, so every node of the clusterset judges alike about everybody but itself.
+
+mod claims;
+mod endpoint;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
+
+use crate::plan::{Peer, Route, RouteVia, Tunnel};
+use claims::Claims;
+
+/// The UDP port of a node that has not said another.
+pub const DEFAULT_PORT: u16 = 51820;
+
+/// Metric of the routes that lead into a tunnel.
+pub const TUNNEL_METRIC: u32 = 100;
+
+/// Metric of the routes that catch what no tunnel takes.
+pub const LAST_RESORT_METRIC: u32 = 4096;
+
+/// What the operator may choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes of the largest packet inside the tunnel.
+    pub mtu: u32,
+    /// Ranges to guard besides the clusterset's pod ranges.
+    pub fail_closed: Vec<IpNet>,
+    /// Seconds between packets that keep a NAT's mapping open, where this node may sit behind one; 0 for none.
+    pub keepalive: u16,
+}
+
+/// The part of the plan that is the mesh's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mesh {
+    /// The tunnel device.
+    pub tunnel: Tunnel,
+    /// Routes by destination and metric.
+    pub routes: BTreeMap<(IpNet, u32), Route>,
+    /// Ranges that may leave through the tunnel only.
+    pub guarded: BTreeSet<IpNet>,
+    /// What was claimed and not granted.
+    pub problems: Vec<Problem>,
+}
+
+/// A claim that was not granted. The rest of the mesh works without it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The world does not have this node yet.
+    #[error("node {0} is not known to its own cluster yet: check that its Node object exists")]
+    Myself(NodeName),
+    /// Two clusters claim one range.
+    #[error(
+        "cluster {loser}'s pod range {range} overlaps cluster {winner}'s and is left out: give them disjoint ranges"
+    )]
+    Clusters {
+        /// The range that is not used.
+        range: IpNet,
+        /// Who claimed it too late.
+        loser: ClusterName,
+        /// Who has it.
+        winner: ClusterName,
+    },
+    /// A cluster's pod range has this machine's own address in it.
+    #[error(
+        "cluster {cluster}'s pod range {range} contains this node's own address {address} and is left out: pods need a range that no machine has"
+    )]
+    Underlay {
+        /// Whose range.
+        cluster: ClusterName,
+        /// The range that is not used.
+        range: IpNet,
+        /// The address in it.
+        address: IpAddr,
+    },
+    /// A node claims a range outside its cluster's.
+    #[error("node {node}'s pod range {range} is outside cluster {}'s pod ranges and is left out", node.cluster)]
+    Outside {
+        /// Who claims it.
+        node: NodeName,
+        /// The range.
+        range: IpNet,
+    },
+    /// Two nodes claim one range.
+    #[error("node {loser}'s pod range {range} overlaps node {winner}'s and is left out")]
+    Nodes {
+        /// The range that is not used.
+        range: IpNet,
+        /// Who claimed it too late.
+        loser: NodeName,
+        /// Who has it.
+        winner: NodeName,
+    },
+    /// Two nodes show one key.
+    #[error(
+        "node {loser} shows node {winner}'s WireGuard key {key} and gets no tunnel: remove its private.key and restart its agent"
+    )]
+    Keys {
+        /// The key.
+        key: PublicKey,
+        /// Who showed it too late.
+        loser: NodeName,
+        /// Who has it.
+        winner: NodeName,
+    },
+}
+
+/// Who has what, once every claim is judged.
+struct Granted<'a> {
+    ranges: Claims<&'a ClusterName>,
+    slices: BTreeMap<&'a NodeName, Vec<IpNet>>,
+}
+
+/// What the mesh looks like from the node `me`.
+pub fn plan(world: &World, me: &NodeName, settings: &Settings) -> Mesh {
+    let mut mesh = Mesh::default();
+    mesh.tunnel.mtu = settings.mtu;
+    mesh.guarded.extend(settings.fail_closed.iter().map(IpNet::trunc));
+
+    let myself = world.nodes.get(me);
+    if myself.is_none() {
+        mesh.problems.push(Problem::Myself(me.clone()));
+    }
+    mesh.tunnel.port = myself.map_or(DEFAULT_PORT, |node| node.port);
+
+    let ranges = claim_ranges(world, me, myself, &mut mesh);
+    let slices = claim_slices(world, me, &ranges, &mut mesh);
+    refuse_services(world.clusters.get(&me.cluster), &mut mesh);
+    if let Some(node) = myself {
+        let mine = slices.get(me).map_or(&[][..], Vec::as_slice);
+        let ips = Node { pod_cidrs: mine.to_vec(), ..node.clone() }.mesh_ips();
+        mesh.tunnel.addresses.extend(ips.iter().map(|ip| IpNet::from(*ip)));
+        let granted = Granted { ranges, slices };
+        add_peers(world, node, &ips, &granted, settings, &mut mesh);
+    }
+    mesh
+}
+
+/// Grants the clusters their pod ranges: guarded, and a dead end for what no tunnel takes.
+fn claim_ranges<'a>(
+    world: &'a World,
+    me: &NodeName,
+    myself: Option<&Node>,
+    mesh: &mut Mesh,
+) -> Claims<&'a ClusterName> {
+    let mut ranges = Claims::default();
+    let my_cluster = world.clusters.get(&me.cluster);
+    let others = world.clusters.values().filter(|c| c.name != me.cluster);
+    let addresses = || myself.into_iter().flat_map(|node| node.private_ips.iter().chain(&node.public_ips));
+    for cluster in my_cluster.into_iter().chain(others) {
+        for range in cluster.pod_cidrs.iter().map(IpNet::trunc) {
+            if let Some(address) = addresses().find(|ip| range.contains(*ip)) {
+                let (cluster, address) = (cluster.name.clone(), *address);
+                mesh.problems.push(Problem::Underlay { cluster, range, address });
+            } else if let Err(winner) = ranges.claim(range, &cluster.name) {
+                let (loser, winner) = (cluster.name.clone(), (*winner).clone());
+                mesh.problems.push(Problem::Clusters { range, loser, winner });
+            } else {
+                mesh.guarded.insert(range);
+                let nowhere = Route { via: RouteVia::Blackhole, source: None };
+                mesh.routes.insert((range, LAST_RESORT_METRIC), nowhere);
+            }
+        }
+    }
+    ranges
+}
+
+/// Grants the nodes their slices of those ranges.
+fn claim_slices<'a>(
+    world: &'a World,
+    me: &NodeName,
+    ranges: &Claims<&ClusterName>,
+    mesh: &mut Mesh,
+) -> BTreeMap<&'a NodeName, Vec<IpNet>> {
+    let mut taken = Claims::default();
+    let mut slices: BTreeMap<&NodeName, Vec<IpNet>> = BTreeMap::new();
+    for node in mine_first(world, me) {
+        for range in node.pod_cidrs.iter().map(IpNet::trunc) {
+            if ranges.owner_of(&range) != Some(&&node.name.cluster) {
+                mesh.problems.push(Problem::Outside { node: node.name.clone(), range });
+            } else if let Err(winner) = taken.claim(range, &node.name) {
+                let (loser, winner) = (node.name.clone(), (*winner).clone());
+                mesh.problems.push(Problem::Nodes { range, loser, winner });
+            } else {
+                slices.entry(&node.name).or_default().push(range);
+            }
+        }
+    }
+    slices
+}
+
+/// Addresses of services nobody has are answered at once, by this node, instead of wandering off to the underlay.
+fn refuse_services(my_cluster: Option<&Cluster>, mesh: &mut Mesh) {
+    for range in my_cluster.into_iter().flat_map(|c| &c.service_cidrs).map(IpNet::trunc) {
+        let refuse = Route { via: RouteVia::Unreachable, source: None };
+        mesh.routes.entry((range, LAST_RESORT_METRIC)).or_insert(refuse);
+    }
+}
+
+fn add_peers(
+    world: &World,
+    me: &Node,
+    my_ips: &[IpAddr],
+    granted: &Granted,
+    settings: &Settings,
+    mesh: &mut Mesh,
+) {
+    let mut keys: BTreeMap<PublicKey, &NodeName> = BTreeMap::new();
+    for node in mine_first(world, &me.name) {
+        let Some(key) = node.public_key else { continue };
+        if let Some(winner) = keys.get(&key) {
+            let (loser, winner) = (node.name.clone(), (*winner).clone());
+            mesh.problems.push(Problem::Keys { key, loser, winner });
+            continue;
+        }
+        keys.insert(key, &node.name);
+        let Some(slices) = granted.slices.get(&node.name).filter(|_| node.name != me.name) else { continue };
+        let path = endpoint::choose(me, node, &granted.ranges);
+        let keepalive = if path.may_cross_nat { settings.keepalive } else { 0 };
+        let allowed_ips = slices.iter().copied().collect();
+        mesh.tunnel.peers.insert(key, Peer { endpoint: path.endpoint, allowed_ips, keepalive });
+        for range in slices {
+            // Without an address of the family there is nothing to send from: the dead end takes it.
+            let Some(source) = my_ips.iter().find(|ip| ip.is_ipv4() == range.addr().is_ipv4()) else {
+                continue;
+            };
+            let route = Route { via: RouteVia::Tunnel, source: Some(*source) };
+            mesh.routes.insert((*range, TUNNEL_METRIC), route);
+        }
+    }
+}
+
+fn mine_first<'a>(world: &'a World, me: &NodeName) -> impl Iterator<Item = &'a Node> {
+    let others = world.nodes.values().filter(move |n| n.name != *me);
+    world.nodes.get(me).into_iter().chain(others.collect::<Vec<_>>())
+}

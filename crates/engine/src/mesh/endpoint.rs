@@ -1,0 +1,167 @@
+//! Where to send a peer's packets.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use model::{ClusterName, Node};
+
+use super::claims::Claims;
+
+/// The way to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Path {
+    /// Where to send to; none if it must come to us first.
+    pub(super) endpoint: Option<SocketAddr>,
+    /// Whether a NAT may stand between, whose mapping has to be kept open from this side.
+    pub(super) may_cross_nat: bool,
+}
+
+/// A neighbour's private address where both have one, else its public one; IPv4 first, in a family both speak.
+/// Never an address inside the pods' `ranges`: a tunnel does not run through itself.
+pub(super) fn choose(me: &Node, peer: &Node, ranges: &Claims<&ClusterName>) -> Path {
+    let inside = |ip: &IpAddr| ranges.owner_of(&IpNet::from(*ip)).is_some();
+    let usable = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast() && !inside(ip);
+    let first = |ips: &[IpAddr], v4: bool| ips.iter().copied().find(|ip| ip.is_ipv4() == v4 && usable(ip));
+
+    let neighbours =
+        me.name.cluster == peer.name.cluster && me.location == peer.location && !me.location.is_empty();
+    let private = [true, false].into_iter().filter(|_| neighbours).find_map(|v4| {
+        first(&me.private_ips, v4)?;
+        first(&peer.private_ips, v4)
+    });
+    let public = || {
+        [true, false].into_iter().find_map(|v4| {
+            first(&me.public_ips, v4).or_else(|| first(&me.private_ips, v4))?;
+            first(&peer.public_ips, v4)
+        })
+    };
+    let chosen = private.or_else(public).filter(|_| peer.port != 0);
+    Path {
+        endpoint: chosen.map(|ip| SocketAddr::new(ip, peer.port)),
+        may_cross_nat: chosen.is_some()
+            && private.is_none()
+            && chosen.is_some_and(|ip| first(&me.public_ips, ip.is_ipv4()).is_none()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::node;
+
+    #[test]
+    fn addresses() {
+        // (my location, my private, my public) -> (its location, its private, its public) = endpoint, NAT
+        type Side = (&'static str, &'static [&'static str], &'static [&'static str]);
+        let cases: &[(&str, Side, Side, Option<&str>, bool)] = &[
+            (
+                "neighbours",
+                ("l", &["172.16.1.1"], &["198.18.1.1"]),
+                ("l", &["172.16.1.2"], &["198.18.1.2"]),
+                Some("172.16.1.2:51820"),
+                false,
+            ),
+            (
+                "neighbours by IPv6 only",
+                ("l", &["fd10::1"], &["198.18.1.1"]),
+                ("l", &["172.16.1.2", "fd10::2"], &[]),
+                Some("[fd10::2]:51820"),
+                false,
+            ),
+            (
+                "neighbours without a family in common",
+                ("l", &["fd10::1"], &["198.18.1.1"]),
+                ("l", &["172.16.1.2"], &["198.18.1.2"]),
+                Some("198.18.1.2:51820"),
+                false,
+            ),
+            (
+                "no location is nobody's neighbour",
+                ("", &["172.16.1.1"], &["198.18.1.1"]),
+                ("", &["172.16.1.2"], &["198.18.1.2"]),
+                Some("198.18.1.2:51820"),
+                false,
+            ),
+            (
+                "far",
+                ("l", &["172.16.1.1"], &["198.18.1.1"]),
+                ("m", &["172.16.2.1"], &["198.18.2.1", "2001:db8::2"]),
+                Some("198.18.2.1:51820"),
+                false,
+            ),
+            (
+                "far, I speak IPv6 only",
+                ("l", &["fd10::1"], &["2001:db8::1"]),
+                ("m", &[], &["198.18.2.1", "2001:db8::2"]),
+                Some("[2001:db8::2]:51820"),
+                false,
+            ),
+            (
+                "far, it speaks IPv6 only",
+                ("l", &[], &["198.18.1.1", "2001:db8::1"]),
+                ("m", &[], &["2001:db8::2"]),
+                Some("[2001:db8::2]:51820"),
+                false,
+            ),
+            (
+                "far, I have private addresses only",
+                ("l", &["172.16.1.1"], &[]),
+                ("m", &[], &["198.18.2.1"]),
+                Some("198.18.2.1:51820"),
+                true,
+            ),
+            (
+                "it has no public address",
+                ("l", &["172.16.1.1"], &["198.18.1.1"]),
+                ("m", &["172.16.2.1"], &[]),
+                None,
+                false,
+            ),
+            (
+                "it lives inside the mesh",
+                ("l", &["172.16.1.1"], &["198.18.1.1"]),
+                ("m", &[], &["10.9.0.1", "198.18.2.1"]),
+                Some("198.18.2.1:51820"),
+                false,
+            ),
+            ("nothing in common", ("l", &["172.16.1.1"], &[]), ("m", &[], &["2001:db8::2"]), None, false),
+        ];
+        let cluster = ClusterName::new("a").unwrap();
+        let mut ranges = Claims::default();
+        ranges.claim("10.0.0.0/8".parse().unwrap(), &cluster).unwrap();
+        ranges.claim("fd00::/16".parse().unwrap(), &cluster).unwrap();
+        for (what, mine, its, endpoint, nat) in cases {
+            let side = |name: &str, (location, private, public): &Side| {
+                let mut node = node(name, "", "");
+                node.location = location.to_string();
+                node.private_ips = private.iter().map(|ip| ip.parse().unwrap()).collect();
+                node.public_ips = public.iter().map(|ip| ip.parse().unwrap()).collect();
+                node
+            };
+            let path = choose(&side("a/1", mine), &side("a/2", its), &ranges);
+            let endpoint = endpoint.map(|e| e.parse().unwrap());
+            assert_eq!(path, Path { endpoint, may_cross_nat: *nat }, "{what}");
+        }
+    }
+
+    #[test]
+    fn neighbours_are_of_one_cluster() {
+        let (mut a, mut b) = (node("a/1", "", ""), node("b/1", "", ""));
+        for (node, n) in [(&mut a, 1), (&mut b, 2)] {
+            node.location = "here".into();
+            node.private_ips = vec![IpAddr::from([172, 16, 0, n])];
+            node.public_ips = vec![IpAddr::from([198, 18, 0, n])];
+        }
+        let path = choose(&a, &b, &Claims::default());
+        assert_eq!(path.endpoint, Some("198.18.0.2:51820".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_node_without_a_port_must_come_to_us() {
+        let (mut a, mut b) = (node("a/1", "", ""), node("a/2", "", ""));
+        a.public_ips = vec![IpAddr::from([198, 18, 0, 1])];
+        b.public_ips = vec![IpAddr::from([198, 18, 0, 2])];
+        b.port = 0;
+        assert_eq!(choose(&a, &b, &Claims::default()).endpoint, None);
+    }
+}
