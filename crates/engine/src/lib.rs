@@ -5,6 +5,7 @@
 //! any fixed moment), seeds are arguments; nothing here sleeps, locks, opens or spawns.
 #![forbid(unsafe_code)]
 
+pub mod exchange;
 pub mod mesh;
 pub mod plan;
 #[cfg(test)]
