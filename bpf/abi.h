@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the programs in this folder and the agent say to each other: map keys, map values, reasons.
+ *
+ * The one definition. crates/kernel/src/bpf/abi.rs is generated from this file (`cargo xtask generate`), and a test
+ * compares both with the types in the compiled objects. An incompatible change raises CW_LAYOUT, which names the
+ * folder of the pins: maps of an older layout are never read as if they were ours.
+ *
+ * Every address is 16 bytes in network order; an IPv4 address is written as ::ffff:a.b.c.d. Padding is named `zero`
+ * and must be zero, for keys are compared byte by byte.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+/* The version of everything below. */
+#define CW_LAYOUT 1
+/* Tiers of one frontend: four inside the cluster, twelve groups of other clusters. */
+#define CW_TIERS 16
+
+/* What a client dials. */
+struct cw_frontend {
+	/* The virtual address. */
+	__be32 ip[4];
+	/* The port. */
+	__be16 port;
+	/* The protocol's number in the IP header. */
+	__u8 protocol;
+	/* Padding. */
+	__u8 zero;
+};
+
+/* One rung of a ladder. */
+struct cw_tier {
+	/* Index of its first backend in the set. */
+	__u32 begin;
+	/* How many backends. */
+	__u32 count;
+	/* How near: 0 node, 1 zone, 2 region, 3 cluster, 4 elsewhere. */
+	__u32 kind;
+};
+
+/* Where a frontend leads. */
+struct cw_ladder {
+	/* The set of backends. */
+	__u64 set;
+	/* How many rungs. */
+	__u32 tiers;
+	/* Padding. */
+	__u32 zero;
+	/* The rungs, nearest first. */
+	struct cw_tier tier[CW_TIERS];
+};
+
+/* A place in a set. */
+struct cw_backend_key {
+	/* The set. */
+	__u64 set;
+	/* The place. */
+	__u32 index;
+	/* Padding. */
+	__u32 zero;
+};
+
+/* A place to send a connection to. */
+struct cw_backend {
+	/* Its address. */
+	__be32 ip[4];
+	/* Its port. */
+	__be16 port;
+	/* Padding. */
+	__u8 zero[6];
+	/* The node whose health is its own; 0 is never dead. */
+	__u64 node;
+};
+
+/* An address and a port. */
+struct cw_address {
+	/* The address. */
+	__be32 ip[4];
+	/* The port. */
+	__be16 port;
+	/* Padding. */
+	__u8 zero[6];
+};
+
+/* What a connected socket dialled and what it was given. */
+struct cw_translation {
+	/* What the program asked for. */
+	struct cw_address vip;
+	/* Where the packets go. */
+	struct cw_address backend;
+};
+
+/* An unconnected socket and an address it sends to or hears from. */
+struct cw_flow_key {
+	/* The kernel's number of the socket. */
+	__u64 cookie;
+	/* The other end. */
+	struct cw_address address;
+};
+
+/* Where an unconnected socket's datagrams to a virtual address go. */
+struct cw_flow {
+	/* The set the backend was drawn from. */
+	__u64 set;
+	/* Nanoseconds since boot of the last datagram, give or take a second. */
+	__u64 used;
+	/* The backend. */
+	struct cw_backend backend;
+};
+
+/* A range of addresses, as the kernel's longest-prefix tries want it. */
+struct cw_prefix {
+	/* Bits that count, 0 to 128. */
+	__u32 length;
+	/* The address. */
+	__be32 ip[4];
+};
+
+/* An address that a pod may send from. */
+struct cw_pod_key {
+	/* The host's end of the pod's link. */
+	__u32 ifindex;
+	/* The address. */
+	__be32 ip[4];
+};
+
+/* Two ends that a cut keeps apart, in one direction. */
+struct cw_cut {
+	/* Who sends. */
+	__be32 source[4];
+	/* To whom. */
+	__be32 destination[4];
+};
+
+/*
+ * Why a packet or a connection went the way it did. A number is never used again for something else; the name, in
+ * lower case and without the prefix, is what metrics say. The first word of the comment is the verdict.
+ */
+enum cw_reason {
+	/* pass: sent to a backend on the client's node. */
+	CW_LB_NODE = 0,
+	/* pass: sent to a backend in the client's zone. */
+	CW_LB_ZONE = 1,
+	/* pass: sent to a backend in the client's region. */
+	CW_LB_REGION = 2,
+	/* pass: sent to a backend in the client's cluster. */
+	CW_LB_CLUSTER = 3,
+	/* pass: sent to a backend in another cluster. */
+	CW_LB_ELSEWHERE = 4,
+	/* pass: a datagram followed the ones before it to the same backend. */
+	CW_LB_STAYED = 5,
+	/* pass: the address dialled is no service's. */
+	CW_LB_NO_FRONTEND = 6,
+	/* drop: the service has no backend; the client is refused. */
+	CW_LB_NO_BACKEND = 7,
+	/* drop: every backend's node is dead; the client is refused. */
+	CW_LB_ALL_DEAD = 8,
+	/* drop: the backend drawn has an address of the other family; the client is refused. */
+	CW_LB_FAMILY = 9,
+	/* note: the backend drawn first was dead or missing, and another was drawn. */
+	CW_LB_REDRAWN = 10,
+	/* pass: a datagram's source was shown as the virtual address. */
+	CW_REPLY_TRANSLATED = 11,
+	/* pass: a datagram's source was left as it was. */
+	CW_REPLY_PASSED = 12,
+	/* pass: the peer's name was shown as the virtual address. */
+	CW_PEER_TRANSLATED = 13,
+	/* pass: the peer's name was left as it was. */
+	CW_PEER_PASSED = 14,
+	/* pass: neither end is in a guarded range. */
+	CW_GUARD_PASSED = 15,
+	/* pass: not an IP packet. */
+	CW_GUARD_NOT_IP = 16,
+	/* drop: a pod's packet on its way out in the clear. */
+	CW_GUARD_SOURCE = 17,
+	/* drop: a packet to a pod on its way out in the clear. */
+	CW_GUARD_DESTINATION = 18,
+	/* drop: too short to tell whose packet it is. */
+	CW_GUARD_TRUNCATED = 19,
+	/* pass: the source is one of the pod's addresses. */
+	CW_POD_PASSED = 20,
+	/* pass: talk between neighbours: ARP, link-local and not yet configured IPv6. */
+	CW_POD_NEIGHBOUR = 21,
+	/* drop: the source is not one of the pod's addresses. */
+	CW_POD_SPOOFED = 22,
+	/* drop: neither IP nor ARP. */
+	CW_POD_NOT_IP = 23,
+	/* drop: too short to tell its source. */
+	CW_POD_TRUNCATED = 24,
+	/* pass: nothing is cut between the two ends. */
+	CW_SEGMENT_PASSED = 25,
+	/* drop: the lab keeps the two ends apart. */
+	CW_SEGMENT_CUT = 26,
+	/* How many reasons there are. */
+	CW_REASONS = 27,
+};

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The guard on the underlay device: what belongs to the mesh leaves through the tunnel or not at all. It does not
+ * ask whether there is a tunnel, so it cannot be raced.
+ */
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+#include "lib/address.h"
+#include "lib/count.h"
+#include "lib/packet.h"
+
+/* Ranges that never leave in the clear: the pods of the clusterset. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct cw_prefix);
+	__type(value, __u8);
+} guarded SEC(".maps");
+
+static __always_inline bool is_guarded(const __be32 ip[4])
+{
+	struct cw_prefix key = { .length = 128 };
+
+	ip_copy(key.ip, ip);
+	return bpf_map_lookup_elem(&guarded, &key) != NULL;
+}
+
+static __always_inline int verdict(int action, enum cw_reason reason)
+{
+	count(reason);
+	return action;
+}
+
+SEC("classifier")
+int guard(struct __sk_buff *skb)
+{
+	struct packet_ends ends;
+
+	switch (packet_parse(skb, &ends)) {
+	case PACKET_TRUNCATED:
+		return verdict(TC_ACT_SHOT, CW_GUARD_TRUNCATED);
+	case PACKET_ARP:
+	case PACKET_OTHER:
+		return verdict(TC_ACT_UNSPEC, CW_GUARD_NOT_IP);
+	case PACKET_IP:
+		break;
+	}
+	if (is_guarded(ends.source))
+		return verdict(TC_ACT_SHOT, CW_GUARD_SOURCE);
+	if (is_guarded(ends.destination))
+		return verdict(TC_ACT_SHOT, CW_GUARD_DESTINATION);
+	return verdict(TC_ACT_UNSPEC, CW_GUARD_PASSED);
+}
+
+const char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ladder: the nearest tier that has a backend on a living node, and inside the tier any backend with the same
+ * chance. A backend on a dead node is never chosen; refusing is the last resort.
+ *
+ * The functions that are not static are so on purpose: the verifier checks such a function once, not once per call.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "../abi.h"
+#include "address.h"
+#include "count.h"
+
+/* Draws before looking at every backend of a tier. */
+#define LB_DRAWS 6
+/* A tier is looked at in so many pieces of such a size: 4096 backends. More cost the verifier time at every start. */
+#define LB_PIECE 256
+#define LB_PIECES 16
+/* When a set changes, a flow looks for its backend among so many of the new one. */
+#define LB_SEARCH 256
+#define LB_NONE (~0ULL)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct cw_frontend);
+	__type(value, struct cw_ladder);
+} frontends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct cw_backend_key);
+	__type(value, struct cw_backend);
+} backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u8);
+} dead SEC(".maps");
+
+static __always_inline bool lb_is_dead(__u64 node)
+{
+	return node && bpf_map_lookup_elem(&dead, &node);
+}
+
+static __always_inline struct cw_backend *lb_at(__u64 set, __u32 index)
+{
+	struct cw_backend_key key = { .set = set, .index = index };
+
+	return bpf_map_lookup_elem(&backends, &key);
+}
+
+static __always_inline struct cw_backend *lb_alive_at(__u64 set, __u32 index)
+{
+	struct cw_backend *backend = lb_at(set, index);
+
+	return backend && !lb_is_dead(backend->node) ? backend : NULL;
+}
+
+/* A number below the bound, each with the same chance but for one part in four milliards. */
+static __always_inline __u32 lb_random(__u32 bound)
+{
+	return ((__u64)bpf_get_prandom_u32() * bound) >> 32;
+}
+
+/* How many of a piece are alive (high half), and one of them, each with the same chance (low half). */
+__noinline __u64 lb_scan_piece(__u64 set, __u32 begin, __u32 count)
+{
+	__u32 alive = 0, choice = 0;
+
+	for (__u32 i = 0; i < LB_PIECE; i++) {
+		if (i >= count)
+			break;
+		if (!lb_alive_at(set, begin + i))
+			continue;
+		alive++;
+		if (!lb_random(alive))
+			choice = begin + i;
+	}
+	return (__u64)alive << 32 | choice;
+}
+
+/* A living backend of a tier, when the first draw was none: some more draws, then every one. */
+__noinline __u64 lb_redraw(__u64 set, __u32 begin, __u32 count)
+{
+	__u64 choice = LB_NONE;
+	__u32 alive = 0;
+
+	for (int i = 0; i < LB_DRAWS; i++) {
+		__u32 index = begin + lb_random(count);
+
+		if (lb_alive_at(set, index))
+			return index;
+	}
+	for (__u32 i = 0; i < LB_PIECES; i++) {
+		__u32 done = i * LB_PIECE, left = count - done;
+
+		if (done >= count)
+			break;
+		__u64 piece = lb_scan_piece(set, begin + done, left < LB_PIECE ? left : LB_PIECE);
+		__u32 more = piece >> 32;
+
+		alive += more;
+		if (more && lb_random(alive) < more)
+			choice = (__u32)piece;
+	}
+	return choice;
+}
+
+/* The place of a backend in a set, by its address; LB_NONE when it has left. */
+__noinline __u64 lb_find(__u64 set, __u32 count, __u64 high, __u64 low, __u32 port)
+{
+	for (__u32 i = 0; i < LB_SEARCH; i++) {
+		struct cw_backend *backend;
+		__u64 *ip;
+
+		if (i >= count)
+			break;
+		backend = lb_at(set, i);
+		if (!backend)
+			continue;
+		ip = (__u64 *)backend->ip;
+		/* One branch, not three: the verifier follows each of them in every turn. */
+		if (!((ip[0] ^ high) | (ip[1] ^ low) | (backend->port ^ port)))
+			return i;
+	}
+	return LB_NONE;
+}
+
+/* A living backend of the nearest tier that has one, or NULL; counts which tier it was, or why there is none. */
+static __always_inline struct cw_backend *lb_choose(const struct cw_ladder *ladder)
+{
+	__u64 set = ladder->set;
+
+	for (__u32 i = 0; i < CW_TIERS; i++) {
+		const struct cw_tier *tier = &ladder->tier[i];
+		struct cw_backend *backend;
+		__u64 found;
+
+		if (i >= ladder->tiers)
+			break;
+		if (!tier->count)
+			continue;
+		backend = lb_alive_at(set, tier->begin + lb_random(tier->count));
+		if (!backend) {
+			found = lb_redraw(set, tier->begin, tier->count);
+			if (found == LB_NONE)
+				continue;
+			count(CW_LB_REDRAWN);
+			backend = lb_at(set, found);
+			if (!backend)
+				continue;
+		}
+		count(tier->kind <= CW_LB_ELSEWHERE ? tier->kind : CW_LB_ELSEWHERE);
+		return backend;
+	}
+	count(ladder->tiers ? CW_LB_ALL_DEAD : CW_LB_NO_BACKEND);
+	return NULL;
+}
