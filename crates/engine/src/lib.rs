@@ -8,5 +8,6 @@
 pub mod exchange;
 pub mod mesh;
 pub mod plan;
+pub mod services;
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,118 @@
+//! Services: what this node's clients dial, and the ladder of backends behind it.
+//!
+//! The rungs are: same node, same zone, same region, same cluster, then the other clusters, each a rung of its own,
+//! nearest first. What stands on a rung depends on readiness alone; health is looked up by the data path when a
+//! client connects, so a dead node costs one map write and no plan.
+
+mod explain;
+mod ladder;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+
+use model::{ClusterName, NodeName, ServiceKey, World};
+use siphasher::sip::SipHasher13;
+
+use crate::plan::{Frontend, Ladder, Set, SetId, TierSpan};
+use ladder::{Rung, Standpoint};
+
+pub use explain::{Explained, Standing, Why, explain};
+
+/// What a node looks at, and from where.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// Everything it knows.
+    pub world: &'a World,
+    /// The node.
+    pub me: &'a NodeName,
+    /// Nodes that do not answer. Only [`explain`] asks: a plan does not depend on health.
+    pub dead: &'a BTreeSet<NodeName>,
+    /// The other clusters, nearest first. Those not named come after, by name.
+    pub ranking: &'a [ClusterName],
+}
+
+/// The part of the plan that is the services'.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Services {
+    /// What clients dial.
+    pub frontends: BTreeMap<Frontend, Ladder>,
+    /// What answers.
+    pub sets: BTreeMap<SetId, Set>,
+    /// What was claimed and not granted.
+    pub problems: Vec<Problem>,
+}
+
+/// A claim that was not granted. The other services work without it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Two services claim one address, protocol and port.
+    #[error(
+        "service {loser} has the address of service {winner}, {} port {}/{}, and is not served there: change one clusterIP",
+        frontend.ip, frontend.port, frontend.protocol
+    )]
+    Frontend {
+        /// What both claim.
+        frontend: Frontend,
+        /// Who is not served.
+        loser: ServiceKey,
+        /// Who is.
+        winner: ServiceKey,
+    },
+}
+
+/// What clients on this node dial and where it leads: the services of the node's own cluster, with the backends of
+/// the other clusters' services of the same name where both sides are global.
+pub fn plan(view: &View<'_>) -> Services {
+    let standpoint = Standpoint::new(view);
+    let mut plan = Services::default();
+    let mut owners: BTreeMap<Frontend, &ServiceKey> = BTreeMap::new();
+    for service in standpoint.own_services() {
+        let sources = standpoint.sources(service);
+        for frontend in ladder::frontends(service) {
+            if let Some(winner) = owners.get(&frontend.dialled) {
+                let (frontend, loser, winner) = (frontend.dialled, service.key.clone(), (*winner).clone());
+                plan.problems.push(Problem::Frontend { frontend, loser, winner });
+                continue;
+            }
+            owners.insert(frontend.dialled, &service.key);
+            let ladder = plan.store(standpoint.rungs(service, &frontend, &sources));
+            plan.frontends.insert(frontend.dialled, ladder);
+        }
+    }
+    plan
+}
+
+impl Services {
+    /// Lays the rungs end to end, shares the set with whoever has the same one, and says which part is which rung.
+    fn store(&mut self, rungs: Vec<Rung<'_>>) -> Ladder {
+        let mut set = Set::new();
+        let mut tiers = Vec::with_capacity(rungs.len());
+        let index = |len: usize| u32::try_from(len).expect("a set is indexed by u32");
+        for rung in &rungs {
+            let begin = index(set.len());
+            for candidate in &rung.candidates {
+                set.extend(std::iter::repeat_n(candidate.backend, usize::from(candidate.weight)));
+            }
+            tiers.push(TierSpan { tier: rung.tier, begin, count: index(set.len()) - begin });
+        }
+        if set.is_empty() {
+            return Ladder::default();
+        }
+        let mut id = set_id(&set);
+        // Two contents with one number: never by chance, perhaps by malice. The later one moves on.
+        while self.sets.get(&id).is_some_and(|other| *other != set) {
+            id = id.wrapping_add(1).max(1);
+        }
+        self.sets.entry(id).or_insert(set);
+        Ladder { set: id, tiers }
+    }
+}
+
+/// The number of a set's content: the same on every node, never 0.
+fn set_id(set: &Set) -> SetId {
+    let mut hasher = SipHasher13::new_with_keys(0x6361_7573_6577_6179, 0x7365_7400);
+    set.hash(&mut hasher);
+    hasher.finish().max(1)
+}
