@@ -1,6 +1,26 @@
-//! The bytes between processes: the exchange protocol (protobuf) and the local API (JSON).
+//! The bytes between processes: the exchange protocol (protobuf), the saved state, the local API (JSON).
 //!
 //! Parsing happens here, once, with limits; what comes out is `model`. Nothing here sends or receives.
 #![forbid(unsafe_code)]
 
+mod encode;
+mod error;
+pub mod limits;
 pub mod local;
+mod parse;
+pub mod state;
+mod version;
+
+#[cfg(test)]
+mod strategies;
+
+/// The messages and the service, as generated from `proto/causeway.proto`.
+#[allow(missing_docs, clippy::all, reason = "generated; the proto file documents it")]
+pub mod pb {
+    tonic::include_proto!("causeway.v1");
+}
+
+pub use encode::{encode_change, encode_cluster, encode_ip, encode_object};
+pub use error::ParseError;
+pub use parse::{Unreadable, decode_change, parse_change, parse_cluster, parse_ips, parse_key, parse_object};
+pub use version::{VERSION, VersionSkew, check_version};

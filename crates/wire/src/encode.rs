@@ -1,0 +1,129 @@
+//! From `model` to protobuf.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::{
+    Change, Cluster, Endpoint, EndpointKey, Key, Node, NodeName, Object, Port, Protocol, Service, ServiceKey,
+};
+
+use crate::pb;
+
+/// A change as it travels.
+pub fn encode_change(change: &Change) -> pb::Change {
+    use pb::change::Change as Body;
+    let body = match change {
+        Change::Upsert(object) => Body::Upsert(encode_object(object)),
+        Change::Delete(key) => Body::Delete(encode_key(key)),
+    };
+    pb::Change { change: Some(body) }
+}
+
+/// An object as it travels.
+pub fn encode_object(object: &Object) -> pb::Object {
+    use pb::object::Object as Body;
+    let body = match object {
+        Object::Cluster(cluster) => Body::Cluster(encode_cluster(cluster)),
+        Object::Node(node) => Body::Node(encode_node(node)),
+        Object::Service(service) => Body::Service(encode_service(service)),
+        Object::Endpoint(endpoint) => Body::Endpoint(encode_endpoint(endpoint)),
+    };
+    pb::Object { object: Some(body) }
+}
+
+fn encode_key(key: &Key) -> pb::Key {
+    use pb::key::Key as Body;
+    let body = match key {
+        Key::Cluster(name) => Body::Cluster(name.to_string()),
+        Key::Node(name) => Body::Node(encode_node_name(name)),
+        Key::Service(key) => Body::Service(encode_service_key(key)),
+        Key::Endpoint(key) => Body::Endpoint(encode_endpoint_key(key)),
+    };
+    pb::Key { key: Some(body) }
+}
+
+/// A cluster as it travels.
+pub fn encode_cluster(cluster: &Cluster) -> pb::Cluster {
+    pb::Cluster {
+        name: cluster.name.to_string(),
+        id: u32::from(cluster.id.get()),
+        pod_cidrs: encode_nets(&cluster.pod_cidrs),
+        service_cidrs: encode_nets(&cluster.service_cidrs),
+    }
+}
+
+fn encode_node(node: &Node) -> pb::Node {
+    pb::Node {
+        name: Some(encode_node_name(&node.name)),
+        region: node.topology.region.clone(),
+        zone: node.topology.zone.clone(),
+        location: node.location.clone(),
+        private_ips: node.private_ips.iter().map(encode_ip).collect(),
+        public_ips: node.public_ips.iter().map(encode_ip).collect(),
+        pod_cidrs: encode_nets(&node.pod_cidrs),
+        public_key: node.public_key.map(|key| key.0.to_vec()).unwrap_or_default(),
+        port: u32::from(node.port),
+    }
+}
+
+fn encode_service(service: &Service) -> pb::Service {
+    pb::Service {
+        key: Some(encode_service_key(&service.key)),
+        vips: service.vips.iter().map(encode_ip).collect(),
+        ports: service.ports.iter().map(|p| encode_port(&p.name, p.protocol, p.port)).collect(),
+        global: service.global,
+    }
+}
+
+fn encode_endpoint(endpoint: &Endpoint) -> pb::Endpoint {
+    pb::Endpoint {
+        key: Some(encode_endpoint_key(&endpoint.key)),
+        ips: endpoint.ips.iter().map(encode_ip).collect(),
+        ports: endpoint.ports.iter().map(|p| encode_port(&p.name, p.protocol, p.port)).collect(),
+        node: endpoint.node.as_ref().map(encode_node_name),
+        ready: endpoint.ready,
+        serving: endpoint.serving,
+        terminating: endpoint.terminating,
+        weight: u32::from(endpoint.weight),
+        labels: endpoint.labels.clone(),
+    }
+}
+
+fn encode_node_name(name: &NodeName) -> pb::NodeName {
+    pb::NodeName { cluster: name.cluster.to_string(), node: name.node.clone() }
+}
+
+fn encode_service_key(key: &ServiceKey) -> pb::ServiceKey {
+    pb::ServiceKey {
+        cluster: key.cluster.to_string(),
+        namespace: key.name.namespace.clone(),
+        name: key.name.name.clone(),
+    }
+}
+
+fn encode_endpoint_key(key: &EndpointKey) -> pb::EndpointKey {
+    pb::EndpointKey { service: Some(encode_service_key(&key.service)), name: key.name.clone() }
+}
+
+fn encode_port(name: &str, protocol: Protocol, port: Port) -> pb::Port {
+    let protocol = match protocol {
+        Protocol::Tcp => pb::Protocol::Tcp,
+        Protocol::Udp => pb::Protocol::Udp,
+        Protocol::Sctp => pb::Protocol::Sctp,
+    };
+    pb::Port { name: name.to_string(), protocol: protocol.into(), port: u32::from(port.get()) }
+}
+
+/// An address as it travels: 4 or 16 bytes.
+pub fn encode_ip(ip: &IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+fn encode_nets(nets: &[IpNet]) -> Vec<pb::Prefix> {
+    nets.iter()
+        .map(|net| pb::Prefix { address: encode_ip(&net.network()), length: u32::from(net.prefix_len()) })
+        .collect()
+}

@@ -1,0 +1,28 @@
+//! How much is too much. A sender that keeps to Kubernetes' own limits never meets one of these.
+
+/// Bytes of a message on a stream.
+pub const FRAME_BYTES: usize = 4 * 1024 * 1024;
+/// Changes in a batch.
+pub const BATCH_CHANGES: usize = 4096;
+/// Address ranges of a cluster or node, each kind.
+pub const RANGES: usize = 64;
+/// Addresses of a node, each kind.
+pub const NODE_IPS: usize = 64;
+/// Ports of a service or endpoint.
+pub const PORTS: usize = 1024;
+/// Labels of an endpoint.
+pub const LABELS: usize = 1024;
+/// Characters of a region, zone or location.
+pub const PLACE_CHARS: usize = 253;
+/// Characters of a port's name (RFC 6335 allows 15, Kubernetes' EndpointSlice 63).
+pub const PORT_NAME_CHARS: usize = 63;
+/// Characters of an endpoint's name: a pod's name or an address.
+pub const ENDPOINT_NAME_CHARS: usize = 253;
+/// Characters of a label's key: a DNS name, a slash, 63 more.
+pub const LABEL_KEY_CHARS: usize = 317;
+/// Characters of a label's value.
+pub const LABEL_VALUE_CHARS: usize = 63;
+/// Roots of a cluster's trust bundle.
+pub const ROOTS: usize = 8;
+/// Bytes of one certificate or signing request.
+pub const CERTIFICATE_BYTES: usize = 16 * 1024;

@@ -1,0 +1,270 @@
+//! From protobuf to `model`: the border. What passes it is right from then on.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::{
+    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Key, Node, NodeName,
+    Object, ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology,
+};
+use prost::Message;
+
+use crate::{ParseError, limits, pb};
+
+/// A change that could not be read, and what it was about if that could.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Unreadable {
+    /// What it was about.
+    pub key: Option<Key>,
+    /// Why it could not be read.
+    #[source]
+    pub error: ParseError,
+}
+
+/// Reads one change of a batch.
+pub fn decode_change(bytes: &[u8]) -> Result<Change, Unreadable> {
+    match pb::Change::decode(bytes) {
+        Ok(change) => parse_change(change),
+        Err(error) => Err(Unreadable { key: None, error: ParseError::Protobuf(error.to_string()) }),
+    }
+}
+
+/// Parses a change.
+pub fn parse_change(change: pb::Change) -> Result<Change, Unreadable> {
+    use pb::change::Change as Body;
+    match change.change {
+        None => Err(Unreadable { key: None, error: ParseError::Missing("change") }),
+        Some(Body::Upsert(object)) => {
+            let key = key_of(&object);
+            match parse_object(object) {
+                Ok(object) => Ok(Change::Upsert(object)),
+                Err(error) => Err(Unreadable { key, error }),
+            }
+        }
+        Some(Body::Delete(key)) => match parse_key(key) {
+            Ok(key) => Ok(Change::Delete(key)),
+            Err(error) => Err(Unreadable { key: None, error }),
+        },
+    }
+}
+
+/// What an object is about, even if the rest of it is wrong.
+fn key_of(object: &pb::Object) -> Option<Key> {
+    use pb::object::Object as Body;
+    match object.object.as_ref()? {
+        Body::Cluster(c) => Some(Key::Cluster(ClusterName::new(&*c.name).ok()?)),
+        Body::Node(n) => Some(Key::Node(node_name(n.name.clone()?).ok()?)),
+        Body::Service(s) => Some(Key::Service(service_key(s.key.clone()).ok()?)),
+        Body::Endpoint(e) => Some(Key::Endpoint(endpoint_key(e.key.clone()).ok()?)),
+    }
+}
+
+/// Parses a key.
+pub fn parse_key(key: pb::Key) -> Result<Key, ParseError> {
+    use pb::key::Key as Body;
+    Ok(match key.key.ok_or(ParseError::Missing("key"))? {
+        Body::Cluster(name) => Key::Cluster(ClusterName::new(name)?),
+        Body::Node(name) => Key::Node(node_name(name)?),
+        Body::Service(key) => Key::Service(service_key(Some(key))?),
+        Body::Endpoint(key) => Key::Endpoint(endpoint_key(Some(key))?),
+    })
+}
+
+/// Parses an object.
+pub fn parse_object(object: pb::Object) -> Result<Object, ParseError> {
+    use pb::object::Object as Body;
+    Ok(match object.object.ok_or(ParseError::Missing("object"))? {
+        Body::Cluster(cluster) => Object::Cluster(parse_cluster(cluster)?),
+        Body::Node(n) => Object::Node(node(n)?),
+        Body::Service(s) => Object::Service(service(s)?),
+        Body::Endpoint(e) => Object::Endpoint(endpoint(e)?),
+    })
+}
+
+/// Parses a cluster.
+pub fn parse_cluster(cluster: pb::Cluster) -> Result<Cluster, ParseError> {
+    Ok(Cluster {
+        name: ClusterName::new(cluster.name)?,
+        id: ClusterId::new(u64::from(cluster.id))?,
+        pod_cidrs: nets("pod CIDRs", cluster.pod_cidrs)?,
+        service_cidrs: nets("service CIDRs", cluster.service_cidrs)?,
+    })
+}
+
+fn node(n: pb::Node) -> Result<Node, ParseError> {
+    let pod_cidrs = nets("pod CIDRs", n.pod_cidrs)?;
+    one_of_each("a node's pod CIDRs", pod_cidrs.iter().map(|net| net.addr()))?;
+    Ok(Node {
+        name: node_name(n.name.ok_or(ParseError::Missing("a node's name"))?)?,
+        topology: Topology { region: place("region", n.region)?, zone: place("zone", n.zone)? },
+        location: place("location", n.location)?,
+        private_ips: parse_ips("private addresses", &n.private_ips, limits::NODE_IPS)?,
+        public_ips: parse_ips("public addresses", &n.public_ips, limits::NODE_IPS)?,
+        pod_cidrs,
+        public_key: public_key(&n.public_key)?,
+        port: u16::try_from(n.port).map_err(|_| range("a node's port", n.port, 0))?,
+    })
+}
+
+fn service(s: pb::Service) -> Result<Service, ParseError> {
+    let vips = parse_ips("virtual addresses", &s.vips, 2)?;
+    one_of_each("a service's virtual addresses", vips.iter().copied())?;
+    let port = |(name, protocol, port)| ServicePort { name, protocol, port };
+    Ok(Service {
+        key: service_key(s.key)?,
+        vips,
+        ports: ports(s.ports)?.into_iter().map(port).collect(),
+        global: s.global,
+    })
+}
+
+fn endpoint(e: pb::Endpoint) -> Result<Endpoint, ParseError> {
+    let ips = parse_ips("an endpoint's addresses", &e.ips, 2)?;
+    one_of_each("an endpoint's addresses", ips.iter().copied())?;
+    let port = |(name, protocol, port)| EndpointPort { name, protocol, port };
+    Ok(Endpoint {
+        key: endpoint_key(e.key)?,
+        ips,
+        ports: ports(e.ports)?.into_iter().map(port).collect(),
+        node: e.node.map(node_name).transpose()?,
+        ready: e.ready,
+        serving: e.serving,
+        terminating: e.terminating,
+        weight: u16::try_from(e.weight).map_err(|_| range("an endpoint's weight", e.weight, 0))?,
+        labels: labels(e.labels)?,
+    })
+}
+
+fn node_name(name: pb::NodeName) -> Result<NodeName, ParseError> {
+    Ok(NodeName::new(ClusterName::new(name.cluster)?, name.node)?)
+}
+
+fn service_key(key: Option<pb::ServiceKey>) -> Result<ServiceKey, ParseError> {
+    let key = key.ok_or(ParseError::Missing("a service's key"))?;
+    Ok(ServiceKey {
+        cluster: ClusterName::new(key.cluster)?,
+        name: ObjectName::new(key.namespace, key.name)?,
+    })
+}
+
+fn endpoint_key(key: Option<pb::EndpointKey>) -> Result<EndpointKey, ParseError> {
+    let key = key.ok_or(ParseError::Missing("an endpoint's key"))?;
+    Ok(EndpointKey {
+        service: service_key(key.service)?,
+        name: text("an endpoint's name", key.name, 1, limits::ENDPOINT_NAME_CHARS)?,
+    })
+}
+
+fn ports(ports: Vec<pb::Port>) -> Result<Vec<(String, Protocol, Port)>, ParseError> {
+    few("ports", ports.len(), limits::PORTS)?;
+    ports
+        .into_iter()
+        .map(|p| {
+            let protocol = match pb::Protocol::try_from(p.protocol) {
+                Ok(pb::Protocol::Tcp) => Protocol::Tcp,
+                Ok(pb::Protocol::Udp) => Protocol::Udp,
+                Ok(pb::Protocol::Sctp) => Protocol::Sctp,
+                Ok(pb::Protocol::Unspecified) | Err(_) => return Err(ParseError::Protocol(p.protocol)),
+            };
+            let port = u16::try_from(p.port).ok().and_then(Port::new);
+            let port = port.ok_or_else(|| range("a port", p.port, 1))?;
+            Ok((text("a port's name", p.name, 0, limits::PORT_NAME_CHARS)?, protocol, port))
+        })
+        .collect()
+}
+
+fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ParseError> {
+    few("labels", labels.len(), limits::LABELS)?;
+    labels
+        .into_iter()
+        .map(|(key, value)| {
+            Ok((
+                text("a label's key", key, 1, limits::LABEL_KEY_CHARS)?,
+                text("a label's value", value, 0, limits::LABEL_VALUE_CHARS)?,
+            ))
+        })
+        .collect()
+}
+
+fn public_key(bytes: &[u8]) -> Result<Option<PublicKey>, ParseError> {
+    match bytes {
+        [] => Ok(None),
+        _ => Ok(Some(PublicKey(bytes.try_into().map_err(|_| ParseError::PublicKey(bytes.len()))?))),
+    }
+}
+
+/// Parses addresses of hosts.
+pub fn parse_ips(field: &'static str, ips: &[Vec<u8>], max: usize) -> Result<Vec<IpAddr>, ParseError> {
+    few(field, ips.len(), max)?;
+    ips.iter()
+        .map(|bytes| {
+            let address = ip(field, bytes)?;
+            if address.is_unspecified() || address.is_multicast() || mapped(&address) {
+                return Err(ParseError::NoHost { field, address });
+            }
+            Ok(address)
+        })
+        .collect()
+}
+
+fn ip(field: &'static str, bytes: &[u8]) -> Result<IpAddr, ParseError> {
+    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+        Ok(IpAddr::from(octets))
+    } else if let Ok(octets) = <[u8; 16]>::try_from(bytes) {
+        Ok(IpAddr::from(octets))
+    } else {
+        Err(ParseError::Address { field, bytes: bytes.len() })
+    }
+}
+
+/// `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2): one host under two spellings, which a check of ranges would miss.
+fn mapped(ip: &IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some())
+}
+
+fn nets(field: &'static str, prefixes: Vec<pb::Prefix>) -> Result<Vec<IpNet>, ParseError> {
+    few(field, prefixes.len(), limits::RANGES)?;
+    prefixes
+        .into_iter()
+        .map(|prefix| {
+            let address = ip(field, &prefix.address)?;
+            let wrong = ParseError::Prefix { field, address, length: prefix.length };
+            match u8::try_from(prefix.length).ok().and_then(|length| IpNet::new(address, length).ok()) {
+                Some(net) if net.network() == address && !mapped(&address) => Ok(net),
+                _ => Err(wrong),
+            }
+        })
+        .collect()
+}
+
+fn one_of_each(field: &'static str, ips: impl Iterator<Item = IpAddr>) -> Result<(), ParseError> {
+    let (v4, v6): (Vec<_>, Vec<_>) = ips.partition(IpAddr::is_ipv4);
+    if v4.len() > 1 || v6.len() > 1 { Err(ParseError::TwoOfFamily(field)) } else { Ok(()) }
+}
+
+fn few(field: &'static str, count: usize, max: usize) -> Result<(), ParseError> {
+    if count > max { Err(ParseError::TooMany { field, count, max }) } else { Ok(()) }
+}
+
+/// Text from `min` to `max` printable ASCII characters.
+fn text(field: &'static str, value: String, min: usize, max: usize) -> Result<String, ParseError> {
+    let good = (min..=max).contains(&value.len()) && value.chars().all(|c| c.is_ascii_graphic());
+    if good {
+        Ok(value)
+    } else {
+        Err(ParseError::Text { field, value: value.chars().take(80).collect(), max })
+    }
+}
+
+fn place(field: &'static str, value: String) -> Result<String, ParseError> {
+    text(field, value, 0, limits::PLACE_CHARS)
+}
+
+fn range(field: &'static str, value: u32, min: u64) -> ParseError {
+    ParseError::Range { field, value: u64::from(value), min, max: u64::from(u16::MAX) }
+}
+
+#[cfg(test)]
+mod tests;

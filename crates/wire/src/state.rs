@@ -1,0 +1,213 @@
+//! What a process keeps on disk: the last known world, and how far it had heard each teller.
+//!
+//! A file is: 8 bytes of magic, the format's version (4 bytes), the body's length (8) and checksum (8), all little
+//! endian, then the body, a protobuf `Snapshot`. Truncation, bit rot and strangers' files are told apart; whoever
+//! reads one sets a bad file aside and asks its teller for everything. Nothing here opens files.
+
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+
+use model::{Change, ClusterName, World};
+use prost::Message;
+use siphasher::sip::SipHasher13;
+
+use crate::{encode_object, parse_object, pb};
+
+const MAGIC: &[u8; 8] = b"CWSTATE\n";
+const FORMAT: u32 = 1;
+const HEADER: usize = 28;
+
+/// How far a teller was heard: its log's epoch and revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Which log.
+    pub epoch: u64,
+    /// How far into it.
+    pub revision: u64,
+}
+
+/// A state that was read back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The last known world.
+    pub world: World,
+    /// How far the controller of each cluster was heard. Empty if any object was skipped: then everything has to
+    /// be told again.
+    pub places: BTreeMap<ClusterName, Place>,
+    /// Objects that this version does not understand.
+    pub skipped: usize,
+}
+
+/// Why a file is no state. In every case: set it aside and start without.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// It does not begin as one.
+    #[error("not a state file of Causeway")]
+    NotOurs,
+    /// Written by a version with another format.
+    #[error("written in format {0}, this version reads format {FORMAT}")]
+    Format(u32),
+    /// Shorter or longer than it says.
+    #[error("truncated or overwritten: it says {expected} bytes, and has {found}")]
+    Length {
+        /// What it says.
+        expected: u64,
+        /// What it has.
+        found: u64,
+    },
+    /// The body is not what was written.
+    #[error("damaged: the checksum does not match")]
+    Checksum,
+    /// The body is not protobuf; a bug, as the checksum matched.
+    #[error("the body does not parse: {0}")]
+    Body(String),
+}
+
+/// The bytes to write.
+pub fn encode(world: &World, places: &BTreeMap<ClusterName, Place>) -> Vec<u8> {
+    let place = |(teller, place): (&ClusterName, &Place)| pb::Place {
+        teller: teller.to_string(),
+        position: Some(pb::Position { epoch: place.epoch, revision: place.revision }),
+    };
+    let body = pb::Snapshot {
+        places: places.iter().map(place).collect(),
+        objects: world.objects().map(|object| encode_object(&object)).collect(),
+    };
+    let length = body.encoded_len();
+    let mut bytes = Vec::with_capacity(HEADER + length);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&(length as u64).to_le_bytes());
+    bytes.extend_from_slice(&[0; 8]);
+    body.encode(&mut bytes).expect("a Vec grows as needed");
+    let checksum = checksum(&bytes[HEADER..]);
+    bytes[HEADER - 8..HEADER].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// Reads what [`encode`] wrote.
+pub fn decode(bytes: &[u8]) -> Result<Saved, StateError> {
+    let body = check(bytes)?;
+    let snapshot = pb::Snapshot::decode(body).map_err(|e| StateError::Body(e.to_string()))?;
+    let mut saved = Saved::default();
+    for object in snapshot.objects {
+        match parse_object(object) {
+            Ok(object) => {
+                saved.world.apply(Change::Upsert(object));
+            }
+            Err(_) => saved.skipped += 1,
+        }
+    }
+    if saved.skipped == 0 {
+        for place in snapshot.places {
+            if let (Ok(teller), Some(position)) = (ClusterName::new(place.teller), place.position) {
+                let place = Place { epoch: position.epoch, revision: position.revision };
+                saved.places.insert(teller, place);
+            }
+        }
+    }
+    Ok(saved)
+}
+
+/// Checks the header. Returns the body.
+fn check(bytes: &[u8]) -> Result<&[u8], StateError> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or(StateError::NotOurs)?;
+    let short = StateError::Length { expected: HEADER as u64, found: bytes.len() as u64 };
+    let (format, rest) = rest.split_first_chunk().ok_or(short.clone())?;
+    let format = u32::from_le_bytes(*format);
+    if format != FORMAT {
+        return Err(StateError::Format(format));
+    }
+    let (length, rest) = rest.split_first_chunk().ok_or(short.clone())?;
+    let (sum, body) = rest.split_first_chunk().ok_or(short)?;
+    let length = u64::from_le_bytes(*length);
+    if length != body.len() as u64 {
+        let header = HEADER as u64;
+        let (expected, found) = (header.saturating_add(length), header + body.len() as u64);
+        return Err(StateError::Length { expected, found });
+    }
+    if checksum(body) != u64::from_le_bytes(*sum) {
+        return Err(StateError::Checksum);
+    }
+    Ok(body)
+}
+
+fn checksum(body: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(0x6361_7573_6577_6179, 0x7374_6174_65);
+    hasher.write(body);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::strategies;
+
+    fn sample() -> (World, BTreeMap<ClusterName, Place>) {
+        let mut world = World::default();
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        for _ in 0..8 {
+            let object = strategies::object().new_tree(&mut runner).unwrap().current();
+            world.apply(Change::Upsert(object));
+        }
+        let places = [("aws", 7, 3), ("gcp", 9, 0)]
+            .map(|(name, epoch, revision)| (ClusterName::new(name).unwrap(), Place { epoch, revision }));
+        (world, places.into())
+    }
+
+    use proptest::strategy::{Strategy, ValueTree};
+
+    #[test]
+    fn damage_is_told_apart() {
+        let (world, places) = sample();
+        let good = encode(&world, &places);
+        assert_eq!(decode(&good), Ok(Saved { world, places, skipped: 0 }));
+
+        let flipped = |at: usize| {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            decode(&bytes)
+        };
+        assert_eq!(decode(b""), Err(StateError::NotOurs));
+        assert_eq!(decode(b"{\"json\": 1}"), Err(StateError::NotOurs));
+        assert_eq!(flipped(0), Err(StateError::NotOurs));
+        assert_eq!(flipped(8), Err(StateError::Format(0)));
+        assert!(matches!(flipped(12), Err(StateError::Length { .. })));
+        assert_eq!(flipped(20), Err(StateError::Checksum));
+        assert_eq!(flipped(good.len() - 1), Err(StateError::Checksum));
+        for length in 8..good.len() {
+            assert!(matches!(decode(&good[..length]), Err(StateError::Length { .. })), "{length}");
+        }
+        let longer = [&good[..], b"x"].concat();
+        assert!(matches!(decode(&longer), Err(StateError::Length { .. })));
+    }
+
+    #[test]
+    fn an_object_of_a_later_version_costs_the_places() {
+        let (world, places) = sample();
+        let body = pb::Snapshot {
+            places: vec![pb::Place { teller: "aws".into(), position: Some(pb::Position::default()) }],
+            objects: world
+                .objects()
+                .map(|o| encode_object(&o))
+                .chain([pb::Object { object: None }])
+                .collect(),
+        }
+        .encode_to_vec();
+        let mut bytes = encode(&World::default(), &places)[..12].to_vec();
+        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&checksum(&body).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        assert_eq!(decode(&bytes), Ok(Saved { world, places: BTreeMap::new(), skipped: 1 }));
+    }
+
+    proptest! {
+        #[test]
+        fn decode_never_panics(bytes: Vec<u8>, with_magic: bool) {
+            let bytes = if with_magic { [&MAGIC[..], &bytes].concat() } else { bytes };
+            let _ = decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Random objects, for tests.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use model::{
+    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName, Object,
+    ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology,
+};
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+/// Any change.
+pub(crate) fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![object().prop_map(Change::Upsert), object().prop_map(|o| Change::Delete(o.key()))]
+}
+
+/// Any object.
+pub(crate) fn object() -> impl Strategy<Value = Object> {
+    prop_oneof![
+        cluster().prop_map(Object::Cluster),
+        node().prop_map(Object::Node),
+        service().prop_map(Object::Service),
+        endpoint().prop_map(Object::Endpoint),
+    ]
+}
+
+fn cluster_name() -> impl Strategy<Value = ClusterName> {
+    "[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?".prop_map(|name| ClusterName::new(name).unwrap())
+}
+
+fn cluster() -> impl Strategy<Value = Cluster> {
+    (cluster_name(), 1u64..=511, vec(net(), 0..4), vec(net(), 0..4)).prop_map(
+        |(name, id, pod_cidrs, service_cidrs)| Cluster {
+            name,
+            id: ClusterId::new(id).unwrap(),
+            pod_cidrs,
+            service_cidrs,
+        },
+    )
+}
+
+fn node_name() -> impl Strategy<Value = NodeName> {
+    (cluster_name(), "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}")
+        .prop_map(|(cluster, node)| NodeName::new(cluster, node).unwrap())
+}
+
+prop_compose! {
+    fn node()(
+        name in node_name(),
+        places in ("[!-~]{0,253}", "[!-~]{0,20}", "[!-~]{0,20}"),
+        private_ips in vec(ip(), 0..4),
+        public_ips in vec(ip(), 0..4),
+        pod_cidrs in (option::of(net4()), option::of(net6())),
+        public_key in option::of(any::<[u8; 32]>()),
+        port: u16,
+    ) -> Node {
+        let (region, zone, location) = places;
+        Node {
+            name,
+            topology: Topology { region, zone },
+            location,
+            private_ips,
+            public_ips,
+            pod_cidrs: pod_cidrs.0.into_iter().chain(pod_cidrs.1).collect(),
+            public_key: public_key.map(PublicKey),
+            port,
+        }
+    }
+}
+
+fn service_key() -> impl Strategy<Value = ServiceKey> {
+    (cluster_name(), "[a-z0-9]{1,63}", "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}").prop_map(
+        |(cluster, namespace, name)| ServiceKey { cluster, name: ObjectName::new(namespace, name).unwrap() },
+    )
+}
+
+fn port() -> impl Strategy<Value = (String, Protocol, Port)> {
+    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)];
+    ("[a-z0-9-]{0,63}", protocol, (1..=u16::MAX).prop_map(|p| Port::new(p).unwrap()))
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    (service_key(), pair(), vec(port(), 0..5), any::<bool>()).prop_map(|(key, vips, ports, global)| {
+        let port = |(name, protocol, port)| ServicePort { name, protocol, port };
+        Service { key, vips, ports: ports.into_iter().map(port).collect(), global }
+    })
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let conditions = (any::<bool>(), any::<bool>(), any::<bool>(), any::<u16>());
+    let labels = btree_map("[!-~]{1,317}", "[!-~]{0,63}", 0..5);
+    let key = (service_key(), "[!-~]{1,253}").prop_map(|(service, name)| EndpointKey { service, name });
+    (key, pair(), vec(port(), 0..5), option::of(node_name()), conditions, labels).prop_map(
+        |(key, ips, ports, node, (ready, serving, terminating, weight), labels)| {
+            let port = |(name, protocol, port)| EndpointPort { name, protocol, port };
+            let ports = ports.into_iter().map(port).collect();
+            Endpoint { key, ips, ports, node, ready, serving, terminating, weight, labels }
+        },
+    )
+}
+
+/// At most one address a family.
+fn pair() -> impl Strategy<Value = Vec<IpAddr>> {
+    (option::of(ip4()), option::of(ip6())).prop_map(|(v4, v6)| v4.into_iter().chain(v6).collect())
+}
+
+fn ip() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![ip4(), ip6()]
+}
+
+fn ip4() -> impl Strategy<Value = IpAddr> {
+    (1u32..0xe000_0000).prop_map(|bits| Ipv4Addr::from(bits).into())
+}
+
+fn ip6() -> impl Strategy<Value = IpAddr> {
+    ((1u128 << 64)..(0xff00u128 << 112)).prop_map(|bits| Ipv6Addr::from(bits).into())
+}
+
+fn net() -> impl Strategy<Value = IpNet> {
+    prop_oneof![net4(), net6()]
+}
+
+fn net4() -> impl Strategy<Value = IpNet> {
+    (ip4(), 0u8..=32).prop_map(|(ip, length)| IpNet::new(ip, length).unwrap().trunc())
+}
+
+fn net6() -> impl Strategy<Value = IpNet> {
+    (ip6(), 0u8..=128).prop_map(|(ip, length)| IpNet::new(ip, length).unwrap().trunc())
+}

@@ -1,0 +1,60 @@
+//! Which versions of the protocol understand each other.
+
+use crate::pb;
+
+/// The protocol's version. Minor: something was added; major: something old no longer works.
+pub const VERSION: pb::Version = pb::Version { major: 1, minor: 0 };
+
+/// How far two minor versions may lie apart.
+const SKEW: u32 = 2;
+
+/// The other side's version is too far from ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the other side speaks version {}.{} of the exchange, this one {}.{}: they may differ by {SKEW} in the second \
+     number; upgrade the older one first",
+    theirs.major, theirs.minor, ours.major, ours.minor
+)]
+pub struct VersionSkew {
+    /// What this side speaks.
+    pub ours: pb::Version,
+    /// What the other side speaks.
+    pub theirs: pb::Version,
+}
+
+/// Whether a conversation can be had with the other side. A missing version is version 0.0, which nobody speaks.
+pub fn check_version(theirs: Option<pb::Version>) -> Result<(), VersionSkew> {
+    check(VERSION, theirs.unwrap_or_default())
+}
+
+fn check(ours: pb::Version, theirs: pb::Version) -> Result<(), VersionSkew> {
+    if ours.major == theirs.major && ours.minor.abs_diff(theirs.minor) <= SKEW {
+        Ok(())
+    } else {
+        Err(VersionSkew { ours, theirs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skew() {
+        let v = |major, minor| pb::Version { major, minor };
+        for (ours, theirs, good) in [
+            (v(1, 5), v(1, 5), true),
+            (v(1, 5), v(1, 3), true),
+            (v(1, 5), v(1, 7), true),
+            (v(1, 5), v(1, 2), false),
+            (v(1, 5), v(1, 8), false),
+            (v(1, 0), v(1, u32::MAX), false),
+            (v(1, 0), v(2, 0), false),
+            (v(1, 0), v(0, 0), false),
+        ] {
+            assert_eq!(check(ours, theirs).is_ok(), good, "{ours:?} {theirs:?}");
+        }
+        assert!(check_version(Some(VERSION)).is_ok());
+        assert!(check_version(None).is_err());
+    }
+}
