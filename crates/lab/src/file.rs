@@ -4,7 +4,8 @@
 //! [`Error`] that names the file, the line and what to write instead. What addresses all this gets is `plan`'s.
 
 mod check;
-mod error;
+mod label;
+mod links;
 mod quantity;
 mod ranges;
 mod raw;
@@ -18,7 +19,6 @@ use ipnet::IpNet;
 use model::{Cluster, ClusterName, NodeName, Topology};
 use serde::{Deserialize, Serialize};
 
-pub use error::{At, Error, Problem};
 pub use quantity::{parse_duration, parse_percent, parse_rate};
 
 /// The `apiVersion` of a lab file.
@@ -102,6 +102,25 @@ pub struct Shape {
     pub rate: Option<u64>,
 }
 
+/// Why there is no lab. Nothing has been started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lab file itself could not be read.
+    #[error(
+        "cannot read the lab file {}: {source}; check the path, or leave --file out for the default lab",
+        path.display()
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Something is wrong in it, or in a manifest that it names.
+    #[error(transparent)]
+    Wrong(#[from] cluster::yaml::Error),
+}
+
 /// Reads and checks a lab file, and the manifests it names.
 pub fn load(path: &Path) -> Result<Lab, Error> {
     let text =
@@ -119,7 +138,7 @@ pub fn parse(
     text: &str,
     manifest: impl Fn(&str) -> std::io::Result<(PathBuf, String)>,
 ) -> Result<Lab, Error> {
-    check::lab(path, text, manifest)
+    Ok(check::lab(path, text, manifest)?)
 }
 
 impl LabNode {
@@ -137,3 +156,6 @@ impl fmt::Display for End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

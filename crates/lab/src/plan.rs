@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::file::{Lab, Manifest, Shape};
 
 pub use address::{Addresses, CONTROLLER_HOST, GATEWAY_HOST, MAX_HOSTS, MAX_LOCATIONS, RESERVED};
-pub use slice::slices;
+pub use slice::{SMALLEST_SLICE_V4, SMALLEST_SLICE_V6, slices};
 pub use wires::{DEFAULT_BETWEEN_CLUSTERS, DEFAULT_BETWEEN_LOCATIONS};
 
 /// Everything that is to be built.
@@ -86,10 +86,12 @@ pub struct Location {
     pub netns: String,
     /// The bridge's addresses: the gateways of the machines on it.
     pub gateways: Vec<IpNet>,
-    /// The addresses found on it: private and public ranges, IPv4 and IPv6.
-    pub prefixes: Vec<IpNet>,
-    /// The public ranges alone, which the segment's namespace must route to its bridge.
-    pub public_prefixes: Vec<IpNet>,
+    /// The addresses on the uplink to the other locations, so that what the gateway itself has to say (ICMP) can
+    /// be answered.
+    pub uplink: Vec<IpNet>,
+    /// The public addresses found here, which the segment's namespace routes to its bridge and the underlay to the
+    /// segment. Private ones never leave.
+    pub public: Vec<IpNet>,
 }
 
 /// What lies between two locations.
@@ -162,3 +164,6 @@ impl Host {
         self.addresses.private.iter().map(IpNet::addr).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

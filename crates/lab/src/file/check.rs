@@ -1,18 +1,21 @@
 //! From what is written to what can be built: every rule of a lab file, each with its place and its advice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use cluster::yaml::{Error, Located, nearest};
 use ipnet::IpNet;
 use model::{Cluster, ClusterId, ClusterName, NodeName, Topology};
-use serde_saphyr::Spanned;
 
-use super::error::{At, Error, Problem};
-use super::quantity::{parse_duration, parse_percent, parse_rate};
+use super::label::{is_dns_label, is_kubernetes_label};
 use super::ranges::{Ranges, Use};
-use super::raw::{RawCluster, RawLab, RawLink, RawNode};
-use super::{API_VERSION, End, KIND, Lab, LabCluster, LabNode, Link, Manifest, Shape};
-use crate::plan::{DEFAULT_BETWEEN_CLUSTERS, DEFAULT_BETWEEN_LOCATIONS, MAX_HOSTS, MAX_LOCATIONS, slices};
+use super::raw::{RawCluster, RawLab, RawNode};
+use super::{API_VERSION, KIND, Lab, LabCluster, LabNode, Manifest, links, ranges};
+use crate::plan::{MAX_HOSTS, MAX_LOCATIONS, slices};
+
+/// A lab file that was read and is being checked.
+pub(super) type Doc = Located<RawLab>;
 
 /// The labels that the plan gives every node, and the field that says each.
 const OWN_LABELS: [(&str, &str); 4] = [
@@ -22,313 +25,207 @@ const OWN_LABELS: [(&str, &str); 4] = [
     ("causeway.io/location", "location"),
 ];
 
-/// The file being checked: what turns a place and a problem into an error.
-pub(super) struct File<'a> {
-    path: &'a Path,
-}
-
-impl File<'_> {
-    /// The error for a problem with `value`, which stands at `path`.
-    pub(super) fn refuse<T>(
-        &self,
-        value: &Spanned<T>,
-        path: impl Into<String>,
-        problem: impl Into<Problem>,
-    ) -> Error {
-        let at = At {
-            file: self.path.to_path_buf(),
-            line: value.referenced.line(),
-            column: value.referenced.column(),
-            path: path.into(),
-        };
-        Error::Invalid { at: Box::new(at), problem: Box::new(problem.into()) }
-    }
-
-    /// Nothing, the first time `value` is seen; the error after that.
-    fn once<T: ToString>(
-        &self,
-        seen: &mut BTreeMap<String, u64>,
-        what: &'static str,
-        value: &Spanned<T>,
-        path: String,
-    ) -> Result<(), Error> {
-        let text = value.value.to_string();
-        match seen.get(&text) {
-            Some(&first) => Err(self.refuse(value, path, Problem::Duplicate { what, value: text, first })),
-            None => {
-                seen.insert(text, value.referenced.line());
-                Ok(())
-            }
-        }
-    }
-}
+/// The longest host name.
+const MAX_NODE_NAME: usize = 63;
 
 /// Checks a whole file.
 pub(super) fn lab(
     path: &Path,
     text: &str,
-    manifest: impl Fn(&str) -> std::io::Result<(PathBuf, String)>,
+    manifest: impl Fn(&str) -> io::Result<(PathBuf, String)>,
 ) -> Result<Lab, Error> {
-    let raw: RawLab =
-        serde_saphyr::from_str(text).map_err(|source| Error::Yaml { path: path.to_path_buf(), source })?;
-    let file = File { path };
-    header(&file, &raw)?;
+    let doc = header(path, text)?;
     let mut names = BTreeMap::new();
     let mut ids = BTreeMap::new();
     let mut ranges = Ranges::default();
     let mut clusters = Vec::new();
-    for (i, raw) in raw.clusters.value.iter().enumerate() {
+    for (i, raw) in doc.value.clusters.iter().enumerate() {
         let at = format!("clusters[{i}]");
-        file.once(&mut names, "name", &raw.name, format!("{at}.name"))?;
-        file.once(&mut ids, "id", &raw.id, format!("{at}.id"))?;
-        clusters.push(one_cluster(&file, raw, &at, &mut ranges)?);
+        once(&doc, &mut names, "cluster", raw.name.clone(), format!("{at}.name"))?;
+        once(&doc, &mut ids, "id", raw.id.to_string(), format!("{at}.id"))?;
+        clusters.push(one_cluster(&doc, raw, &at, &mut ranges)?);
     }
-    segments(&file, &raw, &clusters)?;
-    let links = links(&file, &raw.links, &clusters)?;
-    for (i, (raw, lab)) in raw.clusters.value.iter().zip(&mut clusters).enumerate() {
-        for (j, name) in raw.manifests.iter().enumerate() {
-            let (path, text) = manifest(&name.value).map_err(|source| {
-                let reason = source.to_string();
-                let problem = Problem::Manifest { name: name.value.clone(), reason };
-                file.refuse(name, format!("clusters[{i}].manifests[{j}]"), problem)
+    segments(&doc, &clusters)?;
+    let links = links::check(&doc, &clusters)?;
+    for (i, cluster) in clusters.iter_mut().enumerate() {
+        for (j, name) in doc.value.clusters[i].manifests.iter().enumerate() {
+            let (path, text) = manifest(name).map_err(|reason| {
+                doc.error(
+                    &format!("clusters[{i}].manifests[{j}]"),
+                    format!("cannot read the manifest `{name}`: {reason}"),
+                    "a path relative to the lab file",
+                )
             })?;
-            lab.manifests.push(Manifest { path, text });
+            cluster.manifests.push(Manifest { path, text });
         }
     }
     Ok(Lab { clusters, links })
 }
 
-fn header(file: &File<'_>, raw: &RawLab) -> Result<(), Error> {
-    if raw.api_version.value != API_VERSION {
-        let problem = Problem::ApiVersion(raw.api_version.value.clone());
-        return Err(file.refuse(&raw.api_version, "apiVersion", problem));
+/// The one document of the file, if it is a lab's.
+fn header(path: &Path, text: &str) -> Result<Doc, Error> {
+    let file = path.display().to_string();
+    let mut docs = cluster::yaml::parse::<RawLab>(&file, text)?;
+    if let Some(second) = docs.get(1) {
+        return Err(second.error("", "a second document", "one lab to a file"));
     }
-    if raw.kind.value != KIND {
-        return Err(file.refuse(&raw.kind, "kind", Problem::Kind(raw.kind.value.clone())));
+    let Some(doc) = docs.pop() else {
+        // Nothing is written: the parser of an empty mapping knows best what is missing.
+        return Err(cluster::yaml::parse::<RawLab>(&file, "{}").err().expect("a lab has fields it needs"));
+    };
+    let raw = &doc.value;
+    if raw.api_version != API_VERSION {
+        let what = format!("`{}` is not a lab file's apiVersion", raw.api_version);
+        return Err(doc.error("apiVersion", what, format!("`{API_VERSION}` instead")));
     }
-    if let Some(nodes) = &raw.nodes {
-        return Err(file.refuse(nodes, "nodes", Problem::StrayNodes));
+    if raw.kind != KIND {
+        let what = format!("`{}` is not a lab file's kind", raw.kind);
+        return Err(doc.error("kind", what, format!("`{KIND}` instead")));
     }
-    if raw.clusters.value.is_empty() {
-        return Err(file.refuse(&raw.clusters, "clusters", Problem::NoClusters));
+    if raw.nodes.is_some() {
+        let instead = "them under `nodes` of one of the clusters instead";
+        return Err(doc.error("nodes", "these nodes are on no cluster", instead));
     }
-    Ok(())
+    if raw.clusters.is_empty() {
+        let instead = "at least one, such as `{name: aws, id: 1, podCIDRs: [10.1.0.0/16], \
+                       serviceCIDRs: [10.101.0.0/16], nodes: […]}`";
+        return Err(doc.error("clusters", "there is no cluster", instead));
+    }
+    Ok(doc)
 }
 
-fn one_cluster(
-    file: &File<'_>,
-    raw: &RawCluster,
-    at: &str,
-    ranges: &mut Ranges,
-) -> Result<LabCluster, Error> {
-    let name = ClusterName::new(raw.name.value.as_str())
-        .map_err(|e| file.refuse(&raw.name, format!("{at}.name"), e))?;
-    let id = ClusterId::new(raw.id.value).map_err(|e| file.refuse(&raw.id, format!("{at}.id"), e))?;
-    let pods = ranges.take(file, &raw.pod_cidrs, &format!("{at}.podCIDRs"), Use::Pods, &name)?;
-    let services =
-        ranges.take(file, &raw.service_cidrs, &format!("{at}.serviceCIDRs"), Use::Services, &name)?;
-    ranges.families(file, &raw.service_cidrs, &format!("{at}.serviceCIDRs"), &pods, &services)?;
-    if raw.nodes.value.is_empty() {
-        return Err(file.refuse(&raw.nodes, format!("{at}.nodes"), Problem::NoNodes(name.to_string())));
+/// Nothing, the first time `value` is seen; the error after that.
+pub(super) fn once(
+    doc: &Doc,
+    seen: &mut BTreeMap<String, usize>,
+    what: &str,
+    value: String,
+    path: String,
+) -> Result<(), Error> {
+    match seen.get(&value) {
+        Some(first) => Err(doc.error(
+            &path,
+            format!("{what} `{value}` is there already, on line {first}"),
+            format!("another {what} instead"),
+        )),
+        None => {
+            seen.insert(value, doc.line_of(&path));
+            Ok(())
+        }
+    }
+}
+
+fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Result<LabCluster, Error> {
+    let name = ClusterName::new(raw.name.as_str()).map_err(|_| {
+        let what = format!("`{}` is not a cluster's name", raw.name);
+        doc.error(&format!("{at}.name"), what, dns_label(32))
+    })?;
+    let id = ClusterId::new(raw.id).map_err(|_| {
+        let what = format!("{} is not a cluster's id", raw.id);
+        doc.error(&format!("{at}.id"), what, "a number from 1 to 511, each once in the lab")
+    })?;
+    let pods = ranges.take(doc, &raw.pod_cidrs, &format!("{at}.podCIDRs"), Use::Pods, &name)?;
+    let path = format!("{at}.serviceCIDRs");
+    let services = ranges.take(doc, &raw.service_cidrs, &path, Use::Services, &name)?;
+    ranges::families(doc, &path, &pods, &services)?;
+    if raw.nodes.is_empty() {
+        let instead =
+            format!("at least one, such as `{{name: {name}-1, region: eu-west-1, zone: eu-west-1a}}`");
+        return Err(doc.error(&format!("{at}.nodes"), format!("cluster {name} has no node"), instead));
     }
     let mut seen = BTreeMap::new();
     let mut nodes = Vec::new();
-    for (i, node) in raw.nodes.value.iter().enumerate() {
+    for (i, node) in raw.nodes.iter().enumerate() {
         let at = format!("{at}.nodes[{i}]");
-        file.once(&mut seen, "node name", &node.name, format!("{at}.name"))?;
-        nodes.push(one_node(file, node, &at, &name, &pods)?);
+        once(doc, &mut seen, "node", node.name.clone(), format!("{at}.name"))?;
+        nodes.push(one_node(doc, node, &at, &name, &pods)?);
     }
-    node_ranges(file, raw, at, &nodes)?;
+    ranges::between_nodes(doc, at, &nodes)?;
     let cluster = Cluster { name, id, pod_cidrs: pods, service_cidrs: services };
     let lab = LabCluster { cluster, nodes, manifests: Vec::new() };
     slices(&lab).map_err(|range| {
-        let problem = Problem::NoRoom { range, nodes: lab.nodes.len() };
-        file.refuse(&raw.pod_cidrs, format!("{at}.podCIDRs"), problem)
+        let what = format!("{range} has no room for a slice for each of {} nodes", lab.nodes.len());
+        doc.error(&format!("{at}.podCIDRs"), what, "a wider range instead")
     })?;
     Ok(lab)
 }
 
 fn one_node(
-    file: &File<'_>,
+    doc: &Doc,
     raw: &RawNode,
     at: &str,
     cluster: &ClusterName,
     pods: &[IpNet],
 ) -> Result<LabNode, Error> {
-    let name = NodeName::new(cluster.clone(), raw.name.value.as_str())
-        .map_err(|e| file.refuse(&raw.name, format!("{at}.name"), e))?;
-    if name.node.len() > 63 {
-        let problem = Problem::TooLong { name: name.node, max: 63 };
-        return Err(file.refuse(&raw.name, format!("{at}.name"), problem));
-    }
-    let labelled = |value: &Spanned<String>, field: &str| match is_label(&value.value) {
-        true => Ok(value.value.clone()),
-        false => Err(file.refuse(value, format!("{at}.{field}"), Problem::Label(value.value.clone()))),
-    };
-    let topology = Topology { region: labelled(&raw.region, "region")?, zone: labelled(&raw.zone, "zone")? };
-    let location = raw.location.as_ref().map(|value| labelled(value, "location")).transpose()?;
-    let labels = labels(file, raw, at)?;
-    let mut pod_cidrs: Vec<IpNet> = Vec::new();
-    for (i, text) in raw.pod_cidrs.iter().enumerate() {
-        let at = format!("{at}.podCIDRs[{i}]");
-        let net = super::ranges::node_range(file, text, &at, pods)?;
-        if pod_cidrs.iter().any(|other| other.addr().is_ipv4() == net.addr().is_ipv4()) {
-            return Err(file.refuse(text, at, Problem::SecondOfFamily(net)));
+    let name = NodeName::new(cluster.clone(), raw.name.as_str());
+    let name = name.ok().filter(|name| name.node.len() <= MAX_NODE_NAME).ok_or_else(|| {
+        let what = format!("`{}` is not a node's name", raw.name);
+        doc.error(&format!("{at}.name"), what, dns_label(MAX_NODE_NAME))
+    })?;
+    let label = |value: &String, field: &str| match is_dns_label(value) {
+        true => Ok(value.clone()),
+        false => {
+            let what = format!("`{value}` is not a {field}'s name");
+            Err(doc.error(&format!("{at}.{field}"), what, dns_label(63)))
         }
-        pod_cidrs.push(net);
-    }
+    };
+    let topology = Topology { region: label(&raw.region, "region")?, zone: label(&raw.zone, "zone")? };
+    let location = raw.location.as_ref().map(|value| label(value, "location")).transpose()?;
+    let labels = labels(doc, raw, at)?;
+    let pod_cidrs = ranges::of_node(doc, &raw.pod_cidrs, &format!("{at}.podCIDRs"), pods)?;
     Ok(LabNode { name, topology, location, labels, pod_cidrs })
 }
 
-/// No two nodes were given the same addresses.
-fn node_ranges(file: &File<'_>, raw: &RawCluster, at: &str, nodes: &[LabNode]) -> Result<(), Error> {
-    for (i, node) in nodes.iter().enumerate() {
-        for (j, &found) in node.pod_cidrs.iter().enumerate() {
-            for (k, other) in nodes[..i].iter().enumerate() {
-                let Some(n) = other.pod_cidrs.iter().position(|net| model::overlaps(net, &found)) else {
-                    continue;
-                };
-                let problem = Problem::Overlap {
-                    found,
-                    other: other.pod_cidrs[n],
-                    whose: format!("node {}'s", other.name.node),
-                    first: raw.nodes.value[k].pod_cidrs[n].referenced.line(),
-                };
-                let text = &raw.nodes.value[i].pod_cidrs[j];
-                return Err(file.refuse(text, format!("{at}.nodes[{i}].podCIDRs[{j}]"), problem));
-            }
-        }
-    }
-    Ok(())
+fn dns_label(longest: usize) -> String {
+    format!("1 to {longest} of a-z, 0-9 and '-' instead, beginning and ending with a letter or digit")
 }
 
-fn labels(file: &File<'_>, raw: &RawNode, at: &str) -> Result<BTreeMap<String, String>, Error> {
-    let mut labels = BTreeMap::new();
+fn labels(doc: &Doc, raw: &RawNode, at: &str) -> Result<BTreeMap<String, String>, Error> {
     for (key, value) in &raw.labels {
-        let path = format!("{at}.labels[{key}]");
-        if let Some((_, instead)) = OWN_LABELS.iter().find(|(own, _)| own == key) {
-            return Err(file.refuse(value, path, Problem::OwnLabel { key: key.clone(), instead }));
+        let path = format!("{at}.labels[\"{key}\"]");
+        if let Some((_, field)) = OWN_LABELS.iter().find(|(own, _)| own == key) {
+            let instead = format!("the node's `{field}` instead");
+            return Err(doc.error(&path, format!("the lab sets `{key}` itself"), instead));
         }
-        if !is_kubernetes_label(key, &value.value) {
-            let problem = Problem::KubernetesLabel { key: key.clone(), value: value.value.clone() };
-            return Err(file.refuse(value, path, problem));
+        if !is_kubernetes_label(key, value) {
+            let instead = "a key such as `example.com/rack`, and at most 63 letters, digits, '-', '_' and '.' \
+                           as its value";
+            return Err(doc.error(&path, format!("`{key}: {value}` is not a Kubernetes label"), instead));
         }
-        labels.insert(key.clone(), value.value.clone());
     }
-    Ok(labels)
+    Ok(raw.labels.clone())
 }
 
-/// The numbers of locations and hosts suffice.
-fn segments(file: &File<'_>, raw: &RawLab, clusters: &[LabCluster]) -> Result<(), Error> {
+/// The numbers of locations and of hosts suffice.
+fn segments(doc: &Doc, clusters: &[LabCluster]) -> Result<(), Error> {
     let mut hosts: BTreeMap<(&ClusterName, &str), usize> = BTreeMap::new();
     for (i, lab) in clusters.iter().enumerate() {
         for (j, node) in lab.nodes.iter().enumerate() {
             let count = hosts.entry((&lab.cluster.name, node.segment())).or_default();
             *count += 1;
             if *count > MAX_HOSTS {
-                let problem = Problem::TooManyHosts { location: node.segment().to_string(), max: MAX_HOSTS };
-                let name = &raw.clusters.value[i].nodes.value[j].name;
-                return Err(file.refuse(name, format!("clusters[{i}].nodes[{j}]"), problem));
+                let what = format!("location `{}` has more than {MAX_HOSTS} nodes", node.segment());
+                let instead = "another region or location for some of them";
+                return Err(doc.error(&format!("clusters[{i}].nodes[{j}]"), what, instead));
             }
         }
     }
     if hosts.len() > MAX_LOCATIONS {
-        return Err(file.refuse(&raw.clusters, "clusters", Problem::TooManyLocations(MAX_LOCATIONS)));
+        let what = format!("the lab has {} locations (regions of clusters)", hosts.len());
+        return Err(doc.error("clusters", what, format!("at most {MAX_LOCATIONS} instead")));
     }
     Ok(())
 }
 
-fn links(file: &File<'_>, raw: &[RawLink], clusters: &[LabCluster]) -> Result<Vec<Link>, Error> {
-    let mut seen = BTreeMap::new();
-    let mut links = Vec::new();
-    for (i, raw) in raw.iter().enumerate() {
-        let at = format!("links[{i}]");
-        let path = format!("{at}.between");
-        let [a, b] = raw.between.value.as_slice() else {
-            return Err(file.refuse(&raw.between, path, Problem::Ends(raw.between.value.len())));
-        };
-        let mut between = [end(file, a, &path, clusters)?, end(file, b, &path, clusters)?];
-        if between[0] == between[1] {
-            return Err(file.refuse(&raw.between, path, Problem::Loop(b.value.clone())));
-        }
-        between.sort();
-        let ends = between.clone().map(|end| end.to_string()).join(", ");
-        if let Some(first) = seen.insert(ends.clone(), raw.between.referenced.line()) {
-            let problem = Problem::Duplicate { what: "link", value: ends, first };
-            return Err(file.refuse(&raw.between, path, problem));
-        }
-        let shape = shape(file, raw, &at, &between)?;
-        links.push(Link { between, shape });
+/// What to write for a name that is not known: the one that was probably meant, or all.
+pub(super) fn instead_of<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    match nearest(name, known.clone()) {
+        Some(nearest) => format!("`{nearest}` instead"),
+        None => format!("one of {} instead", list(known)),
     }
-    Ok(links)
 }
 
-fn end(file: &File<'_>, text: &Spanned<String>, path: &str, clusters: &[LabCluster]) -> Result<End, Error> {
-    let (name, location) = match text.value.split_once('/') {
-        Some((name, location)) => (name, Some(location)),
-        None => (text.value.as_str(), None),
-    };
-    let Some(lab) = clusters.iter().find(|lab| lab.cluster.name.as_str() == name) else {
-        let known = list(clusters.iter().map(|lab| lab.cluster.name.as_str()));
-        return Err(file.refuse(text, path, Problem::UnknownCluster { name: name.to_string(), known }));
-    };
-    let known: BTreeSet<&str> = lab.nodes.iter().map(LabNode::segment).collect();
-    if let Some(location) = location
-        && !known.contains(location)
-    {
-        let problem = Problem::UnknownLocation {
-            cluster: name.to_string(),
-            name: location.to_string(),
-            known: list(known),
-        };
-        return Err(file.refuse(text, path, problem));
-    }
-    Ok(End { cluster: lab.cluster.name.clone(), location: location.map(str::to_string) })
-}
-
-fn shape(file: &File<'_>, raw: &RawLink, at: &str, between: &[End; 2]) -> Result<Shape, Error> {
-    let inside = between[0].cluster == between[1].cluster;
-    let mut shape = if inside { DEFAULT_BETWEEN_LOCATIONS } else { DEFAULT_BETWEEN_CLUSTERS };
-    if let Some(text) = &raw.rtt {
-        shape.rtt = parse_duration(&text.value)
-            .ok_or_else(|| file.refuse(text, format!("{at}.rtt"), Problem::Duration(text.value.clone())))?;
-    }
-    if let Some(text) = &raw.loss {
-        shape.loss = parse_percent(&text.value)
-            .ok_or_else(|| file.refuse(text, format!("{at}.loss"), Problem::Percent(text.value.clone())))?;
-    }
-    if let Some(text) = &raw.rate {
-        let rate = parse_rate(&text.value)
-            .ok_or_else(|| file.refuse(text, format!("{at}.rate"), Problem::Rate(text.value.clone())))?;
-        shape.rate = Some(rate);
-    }
-    Ok(shape)
-}
-
-/// RFC 1123's label.
-fn is_label(text: &str) -> bool {
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    text.len() <= 63
-        && edge(text.chars().next())
-        && edge(text.chars().last())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-}
-
-/// The syntax of Kubernetes' labels: an optional DNS prefix and a name for the key, a name or nothing for the value.
-fn is_kubernetes_label(key: &str, value: &str) -> bool {
-    let name = |text: &str| {
-        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        text.len() <= 63
-            && edge(text.chars().next())
-            && edge(text.chars().last())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-    };
-    let (prefix, short) = key.rsplit_once('/').unwrap_or(("x", key));
-    let prefixed = prefix.len() <= 253 && prefix.split('.').all(is_label);
-    prefixed && name(short) && (value.is_empty() || name(value))
-}
-
-/// Names in a row, for advice.
-pub(super) fn list<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
-    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+/// Values in a row.
+pub(super) fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
+    values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -41,7 +41,8 @@ pub const RESERVED: [(&str, &str); 12] = [
 pub struct Addresses {
     /// Reached inside the location.
     pub private: Vec<IpNet>,
-    /// Reached from everywhere; single addresses.
+    /// Reached from everywhere; single addresses. The default routes must prefer them as source (`src`, RTA_PREFSRC):
+    /// the underlay drops what comes from a private address, as the Internet would.
     pub public: Vec<IpNet>,
     /// Where its default routes point.
     pub gateways: Vec<IpAddr>,
@@ -88,21 +89,18 @@ fn locate(lab: &LabCluster, node: &LabNode, first: usize, locations: &mut Vec<Lo
     let number = u8::try_from(locations.len() + 1).expect("the lab file's check counts locations");
     let cluster = lab.cluster.name.clone();
     let netns = format!("cwl_{cluster}_{name}");
-    let public_prefixes = vec![
+    let public = vec![
         net(Ipv4Addr::new(198, 18, number, 0).into(), 24),
         net(Ipv6Addr::new(0x2001, 0xdb8, number.into(), 0, 0, 0, 0, 0).into(), 48),
     ];
-    let private = [private_v4(number, GATEWAY_HOST), private_v6(number, GATEWAY_HOST)];
-    let mut prefixes: Vec<IpNet> = private.iter().map(IpNet::trunc).collect();
-    prefixes.extend(&public_prefixes);
     locations.push(Location {
         number,
         cluster,
         name: name.to_string(),
         netns,
-        gateways: private.to_vec(),
-        prefixes,
-        public_prefixes,
+        gateways: vec![private_v4(number, GATEWAY_HOST), private_v6(number, GATEWAY_HOST)],
+        uplink: vec![public_v4(number, GATEWAY_HOST), public_v6(number, GATEWAY_HOST)],
+        public,
     });
     number
 }
@@ -129,10 +127,7 @@ fn node_plan(node: &LabNode, location: u8, number: u8, pod_cidrs: Vec<IpNet>) ->
 fn host(netns: String, location: u8, number: u8) -> Host {
     let addresses = Addresses {
         private: vec![private_v4(location, number), private_v6(location, number)],
-        public: vec![
-            net(Ipv4Addr::new(198, 18, location, number).into(), 32),
-            net(Ipv6Addr::new(0x2001, 0xdb8, location.into(), 0, 0, 0, 0, number.into()).into(), 128),
-        ],
+        public: vec![public_v4(location, number), public_v6(location, number)],
         gateways: vec![private_v4(location, GATEWAY_HOST).addr(), private_v6(location, GATEWAY_HOST).addr()],
     };
     Host { netns, location, number, addresses }
@@ -144,6 +139,14 @@ fn private_v4(location: u8, host: u8) -> IpNet {
 
 fn private_v6(location: u8, host: u8) -> IpNet {
     net(Ipv6Addr::new(0xfd10, 0, 0, location.into(), 0, 0, 0, host.into()).into(), 64)
+}
+
+fn public_v4(location: u8, host: u8) -> IpNet {
+    net(Ipv4Addr::new(198, 18, location, host).into(), 32)
+}
+
+fn public_v6(location: u8, host: u8) -> IpNet {
+    net(Ipv6Addr::new(0x2001, 0xdb8, location.into(), 0, 0, 0, 0, host.into()).into(), 128)
 }
 
 fn net(ip: IpAddr, prefix: u8) -> IpNet {

@@ -5,21 +5,26 @@ use model::overlaps;
 
 use crate::file::LabCluster;
 
-/// The slice a node gets when the range is wide enough, and the smallest that is still of use, by family.
-const V4: (u8, u8) = (24, 29);
-const V6: (u8, u8) = (64, 120);
+/// The slice of IPv4 and of IPv6 that a node gets when the range is wide enough.
+const USUAL: (u8, u8) = (24, 64);
+
+/// The smallest IPv4 slice that is of use.
+pub const SMALLEST_SLICE_V4: u8 = 29;
+
+/// The smallest IPv6 slice that is of use.
+pub const SMALLEST_SLICE_V6: u8 = 120;
 
 /// The ranges of every node's pods, in the order of the nodes and of the cluster's families; or the range that is
 /// too small.
 pub fn slices(lab: &LabCluster) -> Result<Vec<Vec<IpNet>>, IpNet> {
     let mut all = vec![Vec::new(); lab.nodes.len()];
-    for (v4, sizes) in [(true, V4), (false, V6)] {
+    for (v4, sizes) in [(true, USUAL.0..=SMALLEST_SLICE_V4), (false, USUAL.1..=SMALLEST_SLICE_V6)] {
         let ranges: Vec<IpNet> = family(&lab.cluster.pod_cidrs, v4).collect();
         let Some(widest) = ranges.iter().min_by_key(|range| range.prefix_len()) else { continue };
         let given: Vec<Option<IpNet>> =
             lab.nodes.iter().map(|node| family(&node.pod_cidrs, v4).next()).collect();
         let wanted = given.iter().filter(|slice| slice.is_none()).count();
-        let mut free = (sizes.0..=sizes.1)
+        let mut free = sizes
             .map(|len| cut(&ranges, &given, len, wanted))
             .find(|free| free.len() == wanted)
             .ok_or(*widest)?

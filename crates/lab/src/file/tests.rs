@@ -1,0 +1,182 @@
+//! Every rule of a lab file, with the place and the advice of each refusal.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+
+const GOOD: &str = r#"apiVersion: lab.causeway.io/v1alpha1
+kind: Lab
+clusters:
+- name: aws
+  id: 1
+  podCIDRs: ["10.1.0.0/16", "fd00:1::/48"]
+  serviceCIDRs: ["10.101.0.0/16", "fd00:101::/112"]
+  nodes:
+  - {name: aws-1, region: eu-west-1, zone: eu-west-1a}
+  - {name: aws-2, region: eu-west-1, zone: eu-west-1b, labels: {rack: r1}}
+  manifests: []
+- name: gcp
+  id: 2
+  podCIDRs: ["10.2.0.0/16"]
+  serviceCIDRs: ["10.102.0.0/16"]
+  nodes:
+  - {name: gcp-1, region: europe-west1, zone: europe-west1-b, location: brussels, podCIDRs: ["10.2.9.0/24"]}
+links:
+- {between: [aws, gcp], rtt: 14ms, loss: 0.5%, rate: 1Gbit}
+"#;
+
+fn read(text: &str) -> Result<Lab, Error> {
+    parse(Path::new("lab.yaml"), text, |name| match name {
+        "empty.yaml" => Ok((PathBuf::from(name), String::new())),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    })
+}
+
+#[test]
+fn a_good_file() {
+    let lab = read(GOOD).unwrap();
+    let [aws, gcp] = lab.clusters.as_slice() else { panic!("two clusters: {lab:?}") };
+    assert_eq!((aws.cluster.name.as_str(), aws.cluster.id.get()), ("aws", 1));
+    assert_eq!(aws.nodes.len(), 2);
+    assert_eq!(aws.nodes[1].labels["rack"], "r1");
+    assert_eq!(gcp.nodes[0].segment(), "brussels");
+    assert_eq!(gcp.nodes[0].pod_cidrs, ["10.2.9.0/24".parse().unwrap()]);
+    let shape = lab.links[0].shape;
+    assert_eq!(shape, Shape { rtt: Duration::from_millis(14), loss: 0.005, rate: Some(1_000_000_000) });
+}
+
+/// `GOOD` with one piece of text replaced is refused, at this line and field, and the message says these words.
+#[track_caller]
+fn refused(from: &str, to: &str, line: usize, path: &str, words: &[&str]) {
+    assert!(GOOD.contains(from), "{from:?} is not in the good file");
+    let error = match read(&GOOD.replacen(from, to, 1)) {
+        Err(Error::Wrong(error)) => error,
+        other => panic!("{to:?}: not refused as wrong: {other:?}"),
+    };
+    let message = error.to_string();
+    assert_eq!((error.line, error.path.as_str()), (line, path), "{to:?}: {message}");
+    assert!(message.starts_with(&format!("lab.yaml:{line}:")), "{message}");
+    for word in words {
+        assert!(message.contains(word), "{to:?}: {word:?} is not in: {message}");
+    }
+}
+
+#[test]
+fn header() {
+    refused("v1alpha1", "v2", 1, "apiVersion", &["write `lab.causeway.io/v1alpha1`"]);
+    refused("kind: Lab", "kind: Zoo", 2, "kind", &["`Zoo`", "write `Lab`"]);
+    refused("links:", "nodes: []\nlinks:", 18, "nodes", &["on no cluster", "clusters"]);
+    refused("links:", "linsk:", 18, "linsk", &["unknown field", "`links`"]);
+    let empty = read("").unwrap_err().to_string();
+    assert!(empty.contains("apiVersion") && empty.contains("missing"), "{empty}");
+    let none = "apiVersion: lab.causeway.io/v1alpha1\nkind: Lab\nclusters: []\n";
+    assert!(read(none).unwrap_err().to_string().contains("no cluster; write at least one"));
+    let twice = format!("{GOOD}---\n{GOOD}");
+    assert!(read(&twice).unwrap_err().to_string().contains("one lab to a file"));
+}
+
+#[test]
+fn names_and_numbers() {
+    refused("name: aws\n", "name: AWS\n", 4, "clusters[0].name", &["`AWS`", "a-z"]);
+    refused("name: gcp\n", "name: aws\n", 12, "clusters[1].name", &["`aws`", "line 4", "another"]);
+    refused("id: 2", "id: 1", 13, "clusters[1].id", &["`1`", "line 5", "another id"]);
+    refused("id: 2", "id: 512", 13, "clusters[1].id", &["512", "1 to 511"]);
+    refused("id: 2", "id: two", 13, "clusters[1].id", &["two"]);
+    refused("name: aws-2", "name: aws-1", 10, "clusters[0].nodes[1].name", &["`aws-1`", "line 9"]);
+    refused("name: aws-2", "name: aws_2", 10, "clusters[0].nodes[1].name", &["`aws_2`"]);
+    refused("region: eu-west-1,", "region: EU West,", 9, "clusters[0].nodes[0].region", &["a-z"]);
+    refused("zone: eu-west-1b", "zone: ''", 10, "clusters[0].nodes[1].zone", &["a-z"]);
+    refused("location: brussels", "location: a/b", 17, "clusters[1].nodes[0].location", &["`a/b`"]);
+    refused(", zone: eu-west-1a", "", 9, "clusters[0].nodes[0]", &["zone", "missing"]);
+    refused("{rack: r1}", "{rack: 'a b'}", 10, "clusters[0].nodes[1].labels[\"rack\"]", &["a b"]);
+    let own = "clusters[0].nodes[1].labels[\"topology.kubernetes.io/zone\"]";
+    refused("{rack: r1}", "{topology.kubernetes.io/zone: b}", 10, own, &["`zone`"]);
+}
+
+#[test]
+fn ranges_of_clusters() {
+    let pods = |i: usize| format!("clusters[1].podCIDRs[{i}]");
+    refused("[\"10.2.0.0/16\"]", "[]", 14, "clusters[1].podCIDRs", &["10.1.0.0/16"]);
+    refused("\"10.2.0.0/16\"", "10.2.0.0", 14, &pods(0), &["not an address range"]);
+    refused("\"10.2.0.0/16\"", "10.2.0.1/16", 14, &pods(0), &["write `10.2.0.0/16` instead"]);
+    refused(
+        "\"10.2.0.0/16\"",
+        "10.1.128.0/17",
+        14,
+        &pods(0),
+        &["10.1.0.0/16", "pods of cluster aws", "line 6"],
+    );
+    refused("\"10.2.0.0/16\"", "10.101.0.0/24", 14, &pods(0), &["services of cluster aws", "line 7"]);
+    refused("\"10.2.0.0/16\"", "172.16.0.0/12", 14, &pods(0), &["the lab's private segments"]);
+    refused("\"10.2.0.0/16\"", "198.18.0.0/15", 14, &pods(0), &["the lab's public addresses"]);
+    refused("\"fd00:1::/48\"", "fd10::/64", 6, "clusters[0].podCIDRs[1]", &["the lab's private"]);
+    refused("\"10.2.0.0/16\"", "127.0.0.0/8", 14, &pods(0), &["loopback"]);
+    let services = "clusters[1].serviceCIDRs[0]";
+    refused("\"10.102.0.0/16\"", "10.2.3.0/24", 15, services, &["pods of cluster gcp", "line 14"]);
+    refused("\"10.102.0.0/16\"", "fd00:102::/112", 15, services, &["IPv6", "podCIDRs"]);
+    let second = "\"10.102.0.0/16\", \"10.103.0.0/16\"";
+    refused("\"10.102.0.0/16\"", second, 15, "clusters[1].serviceCIDRs[1]", &["second IPv4"]);
+    refused("\"10.1.0.0/16\"", "10.1.0.0/30", 6, "clusters[0].podCIDRs", &["no room", "2 nodes"]);
+}
+
+#[test]
+fn services_of_two_clusters_may_overlap() {
+    let text = GOOD.replacen("\"10.102.0.0/16\"", "10.101.0.0/16", 1);
+    assert!(read(&text).is_ok());
+}
+
+#[test]
+fn ranges_of_nodes() {
+    let path = "clusters[1].nodes[0].podCIDRs[0]";
+    refused("\"10.2.9.0/24\"", "10.3.9.0/24", 17, path, &["10.2.0.0/16"]);
+    refused("\"10.2.9.0/24\"", "10.2.9.0/30", 17, path, &["at least a /29"]);
+    let two = "10.2.9.0/24, 10.2.10.0/24";
+    refused("\"10.2.9.0/24\"", two, 17, "clusters[1].nodes[0].podCIDRs[1]", &["second"]);
+    let other = "podCIDRs: [\"10.2.9.0/24\"]}\n  - {name: b, region: r, zone: z, podCIDRs: [10.2.9.128/25]}";
+    refused("podCIDRs: [\"10.2.9.0/24\"]}", other, 18, "clusters[1].nodes[1].podCIDRs[0]", &["node gcp-1"]);
+}
+
+#[test]
+fn links() {
+    let cases = [
+        ("[aws, gcp]", "[aws, gpc]", "links[0].between[1]", "write `gcp` instead"),
+        ("[aws, gcp]", "[aws, mars]", "links[0].between[1]", "one of aws, gcp"),
+        ("[aws, gcp]", "[aws, aws]", "links[0].between", "both ends"),
+        ("[aws, gcp]", "[aws]", "links[0].between", "two ends, not 1"),
+        ("[aws, gcp]", "[aws, gcp/paris]", "links[0].between[1]", "brussels"),
+        ("rtt: 14ms", "rtt: 14", "links[0].rtt", "14"),
+        ("rtt: 14ms", "rtt: 14 min", "links[0].rtt", "write something like `14ms`"),
+        ("loss: 0.5%", "loss: 101%", "links[0].loss", "`0.5%`"),
+        ("rate: 1Gbit", "rate: fast", "links[0].rate", "`100Mbit`"),
+        ("rate: 1Gbit", "speed: 1Gbit", "links[0].speed", "unknown field"),
+    ];
+    for (from, to, path, word) in cases {
+        refused(from, to, 19, path, &[word]);
+    }
+    let twice = format!("{GOOD}- {{between: [gcp, aws]}}\n");
+    let error = read(&twice).unwrap_err().to_string();
+    assert!(error.contains("lab.yaml:20:") && error.contains("line 19"), "{error}");
+    for good in ["[aws/eu-west-1, gcp/brussels]", "[gcp, aws/eu-west-1]"] {
+        assert!(read(&GOOD.replacen("[aws, gcp]", good, 1)).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn manifests() {
+    refused(
+        "manifests: []",
+        "manifests: [x.yaml]",
+        11,
+        "clusters[0].manifests[0]",
+        &["cannot read", "`x.yaml`"],
+    );
+    assert!(read(&GOOD.replacen("manifests: []", "manifests: [empty.yaml]", 1)).is_ok());
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let error = load(Path::new("/nonexistent/lab.yaml")).unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/lab.yaml") && error.contains("--file"), "{error}");
+}
