@@ -1,3 +1,4 @@
 //! The cluster daemon.
 
 pub mod config;
+mod known;

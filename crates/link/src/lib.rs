@@ -9,6 +9,7 @@ pub mod agent;
 pub mod controller;
 mod error;
 mod report;
+pub mod saved;
 
 pub use error::Error;
 pub use report::NodeReport;

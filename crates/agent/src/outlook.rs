@@ -1,0 +1,54 @@
+//! What this node knows and what follows from it: the world, who is silent, how far the other clusters are, and the
+//! plan. Joins the engine's rooms; nothing here waits or touches the kernel.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use engine::health::Ranking;
+use engine::plan::State;
+use engine::{mesh, services};
+use model::{NodeName, World};
+
+/// Everything the plan depends on.
+pub(crate) struct Outlook {
+    pub(crate) me: NodeName,
+    pub(crate) world: World,
+    pub(crate) settings: mesh::Settings,
+    pub(crate) port: u16,
+    pub(crate) dead: BTreeSet<NodeName>,
+    pub(crate) ranking: Ranking,
+}
+
+impl Outlook {
+    /// The kernel state that this node ought to have, and what was claimed but not granted.
+    pub(crate) fn plan(&self) -> (State, Vec<String>) {
+        let mesh = mesh::plan(&self.world, &self.me, &self.settings);
+        let services = services::plan(&self.view());
+        let mut problems: Vec<String> = mesh.problems.iter().map(ToString::to_string).collect();
+        problems.extend(services.problems.iter().map(ToString::to_string));
+        let mut tunnel = mesh.tunnel;
+        tunnel.port = self.port;
+        let state = State {
+            tunnel,
+            routes: mesh.routes,
+            guarded: mesh.guarded,
+            frontends: services.frontends,
+            sets: services.sets,
+            dead: self.dead.iter().map(model::Node::id).collect(),
+        };
+        (state, problems)
+    }
+
+    /// The services' part of it, as the engine looks at it.
+    pub(crate) fn view(&self) -> services::View<'_> {
+        services::View { world: &self.world, me: &self.me, dead: &self.dead, ranking: self.ranking.order() }
+    }
+
+    /// Whom to probe, and at which address: the other nodes that have a tunnel.
+    pub(crate) fn probed(&self, state: &State) -> Vec<(NodeName, IpAddr)> {
+        let others = self.world.nodes.values().filter(|node| node.name != self.me);
+        let reached =
+            others.filter(|node| node.public_key.is_some_and(|k| state.tunnel.peers.contains_key(&k)));
+        reached.filter_map(|node| Some((node.name.clone(), *node.mesh_ips().first()?))).collect()
+    }
+}
