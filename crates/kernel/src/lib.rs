@@ -2,7 +2,9 @@
 
 pub mod cgroup;
 pub mod mount;
+pub mod netlink;
 pub mod netns;
 pub mod process;
+pub mod routes;
 pub mod sandbox;
 pub mod tun;

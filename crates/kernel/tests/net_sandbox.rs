@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::cgroup::Cgroup;
-use kernel::mount::{self, Mount};
-use kernel::netns::{Netns, NetnsError};
-use kernel::process::Process;
-use kernel::sandbox::{Sandbox, spawn};
+use causeway_kernel::cgroup::Cgroup;
+use causeway_kernel::mount::{self, Mount};
+use causeway_kernel::netns::{Netns, NetnsError};
+use causeway_kernel::process::Process;
+use causeway_kernel::sandbox::{Sandbox, spawn};
 
 mod net_common;
 use net_common::TestNetns;

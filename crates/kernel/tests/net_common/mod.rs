@@ -1,7 +1,7 @@
 //! Namespaces for tests: named after the test, cleared of what a crashed run left, gone at the end.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-use kernel::netns::Netns;
+use causeway_kernel::netns::Netns;
 
 /// A namespace that a test owns.
 pub struct TestNetns {
