@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod exchange;
+pub mod health;
 pub mod mesh;
 pub mod plan;
 pub mod services;
