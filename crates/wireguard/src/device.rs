@@ -1,0 +1,295 @@
+//! The device: peers, sessions and their timers.
+//!
+//! It never touches a packet on the fast path. Going out, [`Device::handle_outbound`] says which keys and which
+//! counters to use; coming in, [`Device::keys_for`] gives the keys to open with, and [`Device::handle_opened`] judges
+//! what was inside. Handshakes and keepalives wait in [`Device::poll_transmit`].
+
+mod config;
+mod load;
+mod peer;
+mod sessions;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::config::{AllowedChange, PeerChange, PeerStatus};
+use self::load::Load;
+use self::peer::Peer;
+use self::shared::Shared;
+use crate::allowed::AllowedIps;
+use crate::cookie::{Checker, Proof};
+use crate::counters::{Counters, DropReason};
+use crate::key::LocalKey;
+use crate::message::{CookieReply, Data, Initiation, Message, Response};
+use crate::noise;
+use crate::packet::{packet_len, source};
+use crate::time::Now;
+use crate::transport::TransportKeys;
+
+/// A source of randomness: fills the bytes it is given. In production, the operating system's.
+pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
+
+/// A peer's number in this device; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PeerId(u64);
+
+/// The ends of a path through the underlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where the peer is.
+    pub remote: SocketAddr,
+    /// Which of our addresses it talks to; none if the routing table may choose.
+    pub local: Option<IpAddr>,
+}
+
+/// A datagram to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// The bytes.
+    pub datagram: Vec<u8>,
+}
+
+/// What to do with packets that want to leave.
+#[derive(Debug, Clone)]
+pub enum Outbound {
+    /// Seal them and send them.
+    Send(Sealing),
+    /// There are no keys yet: give each packet to [`Device::handle_waiting`].
+    Wait(PeerId),
+    /// Drop them; they are counted already.
+    Drop(DropReason),
+}
+
+/// How to seal packets, and where to send them.
+#[derive(Debug, Clone)]
+pub struct Sealing {
+    /// The keys.
+    pub keys: Arc<TransportKeys>,
+    /// The first packet's counter; the following packets' follow.
+    pub counter: u64,
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// What [`crate::padded`] must not exceed.
+    pub mtu: usize,
+}
+
+/// What became of an opened data message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inbound {
+    /// A packet of so many bytes, without its padding: for the host.
+    Packet(usize),
+    /// A sign of life.
+    Keepalive,
+    /// Drop it; it is counted already.
+    Drop(DropReason),
+}
+
+/// One WireGuard interface.
+pub struct Device {
+    shared: Shared,
+    checker: Option<Checker>,
+    load: Load,
+    peers: BTreeMap<PeerId, Peer>,
+    by_key: BTreeMap<[u8; 32], PeerId>,
+    next_peer: u64,
+    allowed: AllowedIps<PeerId>,
+}
+
+impl Device {
+    /// A device without a key and without peers.
+    pub fn new(random: Random) -> Self {
+        Self {
+            shared: Shared::new(random),
+            checker: None,
+            load: Load::default(),
+            peers: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            next_peer: 0,
+            allowed: AllowedIps::default(),
+        }
+    }
+
+    /// The device's own key.
+    pub fn key(&self) -> Option<&Arc<LocalKey>> {
+        self.shared.local.as_ref()
+    }
+
+    /// Why packets were dropped so far.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Counts packets that were dropped outside, on their way to or from this device.
+    pub fn count(&mut self, reason: DropReason, packets: u64) {
+        self.shared.counters.add(reason, packets);
+    }
+
+    /// Bytes of the largest packet of the interface; bounds the padding.
+    pub fn set_mtu(&mut self, mtu: usize) {
+        self.shared.mtu = mtu;
+    }
+
+    /// Packets to one address want to leave: so many, with so many bytes in all.
+    pub fn handle_outbound(&mut self, to: IpAddr, packets: u64, bytes: u64, now: Now) -> Outbound {
+        let Some(id) = self.allowed.get(to) else { return self.refuse(DropReason::NoPeer, packets) };
+        let peer = self.peers.get_mut(&id).expect("allowed addresses belong to peers that exist");
+        let Some(endpoint) = peer.endpoint else { return self.refuse(DropReason::NoEndpoint, packets) };
+        match peer.take_counters(packets, bytes, &mut self.shared, now) {
+            Some((keys, counter)) => {
+                Outbound::Send(Sealing { keys, counter, endpoint, mtu: self.shared.mtu })
+            }
+            None => Outbound::Wait(id),
+        }
+    }
+
+    /// A packet has to wait for its peer's handshake, which begins now if it has not. The queue is bounded: the oldest
+    /// packets go first. Nothing in it is ever sent in the clear.
+    pub fn handle_waiting(&mut self, id: PeerId, packet: Vec<u8>, now: Now) {
+        match self.peers.get_mut(&id) {
+            Some(peer) => {
+                peer.stage(packet, &mut self.shared);
+                peer.send_staged(&mut self.shared, now);
+            }
+            None => self.shared.counters.add(DropReason::PeerRemoved, 1),
+        }
+    }
+
+    /// The keys that open data messages for this session of ours; none if there is no such session.
+    pub fn keys_for(&self, receiver: u32) -> Option<Arc<TransportKeys>> {
+        let peer = self.peers.get(self.shared.indices.get(&receiver)?)?;
+        peer.sessions.find(receiver).map(|session| session.keys.clone())
+    }
+
+    /// A data message from this endpoint was opened, and this is what was inside, padding included.
+    pub fn handle_opened(&mut self, data: Data, packet: &[u8], from: Endpoint, now: Now) -> Inbound {
+        let Some(id) = self.shared.indices.get(&data.receiver).copied() else {
+            return self.refuse_in(DropReason::NoSession);
+        };
+        let Some(peer) = self.peers.get_mut(&id) else { return self.refuse_in(DropReason::NoSession) };
+        if let Err(reason) = peer.accept(data, packet.len(), from, &mut self.shared, now) {
+            return self.refuse_in(reason);
+        }
+        if packet.is_empty() {
+            return Inbound::Keepalive;
+        }
+        peer.timers.data_received(now.uptime);
+        match (packet_len(packet), source(packet)) {
+            (Some(len), Some(_)) if len > packet.len() => self.refuse_in(DropReason::NotIpInside),
+            (Some(_), Some(source)) if self.allowed.get(source) != Some(id) => {
+                self.refuse_in(DropReason::NotAllowed)
+            }
+            (Some(len), Some(_)) => Inbound::Packet(len),
+            _ => self.refuse_in(DropReason::NotIpInside),
+        }
+    }
+
+    /// A datagram that is not a data message arrived from this endpoint.
+    pub fn handle_handshake(&mut self, datagram: &[u8], from: Endpoint, now: Now) {
+        let result = match Message::parse(datagram) {
+            Some(Message::Initiation(message)) => self
+                .admit(datagram, message.sender, from, now)
+                .and_then(|()| self.handle_initiation(&message, from, now)),
+            Some(Message::Response(message)) => self
+                .admit(datagram, message.sender, from, now)
+                .and_then(|()| self.handle_response(&message, from, now)),
+            Some(Message::Cookie(message)) => self.handle_cookie(&message, now),
+            Some(Message::Data(_)) | None => Err(DropReason::NotWireGuard),
+        };
+        if let Err(reason) = result {
+            self.shared.counters.add(reason, 1);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        for peer in self.peers.values_mut() {
+            peer.handle_timeout(&mut self.shared, now);
+        }
+    }
+
+    /// When [`Device::handle_timeout`] is next needed. Packets only move it later, or arm timers of a second at least.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.peers.values().filter_map(|peer| peer.timers.deadline()).min()
+    }
+
+    /// A datagram to send, if there is one.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.shared.outbox.pop_front()
+    }
+
+    /// Is this address of ours gone? Then the routing table chooses again for every peer that used it.
+    pub fn handle_lost_address(&mut self, address: IpAddr) {
+        for endpoint in self.peers.values_mut().filter_map(|peer| peer.endpoint.as_mut()) {
+            endpoint.local.take_if(|local| *local == address);
+        }
+    }
+
+    /// Lets a handshake message through to where it costs us something, if it may.
+    fn admit(&mut self, datagram: &[u8], sender: u32, from: Endpoint, now: Now) -> Result<(), DropReason> {
+        let checker = self.checker.as_mut().ok_or(DropReason::BadMac)?;
+        let random = &mut self.shared.random;
+        let proof = checker.check(datagram, from.remote, now.uptime, random);
+        if proof == Proof::Nothing {
+            return Err(DropReason::BadMac);
+        }
+        if !self.load.is_busy(now.uptime) {
+            return Ok(());
+        }
+        if proof == Proof::Mac1 {
+            if let Some(reply) = checker.reply(datagram, sender, from.remote, now.uptime, random) {
+                self.shared.outbox.push_back(Transmit { endpoint: from, datagram: reply.to_vec() });
+            }
+            return Err(DropReason::Busy);
+        }
+        if self.load.admit(from.remote.ip()) { Ok(()) } else { Err(DropReason::RateLimited) }
+    }
+
+    fn handle_initiation(
+        &mut self,
+        message: &Initiation<'_>,
+        from: Endpoint,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let local = self.shared.local.clone().ok_or(DropReason::BadMac)?;
+        let ephemeral = self.shared.fresh();
+        let received = noise::receive(&local, message, ephemeral).map_err(|_| DropReason::BadHandshake)?;
+        let id = self.by_key.get(&received.remote).copied().ok_or(DropReason::UnknownPeer)?;
+        let peer = self.peers.get_mut(&id).expect("keys belong to peers that exist");
+        peer.handle_initiation(received, from, &mut self.shared, now)
+    }
+
+    fn handle_response(
+        &mut self,
+        message: &Response<'_>,
+        from: Endpoint,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let id = self.shared.indices.get(&message.receiver).ok_or(DropReason::BadHandshake)?;
+        let peer = self.peers.get_mut(id).ok_or(DropReason::BadHandshake)?;
+        peer.handle_response(message, from, &mut self.shared, now)
+    }
+
+    fn handle_cookie(&mut self, message: &CookieReply<'_>, now: Now) -> Result<(), DropReason> {
+        let id = self.shared.indices.get(&message.receiver).ok_or(DropReason::BadHandshake)?;
+        let peer = self.peers.get_mut(id).ok_or(DropReason::BadHandshake)?;
+        if peer.stamper.handle_reply(message, now.uptime) { Ok(()) } else { Err(DropReason::BadHandshake) }
+    }
+
+    fn refuse(&mut self, reason: DropReason, packets: u64) -> Outbound {
+        self.shared.counters.add(reason, packets);
+        Outbound::Drop(reason)
+    }
+
+    fn refuse_in(&mut self, reason: DropReason) -> Inbound {
+        self.shared.counters.add(reason, 1);
+        Inbound::Drop(reason)
+    }
+}

@@ -1,0 +1,319 @@
+//! One peer: its handshakes, its sessions, what waits for them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::sessions::{Session, Sessions};
+use super::shared::Shared;
+use super::timers::{
+    ATTEMPTS, INITIATION_INTERVAL, KEEPALIVE_TIMEOUT, LAST_MINUTE, REJECT_AFTER_TIME, REKEY_TIMEOUT, Timers,
+    due,
+};
+use super::{Endpoint, PeerId, Transmit};
+use crate::cookie::Stamper;
+use crate::counters::DropReason;
+use crate::message::{DATA_OVERHEAD, Data, INITIATION_LEN, RESPONSE_LEN, Response};
+use crate::noise::{self, Initiated, Psk, Received};
+use crate::time::{Now, Timestamp};
+use crate::transport::{HEADER_LEN, TAG_LEN, TransportKeys, padded};
+
+/// So many packets wait for a handshake.
+pub(super) const QUEUE: usize = 128;
+
+/// The other end of tunnels.
+pub(super) struct Peer {
+    pub(super) id: PeerId,
+    pub(super) public: [u8; 32],
+    pub(super) psk: Psk,
+    pub(super) endpoint: Option<Endpoint>,
+    pub(super) stamper: Stamper,
+    pub(super) sessions: Sessions,
+    pub(super) timers: Timers,
+    pub(super) rx_bytes: u64,
+    pub(super) tx_bytes: u64,
+    /// Since 1970.
+    pub(super) last_handshake: Option<Duration>,
+    /// Our handshake under way, and our number for it.
+    handshake: Option<(u32, Initiated)>,
+    last_handshake_sent: Option<Duration>,
+    last_stamp_sent: Option<Timestamp>,
+    last_stamp_seen: Option<Timestamp>,
+    last_initiation_seen: Option<Duration>,
+    /// Packets that wait for keys; an empty one is a keepalive.
+    staged: VecDeque<Vec<u8>>,
+}
+
+impl Peer {
+    pub(super) fn new(id: PeerId, public: [u8; 32]) -> Self {
+        Self {
+            id,
+            public,
+            psk: Zeroizing::new([0; 32]),
+            endpoint: None,
+            stamper: Stamper::new(&public),
+            sessions: Sessions::default(),
+            timers: Timers::default(),
+            rx_bytes: 0,
+            tx_bytes: 0,
+            last_handshake: None,
+            handshake: None,
+            last_handshake_sent: None,
+            last_stamp_sent: None,
+            last_stamp_seen: None,
+            last_initiation_seen: None,
+            staged: VecDeque::new(),
+        }
+    }
+
+    /// Keys and counters for packets that are about to be sent; none if there are no keys to use.
+    pub(super) fn take_counters(
+        &mut self,
+        packets: u64,
+        bytes: u64,
+        shared: &mut Shared,
+        now: Now,
+    ) -> Option<(Arc<TransportKeys>, u64)> {
+        let session = self.sessions.current()?;
+        let counter = session.take(packets, now.uptime)?;
+        let (keys, stale) = (session.keys.clone(), session.is_stale(now.uptime));
+        self.tx_bytes += bytes + packets * DATA_OVERHEAD as u64;
+        self.timers.sent(now.uptime);
+        if bytes > 0 {
+            self.timers.data_sent(now.uptime, || shared.jitter());
+        }
+        if stale {
+            self.initiate(false, shared, now);
+        }
+        Some((keys, counter))
+    }
+
+    /// Puts a packet into the queue of those that wait for keys.
+    pub(super) fn stage(&mut self, packet: Vec<u8>, shared: &mut Shared) {
+        if self.staged.len() >= QUEUE {
+            self.staged.pop_front();
+            shared.counters.add(DropReason::QueueFull, 1);
+        }
+        self.staged.push_back(packet);
+    }
+
+    /// Sends what waits, or sees to it that there will be keys.
+    pub(super) fn send_staged(&mut self, shared: &mut Shared, now: Now) {
+        while let (Some(packet), Some(endpoint)) = (self.staged.front(), self.endpoint) {
+            let bytes = packet.len() as u64;
+            let Some((keys, counter)) = self.take_counters(1, bytes, shared, now) else {
+                return self.initiate(false, shared, now);
+            };
+            let packet = self.staged.pop_front().expect("it was there above");
+            let mut datagram = vec![0; HEADER_LEN + padded(packet.len(), shared.mtu) + TAG_LEN];
+            datagram[HEADER_LEN..][..packet.len()].copy_from_slice(&packet);
+            keys.seal(counter, &mut datagram);
+            shared.outbox.push_back(Transmit { endpoint, datagram });
+        }
+    }
+
+    /// Sends what waits, or else an empty packet.
+    pub(super) fn send_keepalive(&mut self, shared: &mut Shared, now: Now) {
+        if self.staged.is_empty() {
+            self.staged.push_back(Vec::new());
+        }
+        self.send_staged(shared, now);
+    }
+
+    /// Begins a handshake, unless one was begun just now. `again` if this repeats an unanswered one.
+    pub(super) fn initiate(&mut self, again: bool, shared: &mut Shared, now: Now) {
+        let (Some(local), Some(endpoint)) = (shared.local.clone(), self.endpoint) else { return };
+        if !again {
+            self.timers.attempts = 0;
+        }
+        if self.last_handshake_sent.is_some_and(|at| now.uptime < at + REKEY_TIMEOUT) {
+            return;
+        }
+        self.drop_handshake(shared);
+        let stamp = Timestamp::after(now.unix, self.last_stamp_sent);
+        let index = shared.new_index(self.id);
+        let ephemeral = shared.fresh();
+        let begun = noise::initiate(&local, &self.public, &self.psk, index, stamp, ephemeral);
+        let Ok((handshake, mut message)) = begun else {
+            // A public key of low order: there will never be a handshake.
+            shared.indices.remove(&index);
+            return shared.counters.add(DropReason::BadHandshake, 1);
+        };
+        self.stamper.stamp(&mut message, now.uptime);
+        self.handshake = Some((index, handshake));
+        self.last_stamp_sent = Some(stamp);
+        self.last_handshake_sent = Some(now.uptime);
+        self.tx_bytes += INITIATION_LEN as u64;
+        self.timers.sent(now.uptime);
+        self.timers.initiated(now.uptime, shared.jitter());
+        shared.outbox.push_back(Transmit { endpoint, datagram: message.to_vec() });
+    }
+
+    /// The peer wants keys.
+    pub(super) fn handle_initiation(
+        &mut self,
+        received: Received,
+        from: Endpoint,
+        shared: &mut Shared,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let replayed = self.last_stamp_seen.is_some_and(|last| received.stamp <= last);
+        let flood = self.last_initiation_seen.is_some_and(|at| now.uptime < at + INITIATION_INTERVAL);
+        if replayed || flood {
+            return Err(DropReason::HandshakeReplayed);
+        }
+        let stamp = received.stamp;
+        let index = shared.new_index(self.id);
+        let Ok((keys, mut message)) = received.respond(&self.psk, index) else {
+            shared.indices.remove(&index);
+            return Err(DropReason::BadHandshake);
+        };
+        self.stamper.stamp(&mut message, now.uptime);
+        self.last_stamp_seen = Some(stamp);
+        self.last_initiation_seen = Some(now.uptime);
+        let gone = self.sessions.begin_as_responder(Session::new(keys, index, false, now.uptime));
+        release(gone, shared);
+        self.endpoint = Some(from);
+        self.last_handshake_sent = Some(now.uptime);
+        self.rx_bytes += INITIATION_LEN as u64;
+        self.tx_bytes += RESPONSE_LEN as u64;
+        self.timers.received(now.uptime);
+        self.timers.derived(now.uptime);
+        self.timers.sent(now.uptime);
+        shared.outbox.push_back(Transmit { endpoint: from, datagram: message.to_vec() });
+        Ok(())
+    }
+
+    /// The peer agreed.
+    pub(super) fn handle_response(
+        &mut self,
+        response: &Response<'_>,
+        from: Endpoint,
+        shared: &mut Shared,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let (index, handshake) = self.handshake.as_mut().ok_or(DropReason::BadHandshake)?;
+        let index = *index;
+        if index != response.receiver {
+            return Err(DropReason::BadHandshake);
+        }
+        let keys = handshake.finish(response).map_err(|_| DropReason::BadHandshake)?;
+        // Its number now names the session.
+        self.handshake = None;
+        let gone = self.sessions.begin_as_initiator(Session::new(keys, index, true, now.uptime));
+        release(gone, shared);
+        self.endpoint = Some(from);
+        self.rx_bytes += RESPONSE_LEN as u64;
+        self.timers.received(now.uptime);
+        self.timers.derived(now.uptime);
+        self.completed(now);
+        // The peer may not send until it has heard from us.
+        self.send_keepalive(shared, now);
+        Ok(())
+    }
+
+    /// A data message of one of our sessions was opened, with so many bytes inside.
+    pub(super) fn accept(
+        &mut self,
+        data: Data,
+        bytes: usize,
+        from: Endpoint,
+        shared: &mut Shared,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let session = self.sessions.find_mut(data.receiver).ok_or(DropReason::NoSession)?;
+        session.accept(data.counter, now.uptime)?;
+        let last_minute = session.initiator && session.age(now.uptime) >= LAST_MINUTE;
+        let (confirmed, gone) = self.sessions.confirm(data.receiver);
+        release([gone], shared);
+        self.endpoint = Some(from);
+        self.rx_bytes += (bytes + DATA_OVERHEAD) as u64;
+        self.timers.received(now.uptime);
+        if confirmed {
+            self.completed(now);
+            self.send_staged(shared, now);
+        }
+        if last_minute && !self.timers.sent_last_minute {
+            self.timers.sent_last_minute = true;
+            self.initiate(false, shared, now);
+        }
+        Ok(())
+    }
+
+    /// Does what is due.
+    pub(super) fn handle_timeout(&mut self, shared: &mut Shared, now: Now) {
+        let at = now.uptime;
+        if due(&mut self.timers.retransmit, at) {
+            if self.timers.attempts >= ATTEMPTS {
+                self.give_up(shared, at);
+            } else {
+                self.timers.attempts += 1;
+                self.forget_source();
+                self.initiate(true, shared, now);
+            }
+        }
+        if due(&mut self.timers.keepalive, at) {
+            self.send_keepalive(shared, now);
+            if std::mem::take(&mut self.timers.another_keepalive) {
+                self.timers.keepalive = Some(at + KEEPALIVE_TIMEOUT);
+            }
+        }
+        if due(&mut self.timers.new_handshake, at) {
+            self.forget_source();
+            self.initiate(false, shared, now);
+        }
+        if due(&mut self.timers.zero_keys, at) {
+            self.forget_keys(shared);
+        }
+        if due(&mut self.timers.persistent, at) {
+            // Again even if nothing can be sent now: the interval must not end with the attempts.
+            self.timers.persistent = self.timers.interval.map(|interval| at + interval);
+            self.send_keepalive(shared, now);
+        }
+    }
+
+    /// Forgets all sessions and handshakes.
+    pub(super) fn forget_keys(&mut self, shared: &mut Shared) {
+        self.drop_handshake(shared);
+        release(self.sessions.clear(), shared);
+    }
+
+    /// Drops what waits for keys.
+    pub(super) fn drop_staged(&mut self, reason: DropReason, shared: &mut Shared) {
+        let packets = self.staged.drain(..).filter(|packet| !packet.is_empty()).count();
+        shared.counters.add(reason, packets as u64);
+    }
+
+    fn give_up(&mut self, shared: &mut Shared, now: Duration) {
+        self.timers.keepalive = None;
+        self.drop_staged(DropReason::NoAnswer, shared);
+        self.drop_handshake(shared);
+        self.timers.zero_keys.get_or_insert(now + REJECT_AFTER_TIME * 3);
+    }
+
+    fn completed(&mut self, now: Now) {
+        self.timers.completed();
+        self.last_handshake = Some(now.unix);
+    }
+
+    /// The address of ours that the peer talked to may be what is wrong.
+    fn forget_source(&mut self) {
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.local = None;
+        }
+    }
+
+    fn drop_handshake(&mut self, shared: &mut Shared) {
+        if let Some((index, _)) = self.handshake.take() {
+            shared.indices.remove(&index);
+        }
+    }
+}
+
+fn release<const N: usize>(gone: [Option<Session>; N], shared: &mut Shared) {
+    for session in gone.into_iter().flatten() {
+        shared.indices.remove(&session.index);
+    }
+}

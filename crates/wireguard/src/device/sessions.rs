@@ -1,0 +1,111 @@
+//! The keys a peer has at one time: those in use, those before, and those to come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::timers::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
+use crate::counters::DropReason;
+use crate::replay::Window;
+use crate::transport::TransportKeys;
+
+/// Keys, and how much they were used.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) keys: Arc<TransportKeys>,
+    /// Our number for it.
+    pub(super) index: u32,
+    /// Whether we began its handshake.
+    pub(super) initiator: bool,
+    pub(super) born: Duration,
+    sent: u64,
+    window: Window,
+}
+
+impl Session {
+    pub(super) fn new(keys: TransportKeys, index: u32, initiator: bool, now: Duration) -> Self {
+        Self { keys: Arc::new(keys), index, initiator, born: now, sent: 0, window: Window::new() }
+    }
+
+    /// The first of so many counters to seal with; none if the keys are used up.
+    pub(super) fn take(&mut self, count: u64, now: Duration) -> Option<u64> {
+        let next = self.sent.checked_add(count).filter(|next| *next < REJECT_AFTER_MESSAGES)?;
+        if self.age(now) >= REJECT_AFTER_TIME {
+            return None;
+        }
+        Some(std::mem::replace(&mut self.sent, next))
+    }
+
+    /// Takes a received counter, or says why not.
+    pub(super) fn accept(&mut self, counter: u64, now: Duration) -> Result<(), DropReason> {
+        if self.age(now) >= REJECT_AFTER_TIME || counter >= REJECT_AFTER_MESSAGES {
+            return Err(DropReason::SessionExpired);
+        }
+        if self.window.accept(counter) { Ok(()) } else { Err(DropReason::Replayed) }
+    }
+
+    /// Whether who sends with these keys should make new ones.
+    pub(super) fn is_stale(&self, now: Duration) -> bool {
+        self.sent > REKEY_AFTER_MESSAGES || (self.initiator && self.age(now) >= REKEY_AFTER_TIME)
+    }
+
+    pub(super) fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.born)
+    }
+}
+
+/// One peer's sessions. Whatever leaves is returned, so that its number can be given up.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    previous: Option<Session>,
+    current: Option<Session>,
+    /// Made as responder; used once the initiator has.
+    next: Option<Session>,
+}
+
+impl Sessions {
+    /// The one to send with.
+    pub(super) fn current(&mut self) -> Option<&mut Session> {
+        self.current.as_mut()
+    }
+
+    pub(super) fn find(&self, index: u32) -> Option<&Session> {
+        [&self.current, &self.previous, &self.next].into_iter().flatten().find(|s| s.index == index)
+    }
+
+    pub(super) fn find_mut(&mut self, index: u32) -> Option<&mut Session> {
+        [&mut self.current, &mut self.previous, &mut self.next]
+            .into_iter()
+            .flatten()
+            .find(|session| session.index == index)
+    }
+
+    /// A session whose peer is known to have it too: we began it and were answered.
+    pub(super) fn begin_as_initiator(&mut self, session: Session) -> [Option<Session>; 2] {
+        let former = self.current.replace(session);
+        if self.next.is_some() {
+            // Both began at once. The peer may be sending with the other one.
+            [std::mem::replace(&mut self.previous, self.next.take()), former]
+        } else {
+            [std::mem::replace(&mut self.previous, former), None]
+        }
+    }
+
+    /// A session that waits for the peer to use it first.
+    pub(super) fn begin_as_responder(&mut self, session: Session) -> [Option<Session>; 2] {
+        [self.next.replace(session), self.previous.take()]
+    }
+
+    /// The peer used this session. If it was the one to come, it is now in use, and the result is true.
+    pub(super) fn confirm(&mut self, index: u32) -> (bool, Option<Session>) {
+        if self.next.as_ref().is_none_or(|next| next.index != index) {
+            return (false, None);
+        }
+        let former = std::mem::replace(&mut self.current, self.next.take());
+        (true, std::mem::replace(&mut self.previous, former))
+    }
+
+    /// All of them.
+    pub(super) fn clear(&mut self) -> [Option<Session>; 3] {
+        [self.previous.take(), self.current.take(), self.next.take()]
+    }
+}
