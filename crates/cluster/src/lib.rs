@@ -4,4 +4,5 @@
 //! them. [`yaml`] reads text strictly, with the line of every mistake; [`manifest`] knows the Kubernetes kinds we take.
 #![forbid(unsafe_code)]
 
+pub mod manifest;
 pub mod yaml;

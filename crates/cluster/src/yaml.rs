@@ -34,7 +34,7 @@ mod suggest;
 use serde::de::DeserializeOwned;
 
 pub use error::{Error, Reason};
-pub use located::Located;
+pub use located::{Located, field};
 pub use node::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use suggest::nearest;
 

@@ -10,6 +10,7 @@ use serde::de::{
 };
 
 use super::error::Reason;
+use super::located::field;
 use super::node::{Data, Entry, Node, Place};
 use super::scalar::Meaning;
 use super::suggest::nearest;
@@ -20,7 +21,13 @@ pub(super) struct Fault {
     reason: Reason,
     place: Option<Place>,
     /// Innermost first.
-    path: Vec<String>,
+    path: Vec<Step>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Key(String),
+    Index(usize),
 }
 
 impl Fault {
@@ -30,13 +37,10 @@ impl Fault {
 
     /// What is known of the fault; without a place of its own it is the root's.
     pub(super) fn into_parts(self, root: &Node) -> (Place, String, Reason) {
-        let mut path = String::new();
-        for step in self.path.iter().rev() {
-            if !path.is_empty() && !step.starts_with('[') {
-                path.push('.');
-            }
-            path.push_str(step);
-        }
+        let path = self.path.iter().rev().fold(String::new(), |path, step| match step {
+            Step::Key(key) => field(&path, key),
+            Step::Index(index) => format!("{path}[{index}]"),
+        });
         (self.place.unwrap_or(root.place), path, self.reason)
     }
 
@@ -46,13 +50,12 @@ impl Fault {
     }
 
     fn under_key(mut self, key: &str) -> Self {
-        let simple = key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') && !key.is_empty();
-        self.path.push(if simple { key.to_string() } else { format!("[{key:?}]") });
+        self.path.push(Step::Key(key.to_string()));
         self
     }
 
     fn under_index(mut self, index: usize) -> Self {
-        self.path.push(format!("[{index}]"));
+        self.path.push(Step::Index(index));
         self
     }
 }

@@ -38,6 +38,17 @@ impl Located<()> {
         }
     }
 
+    /// The error that it is not a mapping, unless it is one.
+    pub(crate) fn expect_mapping(&self, expected: &str, instead: &str) -> Result<(), Error> {
+        match self.root.data {
+            Data::Map(_) => Ok(()),
+            Data::Scalar(_) | Data::List(_) => {
+                let (expected, instead) = (expected.into(), instead.into());
+                Err(self.because("", Reason::WrongType { expected, instead, found: self.root.words() }))
+            }
+        }
+    }
+
     /// The text of a scalar field, if the value has one there.
     pub(crate) fn text(&self, path: &str) -> Option<&str> {
         match &walk(&self.root, path).ok()?.data {
@@ -109,6 +120,16 @@ impl<T> Located<T> {
             (false, true) => self.within.to_string(),
             (false, false) => format!("{}.{path}", self.within),
         }
+    }
+}
+
+/// The path of the field `key` of the mapping at `path`.
+pub fn field(path: &str, key: &str) -> String {
+    let simple = key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') && !key.is_empty();
+    match (simple, path.is_empty()) {
+        (false, _) => format!("{path}[\"{key}\"]"),
+        (true, true) => key.to_string(),
+        (true, false) => format!("{path}.{key}"),
     }
 }
 

@@ -1,0 +1,184 @@
+//! The Kubernetes objects we take: which kinds, and what must be right about each before anybody sees it.
+//!
+//! A manifest may carry every field of Kubernetes' schema, whether we act on it or not; a field that is not in the
+//! schema is refused, with its line. What is checked is what Kubernetes itself would refuse among the fields we use.
+
+mod check;
+mod kind;
+pub mod syntax;
+
+use std::collections::HashMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Serialize, Serializer};
+
+use crate::yaml::{self, Error, Located, Reason, nearest};
+
+pub use kind::{Id, Kind, UnknownKind};
+
+/// One object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Manifest {
+    /// Accepted so that ordinary files can be used as they are; a namespace need not be declared.
+    Namespace(Box<Namespace>),
+    /// A machine.
+    Node(Box<Node>),
+    /// What clients dial.
+    Service(Box<Service>),
+    /// What answers.
+    Pod(Box<Pod>),
+    /// Several pods alike.
+    Deployment(Box<Deployment>),
+    /// What answers for a service without a selector.
+    EndpointSlice(Box<EndpointSlice>),
+}
+
+impl Manifest {
+    /// What kind of object it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Node(_) => Kind::Node,
+            Self::Service(_) => Kind::Service,
+            Self::Pod(_) => Kind::Pod,
+            Self::Deployment(_) => Kind::Deployment,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+        }
+    }
+
+    /// What names it.
+    pub fn id(&self) -> Id {
+        let meta = self.metadata();
+        Id::new(
+            self.kind(),
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default(),
+        )
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Namespace(object) => &object.metadata,
+            Self::Node(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::Pod(object) => &object.metadata,
+            Self::Deployment(object) => &object.metadata,
+            Self::EndpointSlice(object) => &object.metadata,
+        }
+    }
+
+    /// Its metadata, to be changed.
+    pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        match self {
+            Self::Namespace(object) => &mut object.metadata,
+            Self::Node(object) => &mut object.metadata,
+            Self::Service(object) => &mut object.metadata,
+            Self::Pod(object) => &mut object.metadata,
+            Self::Deployment(object) => &mut object.metadata,
+            Self::EndpointSlice(object) => &mut object.metadata,
+        }
+    }
+}
+
+impl Serialize for Manifest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Namespace(object) => object.serialize(serializer),
+            Self::Node(object) => object.serialize(serializer),
+            Self::Service(object) => object.serialize(serializer),
+            Self::Pod(object) => object.serialize(serializer),
+            Self::Deployment(object) => object.serialize(serializer),
+            Self::EndpointSlice(object) => object.serialize(serializer),
+        }
+    }
+}
+
+macro_rules! into_manifest {
+    ($($kind:ident)*) => {$(
+        impl From<$kind> for Manifest {
+            fn from(object: $kind) -> Self {
+                Self::$kind(Box::new(object))
+            }
+        }
+    )*};
+}
+
+into_manifest!(Namespace Node Service Pod Deployment EndpointSlice);
+
+/// Reads the objects of a text, `kind: List` taken apart. Each is right by itself and none occurs twice; an object
+/// with no namespace is in `default`. `file` is what errors call the text.
+pub fn parse(file: &str, text: &str) -> Result<Vec<Located<Manifest>>, Error> {
+    let mut manifests = Vec::new();
+    for document in yaml::documents(file, text)? {
+        if document.text("kind") == Some("List") {
+            for item in document.elements("items").unwrap_or_default() {
+                manifests.push(read(&item)?);
+            }
+        } else {
+            manifests.push(read(&document)?);
+        }
+    }
+    check_unique(&manifests)?;
+    Ok(manifests)
+}
+
+/// Refuses a set in which two objects have one name, at the second of them.
+pub fn check_unique<'a>(manifests: impl IntoIterator<Item = &'a Located<Manifest>>) -> Result<(), Error> {
+    let mut seen: HashMap<Id, &Located<Manifest>> = HashMap::new();
+    for manifest in manifests {
+        let id = manifest.value.id();
+        if let Some(first) = seen.get(&id) {
+            let what = format!("{id} is already in {}:{}", first.file(), first.line());
+            return Err(manifest.error("metadata.name", what, "another name, or the object only once"));
+        }
+        seen.insert(id, manifest);
+    }
+    Ok(())
+}
+
+fn read(document: &Located<()>) -> Result<Located<Manifest>, Error> {
+    document.expect_mapping(
+        "a Kubernetes object",
+        "its `apiVersion: …`, `kind: …`, `metadata: …` and `spec: …` lines",
+    )?;
+    let field = |name: &str| {
+        document.text(name).ok_or_else(|| document.because("", Reason::Missing { field: name.into() }))
+    };
+    let (version, written) = (field("apiVersion")?, field("kind")?);
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == written) else {
+        let known = Kind::ALL.map(Kind::as_str);
+        return Err(document.because(
+            "kind",
+            Reason::UnknownValue {
+                value: written.into(),
+                nearest: nearest(written, known).map(Into::into),
+                known: known.map(Into::into).into(),
+            },
+        ));
+    };
+    if version != kind.api_version() {
+        let what = format!("{kind} is not read in version `{version}`");
+        return Err(document.error("apiVersion", what, format!("`{}`", kind.api_version())));
+    }
+    let mut manifest = match kind {
+        Kind::Namespace => document.read::<Namespace>()?.map(Into::into),
+        Kind::Node => document.read::<Node>()?.map(Into::into),
+        Kind::Service => document.read::<Service>()?.map(Into::into),
+        Kind::Pod => document.read::<Pod>()?.map(Into::into),
+        Kind::Deployment => document.read::<Deployment>()?.map(Into::into),
+        Kind::EndpointSlice => document.read::<EndpointSlice>()?.map(Into::into),
+    };
+    check::check(document, &manifest.value)?;
+    let meta = Manifest::metadata_mut(&mut manifest.value);
+    if kind.namespaced() && meta.namespace.is_none() {
+        meta.namespace = Some("default".into());
+    }
+    Ok(manifest)
+}
+
+#[cfg(test)]
+mod tests;

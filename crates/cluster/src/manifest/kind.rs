@@ -1,0 +1,173 @@
+//! The kinds of object that are read, and the names of objects.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::yaml::nearest;
+
+/// A kind of object, in the order in which a set of them is best taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// v1
+    Namespace,
+    /// v1
+    Node,
+    /// v1
+    Service,
+    /// apps/v1
+    Deployment,
+    /// v1
+    Pod,
+    /// discovery.k8s.io/v1
+    EndpointSlice,
+}
+
+/// A word that names no kind we read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{word:?} is no kind that is read here; {}", match nearest {
+    Some(kind) => format!("did you mean `{kind}`?"),
+    None => format!("write one of `{}`", Kind::ALL.map(|kind| kind.lower()).join("`, `")),
+})]
+pub struct UnknownKind {
+    /// The word.
+    pub word: String,
+    /// What was probably meant.
+    pub nearest: Option<&'static str>,
+}
+
+impl Kind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Namespace, Self::Node, Self::Service, Self::Deployment, Self::Pod, Self::EndpointSlice];
+
+    /// Its name in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::Service => "Service",
+            Self::Deployment => "Deployment",
+            Self::Pod => "Pod",
+            Self::EndpointSlice => "EndpointSlice",
+        }
+    }
+
+    /// Its name on a command line and in file names.
+    pub fn lower(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::Node => "node",
+            Self::Service => "service",
+            Self::Deployment => "deployment",
+            Self::Pod => "pod",
+            Self::EndpointSlice => "endpointslice",
+        }
+    }
+
+    /// What `kubectl` lets people write for short.
+    fn short(self) -> &'static str {
+        match self {
+            Self::Namespace => "ns",
+            Self::Node => "no",
+            Self::Service => "svc",
+            Self::Deployment => "deploy",
+            Self::Pod => "po",
+            Self::EndpointSlice => "eps",
+        }
+    }
+
+    /// The version of the API in which it is read.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::Namespace | Self::Node | Self::Service | Self::Pod => "v1",
+            Self::Deployment => "apps/v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+        }
+    }
+
+    /// Whether its objects are in namespaces.
+    pub fn namespaced(self) -> bool {
+        !matches!(self, Self::Namespace | Self::Node)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    /// Takes what `kubectl` takes: `Service`, `service`, `services`, `svc`.
+    fn from_str(word: &str) -> Result<Self, UnknownKind> {
+        let lower = word.to_lowercase();
+        let singular = lower.strip_suffix('s').unwrap_or(&lower);
+        let matches =
+            |kind: &Self| kind.lower() == singular || [kind.short(), kind.lower()].contains(&lower.as_str());
+        Self::ALL.into_iter().find(matches).ok_or_else(|| UnknownKind {
+            nearest: nearest(&lower, Self::ALL.map(Self::lower)),
+            word: word.chars().take(80).collect(),
+        })
+    }
+}
+
+/// Names an object of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty for the kinds that are in none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Id {
+    /// The id of an object; a namespaced kind without a namespace is in `default`, others are in none.
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        let namespace = match (kind.namespaced(), namespace) {
+            (false, _) => "",
+            (true, "") => "default",
+            (true, namespace) => namespace,
+        };
+        Self { kind, namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace.as_str() {
+            "" => write!(f, "{} {}", self.kind.lower(), self.name),
+            namespace => write!(f, "{} {namespace}/{}", self.kind.lower(), self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words() {
+        for (word, kind) in [
+            ("Service", Some(Kind::Service)),
+            ("services", Some(Kind::Service)),
+            ("svc", Some(Kind::Service)),
+            ("po", Some(Kind::Pod)),
+            ("pods", Some(Kind::Pod)),
+            ("ns", Some(Kind::Namespace)),
+            ("endpointslices", Some(Kind::EndpointSlice)),
+            ("ingress", None),
+        ] {
+            assert_eq!(word.parse::<Kind>().ok(), kind, "{word}");
+        }
+        assert_eq!(
+            "servise".parse::<Kind>().unwrap_err().to_string(),
+            "\"servise\" is no kind that is read here; did you mean `service`?"
+        );
+        assert_eq!(Id::new(Kind::Pod, "", "a").to_string(), "pod default/a");
+        assert_eq!(Id::new(Kind::Node, "x", "a").to_string(), "node a");
+    }
+}
