@@ -1,6 +1,9 @@
 //! Linux.
 
+pub mod bpf;
 pub mod cgroup;
+pub mod features;
+pub mod icmp;
 pub mod mount;
 pub mod netlink;
 pub mod netns;

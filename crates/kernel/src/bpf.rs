@@ -1,0 +1,23 @@
+//! The kernel's packet path, by eBPF: services at the socket hooks, the guard on the underlay, pods' own names.
+//!
+//! It translates a plan into map entries and keeps programs attached; what a map entry means is written in `bpf/`, and
+//! what it ought to be is decided elsewhere. Maps and links are pinned: the packet path outlives the agent.
+
+pub mod abi;
+mod attach;
+mod bytes;
+mod datapath;
+mod error;
+mod object;
+mod pins;
+mod segment;
+mod services;
+pub(crate) mod sys;
+mod table;
+
+pub use attach::TcHook;
+pub use bytes::{Be16, Be32, StructLayout, Verdict};
+pub use datapath::{Datapath, Options, PIN_DIR};
+pub use error::BpfError;
+pub use object::{GUARD, POD, SEGMENT, SOCK, Source};
+pub use segment::Segment;

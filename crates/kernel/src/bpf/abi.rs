@@ -1,0 +1,397 @@
+//! What the programs in `bpf/` and the agent say to each other. Generated from bpf/abi.h by `./x generate`: do not edit.
+
+use core::mem::offset_of;
+
+use super::bytes::{Be16, Be32, StructLayout, Verdict};
+
+/// The version of everything below.
+pub const LAYOUT: usize = 1;
+
+/// Tiers of one frontend: four inside the cluster, twelve groups of other clusters.
+pub const TIERS: usize = 16;
+
+/// What a client dials.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    /// The virtual address.
+    pub ip: [Be32; 4],
+    /// The port.
+    pub port: Be16,
+    /// The protocol's number in the IP header.
+    pub protocol: u8,
+    /// Padding.
+    pub zero: u8,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Frontend {}
+
+/// One rung of a ladder.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tier {
+    /// Index of its first backend in the set.
+    pub begin: u32,
+    /// How many backends.
+    pub count: u32,
+    /// How near: 0 node, 1 zone, 2 region, 3 cluster, 4 elsewhere.
+    pub kind: u32,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Tier {}
+
+/// Where a frontend leads.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ladder {
+    /// The set of backends.
+    pub set: u64,
+    /// How many rungs.
+    pub tiers: u32,
+    /// Padding.
+    pub zero: u32,
+    /// The rungs, nearest first.
+    pub tier: [Tier; TIERS],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Ladder {}
+
+/// A place in a set.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendKey {
+    /// The set.
+    pub set: u64,
+    /// The place.
+    pub index: u32,
+    /// Padding.
+    pub zero: u32,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for BackendKey {}
+
+/// A place to send a connection to.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend {
+    /// Its address.
+    pub ip: [Be32; 4],
+    /// Its port.
+    pub port: Be16,
+    /// Padding.
+    pub zero: [u8; 6],
+    /// The node whose health is its own; 0 is never dead.
+    pub node: u64,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Backend {}
+
+/// An address and a port.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The address.
+    pub ip: [Be32; 4],
+    /// The port.
+    pub port: Be16,
+    /// Padding.
+    pub zero: [u8; 6],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Address {}
+
+/// What a connected socket dialled and what it was given.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Translation {
+    /// What the program asked for.
+    pub vip: Address,
+    /// Where the packets go.
+    pub backend: Address,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Translation {}
+
+/// An unconnected socket and an address it sends to or hears from.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowKey {
+    /// The kernel's number of the socket.
+    pub cookie: u64,
+    /// The other end.
+    pub address: Address,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for FlowKey {}
+
+/// Where an unconnected socket's datagrams to a virtual address go.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flow {
+    /// The set the backend was drawn from.
+    pub set: u64,
+    /// Nanoseconds since boot of the last datagram, give or take a second.
+    pub used: u64,
+    /// The backend.
+    pub backend: Backend,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Flow {}
+
+/// A range of addresses, as the kernel's longest-prefix tries want it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix {
+    /// Bits that count, 0 to 128.
+    pub length: u32,
+    /// The address.
+    pub ip: [Be32; 4],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Prefix {}
+
+/// An address that a pod may send from.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodKey {
+    /// The host's end of the pod's link.
+    pub ifindex: u32,
+    /// The address.
+    pub ip: [Be32; 4],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for PodKey {}
+
+/// Two ends that a cut keeps apart, in one direction.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cut {
+    /// Who sends.
+    pub source: [Be32; 4],
+    /// To whom.
+    pub destination: [Be32; 4],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Cut {}
+
+/// Sizes and offsets of everything above, by their names in C.
+#[rustfmt::skip]
+pub const LAYOUTS: &[StructLayout] = &[
+    StructLayout { name: "cw_frontend", size: size_of::<Frontend>(), fields: &[("ip", offset_of!(Frontend, ip)), ("port", offset_of!(Frontend, port)), ("protocol", offset_of!(Frontend, protocol)), ("zero", offset_of!(Frontend, zero))] },
+    StructLayout { name: "cw_tier", size: size_of::<Tier>(), fields: &[("begin", offset_of!(Tier, begin)), ("count", offset_of!(Tier, count)), ("kind", offset_of!(Tier, kind))] },
+    StructLayout { name: "cw_ladder", size: size_of::<Ladder>(), fields: &[("set", offset_of!(Ladder, set)), ("tiers", offset_of!(Ladder, tiers)), ("zero", offset_of!(Ladder, zero)), ("tier", offset_of!(Ladder, tier))] },
+    StructLayout { name: "cw_backend_key", size: size_of::<BackendKey>(), fields: &[("set", offset_of!(BackendKey, set)), ("index", offset_of!(BackendKey, index)), ("zero", offset_of!(BackendKey, zero))] },
+    StructLayout { name: "cw_backend", size: size_of::<Backend>(), fields: &[("ip", offset_of!(Backend, ip)), ("port", offset_of!(Backend, port)), ("zero", offset_of!(Backend, zero)), ("node", offset_of!(Backend, node))] },
+    StructLayout { name: "cw_address", size: size_of::<Address>(), fields: &[("ip", offset_of!(Address, ip)), ("port", offset_of!(Address, port)), ("zero", offset_of!(Address, zero))] },
+    StructLayout { name: "cw_translation", size: size_of::<Translation>(), fields: &[("vip", offset_of!(Translation, vip)), ("backend", offset_of!(Translation, backend))] },
+    StructLayout { name: "cw_flow_key", size: size_of::<FlowKey>(), fields: &[("cookie", offset_of!(FlowKey, cookie)), ("address", offset_of!(FlowKey, address))] },
+    StructLayout { name: "cw_flow", size: size_of::<Flow>(), fields: &[("set", offset_of!(Flow, set)), ("used", offset_of!(Flow, used)), ("backend", offset_of!(Flow, backend))] },
+    StructLayout { name: "cw_prefix", size: size_of::<Prefix>(), fields: &[("length", offset_of!(Prefix, length)), ("ip", offset_of!(Prefix, ip))] },
+    StructLayout { name: "cw_pod_key", size: size_of::<PodKey>(), fields: &[("ifindex", offset_of!(PodKey, ifindex)), ("ip", offset_of!(PodKey, ip))] },
+    StructLayout { name: "cw_cut", size: size_of::<Cut>(), fields: &[("source", offset_of!(Cut, source)), ("destination", offset_of!(Cut, destination))] },
+];
+
+/// Why a packet or a connection went the way it did.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// pass: sent to a backend on the client's node.
+    LbNode = 0,
+    /// pass: sent to a backend in the client's zone.
+    LbZone = 1,
+    /// pass: sent to a backend in the client's region.
+    LbRegion = 2,
+    /// pass: sent to a backend in the client's cluster.
+    LbCluster = 3,
+    /// pass: sent to a backend in another cluster.
+    LbElsewhere = 4,
+    /// pass: a datagram followed the ones before it to the same backend.
+    LbStayed = 5,
+    /// pass: the address dialled is no service's.
+    LbNoFrontend = 6,
+    /// drop: the service has no backend; the client is refused.
+    LbNoBackend = 7,
+    /// drop: every backend's node is dead; the client is refused.
+    LbAllDead = 8,
+    /// drop: the backend drawn has an address of the other family; the client is refused.
+    LbFamily = 9,
+    /// note: the backend drawn first was dead or missing, and another was drawn.
+    LbRedrawn = 10,
+    /// pass: a datagram's source was shown as the virtual address.
+    ReplyTranslated = 11,
+    /// pass: a datagram's source was left as it was.
+    ReplyPassed = 12,
+    /// pass: the peer's name was shown as the virtual address.
+    PeerTranslated = 13,
+    /// pass: the peer's name was left as it was.
+    PeerPassed = 14,
+    /// pass: neither end is in a guarded range.
+    GuardPassed = 15,
+    /// pass: not an IP packet.
+    GuardNotIp = 16,
+    /// drop: a pod's packet on its way out in the clear.
+    GuardSource = 17,
+    /// drop: a packet to a pod on its way out in the clear.
+    GuardDestination = 18,
+    /// drop: too short to tell whose packet it is.
+    GuardTruncated = 19,
+    /// pass: the source is one of the pod's addresses.
+    PodPassed = 20,
+    /// pass: talk between neighbours: ARP, link-local and not yet configured IPv6.
+    PodNeighbour = 21,
+    /// drop: the source is not one of the pod's addresses.
+    PodSpoofed = 22,
+    /// drop: neither IP nor ARP.
+    PodNotIp = 23,
+    /// drop: too short to tell its source.
+    PodTruncated = 24,
+    /// pass: nothing is cut between the two ends.
+    SegmentPassed = 25,
+    /// drop: the lab keeps the two ends apart.
+    SegmentCut = 26,
+}
+
+#[rustfmt::skip]
+impl Reason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 27] = [
+        Self::LbNode,
+        Self::LbZone,
+        Self::LbRegion,
+        Self::LbCluster,
+        Self::LbElsewhere,
+        Self::LbStayed,
+        Self::LbNoFrontend,
+        Self::LbNoBackend,
+        Self::LbAllDead,
+        Self::LbFamily,
+        Self::LbRedrawn,
+        Self::ReplyTranslated,
+        Self::ReplyPassed,
+        Self::PeerTranslated,
+        Self::PeerPassed,
+        Self::GuardPassed,
+        Self::GuardNotIp,
+        Self::GuardSource,
+        Self::GuardDestination,
+        Self::GuardTruncated,
+        Self::PodPassed,
+        Self::PodNeighbour,
+        Self::PodSpoofed,
+        Self::PodNotIp,
+        Self::PodTruncated,
+        Self::SegmentPassed,
+        Self::SegmentCut,
+    ];
+
+    /// What metrics call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LbNode => "lb_node",
+            Self::LbZone => "lb_zone",
+            Self::LbRegion => "lb_region",
+            Self::LbCluster => "lb_cluster",
+            Self::LbElsewhere => "lb_elsewhere",
+            Self::LbStayed => "lb_stayed",
+            Self::LbNoFrontend => "lb_no_frontend",
+            Self::LbNoBackend => "lb_no_backend",
+            Self::LbAllDead => "lb_all_dead",
+            Self::LbFamily => "lb_family",
+            Self::LbRedrawn => "lb_redrawn",
+            Self::ReplyTranslated => "reply_translated",
+            Self::ReplyPassed => "reply_passed",
+            Self::PeerTranslated => "peer_translated",
+            Self::PeerPassed => "peer_passed",
+            Self::GuardPassed => "guard_passed",
+            Self::GuardNotIp => "guard_not_ip",
+            Self::GuardSource => "guard_source",
+            Self::GuardDestination => "guard_destination",
+            Self::GuardTruncated => "guard_truncated",
+            Self::PodPassed => "pod_passed",
+            Self::PodNeighbour => "pod_neighbour",
+            Self::PodSpoofed => "pod_spoofed",
+            Self::PodNotIp => "pod_not_ip",
+            Self::PodTruncated => "pod_truncated",
+            Self::SegmentPassed => "segment_passed",
+            Self::SegmentCut => "segment_cut",
+        }
+    }
+
+    /// What became of it.
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Self::LbNode => Verdict::Pass,
+            Self::LbZone => Verdict::Pass,
+            Self::LbRegion => Verdict::Pass,
+            Self::LbCluster => Verdict::Pass,
+            Self::LbElsewhere => Verdict::Pass,
+            Self::LbStayed => Verdict::Pass,
+            Self::LbNoFrontend => Verdict::Pass,
+            Self::LbNoBackend => Verdict::Drop,
+            Self::LbAllDead => Verdict::Drop,
+            Self::LbFamily => Verdict::Drop,
+            Self::LbRedrawn => Verdict::Note,
+            Self::ReplyTranslated => Verdict::Pass,
+            Self::ReplyPassed => Verdict::Pass,
+            Self::PeerTranslated => Verdict::Pass,
+            Self::PeerPassed => Verdict::Pass,
+            Self::GuardPassed => Verdict::Pass,
+            Self::GuardNotIp => Verdict::Pass,
+            Self::GuardSource => Verdict::Drop,
+            Self::GuardDestination => Verdict::Drop,
+            Self::GuardTruncated => Verdict::Drop,
+            Self::PodPassed => Verdict::Pass,
+            Self::PodNeighbour => Verdict::Pass,
+            Self::PodSpoofed => Verdict::Drop,
+            Self::PodNotIp => Verdict::Drop,
+            Self::PodTruncated => Verdict::Drop,
+            Self::SegmentPassed => Verdict::Pass,
+            Self::SegmentCut => Verdict::Drop,
+        }
+    }
+
+    /// What it means, in a sentence.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::LbNode => "sent to a backend on the client's node.",
+            Self::LbZone => "sent to a backend in the client's zone.",
+            Self::LbRegion => "sent to a backend in the client's region.",
+            Self::LbCluster => "sent to a backend in the client's cluster.",
+            Self::LbElsewhere => "sent to a backend in another cluster.",
+            Self::LbStayed => "a datagram followed the ones before it to the same backend.",
+            Self::LbNoFrontend => "the address dialled is no service's.",
+            Self::LbNoBackend => "the service has no backend; the client is refused.",
+            Self::LbAllDead => "every backend's node is dead; the client is refused.",
+            Self::LbFamily => "the backend drawn has an address of the other family; the client is refused.",
+            Self::LbRedrawn => "the backend drawn first was dead or missing, and another was drawn.",
+            Self::ReplyTranslated => "a datagram's source was shown as the virtual address.",
+            Self::ReplyPassed => "a datagram's source was left as it was.",
+            Self::PeerTranslated => "the peer's name was shown as the virtual address.",
+            Self::PeerPassed => "the peer's name was left as it was.",
+            Self::GuardPassed => "neither end is in a guarded range.",
+            Self::GuardNotIp => "not an IP packet.",
+            Self::GuardSource => "a pod's packet on its way out in the clear.",
+            Self::GuardDestination => "a packet to a pod on its way out in the clear.",
+            Self::GuardTruncated => "too short to tell whose packet it is.",
+            Self::PodPassed => "the source is one of the pod's addresses.",
+            Self::PodNeighbour => "talk between neighbours: ARP, link-local and not yet configured IPv6.",
+            Self::PodSpoofed => "the source is not one of the pod's addresses.",
+            Self::PodNotIp => "neither IP nor ARP.",
+            Self::PodTruncated => "too short to tell its source.",
+            Self::SegmentPassed => "nothing is cut between the two ends.",
+            Self::SegmentCut => "the lab keeps the two ends apart.",
+        }
+    }
+}

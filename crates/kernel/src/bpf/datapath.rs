@@ -1,0 +1,240 @@
+//! A node's packet path.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aya::maps::{Map, MapData, PerCpuArray};
+use engine::plan::{Op, State};
+
+use super::attach::{self, Direction, OnDevice, TcHook};
+use super::object::{self, GUARD, Object, POD, SOCK};
+use super::services::PlanMaps;
+use super::sys::Hook;
+use super::table::Table;
+use super::{BpfError, abi, bytes, pins};
+use crate::features;
+
+/// Where pins belong: the folder of the layout this version speaks.
+pub const PIN_DIR: &str = "/sys/fs/bpf/causeway/v1";
+
+const _: () = assert!(abi::LAYOUT == 1, "PIN_DIR names the layout");
+
+/// The hooks of the balancer, by the names of its programs.
+const SOCKET_HOOKS: [(&str, Hook); 8] = [
+    ("connect4", Hook::Connect4),
+    ("connect6", Hook::Connect6),
+    ("sendmsg4", Hook::Sendmsg4),
+    ("sendmsg6", Hook::Sendmsg6),
+    ("recvmsg4", Hook::Recvmsg4),
+    ("recvmsg6", Hook::Recvmsg6),
+    ("getpeername4", Hook::Getpeername4),
+    ("getpeername6", Hook::Getpeername6),
+];
+
+/// What the packet path is to be attached to.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder of pins; ends with the layout's version. Usually [`PIN_DIR`].
+    pub pin_dir: PathBuf,
+    /// Programs in this control group, and below it, dial through the balancer.
+    pub cgroup: PathBuf,
+    /// The device to the outside, in the network namespace of the caller.
+    pub underlay: String,
+    /// How long an unconnected socket may be silent before its datagrams may go elsewhere.
+    pub flow_idle: Duration,
+    /// How tc programs are attached.
+    pub tc: TcHook,
+}
+
+impl Options {
+    /// The usual ones.
+    pub fn new(cgroup: impl Into<PathBuf>, underlay: impl Into<String>) -> Self {
+        Self {
+            pin_dir: PIN_DIR.into(),
+            cgroup: cgroup.into(),
+            underlay: underlay.into(),
+            flow_idle: Duration::from_secs(60),
+            tc: TcHook::Best,
+        }
+    }
+}
+
+/// The packet path of a node, loaded and attached. Dropping it leaves it at work: [`Datapath::unload`] ends it.
+pub struct Datapath {
+    options: Options,
+    plan: PlanMaps,
+    pods: Table<abi::PodKey, u8>,
+    counters: PerCpuArray<MapData, u64>,
+    pod: Object,
+}
+
+impl Datapath {
+    /// Loads and attaches everything, or takes over from an agent before us: its maps are kept as they are, its
+    /// programs are replaced by ours one by one without a gap.
+    ///
+    /// To be called in the node's network namespace and mount view.
+    pub fn open(options: Options) -> Result<Self, BpfError> {
+        let folder = &options.pin_dir;
+        pins::prepare(folder)?;
+        let flow_idle = u64::try_from(options.flow_idle.as_nanos()).unwrap_or(u64::MAX);
+        let have_set_retval = u8::from(features::has_set_retval());
+        let mut loader = object::loader(&[SOCK, GUARD, POD], folder);
+        loader.override_global("flow_idle", &flow_idle, false);
+        loader.override_global("have_set_retval", &have_set_retval, false);
+        let mut sock = Object::open(SOCK, &mut loader)?;
+        let mut guard = Object::open(GUARD, &mut loader)?;
+        let mut pod = Object::open(POD, &mut loader)?;
+
+        let on = OnDevice::find(GUARD.name, &options.underlay)?;
+        attach::to_device(folder, &on, guard.classifier()?, Direction::Egress, options.tc)?;
+        for (name, hook) in SOCKET_HOOKS {
+            attach::to_cgroup(folder, name, sock.program(name)?, &options.cgroup, hook)?;
+        }
+        let plan = PlanMaps {
+            frontends: Table::new("frontends", sock.map("frontends")?)?,
+            backends: Table::new("backends", sock.map("backends")?)?,
+            dead: Table::new("dead", sock.map("dead")?)?,
+            guarded: Table::new("guarded", guard.map("guarded")?)?,
+        };
+        let pods = Table::new("pods", pod.map("pods")?)?;
+        let counters = counters(sock.map("counters")?)?;
+        let mut datapath = Self { options, plan, pods, counters, pod };
+        datapath.renew_devices(&on)?;
+        for old in pins::other_layouts(&datapath.options.pin_dir)? {
+            unload(&old)?;
+        }
+        Ok(datapath)
+    }
+
+    /// Applies one operation of the plan; false if it is about tunnels or routes, which are others' business.
+    pub fn apply(&mut self, op: &Op) -> Result<bool, BpfError> {
+        Ok(self.apply_all(std::slice::from_ref(op))? > 0)
+    }
+
+    /// Applies operations in their order, neighbours of one kind in one call to the kernel; says how many were ours.
+    pub fn apply_all(&mut self, ops: &[Op]) -> Result<usize, BpfError> {
+        let alike = |a: &Op, b: &Op| std::mem::discriminant(a) == std::mem::discriminant(b);
+        ops.chunk_by(alike).try_fold(0, |done, run| Ok(done + self.plan.apply(run)?))
+    }
+
+    /// What the maps hold: frontends, sets, dead nodes, guarded ranges. The rest of the state is left empty, to be
+    /// filled in by who knows it: `State { tunnel, routes, ..datapath.observe()? }`.
+    pub fn observe(&self) -> Result<State, BpfError> {
+        Ok(State {
+            guarded: self.plan.guarded()?,
+            frontends: self.plan.frontends()?,
+            sets: self.plan.sets()?,
+            dead: self.plan.dead()?,
+            ..State::default()
+        })
+    }
+
+    /// From now on the pod behind this device speaks with these source addresses and no others.
+    pub fn add_pod(&mut self, device: &str, ips: &[IpAddr]) -> Result<(), BpfError> {
+        let on = OnDevice::find(POD.name, device)?;
+        let key = |ip: &IpAddr| abi::PodKey { ifindex: on.index, ip: bytes::address(*ip) };
+        let wanted: Vec<_> = ips.iter().map(|ip| (key(ip), 1)).collect();
+        self.pods.insert(&wanted)?;
+        let extra = self.pod_keys(on.index)?.into_iter().filter(|key| wanted.iter().all(|(k, _)| k != key));
+        self.pods.remove(&extra.collect::<Vec<_>>())?;
+        attach::to_device(
+            &self.options.pin_dir,
+            &on,
+            self.pod.classifier()?,
+            Direction::Ingress,
+            self.options.tc,
+        )
+    }
+
+    /// Forgets the pod behind a device of this name, whether the device is still there or not.
+    pub fn remove_pod(&mut self, device: &str) -> Result<(), BpfError> {
+        for on in self.devices()?.into_iter().filter(|on| on.program == POD.name && on.device == device) {
+            self.forget(&on)?;
+        }
+        Ok(())
+    }
+
+    /// The devices of pods, with the addresses they may speak with.
+    pub fn pods(&self) -> Result<Vec<(String, Vec<IpAddr>)>, BpfError> {
+        let addresses = |on: OnDevice| {
+            let ips = self.pod_keys(on.index)?.into_iter().map(|key| bytes::ip(key.ip)).collect();
+            Ok((on.device, ips))
+        };
+        self.devices()?.into_iter().filter(|on| on.program == POD.name).map(addresses).collect()
+    }
+
+    /// How often each reason was counted since the maps were made.
+    pub fn counters(&self) -> Result<Vec<(abi::Reason, u64)>, BpfError> {
+        read_counters(&self.counters)
+    }
+
+    /// Ends the packet path whose pins are in this folder: programs are detached, maps and pins removed. Nothing there
+    /// is as good. To be called in the node's network namespace.
+    pub fn unload(pin_dir: &Path) -> Result<(), BpfError> {
+        unload(pin_dir)
+    }
+
+    /// Puts this version's programs where the last agent's are, and forgets devices that are gone.
+    fn renew_devices(&mut self, guard: &OnDevice) -> Result<(), BpfError> {
+        for on in self.devices()? {
+            if on.program == GUARD.name {
+                if on != *guard {
+                    attach::detach(&self.options.pin_dir, &on, Direction::Egress)?;
+                }
+            } else if on.is_there() {
+                let program = self.pod.classifier()?;
+                attach::to_device(&self.options.pin_dir, &on, program, Direction::Ingress, self.options.tc)?;
+            } else {
+                self.forget(&on)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, on: &OnDevice) -> Result<(), BpfError> {
+        attach::detach(&self.options.pin_dir, on, Direction::Ingress)?;
+        let keys = self.pod_keys(on.index)?;
+        self.pods.remove(&keys)
+    }
+
+    fn pod_keys(&self, index: u32) -> Result<Vec<abi::PodKey>, BpfError> {
+        let keys = self.pods.entries()?.into_iter().map(|(key, _)| key);
+        Ok(keys.filter(|key| key.ifindex == index).collect())
+    }
+
+    fn devices(&self) -> Result<Vec<OnDevice>, BpfError> {
+        let names = pins::names(&pins::links(&self.options.pin_dir))?;
+        Ok(names.iter().filter_map(|name| OnDevice::parse(name)).collect())
+    }
+}
+
+fn unload(pin_dir: &Path) -> Result<(), BpfError> {
+    for name in pins::names(&pins::links(pin_dir))? {
+        if let Some(on) = OnDevice::parse(&name) {
+            let direction = if on.program == GUARD.name { Direction::Egress } else { Direction::Ingress };
+            attach::detach(pin_dir, &on, direction)?;
+        }
+    }
+    pins::remove_all(pin_dir)
+}
+
+/// A map of counters, typed.
+pub(super) fn counters(map: MapData) -> Result<PerCpuArray<MapData, u64>, BpfError> {
+    PerCpuArray::try_from(Map::PerCpuArray(map)).map_err(counters_error)
+}
+
+/// Every reason with its count on all processors.
+pub(super) fn read_counters(
+    counters: &PerCpuArray<MapData, u64>,
+) -> Result<Vec<(abi::Reason, u64)>, BpfError> {
+    let read = |reason: abi::Reason| {
+        let values = counters.get(&(reason as u32), 0).map_err(counters_error)?;
+        Ok((reason, values.iter().sum()))
+    };
+    abi::Reason::ALL.into_iter().map(read).collect()
+}
+
+fn counters_error(source: aya::maps::MapError) -> BpfError {
+    BpfError::Map { attempt: "read", map: "counters", source: std::io::Error::other(source) }
+}

@@ -1,0 +1,114 @@
+//! The compiled programs, embedded, and their way into the kernel.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use aya::maps::{Map, MapData};
+use aya::programs::{Program, SchedClassifier};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+
+use super::BpfError;
+
+/// An object file, as it is embedded.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    /// The name of its source in `bpf/`, without the ending.
+    pub name: &'static str,
+    /// The ELF file.
+    pub elf: &'static [u8],
+    /// Its maps, all of which are pinned.
+    maps: &'static [&'static str],
+}
+
+/// The balancer at the socket hooks.
+pub const SOCK: Source = Source {
+    name: "sock",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sock.bpf.o")),
+    maps: &["frontends", "backends", "dead", "flows", "replies", "translations", "counters"],
+};
+
+/// The guard on the underlay device.
+pub const GUARD: Source = Source {
+    name: "guard",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard.bpf.o")),
+    maps: &["guarded", "counters"],
+};
+
+/// The anti-spoof on pods' links.
+pub const POD: Source = Source {
+    name: "pod",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pod.bpf.o")),
+    maps: &["pods", "counters"],
+};
+
+/// The lab's broken switch.
+pub const SEGMENT: Source = Source {
+    name: "segment",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/segment.bpf.o")),
+    maps: &["cuts", "counters"],
+};
+
+/// A loader that makes and pins the maps of these objects in the folder, or takes those that are pinned there.
+///
+/// Making one reads the kernel's own types, which our programs have no use for and which cost milliseconds and, for a
+/// moment, megabytes: one loader for all objects.
+pub(super) fn loader<'a>(sources: &[Source], pins: &Path) -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    for map in sources.iter().flat_map(|source| source.maps) {
+        loader.map_pin_path(map, pins.join(map));
+    }
+    loader
+}
+
+/// An object whose maps are made (or reopened) and whose programs can be loaded.
+pub(super) struct Object {
+    source: Source,
+    ebpf: Ebpf,
+}
+
+impl Object {
+    /// Makes the maps.
+    pub(super) fn open(source: Source, loader: &mut EbpfLoader<'_>) -> Result<Self, BpfError> {
+        let ebpf =
+            loader.load(source.elf).map_err(|e| BpfError::Object { object: source.name, source: e })?;
+        Ok(Self { source, ebpf })
+    }
+
+    /// Hands a map over.
+    pub(super) fn map(&mut self, name: &str) -> Result<MapData, BpfError> {
+        match self.ebpf.take_map(name) {
+            Some(Map::HashMap(map) | Map::LpmTrie(map) | Map::PerCpuArray(map)) => Ok(map),
+            _ => Err(self.missing(name)),
+        }
+    }
+
+    /// Has the kernel check and take a program.
+    pub(super) fn program(&mut self, name: &str) -> Result<BorrowedFd<'_>, BpfError> {
+        let missing = self.missing(name);
+        let failed = |source| BpfError::Program { program: name.to_owned(), source };
+        let program = self.ebpf.program_mut(name).ok_or(missing)?;
+        match program {
+            Program::CgroupSockAddr(p) if p.fd().is_err() => p.load(),
+            Program::SchedClassifier(p) if p.fd().is_err() => p.load(),
+            _ => Ok(()),
+        }
+        .map_err(failed)?;
+        Ok(program.fd().map_err(failed)?.as_fd())
+    }
+
+    /// The one tc program of the object, loaded.
+    pub(super) fn classifier(&mut self) -> Result<&mut SchedClassifier, BpfError> {
+        let name = self.source.name;
+        let missing = self.missing(name);
+        self.program(name)?;
+        match self.ebpf.program_mut(name) {
+            Some(Program::SchedClassifier(p)) => Ok(p),
+            _ => Err(missing),
+        }
+    }
+
+    fn missing(&self, what: &str) -> BpfError {
+        BpfError::Missing { object: self.source.name, what: what.to_owned() }
+    }
+}

@@ -1,0 +1,223 @@
+//! From operations of the plan to entries of maps, and back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::plan::{self, NodeId, Op, SetId, TierSpan};
+use ipnet::IpNet;
+use model::{Port, Protocol, Tier};
+
+use super::bytes::{address, ip, net, prefix};
+use super::table::Table;
+use super::{BpfError, abi};
+
+/// The maps that the plan is written to.
+#[derive(Debug)]
+pub(super) struct PlanMaps {
+    pub(super) frontends: Table<abi::Frontend, abi::Ladder>,
+    pub(super) backends: Table<abi::BackendKey, abi::Backend>,
+    pub(super) dead: Table<u64, u8>,
+    pub(super) guarded: Table<abi::Prefix, u8>,
+}
+
+impl PlanMaps {
+    /// Applies operations of one kind; says how many of them were ours.
+    pub(super) fn apply(&mut self, run: &[Op]) -> Result<usize, BpfError> {
+        match run.first() {
+            Some(Op::Guard(_)) => self.guarded.insert(&each(run, |op| match op {
+                Op::Guard(range) => vec![(prefix(range), 1)],
+                _ => vec![],
+            })),
+            Some(Op::Unguard(_)) => self.guarded.remove(&each(run, |op| match op {
+                Op::Unguard(range) => vec![prefix(range)],
+                _ => vec![],
+            })),
+            Some(Op::AddSet(..)) => self.backends.insert(&each(run, |op| match op {
+                Op::AddSet(id, set) => set_entries(*id, set),
+                _ => vec![],
+            })),
+            Some(Op::DeleteSet(..)) => self.backends.remove(&each(run, |op| match op {
+                // From the end: what is left after a crash is the beginning of a set, which can be told and removed.
+                Op::DeleteSet(id, count) => (0..*count).rev().map(|i| backend_key(*id, i)).collect(),
+                _ => vec![],
+            })),
+            Some(Op::SetFrontend(..)) => {
+                let ladders = run.iter().filter_map(|op| match op {
+                    Op::SetFrontend(frontend, ladder) => Some((frontend, ladder)),
+                    _ => None,
+                });
+                let entries = ladders.map(|(f, l)| Ok((frontend_key(f), ladder_value(l)?)));
+                self.frontends.insert(&entries.collect::<Result<Vec<_>, BpfError>>()?)
+            }
+            Some(Op::DeleteFrontend(_)) => self.frontends.remove(&each(run, |op| match op {
+                Op::DeleteFrontend(frontend) => vec![frontend_key(frontend)],
+                _ => vec![],
+            })),
+            Some(Op::MarkDead(_)) => self.dead.insert(&each(run, |op| match op {
+                Op::MarkDead(node) => vec![(*node, 1)],
+                _ => vec![],
+            })),
+            Some(Op::MarkAlive(_)) => self.dead.remove(&each(run, |op| match op {
+                Op::MarkAlive(node) => vec![*node],
+                _ => vec![],
+            })),
+            Some(
+                Op::TunnelPort(_)
+                | Op::TunnelMtu(_)
+                | Op::AddAddress(_)
+                | Op::DeleteAddress(_)
+                | Op::SetPeer(..)
+                | Op::DeletePeer(_)
+                | Op::SetRoute(..)
+                | Op::DeleteRoute(..),
+            )
+            | None => return Ok(0),
+        }?;
+        Ok(run.len())
+    }
+
+    pub(super) fn guarded(&self) -> Result<BTreeSet<IpNet>, BpfError> {
+        let read = |(key, _): (abi::Prefix, u8)| net(&key).ok_or_else(|| self.guarded.foreign(key));
+        self.guarded.entries()?.into_iter().map(read).collect()
+    }
+
+    pub(super) fn dead(&self) -> Result<BTreeSet<NodeId>, BpfError> {
+        Ok(self.dead.entries()?.into_iter().map(|(node, _)| node).collect())
+    }
+
+    pub(super) fn frontends(&self) -> Result<BTreeMap<plan::Frontend, plan::Ladder>, BpfError> {
+        let read = |(key, value)| {
+            frontend(&key).zip(ladder(&value)).ok_or_else(|| self.frontends.foreign((key, value)))
+        };
+        self.frontends.entries()?.into_iter().map(read).collect()
+    }
+
+    /// A set with a hole (which only a crash in the middle of a removal of another version could leave) is told as long
+    /// as it reaches, so that removing what was told removes it all.
+    pub(super) fn sets(&self) -> Result<BTreeMap<SetId, plan::Set>, BpfError> {
+        let mut places: BTreeMap<SetId, BTreeMap<u32, plan::Backend>> = BTreeMap::new();
+        for (key, value) in self.backends.entries()? {
+            let backend = backend(&value).ok_or_else(|| self.backends.foreign((key, value)))?;
+            places.entry(key.set).or_default().insert(key.index, backend);
+        }
+        let fill = |(id, places): (SetId, BTreeMap<u32, plan::Backend>)| {
+            let mut set = plan::Set::with_capacity(places.len());
+            for (index, backend) in places {
+                set.resize(index as usize, backend);
+                set.push(backend);
+            }
+            (id, set)
+        };
+        Ok(places.into_iter().map(fill).collect())
+    }
+}
+
+fn each<T>(run: &[Op], entries: impl FnMut(&Op) -> Vec<T>) -> Vec<T> {
+    run.iter().flat_map(entries).collect()
+}
+
+fn set_entries(id: SetId, set: &plan::Set) -> Vec<(abi::BackendKey, abi::Backend)> {
+    (0..).zip(set).map(|(index, backend)| (backend_key(id, index), backend_value(backend))).collect()
+}
+
+fn backend_key(set: SetId, index: u32) -> abi::BackendKey {
+    abi::BackendKey { set, index, zero: 0 }
+}
+
+fn backend_value(backend: &plan::Backend) -> abi::Backend {
+    abi::Backend {
+        ip: address(backend.ip),
+        port: backend.port.get().into(),
+        zero: [0; 6],
+        node: backend.node,
+    }
+}
+
+fn backend(value: &abi::Backend) -> Option<plan::Backend> {
+    Some(plan::Backend { ip: ip(value.ip), port: Port::new(value.port.into())?, node: value.node })
+}
+
+fn frontend_key(frontend: &plan::Frontend) -> abi::Frontend {
+    abi::Frontend {
+        ip: address(frontend.ip),
+        port: frontend.port.get().into(),
+        protocol: frontend.protocol.number(),
+        zero: 0,
+    }
+}
+
+fn frontend(key: &abi::Frontend) -> Option<plan::Frontend> {
+    Some(plan::Frontend {
+        ip: ip(key.ip),
+        protocol: Protocol::from_number(key.protocol)?,
+        port: Port::new(key.port.into())?,
+    })
+}
+
+const TIERS: [Tier; 5] = [Tier::Node, Tier::Zone, Tier::Region, Tier::Cluster, Tier::Elsewhere];
+
+fn tier_kind(tier: Tier) -> u32 {
+    match tier {
+        Tier::Node => 0,
+        Tier::Zone => 1,
+        Tier::Region => 2,
+        Tier::Cluster => 3,
+        Tier::Elsewhere => 4,
+    }
+}
+
+fn ladder_value(ladder: &plan::Ladder) -> Result<abi::Ladder, BpfError> {
+    let too_many = || BpfError::TooManyTiers(ladder.tiers.len());
+    let mut value = abi::Ladder { set: ladder.set, ..Default::default() };
+    let spans = value.tier.get_mut(..ladder.tiers.len()).ok_or_else(too_many)?;
+    for (to, from) in spans.iter_mut().zip(&ladder.tiers) {
+        *to = abi::Tier { begin: from.begin, count: from.count, kind: tier_kind(from.tier) };
+    }
+    value.tiers = u32::try_from(ladder.tiers.len()).map_err(|_| too_many())?;
+    Ok(value)
+}
+
+fn ladder(value: &abi::Ladder) -> Option<plan::Ladder> {
+    let span = |tier: &abi::Tier| {
+        let kind = *TIERS.get(usize::try_from(tier.kind).ok()?)?;
+        Some(TierSpan { tier: kind, begin: tier.begin, count: tier.count })
+    };
+    let tiers = value.tier.get(..usize::try_from(value.tiers).ok()?)?;
+    Some(plan::Ladder { set: value.set, tiers: tiers.iter().map(span).collect::<Option<_>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ladder_of(tiers: usize) -> plan::Ladder {
+        let span = |i| TierSpan { tier: TIERS[i % 5], begin: i as u32 * 3, count: 3 };
+        plan::Ladder { set: 7, tiers: (0..tiers).map(span).collect() }
+    }
+
+    #[test]
+    fn ladders_come_back() {
+        for tiers in [0, 1, 5, plan::Ladder::MAX_TIERS] {
+            let value = ladder_value(&ladder_of(tiers)).unwrap();
+            assert_eq!(ladder(&value), Some(ladder_of(tiers)));
+        }
+        let error = ladder_value(&ladder_of(17)).unwrap_err();
+        assert_eq!(error.to_string(), "a ladder of 17 tiers; the packet path walks 16");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_seen() {
+        assert_eq!(ladder(&abi::Ladder { tiers: 17, ..Default::default() }), None);
+        assert_eq!(frontend(&abi::Frontend { port: 80.into(), protocol: 1, ..Default::default() }), None);
+        assert_eq!(frontend(&abi::Frontend { protocol: 6, ..Default::default() }), None);
+        assert_eq!(backend(&abi::Backend::default()), None);
+    }
+
+    #[test]
+    fn tiers_are_numbered_as_reasons_are() {
+        for (number, tier) in (0..).zip(TIERS) {
+            assert_eq!(tier_kind(tier), number);
+            assert_eq!(abi::Reason::ALL[number as usize].name(), format!("lb_{tier}"));
+        }
+        assert_eq!(abi::TIERS, plan::Ladder::MAX_TIERS);
+    }
+}
