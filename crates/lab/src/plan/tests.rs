@@ -16,8 +16,10 @@ fn plan(clusters: &str, links: &str) -> Plan {
 }
 
 fn cluster(name: &str, id: u8, pods: &str, nodes: &str) -> String {
+    let services =
+        if pods.contains("10.") { format!("10.20{id}.0.0/16") } else { format!("'fd00:20{id}::/112'") };
     format!(
-        "- {{name: {name}, id: {id}, podCIDRs: [{pods}], serviceCIDRs: [10.20{id}.0.0/16], nodes: [{nodes}]}}\n"
+        "- {{name: {name}, id: {id}, podCIDRs: [{pods}], serviceCIDRs: [{services}], nodes: [{nodes}]}}\n"
     )
 }
 
