@@ -1,5 +1,6 @@
 //! The plan: the kernel state this node ought to have, as a plain value, and the operations that lead to it.
 
+mod assemble;
 mod diff;
 mod state;
 

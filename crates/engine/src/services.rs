@@ -49,7 +49,7 @@ pub struct Services {
 pub enum Problem {
     /// Two services claim one address, protocol and port.
     #[error(
-        "service {loser} has the address of service {winner}, {} port {}/{}, and is not served there: change one clusterIP",
+        "service {loser} asks for {} port {}/{}, which service {winner} has, and is not served there: change one of them",
         frontend.ip, frontend.port, frontend.protocol
     )]
     Frontend {
@@ -66,17 +66,11 @@ pub enum Problem {
 /// the other clusters' services of the same name where both sides are global.
 pub fn plan(view: &View<'_>) -> Services {
     let standpoint = Standpoint::new(view);
-    let mut plan = Services::default();
-    let mut owners: BTreeMap<Frontend, &ServiceKey> = BTreeMap::new();
-    for service in standpoint.own_services() {
+    let (granted, problems) = standpoint.granted();
+    let mut plan = Services { problems, ..Services::default() };
+    for (service, frontends) in granted {
         let sources = standpoint.sources(service);
-        for frontend in ladder::frontends(service) {
-            if let Some(winner) = owners.get(&frontend.dialled) {
-                let (frontend, loser, winner) = (frontend.dialled, service.key.clone(), (*winner).clone());
-                plan.problems.push(Problem::Frontend { frontend, loser, winner });
-                continue;
-            }
-            owners.insert(frontend.dialled, &service.key);
+        for frontend in frontends {
             let ladder = plan.store(standpoint.rungs(service, &frontend, &sources));
             plan.frontends.insert(frontend.dialled, ladder);
         }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use model::{Endpoint, EndpointKey, NodeName, Service, ServiceKey, ServicePort, Tier, Topology};
 
 use super::View;
-use super::ladder::{self, Standpoint};
+use super::ladder::{self, Dialled, Standpoint};
 use crate::plan::NodeId;
 
 /// A service and where its connections go.
@@ -63,6 +63,8 @@ pub enum Why {
     Maintenance,
     /// None of its ports or addresses fits the service's.
     NoMatch,
+    /// The service has no port, or another service has all its addresses and ports.
+    Unserved,
     /// Another endpoint has the same address and port.
     Duplicate,
     /// A nearer tier answers.
@@ -80,6 +82,7 @@ impl fmt::Display for Why {
             Self::NodeDead => f.write_str("its node does not answer"),
             Self::Maintenance => f.write_str("weight 0"),
             Self::NoMatch => f.write_str("no port or address that fits the service"),
+            Self::Unserved => f.write_str("the service has no address and port of its own"),
             Self::Duplicate => f.write_str("another endpoint has its address"),
             Self::Nearer(tier) => write!(f, "a nearer tier answers: {tier}"),
             Self::Headless => f.write_str("headless: clients choose by DNS"),
@@ -91,7 +94,9 @@ impl fmt::Display for Why {
 pub fn explain(view: &View<'_>) -> Vec<Explained> {
     let standpoint = Standpoint::new(view);
     let dead: BTreeSet<_> = view.dead.iter().map(model::Node::id).collect();
-    standpoint.own_services().map(|service| explain_one(view, &standpoint, &dead, service)).collect()
+    let (granted, _) = standpoint.granted();
+    let explain = |(service, frontends)| explain_one(view, &standpoint, &dead, service, frontends);
+    granted.into_iter().map(explain).collect()
 }
 
 fn explain_one<'a>(
@@ -99,12 +104,13 @@ fn explain_one<'a>(
     standpoint: &Standpoint<'a>,
     dead: &BTreeSet<NodeId>,
     service: &'a Service,
+    frontends: Vec<Dialled<'a>>,
 ) -> Explained {
     let sources = standpoint.sources(service);
     let mut found: BTreeMap<&EndpointKey, (f64, Why)> = BTreeMap::new();
     let mut served = 0_u32;
-    for frontend in ladder::frontends(service) {
-        let rungs = standpoint.rungs(service, &frontend, &sources);
+    for frontend in &frontends {
+        let rungs = standpoint.rungs(service, frontend, &sources);
         let mut answering: Option<Tier> = None;
         for rung in &rungs {
             let alive = |c: &&ladder::Candidate<'_>| !dead.contains(&c.backend.node);
@@ -133,7 +139,7 @@ fn explain_one<'a>(
         .map(|endpoint| {
             let (tier, rank) = standpoint.nearness(endpoint);
             let (share, why) =
-                found.get(&endpoint.key).copied().unwrap_or((0.0, left_out(service, endpoint)));
+                found.get(&endpoint.key).copied().unwrap_or((0.0, left_out(service, &frontends, endpoint)));
             Standing {
                 endpoint: endpoint.key.clone(),
                 ips: endpoint.ips.clone(),
@@ -159,16 +165,20 @@ fn explain_one<'a>(
 }
 
 /// Why an endpoint stands on no rung at all.
-fn left_out(service: &Service, endpoint: &Endpoint) -> Why {
-    let fits = |port: &ServicePort| ladder::matching_port(service, port, endpoint).is_some();
-    let speaks = |vip: &IpAddr| endpoint.ips.iter().any(|ip| ip.is_ipv4() == vip.is_ipv4());
+fn left_out(service: &Service, frontends: &[Dialled<'_>], endpoint: &Endpoint) -> Why {
+    let fits = |frontend: &Dialled<'_>| {
+        let speaks = endpoint.ips.iter().any(|ip| ip.is_ipv4() == frontend.dialled.ip.is_ipv4());
+        speaks && ladder::matching_port(service, frontend.port, endpoint).is_some()
+    };
     if !endpoint.ready {
         if endpoint.terminating { Why::Terminating } else { Why::NotReady }
     } else if service.vips.is_empty() {
         Why::Headless
     } else if endpoint.weight == 0 {
         Why::Maintenance
-    } else if !service.ports.iter().any(fits) || !service.vips.iter().any(speaks) {
+    } else if frontends.is_empty() {
+        Why::Unserved
+    } else if !frontends.iter().any(fits) {
         Why::NoMatch
     } else {
         Why::Duplicate

@@ -7,7 +7,7 @@ use model::{
     World,
 };
 
-use super::View;
+use super::{Problem, View};
 use crate::plan::{Backend, Frontend, Ladder, NodeId};
 
 /// The largest weight of a backend in a set: what keeps a set small when one weight is huge.
@@ -71,10 +71,27 @@ impl<'a> Standpoint<'a> {
         Self { world: view.world, me: view.me, nodes, ranks, twins }
     }
 
-    /// The services that clients on this node dial.
-    pub(super) fn own_services(&self) -> impl Iterator<Item = &'a Service> + use<'a> {
-        let (world, me) = (self.world, self.me);
-        world.services.values().filter(move |service| service.key.cluster == me.cluster)
+    /// The services that clients on this node dial, each with what is its own: of two that ask for one address and
+    /// port the first by name has it.
+    pub(super) fn granted(&self) -> (Vec<(&'a Service, Vec<Dialled<'a>>)>, Vec<Problem>) {
+        let mut owners: BTreeMap<Frontend, &ServiceKey> = BTreeMap::new();
+        let mut problems = Vec::new();
+        let mut granted = Vec::new();
+        for service in self.world.services.values().filter(|service| service.key.cluster == self.me.cluster) {
+            let mut mine = Vec::new();
+            for frontend in frontends(service) {
+                if let Some(winner) = owners.get(&frontend.dialled) {
+                    let (frontend, loser, winner) =
+                        (frontend.dialled, service.key.clone(), (*winner).clone());
+                    problems.push(Problem::Frontend { frontend, loser, winner });
+                } else {
+                    owners.insert(frontend.dialled, &service.key);
+                    mine.push(frontend);
+                }
+            }
+            granted.push((service, mine));
+        }
+        (granted, problems)
     }
 
     /// Every endpoint that may answer for the service, ready or not.
@@ -142,7 +159,7 @@ impl<'a> Standpoint<'a> {
 }
 
 /// What clients dial for a service: each address with each port.
-pub(super) fn frontends(service: &Service) -> impl Iterator<Item = Dialled<'_>> {
+fn frontends(service: &Service) -> impl Iterator<Item = Dialled<'_>> {
     service.vips.iter().flat_map(move |ip| {
         service.ports.iter().map(move |port| Dialled {
             dialled: Frontend { ip: *ip, protocol: port.protocol, port: port.port },

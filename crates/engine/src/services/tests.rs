@@ -279,7 +279,7 @@ fn two_services_with_one_address() {
     assert_eq!(
         said,
         [
-            "service a/demo/later has the address of service a/demo/echo, 10.101.0.1 port 80/TCP, and is not served there: change one clusterIP"
+            "service a/demo/later asks for 10.101.0.1 port 80/TCP, which service a/demo/echo has, and is not served there: change one of them"
         ]
     );
 }
@@ -412,4 +412,24 @@ fn a_duplicate_is_named() {
     let seen = see(&world, "a/1", &[]);
     assert_eq!(seen.standings()[..2], ["echo-1 1.00", "echo-2 0.00 another endpoint has its address"]);
     assert_eq!(seen.explained[0].backends[1].tier, Tier::Node);
+}
+
+#[test]
+fn ten_thousand_services() {
+    let mut world = three_clouds(vec![], vec![]);
+    for n in 0..10_000_u32 {
+        let [_, _, high, low] = n.to_be_bytes();
+        let name = format!("s{n}");
+        let vip = format!("10.101.{high}.{low}");
+        let service = service("a", &name, &[&vip], true);
+        world.services.insert(service.key.clone(), service);
+        for b in 1..=4 {
+            let ip = format!("10.{b}.{high}.{low}");
+            let pod = endpoint("a", &name, &format!("{name}-{b}"), &ip, Some(&format!("a/{b}")));
+            world.endpoints.entry(pod.key.service.clone()).or_default().insert(pod.key.name.clone(), pod);
+        }
+    }
+    let me = node_name("a/1");
+    let plan = plan(&View { world: &world, me: &me, dead: &BTreeSet::new(), ranking: &[] });
+    assert_eq!((plan.frontends.len(), plan.sets.len()), (10_000, 10_000));
 }

@@ -1,0 +1,23 @@
+//! The whole plan from its parts.
+
+use std::collections::BTreeSet;
+
+use model::{Node, NodeName};
+
+use super::State;
+use crate::mesh::Mesh;
+use crate::services::Services;
+
+impl State {
+    /// What the kernel ought to hold: the mesh, the services, and who does not answer.
+    pub fn assemble(mesh: Mesh, services: Services, dead: &BTreeSet<NodeName>) -> Self {
+        Self {
+            tunnel: mesh.tunnel,
+            routes: mesh.routes,
+            guarded: mesh.guarded,
+            frontends: services.frontends,
+            sets: services.sets,
+            dead: dead.iter().map(Node::id).collect(),
+        }
+    }
+}
