@@ -1,8 +1,10 @@
 //! Where the objects of a cluster come from: for now a folder of Kubernetes manifests (the *standalone* source).
 //!
 //! This room reads text and files and hands over [`model`] values; it never decides what the network does with
-//! them. [`yaml`] reads text strictly, with the line of every mistake; [`manifest`] knows the Kubernetes kinds we take.
+//! them. [`yaml`] reads text strictly, with the line of every mistake; [`manifest`] knows the Kubernetes kinds we take,
+//! [`index`] turns them into what travels.
 #![forbid(unsafe_code)]
 
+pub mod index;
 pub mod manifest;
 pub mod yaml;

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Manifest;
 use super::syntax::Syntax;
+use crate::index::{HEAVIEST, WEIGHT};
 use crate::yaml::{Error, Located, Reason, field, nearest};
 
 type Result = std::result::Result<(), Error>;
@@ -50,8 +51,13 @@ fn metadata(at: At<'_>, meta: &ObjectMeta, syntax: Syntax, namespaced: bool) -> 
         syntactic(at, "metadata.namespace", namespace, Syntax::Label)?;
     }
     labels(at, "metadata.labels", meta.labels.as_ref())?;
-    for key in meta.annotations.iter().flatten().map(|(key, _)| key) {
-        syntactic(at, &field("metadata.annotations", key), key, Syntax::LabelKey)?;
+    for (key, value) in meta.annotations.iter().flatten() {
+        let path = field("metadata.annotations", key);
+        syntactic(at, &path, key, Syntax::LabelKey)?;
+        if WEIGHT.contains(&key.as_str()) && !value.parse().is_ok_and(|weight: u16| weight <= HEAVIEST) {
+            let what = format!("{value:?} is no weight");
+            return Err(at.error(&path, what, format!("a whole number from 0 to {HEAVIEST}, in quotes")));
+        }
     }
     Ok(())
 }

@@ -158,6 +158,12 @@ fn bad() {
              quotes: \"true\"",
         ),
         (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a, annotations: {causeway.io/weight: \"1000\"}}"
+                .into(),
+            "f:3:55: metadata.annotations[\"causeway.io/weight\"]: \"1000\" is no weight; write a whole number from 0 to \
+             100, in quotes",
+        ),
+        (
             service("spec: {}"),
             "f:4:7: spec.ports: the service has no ports; write at least one port there, or `clusterIP: None`",
         ),

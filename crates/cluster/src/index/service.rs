@@ -1,0 +1,157 @@
+//! What is kept of a service, and how a pod looks through it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use model::{EndpointPort, Port, Protocol, ServiceKey, ServicePort};
+
+use super::pod::{Pod, number, protocol};
+
+/// The annotations that make a service one with its namesakes in other clusters: ours, Cilium's, Cilium's old one.
+const GLOBAL: [&str; 3] = ["causeway.io/global", "service.cilium.io/global", "io.cilium/global-service"];
+
+/// Whether the annotations make a service global.
+pub fn is_global(annotations: Option<&BTreeMap<String, String>>) -> bool {
+    GLOBAL.iter().any(|key| annotations.and_then(|all| all.get(*key)).is_some_and(|value| value == "true"))
+}
+
+/// The annotations, of a pod or a slice, that give its endpoints their weight.
+pub(crate) const WEIGHT: [&str; 2] = ["causeway.io/weight", "service.cilium.io/weight"];
+/// The heaviest an endpoint can be: one is picked out of this many places for it.
+pub(crate) const HEAVIEST: u16 = 100;
+
+/// The weight that annotations give, 1 when they say nothing that can be read.
+pub(super) fn weight(annotations: Option<&BTreeMap<String, String>>) -> u16 {
+    let written = WEIGHT.iter().find_map(|key| annotations?.get(*key)?.parse::<u16>().ok());
+    written.map_or(1, |weight| weight.min(HEAVIEST))
+}
+
+/// Where a port of the service is on its pods.
+#[derive(Debug, PartialEq)]
+enum Target {
+    Number(Port),
+    Name(String),
+}
+
+/// A service, with what is said of it to others.
+#[derive(Debug, PartialEq)]
+pub(super) struct Service {
+    pub(super) said: model::Service,
+    /// Empty when its endpoints come from elsewhere.
+    pub(super) selector: BTreeMap<String, String>,
+    targets: Vec<Target>,
+    v4: bool,
+    v6: bool,
+    publish_not_ready: bool,
+}
+
+impl Service {
+    /// None for a service that is only a name for something else.
+    pub(super) fn new(key: ServiceKey, object: &v1::Service) -> Option<Self> {
+        let spec = object.spec.as_ref()?;
+        if spec.type_.as_deref() == Some("ExternalName") {
+            return None;
+        }
+        let vips = virtual_addresses(spec);
+        let (v4, v6) = families(spec, &vips);
+        let mut ports = Vec::new();
+        let mut targets = Vec::new();
+        for port in spec.ports.iter().flatten() {
+            let (Some(protocol), Some(number)) = (protocol(port.protocol.as_deref()), number(port.port))
+            else {
+                continue;
+            };
+            ports.push(ServicePort { name: port.name.clone().unwrap_or_default(), protocol, port: number });
+            targets.push(target(port.target_port.as_ref(), number));
+        }
+        let global = is_global(object.metadata.annotations.as_ref());
+        Some(Self {
+            said: model::Service { key, vips, ports, global },
+            selector: spec.selector.clone().unwrap_or_default(),
+            targets,
+            v4,
+            v6,
+            publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+        })
+    }
+
+    pub(super) fn selects(&self, pod: &Pod) -> bool {
+        !self.selector.is_empty() && self.selector.iter().all(|(key, value)| pod.has(key, value))
+    }
+
+    /// Whether it lets the same pods in as another.
+    pub(super) fn sees_alike(&self, other: &Self) -> bool {
+        self.selector == other.selector && (self.v4, self.v6) == (other.v4, other.v6)
+    }
+
+    /// The first address of each family the service has.
+    pub(super) fn visible(&self, ips: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+        let (mut v4, mut v6) = (self.v4, self.v6);
+        let wanted = |ip: &IpAddr| std::mem::replace(if ip.is_ipv4() { &mut v4 } else { &mut v6 }, false);
+        ips.into_iter().filter(wanted).collect()
+    }
+
+    /// The pod as an endpoint, unless it has no address that the service could use.
+    pub(super) fn endpoint(&self, name: &str, pod: &Pod) -> Option<model::Endpoint> {
+        let ips = self.visible(pod.ips.iter().copied());
+        if !pod.can_serve() || ips.is_empty() {
+            return None;
+        }
+        let ports = self.said.ports.iter().zip(&self.targets).filter_map(|(port, target)| {
+            let number = match target {
+                Target::Number(number) => Some(*number),
+                Target::Name(name) => pod.named_port(name, port.protocol),
+            };
+            Some(EndpointPort { name: port.name.clone(), protocol: port.protocol, port: number? })
+        });
+        Some(model::Endpoint {
+            key: model::EndpointKey { service: self.said.key.clone(), name: name.to_string() },
+            ips,
+            ports: ports.collect(),
+            node: super::slice::node_name(&self.said.key.cluster, pod.node.as_deref()),
+            ready: self.publish_not_ready || (pod.ready && !pod.terminating),
+            serving: pod.ready,
+            terminating: pod.terminating,
+            weight: pod.weight,
+            labels: pod.label_map(),
+        })
+    }
+
+    /// The protocol of one of its ports.
+    pub(super) fn protocol_of(&self, port: &str) -> Option<Protocol> {
+        self.said.ports.iter().find(|known| known.name == port).map(|known| known.protocol)
+    }
+}
+
+fn target(written: Option<&IntOrString>, port: Port) -> Target {
+    match written {
+        Some(IntOrString::String(name)) if !name.is_empty() => Target::Name(name.clone()),
+        Some(IntOrString::Int(target)) => Target::Number(number(*target).unwrap_or(port)),
+        _ => Target::Number(port),
+    }
+}
+
+fn virtual_addresses(spec: &v1::ServiceSpec) -> Vec<IpAddr> {
+    let mut vips: Vec<IpAddr> = Vec::new();
+    for ip in
+        spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).filter_map(|ip| ip.parse::<IpAddr>().ok())
+    {
+        if !vips.iter().any(|known| known.is_ipv4() == ip.is_ipv4()) {
+            vips.push(ip);
+        }
+    }
+    vips
+}
+
+/// Whether the service has IPv4 and IPv6: as it says, else as its addresses are, else both.
+fn families(spec: &v1::ServiceSpec, vips: &[IpAddr]) -> (bool, bool) {
+    match spec.ip_families.as_deref() {
+        Some(listed @ [_, ..]) => {
+            (listed.iter().any(|family| family == "IPv4"), listed.iter().any(|family| family == "IPv6"))
+        }
+        _ if vips.is_empty() => (true, true),
+        _ => (vips.iter().any(IpAddr::is_ipv4), vips.iter().any(IpAddr::is_ipv6)),
+    }
+}
