@@ -4,11 +4,12 @@
 //! [`Error`] that names the file, the line and what to write instead. What addresses all this gets is `plan`'s.
 
 mod check;
-mod label;
+mod default;
 mod links;
 mod quantity;
 mod ranges;
 mod raw;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +20,9 @@ use ipnet::IpNet;
 use model::{Cluster, ClusterName, NodeName, Topology};
 use serde::{Deserialize, Serialize};
 
+pub use default::{default_files, default_lab};
 pub use quantity::{parse_duration, parse_percent, parse_rate};
+pub use workload::check as check_objects;
 
 /// The `apiVersion` of a lab file.
 pub const API_VERSION: &str = "lab.causeway.io/v1alpha1";

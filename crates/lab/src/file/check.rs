@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cluster::yaml::{Error, Located, nearest};
+use cluster::manifest::syntax::Syntax;
+use cluster::yaml::{Error, Located, field, nearest};
 use ipnet::IpNet;
 use model::{Cluster, ClusterId, ClusterName, NodeName, Topology};
 
-use super::label::{is_dns_label, is_kubernetes_label};
 use super::ranges::{Ranges, Use};
 use super::raw::{RawCluster, RawLab, RawNode};
-use super::{API_VERSION, KIND, Lab, LabCluster, LabNode, Manifest, links, ranges};
+use super::{API_VERSION, KIND, Lab, LabCluster, LabNode, Manifest, links, ranges, workload};
 use crate::plan::{MAX_HOSTS, MAX_LOCATIONS, slices};
 
 /// A lab file that was read and is being checked.
@@ -58,6 +58,7 @@ pub(super) fn lab(
             })?;
             cluster.manifests.push(Manifest { path, text });
         }
+        workload::of_cluster(cluster)?;
     }
     Ok(Lab { clusters, links })
 }
@@ -162,11 +163,11 @@ fn one_node(
         let what = format!("`{}` is not a node's name", raw.name);
         doc.error(&format!("{at}.name"), what, dns_label(MAX_NODE_NAME))
     })?;
-    let label = |value: &String, field: &str| match is_dns_label(value) {
+    let label = |value: &String, what: &str| match Syntax::Label.allows(value) {
         true => Ok(value.clone()),
         false => {
-            let what = format!("`{value}` is not a {field}'s name");
-            Err(doc.error(&format!("{at}.{field}"), what, dns_label(63)))
+            let wrong = format!("`{value}` is not a {what}'s name");
+            Err(doc.error(&format!("{at}.{what}"), wrong, dns_label(63)))
         }
     };
     let topology = Topology { region: label(&raw.region, "region")?, zone: label(&raw.zone, "zone")? };
@@ -182,15 +183,15 @@ fn dns_label(longest: usize) -> String {
 
 fn labels(doc: &Doc, raw: &RawNode, at: &str) -> Result<BTreeMap<String, String>, Error> {
     for (key, value) in &raw.labels {
-        let path = format!("{at}.labels[\"{key}\"]");
-        if let Some((_, field)) = OWN_LABELS.iter().find(|(own, _)| own == key) {
-            let instead = format!("the node's `{field}` instead");
+        let path = field(&format!("{at}.labels"), key);
+        if let Some((_, instead)) = OWN_LABELS.iter().find(|(own, _)| own == key) {
+            let instead = format!("the node's `{instead}` instead");
             return Err(doc.error(&path, format!("the lab sets `{key}` itself"), instead));
         }
-        if !is_kubernetes_label(key, value) {
-            let instead = "a key such as `example.com/rack`, and at most 63 letters, digits, '-', '_' and '.' \
-                           as its value";
-            return Err(doc.error(&path, format!("`{key}: {value}` is not a Kubernetes label"), instead));
+        for (text, syntax) in [(key, Syntax::LabelKey), (value, Syntax::LabelValue)] {
+            if !syntax.allows(text) {
+                return Err(doc.error(&path, format!("`{text}` is not allowed here"), syntax.words()));
+            }
         }
     }
     Ok(raw.labels.clone())

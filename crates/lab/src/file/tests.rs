@@ -90,7 +90,7 @@ fn names_and_numbers() {
     refused("zone: eu-west-1b", "zone: ''", 10, "clusters[0].nodes[1].zone", &["a-z"]);
     refused("location: brussels", "location: a/b", 17, "clusters[1].nodes[0].location", &["`a/b`"]);
     refused(", zone: eu-west-1a", "", 9, "clusters[0].nodes[0]", &["zone", "missing"]);
-    refused("{rack: r1}", "{rack: 'a b'}", 10, "clusters[0].nodes[1].labels[\"rack\"]", &["a b"]);
+    refused("{rack: r1}", "{rack: 'a b'}", 10, "clusters[0].nodes[1].labels.rack", &["a b"]);
     let own = "clusters[0].nodes[1].labels[\"topology.kubernetes.io/zone\"]";
     refused("{rack: r1}", "{topology.kubernetes.io/zone: b}", 10, own, &["`zone`"]);
 }
@@ -173,6 +173,82 @@ fn manifests() {
         &["cannot read", "`x.yaml`"],
     );
     assert!(read(&GOOD.replacen("manifests: []", "manifests: [empty.yaml]", 1)).is_ok());
+}
+
+/// Reads the good file with these objects in cluster aws.
+fn with_objects(first: &str, second: &str) -> Result<Lab, Error> {
+    let text = GOOD.replacen("manifests: []", "manifests: [one.yaml, two.yaml]", 1);
+    parse(Path::new("lab.yaml"), &text, |name| {
+        let objects = if name == "one.yaml" { first } else { second };
+        Ok((PathBuf::from(name), objects.to_string()))
+    })
+}
+
+#[test]
+fn objects_that_the_lab_cannot_have() {
+    let pod = |name: &str, spec: &str| {
+        format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n")
+    };
+    let command = "containers: [{name: c, command: [sleep, infinity]}]";
+    let service = |name: &str, ip: &str| {
+        let ports = "ports: [{port: 80}]";
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: {ip}, {ports}}}\n"
+        )
+    };
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n}\n".to_string();
+    let long = "x".repeat(250);
+    let cases = [
+        (pod("p", &format!("nodeName: aws-3, {command}")), "one.yaml:4:", "spec.nodeName", "no node `aws-3`"),
+        (
+            pod("p", "containers: [{name: c, image: nginx}]"),
+            "one.yaml:4:",
+            "spec.containers[0]",
+            "no command",
+        ),
+        (pod(&long, command), "one.yaml:3:", "metadata.name", "250 characters"),
+        (service("s", "10.1.0.10"), "one.yaml:4:", "spec.clusterIP", "10.101.0.0/16"),
+        (node, "one.yaml:2:", "kind", "lab file"),
+        ("apiVersion: v1\nkind: Pot\nmetadata: {name: p}\n".into(), "one.yaml:2:", "kind", "`Pod`"),
+    ];
+    for (text, place, path, words) in cases {
+        let error = with_objects(&text, "").unwrap_err().to_string();
+        assert!(error.starts_with(place) && error.contains(&format!(" {path}: ")), "{error}");
+        assert!(
+            error.contains(words) && error.contains("write") || error.contains("did you mean"),
+            "{error}"
+        );
+    }
+    let pods = pod("p", command);
+    let twice = with_objects(&pods, &pods).unwrap_err().to_string();
+    assert!(twice.starts_with("two.yaml:3:") && twice.contains("one.yaml:1"), "{twice}");
+    let vips =
+        with_objects(&service("a", "10.101.0.10"), &service("b", "10.101.0.10")).unwrap_err().to_string();
+    assert!(vips.starts_with("two.yaml:4:") && vips.contains("one.yaml:4"), "{vips}");
+    assert!(with_objects(&service("a", "10.101.0.10"), &service("b", "None")).is_ok());
+}
+
+#[test]
+fn the_default_lab() {
+    let lab = default_lab().unwrap_or_else(|error| panic!("{error}"));
+    let names: Vec<&str> = lab.clusters.iter().map(|lab| lab.cluster.name.as_str()).collect();
+    assert_eq!(names, ["aws", "gcp", "azure"]);
+    for lab in &lab.clusters {
+        let objects: Vec<_> = lab
+            .manifests
+            .iter()
+            .flat_map(|m| cluster::manifest::parse("default", &m.text).unwrap())
+            .map(|object| object.value.id().to_string())
+            .collect();
+        for node in &lab.nodes {
+            for pod in ["echo", "client"] {
+                let id = format!("pod demo/{pod}-{}", node.name.node);
+                assert!(objects.contains(&id), "{id} is not in {objects:?}");
+            }
+        }
+        assert!(objects.contains(&"service demo/echo".to_string()));
+    }
+    assert_eq!(default_files().count(), 5);
 }
 
 #[test]
