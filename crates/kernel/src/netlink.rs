@@ -19,7 +19,7 @@ use rtnetlink::packet_core::{
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
-pub use link::{Link, LinkChange, Mac, VethEnd};
+pub use link::{Link, LinkChange, LinkLocal, Mac, MacError, VethEnd};
 pub use route::{RouteKind, RouteSpec};
 
 use crate::netns::{Netns, NetnsError};
@@ -93,8 +93,14 @@ impl Netlink {
 
     /// Opens one in another namespace. Must be called in a tokio runtime.
     pub fn open_in(netns: &Netns) -> Result<Self, NetlinkError> {
+        Self::open_in_after(netns, || {})
+    }
+
+    /// Opens one in another namespace, after doing something else there: one trip for both.
+    pub(crate) fn open_in_after(netns: &Netns, first: impl FnOnce() + Send) -> Result<Self, NetlinkError> {
         let runtime = tokio::runtime::Handle::current();
         let opened = netns.run(|| {
+            first();
             let _inside = runtime.enter();
             Self::open()
         });

@@ -13,10 +13,10 @@ use causeway_kernel::process::Process;
 use causeway_kernel::sandbox::{Sandbox, spawn};
 
 mod net_common;
-use net_common::TestNetns;
+use net_common::{TestNetns, answers};
 
-#[test]
-fn a_named_namespace_is_iproute2s() {
+#[tokio::test]
+async fn a_named_namespace_is_iproute2s() {
     let test = TestNetns::new("named");
     assert!(Netns::list().unwrap().contains(&test.name().to_string()));
     let listed = Command::new("ip").args(["netns", "list"]).output().unwrap();
@@ -32,7 +32,7 @@ fn a_named_namespace_is_iproute2s() {
         opened.inode().unwrap()
     );
     assert_eq!(Netns::current().unwrap().inode().unwrap(), outside, "the caller stays where it was");
-    test.run("ping -c1 -W1 127.0.0.1");
+    assert!(answers(test.netns(), [127, 0, 0, 1].into()).await, "its loopback is up");
 
     Netns::delete(test.name()).unwrap();
     Netns::delete(test.name()).unwrap();
@@ -104,8 +104,8 @@ fn a_private_view_sees_new_names_and_keeps_its_own_files() {
 #[test]
 fn a_program_in_a_sandbox_is_where_it_should_be() {
     let test = TestNetns::new("sandbox");
-    let group = Cgroup::create("causeway-test/sandbox/inner").unwrap();
-    let whole = Cgroup::at("causeway-test/sandbox").unwrap();
+    let group = Cgroup::create("cwt-sandbox/inner").unwrap();
+    let whole = Cgroup::at("cwt-sandbox").unwrap();
     assert_ne!(group.id().unwrap(), whole.id().unwrap());
     let sandbox = Sandbox {
         netns: Some(Arc::new(test.netns().try_clone().unwrap())),

@@ -84,6 +84,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// The number of the device at the other end of a veth, in that device's own namespace.
     pub peer: Option<u32>,
+    /// The note it carries.
+    pub alias: Option<String>,
 }
 
 /// One end of a veth pair.
@@ -97,14 +99,12 @@ pub struct VethEnd<'a> {
     pub mtu: Option<u32>,
     /// Its Ethernet address; none: a random one.
     pub mac: Option<Mac>,
-    /// Without an IPv6 link-local address: for a device that is only passed through.
-    pub no_link_local: bool,
 }
 
 impl<'a> VethEnd<'a> {
     /// An end of this name, with the kernel's defaults for the rest.
     pub fn named(name: &'a str) -> Self {
-        Self { name, netns: None, mtu: None, mac: None, no_link_local: false }
+        Self { name, netns: None, mtu: None, mac: None }
     }
 }
 
@@ -123,6 +123,19 @@ pub struct LinkChange<'a> {
     pub name: Option<&'a str>,
     /// In this namespace from now on.
     pub netns: Option<&'a Netns>,
+    /// A note for people and for ourselves, at most 255 bytes (`ip link` shows it as `alias`).
+    pub alias: Option<&'a str>,
+    /// Whether the kernel gives it an IPv6 link-local address when it comes up.
+    pub link_local: Option<LinkLocal>,
+}
+
+/// Where a device's IPv6 link-local address comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkLocal {
+    /// The kernel makes one from the Ethernet address.
+    FromMac,
+    /// There is none: the device is only passed through.
+    None,
 }
 
 impl Netlink {
@@ -194,6 +207,8 @@ impl Netlink {
             change.master.map(LinkAttribute::Controller),
             change.name.map(|name| LinkAttribute::IfName(name.into())),
             change.netns.map(|netns| LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd())),
+            change.alias.map(|alias| LinkAttribute::IfAlias(alias.into())),
+            change.link_local.map(link_local),
         ];
         message.attributes = attributes.into_iter().flatten().collect();
         let changed = self.change(RouteNetlinkMessage::SetLink(message)).await;
@@ -219,18 +234,20 @@ impl Netlink {
     }
 }
 
-fn end_attributes(end: &VethEnd<'_>) -> Vec<LinkAttribute> {
-    let no_link_local = || {
-        LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
-            In6AddrGenMode::None,
-        )])])
+fn link_local(from: LinkLocal) -> LinkAttribute {
+    let mode = match from {
+        LinkLocal::FromMac => In6AddrGenMode::Eui64,
+        LinkLocal::None => In6AddrGenMode::None,
     };
+    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)])])
+}
+
+fn end_attributes(end: &VethEnd<'_>) -> Vec<LinkAttribute> {
     let attributes = [
         Some(LinkAttribute::IfName(end.name.into())),
         end.mtu.map(LinkAttribute::Mtu),
         end.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())),
         end.netns.map(|netns| LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd())),
-        end.no_link_local.then(no_link_local),
     ];
     attributes.into_iter().flatten().collect()
 }
@@ -246,6 +263,7 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         kind: None,
         master: None,
         peer: None,
+        alias: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -253,6 +271,7 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(Mac),
             LinkAttribute::Controller(master) => link.master = Some(master),
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::Link(peer) => link.peer = Some(peer),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.iter().find_map(|info| match info {

@@ -1,52 +1,71 @@
 //! Namespaces for tests: named after the test, cleared of what a crashed run left, gone at the end.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use causeway_kernel::icmp::{Echo, Kind};
 use causeway_kernel::netns::Netns;
 
 /// A namespace that a test owns.
-pub struct TestNetns {
+pub(crate) struct TestNetns {
     name: String,
     netns: Netns,
 }
 
 impl TestNetns {
     /// A fresh namespace `cwt_NAME`.
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let name = format!("cwt_{name}");
         Netns::delete(&name).unwrap_or_else(|e| panic!("this test needs root: {e}"));
         let netns = Netns::create(&name).unwrap_or_else(|e| panic!("this test needs root: {e}"));
         Self { name, netns }
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    pub fn netns(&self) -> &Netns {
+    pub(crate) fn netns(&self) -> &Netns {
         &self.netns
     }
 
-    /// Runs a program inside and gives its standard output; panics with everything it said when it fails.
-    pub fn run(&self, line: &str) -> String {
-        let (ok, text) = self.try_run(line);
-        assert!(ok, "`{line}` failed in {}: {text}", self.name);
-        text
+    /// Runs a program inside: see [`run_in`].
+    pub(crate) fn run(&self, line: &str) -> String {
+        run_in(&self.netns, line)
     }
+}
 
-    /// Runs a program inside: whether it succeeded, and what it said.
-    pub fn try_run(&self, line: &str) -> (bool, String) {
-        let mut words = line.split_whitespace();
-        let mut command = std::process::Command::new(words.next().expect("a program"));
-        command.args(words);
-        let output = self
-            .netns
-            .run(|| command.output())
-            .expect("enter the namespace")
-            .unwrap_or_else(|e| panic!("`{line}`: {e}; is the program installed?"));
-        let text =
-            if output.status.success() { output.stdout } else { [output.stdout, output.stderr].concat() };
-        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+/// Runs a program in a namespace and gives its standard output; panics with everything it said when it fails.
+pub(crate) fn run_in(netns: &Netns, line: &str) -> String {
+    let mut words = line.split_whitespace();
+    let mut command = std::process::Command::new(words.next().expect("a program"));
+    command.args(words);
+    let output = netns
+        .run(|| command.output())
+        .expect("enter the namespace")
+        .unwrap_or_else(|e| panic!("`{line}`: {e}; is the program installed?"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "`{line}` failed: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Asks an address for an echo, once.
+pub(crate) async fn answers(from: &Netns, to: IpAddr) -> bool {
+    let echo = Echo::open_in(from, None).unwrap();
+    let (id, payload) = (0xca5e, b"are you there?");
+    if echo.send(to, id, 1, payload).await.is_err() {
+        return false;
     }
+    let answer = async {
+        loop {
+            let heard = echo.recv().await.unwrap();
+            if (heard.from, heard.kind, heard.id) == (to, Kind::Reply, id) && heard.payload == payload {
+                return true;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(2), answer).await.unwrap_or(false)
 }
 
 impl Drop for TestNetns {

@@ -1,0 +1,293 @@
+//! A pod's wire: a veth pair between its namespace and the node's, and the routes and neighbours at both ends.
+//!
+//! The pod's addresses stand alone (/32, /128); everything goes to a gateway that exists as a neighbour entry only,
+//! so nothing is ever asked on the link: no ARP, no neighbour discovery, no duplicate address detection, and the
+//! first packet is as quick as the second. Which addresses a pod gets is decided elsewhere.
+
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use siphasher::sip::SipHasher13;
+
+use crate::netlink::sysctl::{self, SysctlError};
+use crate::netlink::{
+    LinkChange, LinkLocal, Mac, Netlink, NetlinkError, PROTOCOL_POD, RouteKind, RouteSpec, VethEnd,
+};
+use crate::netns::{Netns, NetnsError};
+
+/// What every pod takes for its IPv4 gateway.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// What every pod takes for its IPv6 gateway.
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// How the names of the node's ends begin.
+pub const HOST_PREFIX: &str = "cw";
+
+/// The metric of the routes to pods and of a pod's default routes.
+const METRIC: u32 = 100;
+
+/// Why a pod could not be wired, or is not wired as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum PodError {
+    /// The pod's namespace is not there.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The pod's namespace refuses a setting.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// The pod has such an interface, and it is not ours.
+    #[error(
+        "the pod at {netns} has an interface {ifname} already: another plugin's, or one left from another run"
+    )]
+    Taken {
+        /// The pod's namespace.
+        netns: PathBuf,
+        /// The interface.
+        ifname: String,
+    },
+    /// Something is missing.
+    #[error("the pod at {netns} is not wired as it should be: {what}; delete it and add it again")]
+    Broken {
+        /// The pod's namespace.
+        netns: PathBuf,
+        /// What differs.
+        what: String,
+    },
+}
+
+/// How a pod is to be wired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodSpec {
+    /// The pod's network namespace.
+    pub netns: PathBuf,
+    /// The interface in the pod.
+    pub ifname: String,
+    /// The interface on the node: [`host_ifname`].
+    pub host_ifname: String,
+    /// The pod's addresses.
+    pub ips: Vec<IpAddr>,
+    /// Bytes of the largest packet.
+    pub mtu: u32,
+    /// A note on the node's interface, from which a lost state can be put together again.
+    pub note: String,
+}
+
+/// A pod's wire, as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wired {
+    /// The number of the node's interface.
+    pub host_index: u32,
+    /// Its Ethernet address: the gateway's.
+    pub host_mac: Mac,
+    /// The Ethernet address in the pod.
+    pub pod_mac: Mac,
+}
+
+/// A node's end of a pod's wire, found on the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The interface on the node.
+    pub host_ifname: String,
+    /// Its number.
+    pub host_index: u32,
+    /// The note it carries.
+    pub note: String,
+    /// The addresses routed to it.
+    pub ips: Vec<IpAddr>,
+}
+
+/// The name of the node's end for a container's interface: the same whenever it is asked for.
+pub fn host_ifname(container_id: &str, ifname: &str) -> String {
+    format!("{HOST_PREFIX}{:010x}", hash(&[container_id, ifname]) & 0xff_ffff_ffff)
+}
+
+/// Wires a pod. `node` speaks for the node's namespace. What an earlier, interrupted attempt left is replaced; what
+/// this one leaves unfinished is taken back.
+pub async fn add(node: &Netlink, spec: &PodSpec) -> Result<Wired, PodError> {
+    let netns = Netns::open_path(&spec.netns)?;
+    let (host_mac, pod_mac) = macs(&spec.host_ifname);
+    let here = VethEnd { mtu: Some(spec.mtu), mac: Some(host_mac), ..VethEnd::named(&spec.host_ifname) };
+    let there = VethEnd {
+        netns: Some(&netns),
+        mtu: Some(spec.mtu),
+        mac: Some(pod_mac),
+        ..VethEnd::named(&spec.ifname)
+    };
+    let mut settings = Ok(());
+    let pod = Netlink::open_in_after(&netns, || settings = sysctl::write_here(sysctl::POD))?;
+    settings?;
+    if let Err(e) = node.add_veth(&here, &there).await {
+        if !e.is_exists() {
+            return Err(e.into());
+        }
+        if node.link(&spec.host_ifname).await?.is_none() {
+            return Err(PodError::Taken { netns: spec.netns.clone(), ifname: spec.ifname.clone() });
+        }
+        node.delete_link(&spec.host_ifname).await?;
+        node.add_veth(&here, &there).await.map_err(|e| match e.is_exists() {
+            true => PodError::Taken { netns: spec.netns.clone(), ifname: spec.ifname.clone() },
+            false => e.into(),
+        })?;
+    }
+    match wire(node, &pod, spec, host_mac, pod_mac).await {
+        Ok(host_index) => Ok(Wired { host_index, host_mac, pod_mac }),
+        Err(e) => {
+            // The first error is the one to tell; whatever is left is replaced by the next attempt.
+            let _ = node.delete_link(&spec.host_ifname).await;
+            Err(e.into())
+        }
+    }
+}
+
+/// Takes a pod's wire away, with its routes. One that is not there is no error, and the pod's namespace need not
+/// exist any more.
+pub async fn remove(node: &Netlink, host_ifname: &str) -> Result<(), PodError> {
+    Ok(node.delete_link(host_ifname).await?)
+}
+
+/// Whether a pod is wired as it should be.
+pub async fn check(node: &Netlink, spec: &PodSpec) -> Result<Wired, PodError> {
+    let broken = |what: String| PodError::Broken { netns: spec.netns.clone(), what };
+    let (host_mac, pod_mac) = macs(&spec.host_ifname);
+    let missing = || broken(format!("the node has no interface {}", spec.host_ifname));
+    let host = node.link(&spec.host_ifname).await?.ok_or_else(missing)?;
+    let netns = Netns::open_path(&spec.netns)?;
+    let pod_links = Netlink::open_in(&netns)?;
+    let missing = || broken(format!("it has no interface {}", spec.ifname));
+    let pod = pod_links.link(&spec.ifname).await?.ok_or_else(missing)?;
+    for (link, mac) in [(&host, host_mac), (&pod, pod_mac)] {
+        if !link.up {
+            return Err(broken(format!("interface {} is down", link.name)));
+        }
+        if link.mac != Some(mac) {
+            return Err(broken(format!("interface {} is not the one we made", link.name)));
+        }
+    }
+    if host.peer != Some(pod.index) {
+        return Err(broken(format!("{} and {} are not the ends of one wire", host.name, pod.name)));
+    }
+    let addresses = pod_links.addresses(pod.index).await?;
+    let (to_pod, from_pod) = (node.routes(PROTOCOL_POD).await?, pod_links.routes(PROTOCOL_POD).await?);
+    for ip in &spec.ips {
+        if !addresses.contains(&IpNet::from(*ip)) {
+            return Err(broken(format!("it has not the address {ip}")));
+        }
+        if !to_pod.contains(&route_to(*ip, host.index)) {
+            return Err(broken(format!("the node has no route to {ip} through {}", host.name)));
+        }
+        if !from_pod.contains(&default_route(*ip, pod.index)) {
+            return Err(broken(format!("it has no default route for {ip}")));
+        }
+    }
+    Ok(Wired { host_index: host.index, host_mac, pod_mac })
+}
+
+/// Every wire of ours on the node, by the name of its end there.
+pub async fn find(node: &Netlink) -> Result<BTreeMap<String, Found>, PodError> {
+    let mut ips: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
+    for route in node.routes(PROTOCOL_POD).await? {
+        if let RouteKind::Unicast { device, gateway: None } = route.kind {
+            ips.entry(device).or_default().push(route.to.addr());
+        }
+    }
+    let links = node.links().await?.into_iter();
+    let ours = links.filter(|link| {
+        link.kind.as_deref() == Some("veth")
+            && link.name.starts_with(HOST_PREFIX)
+            && link.mac == Some(macs(&link.name).0)
+    });
+    let found = ours.map(|link| Found {
+        host_index: link.index,
+        note: link.alias.unwrap_or_default(),
+        ips: ips.remove(&link.index).unwrap_or_default(),
+        host_ifname: link.name,
+    });
+    Ok(found.map(|found| (found.host_ifname.clone(), found)).collect())
+}
+
+/// The gateway for addresses of this one's family.
+pub fn gateway(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => GATEWAY_V4.into(),
+        IpAddr::V6(_) => GATEWAY_V6.into(),
+    }
+}
+
+async fn wire(
+    node: &Netlink,
+    pod: &Netlink,
+    spec: &PodSpec,
+    host_mac: Mac,
+    pod_mac: Mac,
+) -> Result<u32, NetlinkError> {
+    let host_index = node.index(&spec.host_ifname).await?;
+    let change = LinkChange {
+        up: Some(true),
+        alias: Some(&spec.note),
+        link_local: Some(LinkLocal::None),
+        ..LinkChange::default()
+    };
+    node.set_link(host_index, &change).await?;
+    let pod_index = pod.index(&spec.ifname).await?;
+    pod.set_up(pod_index).await?;
+    for ip in &spec.ips {
+        pod.add_address(pod_index, IpNet::from(*ip)).await?;
+        pod.set_neighbour(pod_index, gateway(*ip), host_mac).await?;
+        pod.set_route(&default_route(*ip, pod_index)).await?;
+        node.set_neighbour(host_index, *ip, pod_mac).await?;
+        node.set_route(&route_to(*ip, host_index)).await?;
+    }
+    Ok(host_index)
+}
+
+fn route_to(ip: IpAddr, device: u32) -> RouteSpec {
+    let kind = RouteKind::Unicast { device, gateway: None };
+    RouteSpec { metric: METRIC, protocol: PROTOCOL_POD, ..RouteSpec::new(IpNet::from(ip), kind) }
+}
+
+fn default_route(ip: IpAddr, device: u32) -> RouteSpec {
+    let any: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let to = IpNet::new(any, 0).expect("0 is a prefix length");
+    let kind = RouteKind::Unicast { device, gateway: Some(gateway(ip)) };
+    RouteSpec { metric: METRIC, protocol: PROTOCOL_POD, ..RouteSpec::new(to, kind) }
+}
+
+/// The Ethernet addresses of both ends, the node's first: they follow from the name, so they can be checked.
+fn macs(host_ifname: &str) -> (Mac, Mac) {
+    (Mac::from_hash(hash(&[host_ifname, "node"])), Mac::from_hash(hash(&[host_ifname, "pod"])))
+}
+
+fn hash(parts: &[&str]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    for part in parts {
+        hasher.write(part.as_bytes());
+        hasher.write_u8(0xff); // in no UTF-8 text
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_stable_and_fit() {
+        let name = host_ifname("0123456789abcdef", "eth0");
+        assert_eq!(name, host_ifname("0123456789abcdef", "eth0"));
+        assert_eq!(name.len(), 12);
+        assert_ne!(name, host_ifname("0123456789abcdef", "eth1"));
+        assert_ne!(host_ifname("ab", "c"), host_ifname("a", "bc"));
+        let (node, pod) = macs(&name);
+        assert_ne!(node, pod);
+    }
+}
