@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What keeps the datagrams of an unconnected socket together. Backend n has the address ::n, node n + 1. */
+#include "../lib/flow.h"
+#include "test.h"
+
+const char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define COOKIE 99
+#define OLD 1
+#define NEW 2
+#define BACKENDS 64
+
+static __always_inline void add(__u64 set, __u32 index, __u32 who)
+{
+	struct cw_backend_key key = { .set = set, .index = index };
+	struct cw_backend backend = { .ip = { 0, 0, 0, who }, .port = bpf_htons(80), .node = who + 1 };
+
+	bpf_map_update_elem(&backends, &key, &backend, BPF_ANY);
+}
+
+/* Two sets: the old one in order, the new one from the end and without backend 0. */
+static __always_inline int two_sets(void)
+{
+	for (__u32 i = 0; i < BACKENDS; i++)
+		add(OLD, i, i);
+	for (__u32 i = 0; i < BACKENDS - 1; i++)
+		add(NEW, i, BACKENDS - 1 - i);
+	return 0;
+}
+
+/* Where the socket's datagram goes now: the backend's number, or BACKENDS for none. */
+static __always_inline __u32 send(__u64 set, __u32 count, __u64 now)
+{
+	struct cw_address vip = { .ip = { 5, 5, 5, 5 }, .port = bpf_htons(53) };
+	struct cw_ladder ladder = { .set = set, .tiers = 1, .tier = { { .count = count } } };
+	struct cw_backend *backend = flow_choose(COOKIE, &vip, &ladder, now);
+
+	return backend ? backend->ip[3] : BACKENDS;
+}
+
+/* Puts the flow on a backend, as if it had been drawn at the first second. */
+static __always_inline void be_with(__u32 who)
+{
+	struct cw_flow_key key = { .cookie = COOKIE, .address = { .ip = { 5, 5, 5, 5 }, .port = bpf_htons(53) } };
+	struct cw_flow flow = { .set = OLD, .used = SECOND,
+				.backend = { .ip = { 0, 0, 0, who }, .port = bpf_htons(80), .node = who + 1 } };
+
+	bpf_map_update_elem(&flows, &key, &flow, BPF_ANY);
+}
+
+static __always_inline void kill(__u64 node)
+{
+	__u8 yes = 1;
+
+	bpf_map_update_elem(&dead, &node, &yes, BPF_ANY);
+}
+
+SETUP(draws_at_first) { return two_sets(); }
+CHECK(draws_at_first)
+{
+	ASSERT(send(OLD, BACKENDS, SECOND) < BACKENDS);
+	ASSERT(counted(CW_LB_NODE) == 1);
+	ASSERT(counted(CW_LB_STAYED) == 0);
+	return 0;
+}
+
+SETUP(stays)
+{
+	be_with(9);
+	return two_sets();
+}
+CHECK(stays)
+{
+	ASSERT(send(OLD, BACKENDS, 2 * SECOND) == 9);
+	ASSERT(send(OLD, BACKENDS, 50 * SECOND) == 9);
+	ASSERT(send(OLD, BACKENDS, 105 * SECOND) == 9);
+	ASSERT(counted(CW_LB_STAYED) == 3);
+	return 0;
+}
+
+/* At the same second it would stay; a minute and a bit later it is drawn anew. */
+SETUP(leaves_after_silence)
+{
+	be_with(9);
+	return two_sets();
+}
+CHECK(leaves_after_silence)
+{
+	ASSERT(send(OLD, BACKENDS, 61 * SECOND) == 9);
+	ASSERT(send(OLD, BACKENDS, 122 * SECOND) < BACKENDS);
+	ASSERT(counted(CW_LB_STAYED) == 1);
+	ASSERT(counted(CW_LB_NODE) == 1);
+	return 0;
+}
+
+SETUP(stays_when_the_set_changes_around_it)
+{
+	be_with(9);
+	return two_sets();
+}
+CHECK(stays_when_the_set_changes_around_it)
+{
+	ASSERT(send(NEW, BACKENDS - 1, SECOND) == 9);
+	ASSERT(counted(CW_LB_STAYED) == 1);
+	return 0;
+}
+
+SETUP(leaves_when_its_backend_leaves)
+{
+	be_with(0);
+	return two_sets();
+}
+CHECK(leaves_when_its_backend_leaves)
+{
+	ASSERT(send(NEW, BACKENDS - 1, SECOND) != 0);
+	ASSERT(counted(CW_LB_STAYED) == 0);
+	return 0;
+}
+
+SETUP(leaves_a_dead_node)
+{
+	be_with(9);
+	kill(10);
+	return two_sets();
+}
+CHECK(leaves_a_dead_node)
+{
+	ASSERT(send(OLD, BACKENDS, SECOND) != 9);
+	ASSERT(counted(CW_LB_STAYED) == 0);
+	return 0;
+}
+
+SETUP(nobody_left)
+{
+	be_with(9);
+	return two_sets();
+}
+CHECK(nobody_left)
+{
+	ASSERT(send(3, 0, SECOND) == BACKENDS);
+	ASSERT(counted(CW_LB_ALL_DEAD) == 1);
+	return 0;
+}
+
+/* What the backend answers is shown as the service's, also when the memory of it was pushed out. */
+SETUP(remembers_whom_to_show)
+{
+	be_with(9);
+	return two_sets();
+}
+CHECK(remembers_whom_to_show)
+{
+	struct cw_flow_key key = { .cookie = COOKIE, .address = { .ip = { 0, 0, 0, 9 }, .port = bpf_htons(80) } };
+	struct cw_address *vip;
+
+	for (int i = 0; i < 2; i++) {
+		ASSERT(send(OLD, BACKENDS, SECOND) == 9);
+		vip = bpf_map_lookup_elem(&replies, &key);
+		ASSERT(vip && vip->port == bpf_htons(53) && vip->ip[0] == 5);
+		bpf_map_delete_elem(&replies, &key);
+	}
+	return 0;
+}
