@@ -8,8 +8,8 @@ use std::process::Command;
 const INSTALL: &str = "on Debian and Ubuntu: apt-get install clang libbpf-dev linux-libc-dev";
 
 fn main() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bpf");
-    let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let source = Path::new(&of("CARGO_MANIFEST_DIR")).join("../../bpf");
+    let out = PathBuf::from(of("OUT_DIR"));
     println!("cargo:rerun-if-env-changed=CLANG");
     watch(&source);
     for folder in ["", "tests"] {
@@ -19,6 +19,11 @@ fn main() {
             compile(&path, &out.join(folder).join(stem));
         }
     }
+}
+
+/// What cargo tells us. At run time: the folder may have moved since this script was compiled.
+fn of(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
 }
 
 /// Tells cargo about every file, and about files to come.
@@ -46,7 +51,6 @@ fn programs(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn compile(source: &Path, object: &Path) {
-    let of = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let target = if of("CARGO_CFG_TARGET_ENDIAN") == "big" { "bpfeb" } else { "bpfel" };
     // Debian keeps <asm/types.h> in a folder per architecture, where clang does not look when it builds for BPF.
     let multiarch = format!("-I/usr/include/{}-linux-gnu", of("CARGO_CFG_TARGET_ARCH"));
