@@ -1,0 +1,17 @@
+//! WireGuard: the tunnel device of this node.
+//!
+//! Two halves that meet only at the control socket. [`run`] *is* a device: the user-space process that moves packets
+//! between a TUN and UDP. [`Device`] *drives* one, ours or the kernel's, from the agent.
+
+mod control;
+mod driver;
+mod inbound;
+mod key;
+mod outbound;
+mod process;
+mod socket;
+pub mod uapi;
+
+pub use driver::{Device, DeviceError, Observed, PeerStats};
+pub use key::PrivateKey;
+pub use process::{Options, RunError, run, stop_signals};

@@ -1,0 +1,111 @@
+//! The control socket's serving end: `wg`, the agent, and whoever else may open it.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::process::Core;
+use super::uapi::{SetRequest, Status};
+
+/// A request may be so long: some ten thousand peers.
+const MAX_REQUEST: u64 = 16 << 20;
+/// A client that says nothing for so long is let go.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Serves one client until it leaves.
+pub(super) fn serve(core: &Arc<Core>, stream: UnixStream) {
+    if let Err(error) = conversation(core, &stream) {
+        tracing::debug!(%error, "a control client left in the middle");
+    }
+}
+
+fn conversation(core: &Arc<Core>, stream: &UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    while let Some(request) = read_request(stream)? {
+        let mut lines = request.lines();
+        let (mut answer, errno) = match lines.next() {
+            Some("get=1") => (status(core), 0),
+            Some("set=1") => (String::new(), set(core, lines)),
+            Some("counters=1") => (counters(core), 0),
+            _ => (String::new(), libc::EOPNOTSUPP),
+        };
+        // Negative, as the other implementations have it.
+        answer.push_str(&format!("errno={}\n\n", -errno));
+        let mut stream = stream;
+        stream.write_all(Zeroizing::new(answer).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The lines up to an empty one; none at the end.
+fn read_request(stream: &UnixStream) -> io::Result<Option<Zeroizing<String>>> {
+    // Nobody sends a second request before the first is answered, so nothing is lost in the buffer.
+    let mut reader = BufReader::new(stream).take(MAX_REQUEST);
+    let mut request = Zeroizing::new(String::new());
+    loop {
+        let before = request.len();
+        match reader.read_line(&mut request)? {
+            0 if before == 0 => return Ok(None),
+            // The end of the input ends the request too.
+            0 => return Ok(Some(request)),
+            1 if request.ends_with('\n') => return Ok(Some(request)),
+            _ => {}
+        }
+    }
+}
+
+fn status(core: &Core) -> String {
+    let (listen_port, fwmark) = core.underlay_settings();
+    let device = core.device();
+    let private_key = device.key().map(|key| Zeroizing::new(*key.secret()));
+    let peers = device.peers().collect();
+    drop(device);
+    Status { private_key, listen_port, fwmark, peers }.to_string()
+}
+
+fn counters(core: &Core) -> String {
+    let counters = core.device().counters().clone();
+    counters.iter().map(|(reason, count)| format!("drop_{}={count}\n", reason.name())).collect()
+}
+
+fn set<'a>(core: &Arc<Core>, lines: impl Iterator<Item = &'a str>) -> i32 {
+    let lines = lines.take_while(|line| !line.is_empty());
+    let request = match SetRequest::parse(lines) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::warn!(%error, "refused");
+            return libc::EINVAL;
+        }
+    };
+    let code = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+    if let Some(mark) = request.fwmark
+        && let Err(error) = core.set_mark(mark)
+    {
+        tracing::warn!(%error, mark, "cannot set the mark");
+        return code(&error);
+    }
+    if let Some(port) = request.listen_port
+        && let Err(error) = core.set_port(port)
+    {
+        tracing::warn!(%error, port, "cannot listen on the port");
+        return code(&error);
+    }
+    let now = core.now();
+    let mut device = core.device();
+    if let Some(secret) = &request.private_key {
+        device.set_key(Some(**secret).filter(|secret| *secret != [0; 32]));
+    }
+    if request.replace_peers {
+        device.remove_peers();
+    }
+    for change in &request.peers {
+        device.change_peer(change, now);
+    }
+    drop(device);
+    core.nudge();
+    0
+}

@@ -1,0 +1,277 @@
+//! The agent's hand on the tunnel device, whoever runs it.
+//!
+//! The plan speaks of peers; this file translates to the control socket of the user-space device or to the kernel's
+//! generic netlink. It remembers nothing that the device does not, but for one thing: where peers were said to be.
+
+mod client;
+mod spawn;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use engine::plan;
+use ipnet::IpNet;
+use model::PublicKey;
+use nix::ifaddrs::getifaddrs;
+use thiserror::Error;
+use wireguard::{AllowedChange, PeerChange};
+use zeroize::Zeroizing;
+
+use self::client::Client;
+use super::process::Options;
+use super::uapi::{LineError, SetRequest, Status};
+use crate::tun::Interface;
+
+/// While the last handshake is younger than this, the peer is where we last heard it. A little more than keys live.
+const ALIVE: Duration = Duration::from_secs(185);
+
+/// Why the device did not do as it was told.
+#[derive(Debug, Error)]
+pub enum DeviceError {
+    /// Nobody answers.
+    #[error("no WireGuard device answers at {path}: {source}; is `causeway wireguard` running?")]
+    Absent {
+        /// The control socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It answered with an error.
+    #[error("the WireGuard device {interface} refused: {source}")]
+    Refused {
+        /// The device.
+        interface: String,
+        /// Its error code.
+        source: io::Error,
+    },
+    /// It answered something else.
+    #[error("the WireGuard device {interface} answered what is not in the protocol: {source}")]
+    Garbled {
+        /// The device.
+        interface: String,
+        /// Where.
+        source: LineError,
+    },
+    /// The user-space device could not be started.
+    #[error("cannot start `{command}`: {source}; its log says more")]
+    Start {
+        /// What was run.
+        command: String,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The interface of the device could not be set up or read.
+    #[error("cannot {attempt} the interface {interface}: {source}; it needs CAP_NET_ADMIN")]
+    Interface {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On what.
+        interface: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// What a device was found to be.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// In the plan's words.
+    pub tunnel: plan::Tunnel,
+    /// The device's own public key, if it has a private one.
+    pub public_key: Option<PublicKey>,
+    /// What was exchanged with each peer.
+    pub peers: BTreeMap<PublicKey, PeerStats>,
+}
+
+/// What was exchanged with a peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerStats {
+    /// Where it was last heard, or was said to be.
+    pub endpoint: Option<SocketAddr>,
+    /// When keys were last agreed on, since 1970.
+    pub last_handshake: Option<Duration>,
+    /// Bytes received from it, as they were on the underlay.
+    pub rx_bytes: u64,
+    /// Bytes sent to it, as they were on the underlay.
+    pub tx_bytes: u64,
+}
+
+/// A WireGuard device of this network namespace. Calls block for as long as the device takes to answer.
+#[derive(Debug)]
+pub struct Device {
+    interface: String,
+    client: Client,
+    link: Interface,
+    /// Where peers were said to be. A peer that is alive may have moved since, and is then left alone.
+    said: Mutex<BTreeMap<PublicKey, SocketAddr>>,
+}
+
+impl Device {
+    /// The device of this name, whose control socket is in the usual place. It must be running.
+    pub fn open(interface: &str) -> Result<Self, DeviceError> {
+        Self::open_at(&Options::new(interface))
+    }
+
+    /// The device with this control socket. It must be running.
+    pub fn open_at(options: &Options) -> Result<Self, DeviceError> {
+        let link = Interface::new(&options.interface).map_err(|source| DeviceError::Interface {
+            attempt: "reach",
+            interface: options.interface.clone(),
+            source,
+        })?;
+        let client = Client::new(&options.interface, options.socket());
+        client.status()?;
+        Ok(Self { interface: options.interface.clone(), client, link, said: Mutex::default() })
+    }
+
+    /// The device, made if it is not there, and up. If the kernel cannot be it, `binary` (the path of `causeway`) is
+    /// run as one, in a session of its own: it outlives the caller, and stays in the caller's cgroup.
+    pub fn ensure(options: &Options, binary: &Path) -> Result<Self, DeviceError> {
+        let device = match Self::open_at(options) {
+            Ok(device) => device,
+            Err(DeviceError::Absent { .. }) => {
+                spawn::start(options, binary)?;
+                Self::open_at(options)?
+            }
+            Err(error) => return Err(error),
+        };
+        device.link.set_up().map_err(device.interface_error("bring up"))?;
+        Ok(device)
+    }
+
+    /// Its name.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// Gives the device its key. The same key again changes nothing.
+    pub fn set_private_key(&self, secret: &[u8; 32]) -> Result<(), DeviceError> {
+        self.set(SetRequest { private_key: Some(Zeroizing::new(*secret)), ..SetRequest::default() })
+    }
+
+    /// What the device is now. A peer that is alive is reported where it was said to be, so that one that moved by
+    /// itself is no difference from the plan; [`PeerStats::endpoint`] tells where it is.
+    pub fn observe(&self) -> Result<Observed, DeviceError> {
+        let status = self.client.status()?;
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut observed = Observed {
+            tunnel: plan::Tunnel {
+                port: status.listen_port,
+                mtu: self.link.mtu().map_err(self.interface_error("read the MTU of"))?,
+                addresses: addresses(&self.interface)
+                    .map_err(self.interface_error("read the addresses of"))?,
+                peers: BTreeMap::new(),
+            },
+            public_key: status
+                .private_key
+                .as_ref()
+                .map(|secret| PublicKey(*wireguard::LocalKey::new(**secret).public())),
+            peers: BTreeMap::new(),
+        };
+        for peer in status.peers {
+            let key = PublicKey(peer.public_key);
+            let told = said.get(&key).copied().filter(|_| is_alive(peer.last_handshake));
+            observed.tunnel.peers.insert(
+                key,
+                plan::Peer {
+                    endpoint: told.or(peer.endpoint),
+                    allowed_ips: peer.allowed_ips.into_iter().collect(),
+                    keepalive: peer.keepalive,
+                },
+            );
+            observed.peers.insert(
+                key,
+                PeerStats {
+                    endpoint: peer.endpoint,
+                    last_handshake: peer.last_handshake,
+                    rx_bytes: peer.rx_bytes,
+                    tx_bytes: peer.tx_bytes,
+                },
+            );
+        }
+        Ok(observed)
+    }
+
+    /// Does one operation of the plan, if it is about the tunnel's port or peers; others are not this device's.
+    pub fn apply(&self, op: &plan::Op) -> Result<(), DeviceError> {
+        match op {
+            plan::Op::TunnelPort(port) => {
+                self.set(SetRequest { listen_port: Some(*port), ..SetRequest::default() })
+            }
+            plan::Op::SetPeer(key, peer) => self.set_peer(*key, peer),
+            plan::Op::DeletePeer(key) => {
+                self.said.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+                let change = PeerChange { public_key: key.0, remove: true, ..PeerChange::default() };
+                self.set(SetRequest { peers: vec![change], ..SetRequest::default() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn set_peer(&self, key: PublicKey, peer: &plan::Peer) -> Result<(), DeviceError> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut endpoint = peer.endpoint;
+        if let Some(wanted) = endpoint {
+            // A peer that is alive is where it was told to be, or has moved by itself. If it was not this driver that
+            // told it, another life of the agent did.
+            let known = said.insert(key, wanted);
+            if known.is_none_or(|known| known == wanted) && self.is_peer_alive(&key)? {
+                endpoint = None;
+            }
+        }
+        drop(said);
+        let change = PeerChange {
+            public_key: key.0,
+            endpoint,
+            keepalive: Some(peer.keepalive),
+            replace_allowed_ips: true,
+            allowed_ips: peer.allowed_ips.iter().copied().map(AllowedChange::Add).collect(),
+            ..PeerChange::default()
+        };
+        self.set(SetRequest { peers: vec![change], ..SetRequest::default() })
+    }
+
+    fn is_peer_alive(&self, key: &PublicKey) -> Result<bool, DeviceError> {
+        let status: Status = self.client.status()?;
+        let peer = status.peers.into_iter().find(|peer| peer.public_key == key.0);
+        Ok(peer.is_some_and(|peer| peer.endpoint.is_some() && is_alive(peer.last_handshake)))
+    }
+
+    fn set(&self, request: SetRequest) -> Result<(), DeviceError> {
+        self.client.set(&request)
+    }
+
+    fn interface_error(&self, attempt: &'static str) -> impl FnOnce(io::Error) -> DeviceError {
+        let interface = self.interface.clone();
+        move |source| DeviceError::Interface { attempt, interface, source }
+    }
+}
+
+fn is_alive(last_handshake: Option<Duration>) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    last_handshake.is_some_and(|at| now.saturating_sub(at) < ALIVE)
+}
+
+/// The interface's addresses with their prefix lengths, but for the link's own.
+fn addresses(interface: &str) -> io::Result<std::collections::BTreeSet<IpNet>> {
+    let of_ours = getifaddrs()?.filter(|entry| entry.interface_name == interface);
+    let mut found = std::collections::BTreeSet::new();
+    for entry in of_ours {
+        let (Some(address), Some(mask)) = (entry.address, entry.netmask) else { continue };
+        let v4 = address.as_sockaddr_in().zip(mask.as_sockaddr_in());
+        let v6 = address.as_sockaddr_in6().zip(mask.as_sockaddr_in6());
+        let range = match (v4, v6) {
+            (Some((ip, mask)), _) => IpNet::with_netmask(ip.ip().into(), mask.ip().into()),
+            (_, Some((ip, mask))) if !ip.ip().is_unicast_link_local() => {
+                IpNet::with_netmask(ip.ip().into(), mask.ip().into())
+            }
+            _ => continue,
+        };
+        found.extend(range);
+    }
+    Ok(found)
+}

@@ -1,0 +1,64 @@
+//! The control socket's asking end.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::DeviceError;
+use crate::wireguard::uapi::{SetRequest, Status};
+
+/// A device that does not answer for so long is not going to.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks a device through its control socket, one connection per question.
+#[derive(Debug)]
+pub(super) struct Client {
+    interface: String,
+    path: PathBuf,
+}
+
+impl Client {
+    pub(super) fn new(interface: &str, path: PathBuf) -> Self {
+        Self { interface: interface.to_owned(), path }
+    }
+
+    pub(super) fn status(&self) -> Result<Status, DeviceError> {
+        let answer = self.ask("get=1\n\n")?;
+        Status::parse(answer.lines())
+            .map_err(|source| DeviceError::Garbled { interface: self.interface.clone(), source })
+    }
+
+    pub(super) fn set(&self, request: &SetRequest) -> Result<(), DeviceError> {
+        self.ask(&Zeroizing::new(request.to_string())).map(drop)
+    }
+
+    /// The answer without its `errno`.
+    fn ask(&self, question: &str) -> Result<Zeroizing<String>, DeviceError> {
+        let talk = || {
+            let mut stream = UnixStream::connect(&self.path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.write_all(question.as_bytes())?;
+            stream.shutdown(Shutdown::Write)?;
+            let mut answer = Zeroizing::new(String::new());
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let mut answer = talk().map_err(|source| DeviceError::Absent { path: self.path.clone(), source })?;
+        let refused = |source| DeviceError::Refused { interface: self.interface.clone(), source };
+        let body = answer.trim_end();
+        let at = body.rfind("errno=").ok_or_else(|| refused(io::ErrorKind::UnexpectedEof.into()))?;
+        match body[at + "errno=".len()..].parse::<i32>() {
+            Ok(0) => {
+                answer.truncate(at);
+                Ok(answer)
+            }
+            Ok(code) => Err(refused(io::Error::from_raw_os_error(code.wrapping_abs()))),
+            Err(_) => Err(refused(io::ErrorKind::InvalidData.into())),
+        }
+    }
+}

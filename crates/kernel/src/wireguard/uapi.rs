@@ -1,0 +1,64 @@
+//! The cross-platform control protocol, as text: <https://www.wireguard.com/xplatform/>.
+//!
+//! Both sides are here: the device reads [`SetRequest`]s and writes [`Status`]es, the agent the other way round. Nothing
+//! here opens a socket.
+
+mod request;
+mod status;
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use thiserror::Error;
+
+pub use self::request::SetRequest;
+pub use self::status::Status;
+
+/// A line that is not of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("control line {line:?}: {expected}")]
+pub struct LineError {
+    /// The key, without the value: that may be secret.
+    pub line: String,
+    /// What should be there.
+    pub expected: &'static str,
+}
+
+fn refused(key: &str, expected: &'static str) -> LineError {
+    LineError { line: key.chars().take(64).collect(), expected }
+}
+
+fn key_bytes(key: &str, value: &str) -> Result<[u8; 32], LineError> {
+    let digit = |at: usize| char::from(value.as_bytes()[at]).to_digit(16);
+    let mut bytes = [0; 32];
+    if value.len() != 64 {
+        return Err(refused(key, "a key is 64 hexadecimal digits"));
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        match (digit(2 * at), digit(2 * at + 1)) {
+            (Some(high), Some(low)) => *byte = (high * 16 + low) as u8,
+            _ => return Err(refused(key, "a key is 64 hexadecimal digits")),
+        }
+    }
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    model::PublicKey(*bytes).to_hex()
+}
+
+fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, LineError> {
+    value.parse().map_err(|_| refused(key, "a decimal number in range"))
+}
+
+fn endpoint(key: &str, value: &str) -> Result<SocketAddr, LineError> {
+    value.parse().map_err(|_| refused(key, "ADDRESS:PORT or [ADDRESS]:PORT"))
+}
+
+fn range(key: &str, value: &str) -> Result<IpNet, LineError> {
+    value.parse().map_err(|_| refused(key, "ADDRESS/LENGTH"))
+}
+
+fn split(line: &str) -> Result<(&str, &str), LineError> {
+    line.split_once('=').ok_or_else(|| refused(line.get(..16).unwrap_or(line), "KEY=VALUE"))
+}

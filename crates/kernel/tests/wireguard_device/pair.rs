@@ -1,0 +1,175 @@
+//! Two nodes on a wire, each with a tunnel device.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use causeway_kernel::netns::Netns;
+use causeway_kernel::tun::Interface;
+use causeway_kernel::wireguard::{Device, Options, PrivateKey};
+use engine::plan::{Op, Peer};
+use model::PublicKey;
+
+use crate::net_common::TestNetns;
+
+/// The port every device here listens on.
+pub(crate) const PORT: u16 = 51820;
+
+/// What runs a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// This repository's.
+    Ours,
+    /// Debian's wireguard-go.
+    Go,
+}
+
+/// One end.
+pub(crate) struct End {
+    pub(crate) netns: TestNetns,
+    pub(crate) device: Device,
+    pub(crate) underlay: [IpAddr; 2],
+    pub(crate) inside: [IpAddr; 2],
+    pub(crate) key: PrivateKey,
+    process: Child,
+    kind: Kind,
+}
+
+/// How a pair is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) name: &'static str,
+    pub(crate) kinds: [Kind; 2],
+    /// Of the wire; the tunnels' is 80 less.
+    pub(crate) mtu: u32,
+}
+
+/// Two ends that know each other. Who shakes hands first is who sends first.
+pub(crate) fn pair(setup: Setup) -> [End; 2] {
+    let ends = [0, 1].map(|side: usize| TestNetns::new(&format!("{}{side}", setup.name)));
+    ends[0].run(&format!("ip link add eth0 type veth peer name eth0 netns {}", ends[1].name()));
+    let mut side = 0;
+    let ends = ends.map(|netns| {
+        side += 1;
+        End::new(netns, setup, side)
+    });
+    for (one, other) in [(0, 1), (1, 0)] {
+        ends[one].know(&ends[other], ends[other].underlay[0]);
+    }
+    ends
+}
+
+impl End {
+    fn new(netns: TestNetns, setup: Setup, side: usize) -> Self {
+        let address = |text: String| -> IpAddr { text.parse().expect("an address") };
+        let underlay = [address(format!("192.0.2.{side}")), address(format!("2001:db8::{side}"))];
+        let inside = [address(format!("10.99.0.{side}")), address(format!("fd99::{side}"))];
+        let kind = setup.kinds[side - 1];
+        let interface = format!("{}{side}", setup.name);
+        netns.run(&format!("ip link set eth0 mtu {} up", setup.mtu));
+        netns.run(&format!("ip addr add {}/24 dev eth0", underlay[0]));
+        netns.run(&format!("ip addr add {}/64 dev eth0 nodad", underlay[1]));
+        let process = start(netns.netns(), kind, &interface);
+        let device = netns.netns().run(|| Device::open(&interface)).expect("netns").expect("device");
+        let key = PrivateKey::generate();
+        device.set_private_key(key.secret()).expect("key");
+        device.apply(&Op::TunnelPort(PORT)).expect("port");
+        netns.run(&format!("ip link set {interface} mtu {} up", setup.mtu - 80));
+        netns.run(&format!("ip addr add {}/24 dev {interface}", inside[0]));
+        netns.run(&format!("ip addr add {}/64 dev {interface} nodad", inside[1]));
+        Self { netns, device, underlay, inside, key, process, kind }
+    }
+
+    /// Tells this end of the other.
+    pub(crate) fn know(&self, other: &Self, at: IpAddr) {
+        let peer = Peer {
+            endpoint: Some(SocketAddr::new(at, PORT)),
+            allowed_ips: other.inside.iter().map(|ip| (*ip).into()).collect(),
+            keepalive: 0,
+        };
+        self.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");
+    }
+
+    /// What is known of the other.
+    pub(crate) fn stats(&self, other: &Self) -> causeway_kernel::wireguard::PeerStats {
+        let key: PublicKey = other.key.public();
+        self.device.observe().expect("observe").peers[&key]
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Ends the process with this signal and waits for its end.
+    pub(crate) fn kill(&mut self, signal: nix::sys::signal::Signal) -> std::process::ExitStatus {
+        let pid = nix::unistd::Pid::from_raw(self.process.id() as i32);
+        nix::sys::signal::kill(pid, signal).expect("kill");
+        self.process.wait().expect("wait")
+    }
+
+    /// Starts the process again, with its key and addresses; peers are told apart.
+    pub(crate) fn restart(&mut self) {
+        let interface = self.device.interface().to_owned();
+        let mtu = self.netns.netns().run(|| Interface::new("eth0").and_then(|eth0| eth0.mtu()));
+        let mtu = mtu.expect("netns").expect("mtu") - 80;
+        self.process = start(self.netns.netns(), self.kind, &interface);
+        self.device.set_private_key(self.key.secret()).expect("key");
+        self.device.apply(&Op::TunnelPort(PORT)).expect("port");
+        self.netns.run(&format!("ip link set {interface} mtu {mtu} up"));
+        self.netns.run(&format!("ip addr add {}/24 dev {interface}", self.inside[0]));
+        self.netns.run(&format!("ip addr add {}/64 dev {interface} nodad", self.inside[1]));
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if self.process.try_wait().is_ok_and(|status| status.is_none()) {
+            // It may end by itself meanwhile.
+            let pid = nix::unistd::Pid::from_raw(self.process.id() as i32);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let _ = self.process.wait();
+        }
+    }
+}
+
+fn start(netns: &Netns, kind: Kind, interface: &str) -> Child {
+    let options = Options::new(interface);
+    let mut command = match kind {
+        Kind::Ours => {
+            let mut command = Command::new(std::env::current_exe().expect("this program"));
+            command.args(["wireguard", "--uapi-dir"]).arg(&options.uapi_dir);
+            command
+        }
+        Kind::Go => {
+            let mut command = Command::new("wireguard-go");
+            // It warns that kernels have WireGuard themselves.
+            command.arg("-f").stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        }
+    };
+    command.arg(interface);
+    let mut process = netns
+        .run(|| command.spawn())
+        .expect("netns")
+        .unwrap_or_else(|error| panic!("{command:?}: {error}; install wireguard-go"));
+    until("the control socket", || {
+        assert!(process.try_wait().expect("wait").is_none(), "{command:?} ended");
+        netns.run(|| Device::open(interface)).expect("netns").is_ok()
+    });
+    process
+}
+
+/// Waits for a condition, but not for ever.
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what} did not happen in 20 seconds");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether the file is there.
+pub(crate) fn exists(path: impl AsRef<Path>) -> bool {
+    path.as_ref().exists()
+}

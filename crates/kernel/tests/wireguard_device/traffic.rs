@@ -1,0 +1,81 @@
+//! What goes through the tunnel arrives whole.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use crate::net_common::answers;
+use crate::pair::{End, Kind, Setup, pair};
+
+/// Bytes of a stream in one direction.
+const STREAM: usize = 8 << 20;
+
+pub(crate) fn two_of_ours() {
+    let ends = pair(Setup { name: "wgo", kinds: [Kind::Ours, Kind::Ours], mtu: 1500 });
+    everything(&ends);
+}
+
+/// Echoes, datagrams of all sizes around the MTU, streams; both families, both directions.
+pub(crate) fn everything(ends: &[End; 2]) {
+    for (from, to) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
+        for family in 0..2 {
+            let (source, target) = (from.inside[family], to.inside[family]);
+            assert!(echo(from, target), "{source} asks {target}");
+            datagrams(from, to, source, target);
+            stream(from, to, target);
+        }
+    }
+}
+
+pub(crate) fn echo(from: &End, to: IpAddr) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    runtime.block_on(answers(from.netns.netns(), to))
+}
+
+/// Sizes from empty to several fragments; one by one, so that a lost one is known by its size.
+fn datagrams(from: &End, to: &End, source: IpAddr, target: IpAddr) {
+    let bind = |end: &End, ip: IpAddr| {
+        let socket = end.netns.netns().run(|| UdpSocket::bind((ip, 0))).expect("netns").expect("bind");
+        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("timeout");
+        socket
+    };
+    let (sender, receiver) = (bind(from, source), bind(to, target));
+    let target: SocketAddr = receiver.local_addr().expect("address");
+    let around = |size: usize| size.saturating_sub(50)..size + 50;
+    let sizes = [0, 100, 1380, 1420, 2800].into_iter().flat_map(around).chain([9000, 40_000, 65_000]);
+    let mut buffer = vec![0; 65_536];
+    for size in sizes {
+        let bytes: Vec<u8> = (0..size).map(|at| (at * 7 + size) as u8).collect();
+        sender.send_to(&bytes, target).unwrap_or_else(|error| panic!("{size} bytes to {target}: {error}"));
+        let len = receiver
+            .recv(&mut buffer)
+            .unwrap_or_else(|error| panic!("{size} bytes from {source} to {target}: {error}"));
+        assert_eq!(buffer[..len], bytes, "{size} bytes from {source} to {target}");
+    }
+}
+
+/// A stream both ways, and what it carried.
+fn stream(from: &End, to: &End, target: IpAddr) {
+    let bytes: Vec<u8> = (0..STREAM).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
+    let listener = to.netns.netns().run(|| TcpListener::bind((target, 0))).expect("netns").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let patience = Some(Duration::from_secs(10));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().expect("accept");
+            stream.set_read_timeout(patience).expect("timeout");
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).expect("read");
+            assert!(heard == bytes, "{} bytes arrived changed", heard.len());
+            stream.write_all(&heard).expect("write");
+        });
+        let mut stream =
+            from.netns.netns().run(|| TcpStream::connect(address)).expect("netns").expect("connect");
+        stream.set_read_timeout(patience).expect("timeout");
+        stream.write_all(&bytes).expect("write");
+        stream.shutdown(std::net::Shutdown::Write).expect("shutdown");
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).expect("read");
+        assert!(heard == bytes, "{} bytes came back changed", heard.len());
+    });
+}
