@@ -1,0 +1,170 @@
+//! The echo server: says who answered, to whom. What the lab's services lead to.
+//!
+//! HTTP and UDP on the same port give the same JSON. `/healthz` is for probes; `POST /fail` has it answer 503 until
+//! `POST /recover`, while everything else goes on being answered, as with a backend that is asked to leave.
+
+mod listen;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::task::JoinSet;
+
+pub use listen::{Listen, ListenError};
+
+/// Who answered, and whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// `CAUSEWAY_CLUSTER` of the server; empty outside a lab, as all that follow.
+    pub cluster: String,
+    /// `CAUSEWAY_REGION`.
+    pub region: String,
+    /// `CAUSEWAY_ZONE`.
+    pub zone: String,
+    /// `CAUSEWAY_NODE`.
+    pub node: String,
+    /// `CAUSEWAY_NAMESPACE`.
+    pub namespace: String,
+    /// `CAUSEWAY_POD`.
+    pub pod: String,
+    /// The address of the client as the server sees it.
+    pub client: String,
+}
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address could not be listened on.
+    #[error(
+        "cannot listen on {address} ({protocol}): {source}; is the port taken, the address this machine's?"
+    )]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// `TCP` or `UDP`.
+        protocol: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A socket stopped working.
+    #[error("cannot go on answering: {0}")]
+    Serve(std::io::Error),
+}
+
+/// What all sockets share.
+struct Server {
+    identity: Answer,
+    healthy: AtomicBool,
+}
+
+impl Answer {
+    /// Who this process is, by its environment.
+    pub fn of_this_process() -> Self {
+        let of = |name: &str| std::env::var(name).unwrap_or_default();
+        Self {
+            cluster: of("CAUSEWAY_CLUSTER"),
+            region: of("CAUSEWAY_REGION"),
+            zone: of("CAUSEWAY_ZONE"),
+            node: of("CAUSEWAY_NODE"),
+            namespace: of("CAUSEWAY_NAMESPACE"),
+            pod: of("CAUSEWAY_POD"),
+            client: String::new(),
+        }
+    }
+}
+
+/// Serves until the process ends or a socket fails.
+pub async fn run(identity: Answer, listens: &[Listen]) -> Result<(), Error> {
+    let server = Arc::new(Server { identity, healthy: AtomicBool::new(true) });
+    let mut tasks = JoinSet::new();
+    for listen in listens {
+        let (tcp, udp) = bind(listen).await?;
+        tasks.spawn(http(tcp, server.clone()));
+        tasks.spawn(datagrams(udp, server.clone()));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("a task of the server does not panic").map_err(Error::Serve)?;
+    }
+    Ok(())
+}
+
+/// Both sockets on the first of the addresses that this machine can listen on.
+async fn bind(listen: &Listen) -> Result<(TcpListener, UdpSocket), Error> {
+    let mut result = bind_to(listen.address()).await;
+    if let (Err(_), Some(fallback)) = (&result, listen.fallback()) {
+        result = bind_to(fallback).await;
+    }
+    result
+}
+
+async fn bind_to(address: SocketAddr) -> Result<(TcpListener, UdpSocket), Error> {
+    let failed = |protocol| move |source| Error::Bind { address, protocol, source };
+    let tcp = TcpListener::bind(address).await.map_err(failed("TCP"))?;
+    // Port 0 asks for any: the same one for both.
+    let same = tcp.local_addr().map_err(failed("TCP"))?;
+    let udp = UdpSocket::bind(same).await.map_err(failed("UDP"))?;
+    tracing::info!(address = %same, "listening");
+    Ok((tcp, udp))
+}
+
+async fn http(listener: TcpListener, server: Arc<Server>) -> std::io::Result<()> {
+    let app = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/fail", post(|server: State<Arc<Server>>| switch(server, false)))
+        .route("/recover", post(|server: State<Arc<Server>>| switch(server, true)))
+        .fallback(answer)
+        .with_state(server)
+        .into_make_service_with_connect_info::<SocketAddr>();
+    let listener = listener.tap_io(|stream| {
+        // Small answers must not wait for more to come. A connection that is gone already will say so itself.
+        let _ = stream.set_nodelay(true);
+    });
+    axum::serve(listener, app).await
+}
+
+async fn healthz(State(server): State<Arc<Server>>) -> (StatusCode, &'static str) {
+    match server.healthy.load(Ordering::Relaxed) {
+        true => (StatusCode::OK, "ok\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "told to fail; POST /recover ends it\n"),
+    }
+}
+
+async fn switch(State(server): State<Arc<Server>>, healthy: bool) -> &'static str {
+    server.healthy.store(healthy, Ordering::Relaxed);
+    if healthy { "ready again\n" } else { "failing its probe\n" }
+}
+
+async fn answer(State(server): State<Arc<Server>>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], server.answer_to(peer)).into_response()
+}
+
+async fn datagrams(socket: UdpSocket, server: Arc<Server>) -> std::io::Result<()> {
+    // What is asked does not matter, so it need not fit.
+    let mut question = [0; 1];
+    loop {
+        let asked = socket.recv_from(&mut question).await;
+        let Ok((_, peer)) = asked else { continue }; // an ICMP error about an earlier answer
+        let _ = socket.send_to(server.answer_to(peer).as_bytes(), peer).await; // nobody there any more
+    }
+}
+
+impl Server {
+    fn answer_to(&self, peer: SocketAddr) -> String {
+        let answer = Answer { client: peer.ip().to_canonical().to_string(), ..self.identity.clone() };
+        let mut text = serde_json::to_string(&answer).expect("strings are always JSON");
+        text.push('\n');
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;
