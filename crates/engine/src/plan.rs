@@ -2,9 +2,12 @@
 
 mod assemble;
 mod diff;
+mod entries;
+mod op;
 mod state;
 
-pub use diff::{Op, diff};
+pub use diff::diff;
+pub use op::Op;
 pub use state::{
     Backend, Frontend, Ladder, NodeId, Peer, Route, RouteVia, Set, SetId, State, TierSpan, Tunnel,
 };

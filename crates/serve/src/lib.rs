@@ -1,1 +1,13 @@
-//! Answers to whoever asks us.
+//! Answers to whoever asks us: the local API on a Unix socket, metrics and health over HTTP.
+//!
+//! It translates and obeys: what is answered comes from whoever implements [`local::AgentApi`],
+//! [`local::ControllerApi`] and [`Vitals`]. The other side of the local API is [`client`].
+#![forbid(unsafe_code)]
+
+pub mod client;
+mod connections;
+pub mod http;
+pub mod local;
+pub mod metrics;
+
+pub use http::{Health, Vitals};

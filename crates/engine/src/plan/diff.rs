@@ -3,47 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::IpNet;
-use model::PublicKey;
-
-use super::{Frontend, Ladder, NodeId, Peer, Route, Set, SetId, State};
-
-/// One change to the kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
-    /// Refuse to let this range leave in the clear.
-    Guard(IpNet),
-    /// The range may leave again.
-    Unguard(IpNet),
-    /// Listen on this port.
-    TunnelPort(u16),
-    /// The device's largest packet, in bytes.
-    TunnelMtu(u32),
-    /// The device gets this address.
-    AddAddress(IpNet),
-    /// The device loses this address.
-    DeleteAddress(IpNet),
-    /// This peer is now so.
-    SetPeer(PublicKey, Peer),
-    /// This peer is gone.
-    DeletePeer(PublicKey),
-    /// This route is now so: destination, metric, the rest.
-    SetRoute(IpNet, u32, Route),
-    /// This route is gone.
-    DeleteRoute(IpNet, u32),
-    /// A new set of backends.
-    AddSet(SetId, Set),
-    /// What clients dial leads here now.
-    SetFrontend(Frontend, Ladder),
-    /// Nobody answers here any more.
-    DeleteFrontend(Frontend),
-    /// No ladder uses this set any more; it had so many backends.
-    DeleteSet(SetId, u32),
-    /// This node does not answer.
-    MarkDead(NodeId),
-    /// This node answers again.
-    MarkAlive(NodeId),
-}
+use super::{Op, SetId, State};
 
 /// The operations that turn `observed` into `desired`, in the order to apply them.
 pub fn diff(observed: &State, desired: &State) -> Vec<Op> {

@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use model::{Port, Protocol, PublicKey, Tier};
 use serde::{Deserialize, Serialize};
 
+use super::entries;
+
 /// A node's number in the data path: [`model::Node::id`]. 0 is "no node", which is never dead.
 pub type NodeId = u64;
 
@@ -16,11 +18,13 @@ pub struct State {
     /// The tunnel device.
     pub tunnel: Tunnel,
     /// Routes in the node's main table, by destination and metric.
+    #[serde(with = "entries")]
     pub routes: BTreeMap<(IpNet, u32), Route>,
     /// Address ranges that may leave this node through the tunnel only, never in the clear: every pod range of the
     /// clusterset. The underlay guard drops a packet from or to one of them.
     pub guarded: BTreeSet<IpNet>,
     /// What clients dial.
+    #[serde(with = "entries")]
     pub frontends: BTreeMap<Frontend, Ladder>,
     /// Backends, in the order of the ladder, by content: a set is never changed, only replaced.
     pub sets: BTreeMap<SetId, Set>,

@@ -1,0 +1,166 @@
+//! One change to the kernel, with a name for metrics and words for people.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use model::PublicKey;
+
+use super::{Frontend, Ladder, NodeId, Peer, Route, RouteVia, Set, SetId};
+
+/// One change to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Refuse to let this range leave in the clear.
+    Guard(IpNet),
+    /// The range may leave again.
+    Unguard(IpNet),
+    /// Listen on this port.
+    TunnelPort(u16),
+    /// The device's largest packet, in bytes.
+    TunnelMtu(u32),
+    /// The device gets this address.
+    AddAddress(IpNet),
+    /// The device loses this address.
+    DeleteAddress(IpNet),
+    /// This peer is now so.
+    SetPeer(PublicKey, Peer),
+    /// This peer is gone.
+    DeletePeer(PublicKey),
+    /// This route is now so: destination, metric, the rest.
+    SetRoute(IpNet, u32, Route),
+    /// This route is gone.
+    DeleteRoute(IpNet, u32),
+    /// A new set of backends.
+    AddSet(SetId, Set),
+    /// What clients dial leads here now.
+    SetFrontend(Frontend, Ladder),
+    /// Nobody answers here any more.
+    DeleteFrontend(Frontend),
+    /// No ladder uses this set any more; it had so many backends.
+    DeleteSet(SetId, u32),
+    /// This node does not answer.
+    MarkDead(NodeId),
+    /// This node answers again.
+    MarkAlive(NodeId),
+}
+
+impl Op {
+    /// What kind of change it is: one of a closed set.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Guard(_) => "guard",
+            Self::Unguard(_) => "unguard",
+            Self::TunnelPort(_) => "tunnel_port",
+            Self::TunnelMtu(_) => "tunnel_mtu",
+            Self::AddAddress(_) => "add_address",
+            Self::DeleteAddress(_) => "delete_address",
+            Self::SetPeer(..) => "set_peer",
+            Self::DeletePeer(_) => "delete_peer",
+            Self::SetRoute(..) => "set_route",
+            Self::DeleteRoute(..) => "delete_route",
+            Self::AddSet(..) => "add_set",
+            Self::SetFrontend(..) => "set_frontend",
+            Self::DeleteFrontend(_) => "delete_frontend",
+            Self::DeleteSet(..) => "delete_set",
+            Self::MarkDead(_) => "node_dead",
+            Self::MarkAlive(_) => "node_alive",
+        }
+    }
+}
+
+/// As an operator would type it, were there a command for it.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guard(net) => write!(f, "guard {net}"),
+            Self::Unguard(net) => write!(f, "unguard {net}"),
+            Self::TunnelPort(port) => write!(f, "tunnel port {port}"),
+            Self::TunnelMtu(mtu) => write!(f, "tunnel mtu {mtu}"),
+            Self::AddAddress(net) => write!(f, "address add {net}"),
+            Self::DeleteAddress(net) => write!(f, "address delete {net}"),
+            Self::SetPeer(key, peer) => {
+                write!(f, "peer set {key}")?;
+                if let Some(endpoint) = peer.endpoint {
+                    write!(f, " endpoint {endpoint}")?;
+                }
+                let ips: Vec<_> = peer.allowed_ips.iter().map(ToString::to_string).collect();
+                write!(f, " allowed-ips {} keepalive {}", ips.join(","), peer.keepalive)
+            }
+            Self::DeletePeer(key) => write!(f, "peer delete {key}"),
+            Self::SetRoute(to, metric, route) => {
+                let via = match route.via {
+                    RouteVia::Tunnel => "tunnel",
+                    RouteVia::Blackhole => "blackhole",
+                    RouteVia::Unreachable => "unreachable",
+                };
+                write!(f, "route set {via} {to} metric {metric}")?;
+                route.source.map_or(Ok(()), |source| write!(f, " src {source}"))
+            }
+            Self::DeleteRoute(to, metric) => write!(f, "route delete {to} metric {metric}"),
+            Self::AddSet(id, set) => write!(f, "set add {id:016x} of {}", set.len()),
+            Self::SetFrontend(to, ladder) => {
+                write!(f, "frontend set {to} set {:016x}", ladder.set)?;
+                ladder
+                    .tiers
+                    .iter()
+                    .try_for_each(|span| write!(f, " {}:{}+{}", span.tier, span.begin, span.count))
+            }
+            Self::DeleteFrontend(frontend) => write!(f, "frontend delete {frontend}"),
+            Self::DeleteSet(id, size) => write!(f, "set delete {id:016x} of {size}"),
+            Self::MarkDead(node) => write!(f, "node dead {node:016x}"),
+            Self::MarkAlive(node) => write!(f, "node alive {node:016x}"),
+        }
+    }
+}
+
+impl fmt::Display for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", std::net::SocketAddr::new(self.ip, self.port.get()), self.protocol)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use model::{Protocol, Tier};
+
+    use super::*;
+    use crate::plan::TierSpan;
+
+    #[test]
+    fn in_words() {
+        let frontend = Frontend {
+            ip: "fd00::1".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            port: NonZeroU16::new(80).unwrap(),
+        };
+        let net: IpNet = "10.1.0.0/16".parse().unwrap();
+        let peer = Peer {
+            endpoint: Some("192.0.2.1:51820".parse().unwrap()),
+            allowed_ips: ["10.2.0.0/24".parse().unwrap(), "fd00:2::/64".parse().unwrap()].into(),
+            keepalive: 25,
+        };
+        let route = Route { via: RouteVia::Tunnel, source: Some("10.1.0.1".parse().unwrap()) };
+        let ladder = Ladder { set: 0xab, tiers: vec![TierSpan { tier: Tier::Zone, begin: 0, count: 2 }] };
+        for (op, words) in [
+            (Op::Guard(net), "guard 10.1.0.0/16"),
+            (
+                Op::SetPeer(PublicKey([0; 32]), peer),
+                "peer set AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= endpoint 192.0.2.1:51820 allowed-ips 10.2.0.0/24,fd00:2::/64 keepalive 25",
+            ),
+            (Op::SetRoute(net, 100, route), "route set tunnel 10.1.0.0/16 metric 100 src 10.1.0.1"),
+            (Op::DeleteRoute(net, 100), "route delete 10.1.0.0/16 metric 100"),
+            (
+                Op::SetFrontend(frontend, ladder),
+                "frontend set [fd00::1]:80/TCP set 00000000000000ab zone:0+2",
+            ),
+            (Op::DeleteSet(0xab, 2), "set delete 00000000000000ab of 2"),
+            (Op::MarkDead(1), "node dead 0000000000000001"),
+        ] {
+            assert_eq!(op.to_string(), words);
+            let kind_words: Vec<_> = op.kind().split('_').collect();
+            assert!(kind_words.iter().all(|word| words.contains(word)), "{words}: {}", op.kind());
+        }
+    }
+}

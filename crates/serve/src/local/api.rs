@@ -1,0 +1,139 @@
+//! Which question goes to which method.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use engine::plan::State;
+use serde::{Deserialize, Serialize};
+use wire::local::{AgentStatus, CniRequest, CniResponse, ControllerStatus, LinkJoin, Token};
+
+use crate::http::{self, Vitals};
+
+/// No question is longer, in bytes.
+const LONGEST_QUESTION: usize = 1 << 20;
+
+/// Why a question is not answered. The text says what was attempted, on what, and what to check.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The question is wrong; asking again will not help.
+    #[error("{0}")]
+    Wrong(String),
+    /// Not now; ask again.
+    #[error("{0}")]
+    NotNow(String),
+    /// We failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What a node ought to hold, what it holds, and what is between the two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// What the kernel ought to hold.
+    pub desired: State,
+    /// What it holds.
+    pub observed: State,
+    /// The operations that lead from one to the other, in words.
+    pub operations: Vec<String>,
+}
+
+/// What an agent answers.
+pub trait AgentApi: Vitals {
+    /// `GET /v1/status`.
+    fn status(&self) -> impl Future<Output = Result<AgentStatus, Refusal>> + Send;
+    /// `GET /v1/plan`.
+    fn plan(&self) -> impl Future<Output = Result<PlanReport, Refusal>> + Send;
+    /// `POST /v1/cni`. What goes wrong goes wrong in CNI's own words.
+    fn cni(&self, request: CniRequest) -> impl Future<Output = CniResponse> + Send;
+}
+
+/// What a controller answers.
+pub trait ControllerApi: Vitals {
+    /// `GET /v1/status`.
+    fn status(&self) -> impl Future<Output = Result<ControllerStatus, Refusal>> + Send;
+    /// `POST /v1/tokens/node`: lets nodes join this cluster.
+    fn node_token(&self) -> impl Future<Output = Result<Token, Refusal>> + Send;
+    /// `POST /v1/tokens/link`: lets another cluster link with this one.
+    fn link_token(&self) -> impl Future<Output = Result<Token, Refusal>> + Send;
+    /// `POST /v1/links`: links with the cluster that made the token.
+    fn join(&self, join: LinkJoin) -> impl Future<Output = Result<(), Refusal>> + Send;
+}
+
+/// The agent's local API.
+pub fn agent_router<A: AgentApi>(api: Arc<A>) -> Router {
+    let (status, plan, cni) = (api.clone(), api.clone(), api.clone());
+    let router = Router::new()
+        .route("/v1/status", get(async move || answer(status.status().await)))
+        .route("/v1/plan", get(async move || answer(plan.plan().await)))
+        .route(
+            "/v1/cni",
+            post(async move |question: Result<Json<CniRequest>, JsonRejection>| match question {
+                Ok(Json(request)) => Json(cni.cni(request).await).into_response(),
+                Err(rejection) => not_understood(&rejection),
+            }),
+        );
+    finish(router, api)
+}
+
+/// The controller's local API.
+pub fn controller_router<C: ControllerApi>(api: Arc<C>) -> Router {
+    let (status, node, link, join) = (api.clone(), api.clone(), api.clone(), api.clone());
+    let router = Router::new()
+        .route("/v1/status", get(async move || answer(status.status().await)))
+        .route("/v1/tokens/node", post(async move || answer(node.node_token().await)))
+        .route("/v1/tokens/link", post(async move || answer(link.link_token().await)))
+        .route(
+            "/v1/links",
+            post(async move |question: Result<Json<LinkJoin>, JsonRejection>| match question {
+                Ok(Json(request)) => answer(join.join(request).await),
+                Err(rejection) => not_understood(&rejection),
+            }),
+        );
+    finish(router, api)
+}
+
+/// What every local API has: metrics, health, limits, and an error for what it does not have.
+fn finish<V: Vitals>(router: Router, vitals: Arc<V>) -> Router {
+    let unknown = |request: Request| {
+        let text = format!("{} {} is not part of this API", request.method(), request.uri().path());
+        std::future::ready(error(StatusCode::NOT_FOUND, text))
+    };
+    router
+        .merge(http::router(vitals))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .layer(DefaultBodyLimit::max(LONGEST_QUESTION))
+}
+
+fn answer<T: Serialize>(result: Result<T, Refusal>) -> Response {
+    match result {
+        Ok(answer) => Json(answer).into_response(),
+        Err(refusal) => {
+            let status = match refusal {
+                Refusal::Wrong(_) => StatusCode::BAD_REQUEST,
+                Refusal::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            error(status, refusal.to_string())
+        }
+    }
+}
+
+fn not_understood(rejection: &JsonRejection) -> Response {
+    error(rejection.status(), format!("the question was not understood: {}", rejection.body_text()))
+}
+
+/// What goes over the wire in place of an answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ErrorBody {
+    pub(crate) error: String,
+}
+
+fn error(status: StatusCode, error: String) -> Response {
+    (status, Json(ErrorBody { error })).into_response()
+}

@@ -1,0 +1,101 @@
+//! A cluster's metrics.
+
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+use model::Kind;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use wire::local::ControllerStatus;
+
+use super::{ByCluster, ByKind, ByReason};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: &'static str,
+}
+
+/// What a controller counts and measures.
+#[derive(Debug)]
+pub struct ControllerMetrics {
+    registry: Registry,
+    /// Held while a group of values is replaced, so that nobody reads half of it.
+    replacing: Mutex<()>,
+    agents: Gauge,
+    links: Family<ByState, Gauge>,
+    link_refused: Family<ByCluster, Counter>,
+    objects: Family<ByKind, Gauge>,
+    refused: Family<ByReason, Counter>,
+    revision: Gauge,
+    ready: Gauge,
+}
+
+impl ControllerMetrics {
+    /// Metrics at their beginning.
+    pub fn new(version: &str) -> Self {
+        let mut registry = super::registry(version);
+        let new = Self {
+            registry: Registry::default(),
+            replacing: Mutex::new(()),
+            agents: Gauge::default(),
+            links: Family::default(),
+            link_refused: Family::default(),
+            objects: Family::default(),
+            refused: Family::default(),
+            revision: Gauge::default(),
+            ready: Gauge::default(),
+        };
+        let r = &mut registry;
+        r.register("agents", "Agents connected", new.agents.clone());
+        r.register("links", "Links to other clusters, by their state", new.links.clone());
+        r.register("link_refused", "Objects refused from a linked cluster", new.link_refused.clone());
+        r.register("objects", "Objects known, by kind", new.objects.clone());
+        r.register("refused", "Objects and frames refused, by reason", new.refused.clone());
+        r.register("revision", "The revision of what this controller tells", new.revision.clone());
+        r.register("ready", "Whether the source has been read in full", new.ready.clone());
+        Self { registry, ..new }
+    }
+
+    /// The controller as it is now.
+    pub fn set_status(&self, status: &ControllerStatus) {
+        let _replacing = self.replacing.lock().expect("nobody panics while holding it");
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.agents.set(count(status.agents.len()));
+        self.revision.set(i64::try_from(status.revision).unwrap_or(i64::MAX));
+        self.ready.set(status.ready.into());
+        let connected = status.links.iter().filter(|link| link.stream.connected).count();
+        for (state, n) in [("connected", connected), ("broken", status.links.len() - connected)] {
+            self.links.get_or_create(&ByState { state }).set(count(n));
+        }
+        self.link_refused.clear();
+        for link in &status.links {
+            let label = ByCluster { cluster: link.cluster.to_string() };
+            self.link_refused.get_or_create(&label).inner().store(link.refused, Ordering::Relaxed);
+        }
+    }
+
+    /// How many objects of a kind are known.
+    pub fn set_objects(&self, kind: Kind, count: usize) {
+        let kind = match kind {
+            Kind::Cluster => "cluster",
+            Kind::Node => "node",
+            Kind::Service => "service",
+            Kind::Endpoint => "endpoint",
+        };
+        self.objects.get_or_create(&ByKind { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Something was refused; the name of the reason, from a closed set.
+    pub fn count_refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ByReason { reason: reason.into() }).inc();
+    }
+
+    /// All of it as text.
+    pub fn encode(&self) -> String {
+        let _reading = self.replacing.lock().expect("nobody panics while holding it");
+        super::encode(&self.registry)
+    }
+}
