@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn as_prometheus_reads_it() {
         let metrics = AgentMetrics::new("1.2.3");
-        metrics.set_tunnels(&[tunnel("old/1", true, None, None)]);
+        metrics.set_tunnels(&[tunnel("gone/1", true, None, None)]);
         metrics.set_tunnels(&[
             tunnel("aws/2", true, Some(0.5), Some(3.0)),
             tunnel("gcp/1", true, Some(14.0), Some(100.0)),
@@ -219,7 +219,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
-        assert!(!text.contains("old"), "a cluster that is gone is forgotten");
+        assert!(!text.contains("gone"), "a cluster that is gone is forgotten");
         assert!(!text.contains("rtt_seconds{cluster=\"new\"}"), "nothing measured, nothing said");
     }
 }

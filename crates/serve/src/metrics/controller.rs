@@ -1,5 +1,6 @@
 //! A cluster's metrics.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
@@ -88,14 +89,65 @@ impl ControllerMetrics {
         self.objects.get_or_create(&ByKind { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Something was refused; the name of the reason, from a closed set.
-    pub fn count_refused(&self, reason: &'static str) {
-        self.refused.get_or_create(&ByReason { reason: reason.into() }).inc();
+    /// What was refused since the start, by the name of the reason, from a closed set.
+    pub fn set_refused(&self, totals: &BTreeMap<&'static str, u64>) {
+        for (reason, total) in totals {
+            let counter = self.refused.get_or_create(&ByReason { reason: (*reason).into() });
+            counter.inner().store(*total, Ordering::Relaxed);
+        }
     }
 
     /// All of it as text.
     pub fn encode(&self) -> String {
         let _reading = self.replacing.lock().expect("nobody panics while holding it");
         super::encode(&self.registry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::ClusterName;
+    use wire::local::{LinkStatus, StreamStatus};
+
+    use super::*;
+
+    #[test]
+    fn as_prometheus_reads_it() {
+        let metrics = ControllerMetrics::new("1.2.3");
+        let link = |cluster: &str, connected, refused| LinkStatus {
+            cluster: ClusterName::new(cluster).unwrap(),
+            stream: StreamStatus { connected, ..StreamStatus::default() },
+            nodes: 2,
+            services: 1,
+            endpoints: 4,
+            refused,
+        };
+        metrics.set_status(&ControllerStatus {
+            cluster: ClusterName::new("aws").unwrap(),
+            version: "1.2.3".into(),
+            pid: 1,
+            ready: true,
+            rss_bytes: 1,
+            revision: 42,
+            agents: vec!["aws/aws-1".to_string().try_into().unwrap()],
+            links: vec![link("gcp", true, 3), link("azure", false, 0)],
+            problems: vec![],
+        });
+        metrics.set_objects(Kind::Endpoint, 4);
+        metrics.set_refused(&BTreeMap::from([("foreign_range", 1)]));
+        let text = metrics.encode();
+        for line in [
+            "causeway_build_info{version=\"1.2.3\"} 1",
+            "causeway_agents 1",
+            "causeway_links{state=\"connected\"} 1",
+            "causeway_links{state=\"broken\"} 1",
+            "causeway_link_refused_total{cluster=\"gcp\"} 3",
+            "causeway_objects{kind=\"endpoint\"} 4",
+            "causeway_refused_total{reason=\"foreign_range\"} 1",
+            "causeway_revision 42",
+            "causeway_ready 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
     }
 }

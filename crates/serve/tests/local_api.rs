@@ -1,0 +1,233 @@
+//! Both sides of the local API, over a real socket.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use causeway_serve::client::{self, ClientError};
+use causeway_serve::local::{
+    Access, AgentApi, BindError, ControllerApi, PlanReport, Refusal, agent_router, controller_router, serve,
+};
+use causeway_serve::{Health, Vitals};
+use engine::plan::{Backend, Frontend, Ladder, Op, Route, RouteVia, State, TierSpan};
+use wire::local::{AgentStatus, CniRequest, CniResponse, ControllerStatus, LinkJoin, StreamStatus, Token};
+
+/// An agent and a controller with little to say.
+struct Fake;
+
+impl Vitals for Fake {
+    fn health(&self) -> Health {
+        Health { waiting_for: vec!["the controller".into(), "the first handshake".into()] }
+    }
+    fn metrics(&self) -> String {
+        "# EOF\n".into()
+    }
+}
+
+impl AgentApi for Fake {
+    async fn status(&self) -> Result<AgentStatus, Refusal> {
+        Ok(AgentStatus {
+            node: "aws/aws-1".to_string().try_into().unwrap(),
+            version: "1".into(),
+            pid: 7,
+            uptime_seconds: 1.0,
+            ready: true,
+            waiting_for: vec![],
+            rss_bytes: 1,
+            controller: StreamStatus::default(),
+            topology: Default::default(),
+            location: "here".into(),
+            public_key: None,
+            wireguard: "userspace".into(),
+            tunnels: vec![],
+            services: vec![],
+            features: vec![],
+            pending_operations: 0,
+        })
+    }
+    async fn plan(&self) -> Result<PlanReport, Refusal> {
+        let desired = a_state();
+        let operations = engine::plan::diff(&State::default(), &desired).iter().map(Op::to_string).collect();
+        Ok(PlanReport { desired, observed: State::default(), operations })
+    }
+    async fn cni(&self, request: CniRequest) -> CniResponse {
+        CniResponse::Result(serde_json::json!({ "was": request.command }))
+    }
+}
+
+impl ControllerApi for Fake {
+    async fn status(&self) -> Result<ControllerStatus, Refusal> {
+        Err(Refusal::NotNow("the source is not read yet: wait for `ready`".into()))
+    }
+    async fn node_token(&self) -> Result<Token, Refusal> {
+        Ok(Token { token: "node".into() })
+    }
+    async fn link_token(&self) -> Result<Token, Refusal> {
+        Err(Refusal::Failed("the disk is full".into()))
+    }
+    async fn join(&self, join: LinkJoin) -> Result<(), Refusal> {
+        if join.token == "good" { Ok(()) } else { Err(Refusal::Wrong("the token has expired".into())) }
+    }
+}
+
+/// A plan with something in every map.
+fn a_state() -> State {
+    let backend = Backend { ip: "10.0.0.1".parse().unwrap(), port: 80.try_into().unwrap(), node: u64::MAX };
+    let frontend = Frontend {
+        ip: "fd00::1".parse().unwrap(),
+        protocol: model::Protocol::Udp,
+        port: 53.try_into().unwrap(),
+    };
+    let span = TierSpan { tier: model::Tier::Node, begin: 0, count: 1 };
+    let route = Route { via: RouteVia::Tunnel, source: None };
+    State {
+        routes: [(("10.0.0.0/8".parse().unwrap(), 100), route)].into(),
+        frontends: [(frontend, Ladder { set: 9, tiers: vec![span] })].into(),
+        sets: [(9, vec![backend])].into(),
+        dead: [u64::MAX].into(),
+        ..State::default()
+    }
+}
+
+/// A socket in a folder of its own, and a server on it until it is dropped.
+struct Served {
+    folder: tempfile::TempDir,
+    _server: tokio::task::JoinSet<()>,
+}
+
+impl Served {
+    async fn new(name: &str, router: axum::Router) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = tokio::task::JoinSet::new();
+        server.spawn(serve(&folder.path().join(name), Access::Group, router).await.unwrap());
+        Self { folder, _server: server }
+    }
+
+    async fn agent() -> (Self, PathBuf) {
+        let served = Self::new("agent.sock", agent_router(Arc::new(Fake))).await;
+        let socket = served.folder.path().join("agent.sock");
+        (served, socket)
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[tokio::test]
+async fn an_agent_answers() {
+    let (_served, socket) = Served::agent().await;
+    let status: AgentStatus = client::get(&socket, "/v1/status").await.unwrap();
+    assert_eq!((status.node.to_string().as_str(), status.pid), ("aws/aws-1", 7));
+
+    let plan: PlanReport = client::get(&socket, "/v1/plan").await.unwrap();
+    assert_eq!(plan.desired, a_state());
+    assert_eq!(plan.operations.len(), 4);
+
+    let request = CniRequest {
+        command: "ADD".into(),
+        container_id: String::new(),
+        netns: String::new(),
+        ifname: String::new(),
+        args: String::new(),
+        config: serde_json::Value::Null,
+    };
+    let response: CniResponse = client::post(&socket, "/v1/cni", &request).await.unwrap();
+    assert!(matches!(response, CniResponse::Result(value) if value["was"] == "ADD"));
+
+    assert_eq!(client::get_text(&socket, "/metrics").await.unwrap(), "# EOF\n");
+    assert_eq!(client::get_text(&socket, "/healthz").await.unwrap(), "ok\n");
+}
+
+#[tokio::test]
+async fn a_controller_answers() {
+    let served = Served::new("controller.sock", controller_router(Arc::new(Fake))).await;
+    let socket = served.folder.path().join("controller.sock");
+    let token: Token = client::post(&socket, "/v1/tokens/node", &()).await.unwrap();
+    assert_eq!(token.token, "node");
+    let () = client::post(&socket, "/v1/links", &LinkJoin { token: "good".into() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_say_why_and_of_what_kind() {
+    let served = Served::new("controller.sock", controller_router(Arc::new(Fake))).await;
+    let socket = served.folder.path().join("controller.sock");
+    let status = client::get::<ControllerStatus>(&socket, "/v1/status").await.map(drop);
+    let token = client::post::<_, Token>(&socket, "/v1/tokens/link", &()).await.map(drop);
+    let join = client::post::<_, ()>(&socket, "/v1/links", &LinkJoin { token: "old".into() }).await;
+    let nonsense = client::post::<_, ()>(&socket, "/v1/links", "what").await;
+    let too_long =
+        client::post::<_, ()>(&socket, "/v1/links", &LinkJoin { token: "x".repeat(2 << 20) }).await;
+    let unknown = client::get::<()>(&socket, "/v1/nothing").await;
+    let wrong_method = client::get::<()>(&socket, "/v1/links").await;
+    let not_ready = client::get_text(&socket, "/readyz").await.map(drop);
+    for (result, code, words) in [
+        (status, 503, "the source is not read yet"),
+        (token, 500, "the disk is full"),
+        (join, 400, "the token has expired"),
+        (nonsense, 422, "the question was not understood"),
+        (too_long, 413, "the question was not understood"),
+        (unknown, 404, "GET /v1/nothing is not part of this API"),
+        (wrong_method, 405, "GET /v1/links is not part of this API"),
+        (not_ready, 503, "waiting for the controller\nwaiting for the first handshake"),
+    ] {
+        match result {
+            Err(ClientError::Refused { status, text }) => {
+                assert_eq!(status.as_u16(), code, "{words}");
+                assert!(text.contains(words), "{text:?} does not say {words:?}");
+            }
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = client::get::<AgentStatus>(&folder.path().join("agent.sock"), "/v1/status").await;
+    let text = asked.unwrap_err().to_string();
+    assert!(text.contains("is the agent running?"), "{text}");
+}
+
+#[tokio::test]
+async fn an_answer_of_another_kind() {
+    let (_served, socket) = Served::agent().await;
+    let asked = client::get::<ControllerStatus>(&socket, "/v1/status").await;
+    let text = asked.unwrap_err().to_string();
+    assert!(text.contains("GET /v1/status was not understood") && text.contains("same version"), "{text}");
+}
+
+#[tokio::test]
+async fn a_socket_that_is_in_use_is_not_taken() {
+    let (served, socket) = Served::agent().await;
+    let again = serve(&socket, Access::Owner, axum::Router::new()).await.err().expect("in use");
+    assert!(matches!(again, BindError::Taken(_)), "{again}");
+    client::get::<AgentStatus>(&socket, "/v1/status").await.expect("the first still answers");
+    let left: Vec<_> = std::fs::read_dir(served.folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("deep/agent.sock");
+    for access in [Access::Owner, Access::Group, Access::Owner] {
+        // Dropping the server leaves the socket behind, as a killed process does.
+        let mut server = tokio::task::JoinSet::new();
+        server.spawn(serve(&socket, access, agent_router(Arc::new(Fake))).await.unwrap());
+        assert_eq!(mode(&socket), if access == Access::Owner { 0o600 } else { 0o660 });
+        client::get::<AgentStatus>(&socket, "/v1/status").await.unwrap();
+        server.shutdown().await;
+        assert!(socket.exists());
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_socket_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.sock");
+    std::fs::write(&path, "precious").unwrap();
+    let refused = serve(&path, Access::Owner, axum::Router::new()).await.err().expect("a file");
+    assert!(matches!(refused, BindError::NotASocket(_)), "{refused}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
