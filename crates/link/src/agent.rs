@@ -2,12 +2,28 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use engine::exchange::{Held, Position};
+use engine::exchange::{Heard, Held, Mirror, Position};
 use model::{Change, NodeName};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+use wire::pb::exchange_client::ExchangeClient;
+use wire::{check_version, pb};
 
-use crate::{Error, NodeReport};
+use crate::backoff::Backoff;
+use crate::enrol::{Member, answered};
+use crate::error::ProtocolError;
+use crate::frames::{self, Said};
+use crate::pki::{Expect, client_config};
+use crate::talk::OUTBOX;
+use crate::{Error, NodeReport, transport};
+
+/// Events waiting for the agent. A frame brings at most three.
+const EVENTS: usize = 16;
 
 /// What an agent needs to know to find its controller.
 #[derive(Debug, Clone)]
@@ -34,7 +50,8 @@ pub enum AgentEvent {
         /// With whom.
         controller: SocketAddr,
     },
-    /// The stream could not be had, or is gone. It is tried again by itself; the world stays as it was.
+    /// The stream could not be had, or is gone; said once for each cause. It is tried again by itself; the world
+    /// stays as it was.
     Disconnected {
         /// Why, with what to check.
         error: Error,
@@ -57,10 +74,186 @@ pub enum AgentEvent {
 
 /// Starts the agent's side. It ends when the receiver is dropped. Needs a tokio runtime with time and net.
 pub fn spawn(options: AgentOptions) -> mpsc::Receiver<AgentEvent> {
-    let (events, receiver) = mpsc::channel(16);
+    let (events, receiver) = mpsc::channel(EVENTS);
     tokio::spawn(async move {
-        let _options = options;
-        events.closed().await;
+        let gone = events.clone();
+        tokio::select! {
+            () = gone.closed() => {}
+            () = Agent::new(options, events).run() => {}
+        }
     });
     receiver
+}
+
+struct Agent {
+    options: AgentOptions,
+    mirror: Mirror,
+    events: mpsc::Sender<AgentEvent>,
+    /// The last error that was said, while there is no stream.
+    said: Option<String>,
+}
+
+/// Why a stream was ended without an error.
+struct Renewed;
+
+impl Agent {
+    fn new(mut options: AgentOptions, events: mpsc::Sender<AgentEvent>) -> Self {
+        let mirror = Mirror::trusting(std::mem::take(&mut options.held));
+        Self { options, mirror, events, said: None }
+    }
+
+    async fn run(mut self) {
+        let mut backoff = Backoff::new();
+        let mut turn = 0;
+        loop {
+            let error = match self.session(&mut turn, &mut backoff).await {
+                Ok(Renewed) => continue,
+                Err(error) => error,
+            };
+            let text = error.to_string();
+            if self.said.as_ref() != Some(&text) {
+                self.said = Some(text);
+                let _ = self.events.send(AgentEvent::Disconnected { error }).await;
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// One attempt at one address, and the stream if it comes to one.
+    async fn session(&mut self, turn: &mut usize, backoff: &mut Backoff) -> Result<Renewed, Error> {
+        let mut member = Member::open(self.options.node.clone(), &self.options.state_dir)?;
+        if !member.is_enrolled() {
+            member.enrol(&self.options.token_file, &self.options.controllers).await?;
+        }
+        let cluster = self.options.node.cluster.clone();
+        let addresses = &self.options.controllers;
+        let address = match addresses.len() {
+            0 => return Err(Error::NoAddress(format!("the controller of {cluster}"))),
+            count => addresses[*turn % count],
+        };
+        *turn += 1;
+        let expect = Expect::Controller(cluster);
+        let config = client_config(member.trust.clone(), expect, Some(member.credentials.clone()));
+        let client = transport::dial(address, config).await?;
+        let ended = self.stream(client, address, &mut member, backoff).await;
+        self.mirror.handle_break();
+        // Back to the one that worked; if it is gone the next attempt moves on.
+        *turn -= 1;
+        ended.inspect_err(|_| *turn += 1)
+    }
+
+    async fn stream(
+        &mut self,
+        client: ExchangeClient<Channel>,
+        address: SocketAddr,
+        member: &mut Member,
+        backoff: &mut Backoff,
+    ) -> Result<Renewed, Error> {
+        let (outbox, frames) = mpsc::channel(OUTBOX);
+        let hello = frames::hello(&Vec::new());
+        let subscribe = frames::subscribe(self.mirror.position());
+        let report = frames::report(&self.options.report.borrow_and_update());
+        for frame in [hello, subscribe, report] {
+            outbox.try_send(frame).expect("the outbox has room for three frames");
+        }
+        let mut caller = client.clone();
+        let mut incoming = answered(address, caller.stream(ReceiverStream::new(frames))).await?;
+        self.greeted(&mut incoming, address, member).await?;
+        backoff.reset();
+        self.said = None;
+        let _ = self.events.send(AgentEvent::Connected { controller: address }).await;
+
+        let mut renew_at = Instant::now() + member.renew_in();
+        let mut reports = true;
+        loop {
+            tokio::select! {
+                frame = incoming.message() => {
+                    let frame = next(frame, address)?;
+                    self.hear(frame, member).await?;
+                }
+                changed = self.options.report.changed(), if reports => {
+                    reports = changed.is_ok();
+                    let report = frames::report(&self.options.report.borrow_and_update());
+                    let _ = outbox.send(report).await;
+                }
+                () = sleep_until(renew_at) => match member.renew(client.clone(), address).await {
+                    Ok(()) => return Ok(Renewed),
+                    Err(error) => {
+                        renew_at = Instant::now() + RENEW_AGAIN;
+                        let problem = format!("the certificate could not be renewed yet: {error}");
+                        let _ = self.events.send(AgentEvent::Problem(problem)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the other side's greeting.
+    async fn greeted(
+        &mut self,
+        incoming: &mut Streaming<pb::Frame>,
+        address: SocketAddr,
+        member: &mut Member,
+    ) -> Result<(), Error> {
+        let frame = answered(address, async { incoming.message().await.map(tonic::Response::new) }).await?;
+        match frames::read(next(Ok(frame), address)?).map_err(ProtocolError::Parse)? {
+            Said::Hello(hello) => {
+                check_version(hello.version)?;
+                member.follow(hello.roots)
+            }
+            _ => Err(ProtocolError::NoHello.into()),
+        }
+    }
+
+    async fn hear(&mut self, frame: pb::Frame, member: &mut Member) -> Result<(), Error> {
+        // Room first: once the mirror has moved on, what it says may not be lost.
+        let Ok(mut room) = self.events.reserve_many(3).await else { return Err(Error::Stopping) };
+        let mut say = |event| {
+            if let Some(permit) = room.next() {
+                permit.send(event);
+            }
+        };
+        match frames::read(frame).map_err(ProtocolError::Parse)? {
+            Said::Told(told, unreadable) => {
+                let mut heard = self.mirror.handle(told, &[]).map_err(ProtocolError::OutOfTurn)?;
+                for bad in unreadable {
+                    let Heard { changes, refused, .. } =
+                        self.mirror.handle_malformed(bad.key, bad.error.to_string());
+                    heard.changes.extend(changes);
+                    heard.refused.extend(refused);
+                }
+                let position = self.mirror.position();
+                if !heard.changes.is_empty() {
+                    say(AgentEvent::Changes { changes: heard.changes, position });
+                }
+                if let Some(position) = position.filter(|_| heard.synced) {
+                    say(AgentEvent::Synced { position });
+                }
+                if let Some(problem) = frames::summary(&heard.refused) {
+                    say(AgentEvent::Problem(problem));
+                }
+                Ok(())
+            }
+            Said::Hello(hello) => member.follow(hello.roots),
+            // A controller of a later version may say more than this agent knows.
+            Said::Subscribe(_) | Said::Report(_) | Said::Unknown => Ok(()),
+        }
+    }
+}
+
+/// How long after a failed renewal it is tried again.
+const RENEW_AGAIN: Duration = Duration::from_secs(10);
+
+/// The next frame, or how the stream ended.
+pub(crate) fn next(
+    frame: Result<Option<pb::Frame>, tonic::Status>,
+    address: SocketAddr,
+) -> Result<pb::Frame, Error> {
+    match frame {
+        Ok(Some(frame)) => Ok(frame),
+        Ok(None) => {
+            Err(Error::Broken { address: address.to_string(), detail: "the other side closed it".into() })
+        }
+        Err(status) => Err(Error::of_status(address, &status)),
+    }
 }

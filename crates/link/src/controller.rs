@@ -1,16 +1,31 @@
 //! The cluster's side: the listener, the streams to agents, the links to other clusters.
 
+mod agents;
+mod joining;
+mod links;
+mod listener;
+mod peers;
+mod service;
+mod session;
+mod shared;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use engine::exchange::{Held, Position};
+use aws_lc_rs::rand;
+use engine::exchange::{Audience, Held, Position};
 use model::{Change, Cluster, ClusterName, NodeName};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use wire::local::{LinkStatus, Token};
 
-use crate::{Error, NodeReport};
+use self::shared::Shared;
+use crate::pki::fingerprint;
+use crate::token::{JoinToken, TokenKind};
+use crate::{Error, NodeReport, files};
 
 /// What a controller needs to know to listen.
 #[derive(Debug, Clone)]
@@ -127,70 +142,132 @@ impl Server {
     pub async fn start(
         options: ControllerOptions,
     ) -> Result<(Handle, mpsc::Receiver<ControllerEvent>), Error> {
-        let (events, receiver) = mpsc::channel(64);
-        Ok((Handle { options, _events: events }, receiver))
+        files::make_dir(&options.state_dir)?;
+        let address = options.listen;
+        let listen = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let local = listener.local_addr().map_err(listen)?;
+        let mut epoch = [0; 8];
+        rand::fill(&mut epoch).map_err(|_| Error::Crypto("no random bytes".into()))?;
+        let (shared, events) = Shared::open(options, local, u64::from_le_bytes(epoch))?;
+        let shared = Arc::new(shared);
+        shared.credentials.set(&shared.authority.own_leaf()?);
+        tokio::spawn(listener::serve(shared.clone(), listener));
+        tokio::spawn(listener::renew(shared.clone()));
+        tokio::spawn({
+            let shared = shared.clone();
+            async move { shared.take_leave().await }
+        });
+        let linked: Vec<_> = shared.links().iter().map(|link| link.record.cluster.name.clone()).collect();
+        for cluster in linked {
+            joining::start_dialling(&shared, &cluster);
+        }
+        let guard = Arc::new(Guard(shared.clone()));
+        Ok((Handle { shared, _guard: guard }, events))
+    }
+}
+
+/// Ends everything when the last handle is gone.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.stop.send_replace(true);
     }
 }
 
 /// What the controller asks of its [`Server`]. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Handle {
-    options: ControllerOptions,
-    _events: mpsc::Sender<ControllerEvent>,
+    shared: Arc<Shared>,
+    _guard: Arc<Guard>,
 }
 
 impl Handle {
     /// Tells changes: of the own cluster to agents and, as far as it is exported, to linked clusters; of other
     /// clusters to agents only. Never waits for anybody.
     pub fn publish(&self, changes: Vec<Change>) {
-        drop(changes);
+        let mut teller = self.shared.teller();
+        let mut changed = false;
+        for change in changes {
+            changed |= teller.apply(change);
+        }
+        drop(teller);
+        if changed {
+            self.shared.published.send_replace(());
+        }
     }
 
     /// A token for nodes that join the cluster. Secret: hand it over in a file, log nothing of it.
     pub fn node_token(&self, terms: &TokenTerms) -> Result<Token, Error> {
-        let _ = terms;
-        Ok(Token { token: String::new() })
+        self.token(TokenKind::Node, terms, terms.node.clone())
     }
 
     /// A token for another cluster to [`Handle::join`] this one with.
     pub fn link_token(&self, terms: &TokenTerms) -> Result<Token, Error> {
-        self.node_token(terms)
+        self.token(TokenKind::Link, terms, None)
+    }
+
+    fn token(&self, kind: TokenKind, terms: &TokenTerms, node: Option<String>) -> Result<Token, Error> {
+        let shared = &self.shared;
+        let minted = shared.tokens.mint(kind, terms.uses, terms.expires, node)?;
+        let token = JoinToken {
+            kind,
+            cluster: shared.name().clone(),
+            addresses: shared.options.advertise.clone(),
+            fingerprint: fingerprint(&shared.authority.roots()[0]),
+            id: minted.id,
+            secret: minted.secret,
+            expires: minted.expires,
+        };
+        Ok(Token { token: token.encode() })
     }
 
     /// Links with the cluster that made the token; both sides know each other when it returns.
     pub async fn join(&self, token: &str) -> Result<ClusterName, Error> {
-        let _ = token;
-        Ok(self.options.cluster.name.clone())
+        joining::join(&self.shared, token).await
     }
 
     /// Ends a link and withdraws everything it has brought. Returns whether there was one.
     pub fn remove_link(&self, cluster: &ClusterName) -> Result<bool, Error> {
-        let _ = cluster;
-        Ok(false)
+        self.shared.trust.remove(cluster);
+        let there = self.shared.links().remove(cluster)?;
+        if there {
+            tracing::info!(%cluster, "a link was removed");
+            let shared = self.shared.clone();
+            tokio::spawn(async move { shared.take_leave().await });
+        }
+        Ok(there)
     }
 
     /// The links to other clusters, as they stand.
     pub fn links(&self) -> Vec<LinkStatus> {
-        Vec::new()
+        self.shared.links().status()
     }
 
     /// The nodes whose agents are connected, in order.
     pub fn agents(&self) -> Vec<NodeName> {
-        Vec::new()
+        self.shared.agents().keys().cloned().collect()
     }
 
     /// The revision of what agents are told.
     pub fn revision(&self) -> u64 {
-        0
+        self.shared.teller().position(Audience::Agents).revision
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
-        self.options.listen
+        self.shared.local
     }
 
     /// What was refused since the start, by reason: strangers, frames, objects, tokens.
     pub fn refused(&self) -> BTreeMap<&'static str, u64> {
-        BTreeMap::new()
+        self.shared.tally.counts()
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("cluster", self.shared.name()).finish_non_exhaustive()
     }
 }

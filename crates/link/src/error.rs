@@ -3,6 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
+use engine::exchange::{OutOfTurn, Refusal};
+use wire::{ParseError, VersionSkew};
+
+use crate::pki::Untrusted;
+use crate::token::TokenError;
+
 /// Why a conversation did not happen, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -16,6 +22,39 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// A file of ours is not what we wrote.
+    #[error("{} is damaged: {detail}; {advice}", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The port could not be had.
+    #[error(
+        "cannot listen on {address}: {source}; check that no other controller runs and that the address is ours"
+    )]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A token that cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// There is neither a certificate nor a token.
+    #[error(
+        "no valid certificate, and no token in {}: make one with `causeway token node` at the controller and put it \
+         there",
+        .0.display()
+    )]
+    NotEnrolled(PathBuf),
+    /// No address to go to.
+    #[error("no address to reach {0} at: name one in the configuration")]
+    NoAddress(String),
     /// Nobody answers.
     #[error("cannot reach {address}: {detail}; check that it runs and that TCP gets through")]
     Unreachable {
@@ -24,4 +63,106 @@ pub enum Error {
         /// What happened.
         detail: String,
     },
+    /// Somebody else answers.
+    #[error("{address} is not who it should be: {source}")]
+    Untrusted {
+        /// Whom.
+        address: String,
+        /// Why not.
+        source: Untrusted,
+    },
+    /// The other side does not want us.
+    #[error("{address} refuses: {detail}")]
+    Refused {
+        /// Who.
+        address: String,
+        /// What it says.
+        detail: String,
+    },
+    /// The conversation broke off.
+    #[error("the stream with {address} broke off: {detail}")]
+    Broken {
+        /// With whom.
+        address: String,
+        /// What happened.
+        detail: String,
+    },
+    /// The other side's version is too far from ours.
+    #[error(transparent)]
+    Version(#[from] VersionSkew),
+    /// The other side does not keep to the protocol.
+    #[error("the other side does not keep to the exchange protocol: {0}; it is not Causeway, or a bug")]
+    Protocol(#[from] ProtocolError),
+    /// The other cluster cannot be linked.
+    #[error("cannot link: {0}")]
+    Link(Refusal),
+    /// This side cannot make what it needs to prove itself: a bug, or an exhausted system.
+    #[error("cannot make a certificate: {0}")]
+    Crypto(String),
+    /// The server has been stopped.
+    #[error("the exchange is stopping")]
+    Stopping,
+}
+
+/// What was not as the protocol says.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtocolError {
+    /// Frames in the wrong order.
+    #[error(transparent)]
+    OutOfTurn(#[from] OutOfTurn),
+    /// A message that is none.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The first frame is not `Hello`.
+    #[error("the first frame is not a greeting")]
+    NoHello,
+}
+
+impl Error {
+    /// Whether trying again by itself may help: nobody has to change anything first.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Stopping => true,
+            Self::File { .. }
+            | Self::Damaged { .. }
+            | Self::Listen { .. }
+            | Self::Token(_)
+            | Self::NotEnrolled(_)
+            | Self::NoAddress(_)
+            | Self::Untrusted { .. }
+            | Self::Refused { .. }
+            | Self::Version(_)
+            | Self::Protocol(_)
+            | Self::Link(_)
+            | Self::Crypto(_) => false,
+        }
+    }
+
+    /// What ended a call to `address`.
+    pub(crate) fn of_status(address: impl ToString, status: &tonic::Status) -> Self {
+        let address = address.to_string();
+        let detail = status.message().to_string();
+        match status.code() {
+            tonic::Code::Unauthenticated
+            | tonic::Code::PermissionDenied
+            | tonic::Code::InvalidArgument
+            | tonic::Code::FailedPrecondition
+            | tonic::Code::OutOfRange
+            | tonic::Code::Unimplemented => Self::Refused { address, detail },
+            _ => Self::Broken { address, detail: chain(status, detail) },
+        }
+    }
+}
+
+/// The message of an error with those of its sources, which tonic leaves out.
+fn chain(error: &(dyn std::error::Error + 'static), mut text: String) -> String {
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    text
 }

@@ -6,10 +6,22 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod backoff;
 pub mod controller;
+mod enrol;
 mod error;
+mod files;
+mod frames;
+mod pki;
 mod report;
 pub mod saved;
+mod talk;
+mod tally;
+mod token;
+mod tokens;
+mod transport;
 
-pub use error::Error;
+pub use error::{Error, ProtocolError};
+pub use pki::{Identity, Untrusted};
 pub use report::NodeReport;
+pub use token::TokenError;

@@ -22,5 +22,8 @@ pub mod pb {
 
 pub use encode::{encode_change, encode_cluster, encode_ip, encode_object};
 pub use error::ParseError;
-pub use parse::{Unreadable, decode_change, parse_change, parse_cluster, parse_ips, parse_key, parse_object};
+pub use parse::{
+    Unreadable, decode_change, parse_change, parse_cluster, parse_ips, parse_key, parse_object,
+    parse_public_key,
+};
 pub use version::{VERSION, VersionSkew, check_version};

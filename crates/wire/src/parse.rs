@@ -103,7 +103,7 @@ fn node(n: pb::Node) -> Result<Node, ParseError> {
         private_ips: parse_ips("private addresses", &n.private_ips, limits::NODE_IPS)?,
         public_ips: parse_ips("public addresses", &n.public_ips, limits::NODE_IPS)?,
         pod_cidrs,
-        public_key: public_key(&n.public_key)?,
+        public_key: parse_public_key(&n.public_key)?,
         port: u16::try_from(n.port).map_err(|_| range("a node's port", n.port, 0))?,
     })
 }
@@ -188,7 +188,8 @@ fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, 
         .collect()
 }
 
-fn public_key(bytes: &[u8]) -> Result<Option<PublicKey>, ParseError> {
+/// Parses a WireGuard key; no bytes are none.
+pub fn parse_public_key(bytes: &[u8]) -> Result<Option<PublicKey>, ParseError> {
     match bytes {
         [] => Ok(None),
         _ => Ok(Some(PublicKey(bytes.try_into().map_err(|_| ParseError::PublicKey(bytes.len()))?))),

@@ -20,10 +20,15 @@ impl Held {
     pub fn of(world: &World, position: Option<Position>, belongs: impl Fn(&Key) -> bool) -> Self {
         Self { position, keys: world.objects().map(|o| o.key()).filter(belongs).collect() }
     }
+
+    /// The changes that take all of it away: endpoints before the services and nodes they refer to.
+    pub fn deletions(self) -> Vec<Change> {
+        self.keys.into_iter().rev().map(Change::Delete).collect()
+    }
 }
 
 /// What came of something heard.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
     /// What is different now.
     pub changes: Vec<Change>,
@@ -122,11 +127,9 @@ impl Mirror {
         self.phase = Phase::Idle;
     }
 
-    /// Forgets everything: what to delete.
-    pub fn handle_removal(&mut self) -> Vec<Change> {
-        self.phase = Phase::Idle;
-        self.position = None;
-        std::mem::take(&mut self.known).into_iter().rev().map(Change::Delete).collect()
+    /// Ends the mirror. What it held is the caller's to keep or to delete.
+    pub fn into_held(self) -> Held {
+        Held { position: self.position, keys: self.known }
     }
 
     /// Takes in what did not parse. `key` is what it was about, if that could be read: what was held under it is

@@ -1,0 +1,121 @@
+//! What the listener, the streams and the handle share.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use engine::exchange::{Limits, Teller};
+use model::{Change, ClusterName, NodeName, Object};
+use tokio::sync::{mpsc, watch};
+
+use super::links::Links;
+use super::session::Session;
+use super::{ControllerEvent, ControllerOptions};
+use crate::Error;
+use crate::pki::{Authority, Credentials, Trust};
+use crate::tally::{Refused, Tally};
+use crate::tokens::Tokens;
+
+/// Events waiting for the controller. A frame brings at most three.
+const EVENTS: usize = 64;
+
+/// Everything there is one of.
+pub(crate) struct Shared {
+    pub(crate) options: ControllerOptions,
+    pub(crate) local: SocketAddr,
+    pub(crate) authority: Authority,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) tokens: Tokens,
+    pub(crate) tally: Tally,
+    pub(crate) teller: Mutex<Teller>,
+    pub(crate) published: watch::Sender<()>,
+    /// Ticks when the own certificate has been renewed.
+    pub(crate) renewed: watch::Sender<()>,
+    /// Turns true when the last handle is gone.
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) events: mpsc::Sender<ControllerEvent>,
+    agents: Mutex<BTreeMap<NodeName, Session>>,
+    links: Mutex<Links>,
+}
+
+impl Shared {
+    /// Loads what is on disk.
+    pub(crate) fn open(
+        mut options: ControllerOptions,
+        local: SocketAddr,
+        epoch: u64,
+    ) -> Result<(Self, mpsc::Receiver<ControllerEvent>), Error> {
+        let dir: PathBuf = options.state_dir.clone();
+        let own = options.cluster.clone();
+        let authority = Authority::open(&dir, &own.name, options.certificate_lifetime)?;
+        let links = Links::open(&dir, own.clone(), std::mem::take(&mut options.held))?;
+        let trust = Trust::default();
+        trust.set(&own.name, authority.roots().clone());
+        for link in links.iter() {
+            trust.set(&link.record.cluster.name, link.record.roots.clone());
+        }
+        let mut teller = Teller::new(own.name.clone(), epoch, Limits::default());
+        teller.apply(Change::Upsert(Object::Cluster(own)));
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let shared = Self {
+            tokens: Tokens::open(&dir)?,
+            options,
+            local,
+            authority,
+            trust: Arc::new(trust),
+            credentials: Arc::default(),
+            tally: Tally::default(),
+            teller: Mutex::new(teller),
+            published: watch::Sender::default(),
+            renewed: watch::Sender::default(),
+            stop: watch::Sender::default(),
+            events,
+            agents: Mutex::default(),
+            links: Mutex::new(links),
+        };
+        Ok((shared, receiver))
+    }
+
+    pub(crate) fn name(&self) -> &ClusterName {
+        &self.options.cluster.name
+    }
+
+    pub(crate) fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().expect("no panic while the links are locked")
+    }
+
+    pub(crate) fn agents(&self) -> MutexGuard<'_, BTreeMap<NodeName, Session>> {
+        self.agents.lock().expect("no panic while the agents are locked")
+    }
+
+    pub(crate) fn teller(&self) -> MutexGuard<'_, Teller> {
+        self.teller.lock().expect("no panic while the teller is locked")
+    }
+
+    /// Counts a refusal, and says the first of its kind. An event too many is dropped: the log has it.
+    pub(crate) fn refuse(&self, why: Refused, origin: &str, detail: &str) {
+        if let Some(line) = self.tally.refuse(why, origin, detail) {
+            let _ = self.events.try_send(ControllerEvent::Problem(line));
+        }
+    }
+
+    /// Waits until everything has to end.
+    pub(crate) async fn stopped(&self) {
+        // The sender is `self`'s own, so this ends with `true` only.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Says that objects of links that are gone are gone too.
+    pub(crate) async fn take_leave(&self) {
+        let leaving = self.links().leaving();
+        for cluster in leaving {
+            let Ok(room) = self.events.reserve().await else { return };
+            if let Some(held) = self.links().take_leaving(&cluster) {
+                let changes = held.deletions();
+                room.send(ControllerEvent::PeerChanges { cluster, changes, position: None });
+            }
+        }
+    }
+}

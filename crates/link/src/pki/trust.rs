@@ -1,0 +1,79 @@
+//! The roots of each cluster, as pinned when it was linked. Read by every handshake, replaced while running.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
+use model::ClusterName;
+use rustls_pki_types::CertificateDer;
+use wire::{ParseError, limits};
+
+/// The roots of one cluster, newest first.
+pub(crate) type Roots = Vec<CertificateDer<'static>>;
+
+/// The SHA-256 of a certificate.
+pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, certificate);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+/// Reads roots as another process sent them.
+pub(crate) fn parse_roots(roots: Vec<Vec<u8>>) -> Result<Roots, ParseError> {
+    let count = roots.len();
+    if count > limits::ROOTS {
+        return Err(ParseError::TooMany { field: "roots", count, max: limits::ROOTS });
+    }
+    if count == 0 {
+        return Err(ParseError::Missing("a cluster's root certificate"));
+    }
+    roots
+        .into_iter()
+        .map(|der| {
+            let root = CertificateDer::from(der);
+            match webpki::anchor_from_trusted_cert(&root) {
+                Ok(_) if root.len() <= limits::CERTIFICATE_BYTES => Ok(root.clone()),
+                Ok(_) => Err(ParseError::Protobuf("a root certificate is too long".into())),
+                Err(e) => Err(ParseError::Protobuf(format!("a root certificate does not parse: {e}"))),
+            }
+        })
+        .collect()
+}
+
+/// Who is trusted to name what.
+#[derive(Debug, Default)]
+pub(crate) struct Trust {
+    bundles: ArcSwap<BTreeMap<ClusterName, Arc<Roots>>>,
+}
+
+impl Trust {
+    /// Trusts these roots, and no others, for the cluster.
+    pub(crate) fn set(&self, cluster: &ClusterName, roots: Roots) {
+        let roots = Arc::new(roots);
+        self.bundles.rcu(|bundles| {
+            let mut bundles = BTreeMap::clone(bundles);
+            bundles.insert(cluster.clone(), roots.clone());
+            bundles
+        });
+    }
+
+    /// Trusts nobody any more to be of the cluster.
+    pub(crate) fn remove(&self, cluster: &ClusterName) {
+        self.bundles.rcu(|bundles| {
+            let mut bundles = BTreeMap::clone(bundles);
+            bundles.remove(cluster);
+            bundles
+        });
+    }
+
+    /// The cluster's roots.
+    pub(crate) fn roots(&self, cluster: &ClusterName) -> Option<Arc<Roots>> {
+        self.bundles.load().get(cluster).cloned()
+    }
+
+    /// Whether a bundle that the cluster itself announces may take the place of the one that is pinned: it must
+    /// share a root with it, so nobody is moved to a stranger's roots in one step.
+    pub(crate) fn may_follow(&self, cluster: &ClusterName, next: &Roots) -> bool {
+        self.roots(cluster).is_some_and(|pinned| *pinned != *next && pinned.iter().any(|r| next.contains(r)))
+    }
+}

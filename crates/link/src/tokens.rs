@@ -1,0 +1,144 @@
+//! The tokens a controller has made: on disk, hashed, each with its uses left.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::{constant_time, digest, rand};
+use serde::{Deserialize, Serialize};
+
+use crate::token::{ID_BYTES, SECRET_BYTES, TokenError, TokenKind};
+use crate::{Error, files};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    id: [u8; ID_BYTES],
+    kind: TokenKind,
+    /// SHA-256 of the secret, which has 256 random bits: nothing slower is needed.
+    hash: [u8; 32],
+    uses: u32,
+    /// Seconds since 1970.
+    expires: u64,
+    /// The only node that may use it.
+    node: Option<String>,
+}
+
+/// The id and secret of a token that was just made.
+pub(crate) struct Minted {
+    pub(crate) id: [u8; ID_BYTES],
+    pub(crate) secret: [u8; SECRET_BYTES],
+    pub(crate) expires: SystemTime,
+}
+
+/// The tokens that still have uses.
+pub(crate) struct Tokens {
+    path: PathBuf,
+    records: Mutex<Vec<Record>>,
+}
+
+impl Tokens {
+    /// Loads them. A damaged file is an error that says what it costs to remove it.
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join("tokens.json");
+        let records = match files::read(&path)? {
+            None => Vec::new(),
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::Damaged {
+                path: path.clone(),
+                detail: e.to_string(),
+                advice: "remove it and make new tokens; nodes and links that have joined are not affected",
+            })?,
+        };
+        Ok(Self { path, records: Mutex::new(records) })
+    }
+
+    /// Makes one.
+    pub(crate) fn mint(
+        &self,
+        kind: TokenKind,
+        uses: u32,
+        valid: Duration,
+        node: Option<String>,
+    ) -> Result<Minted, Error> {
+        let (mut id, mut secret) = ([0; ID_BYTES], [0; SECRET_BYTES]);
+        for bytes in [&mut id[..], &mut secret[..]] {
+            rand::fill(bytes).map_err(|_| Error::Crypto("no random bytes".into()))?;
+        }
+        let expires = SystemTime::now() + valid;
+        let record = Record { id, kind, hash: hash(&secret), uses, expires: seconds(expires), node };
+        self.change(|records| {
+            records.push(record);
+            Ok(())
+        })?;
+        Ok(Minted { id, secret, expires })
+    }
+
+    /// Checks a token without spending a use.
+    pub(crate) fn check(
+        &self,
+        kind: TokenKind,
+        id: &[u8],
+        secret: &[u8],
+        node: Option<&str>,
+    ) -> Result<(), TokenError> {
+        find(&mut self.lock(), kind, id, secret, node).map(|_| ())
+    }
+
+    /// Spends one use. On disk when it returns, so a restart does not give it back.
+    pub(crate) fn redeem(
+        &self,
+        kind: TokenKind,
+        id: &[u8],
+        secret: &[u8],
+        node: Option<&str>,
+    ) -> Result<(), Error> {
+        self.change(|records| {
+            find(records, kind, id, secret, node)?.uses -= 1;
+            Ok(())
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.records.lock().expect("no panic while tokens are locked")
+    }
+
+    /// Changes the records and saves them, or leaves everything as it was.
+    fn change(&self, change: impl FnOnce(&mut Vec<Record>) -> Result<(), Error>) -> Result<(), Error> {
+        let mut records = self.lock();
+        let mut next = records.clone();
+        change(&mut next)?;
+        // Expired ones are kept for a day, so that their owners are told why.
+        let day_ago = seconds(SystemTime::now()).saturating_sub(24 * 3600);
+        next.retain(|r| r.uses > 0 && r.expires > day_ago);
+        let bytes = serde_json::to_vec(&next).map_err(|e| Error::Crypto(e.to_string()))?;
+        files::write(&self.path, &bytes)?;
+        *records = next;
+        Ok(())
+    }
+}
+
+/// The record of a token that can be used now.
+fn find<'a>(
+    records: &'a mut [Record],
+    kind: TokenKind,
+    id: &[u8],
+    secret: &[u8],
+    node: Option<&str>,
+) -> Result<&'a mut Record, TokenError> {
+    let record = records.iter_mut().find(|r| r.id == id && r.kind == kind).ok_or(TokenError::Unknown)?;
+    constant_time::verify_slices_are_equal(&record.hash, &hash(secret)).map_err(|_| TokenError::Unknown)?;
+    if record.expires <= seconds(SystemTime::now()) {
+        return Err(TokenError::Expired);
+    }
+    if record.node.is_some() && record.node.as_deref() != node {
+        return Err(TokenError::OtherNode);
+    }
+    if record.uses == 0 { Err(TokenError::Unknown) } else { Ok(record) }
+}
+
+fn hash(secret: &[u8]) -> [u8; 32] {
+    digest::digest(&digest::SHA256, secret).as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

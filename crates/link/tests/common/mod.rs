@@ -1,0 +1,285 @@
+//! Clusters, nodes and what the tests wait for.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use causeway_link::NodeReport;
+use causeway_link::agent::{self, AgentEvent, AgentOptions};
+use causeway_link::controller::{ControllerEvent, ControllerOptions, Handle, Server, TokenTerms};
+use engine::exchange::{Held, Position};
+use model::{
+    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName, Object,
+    ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
+};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+/// How long anything may take. Long, for a busy machine: nothing waits for it to pass.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+pub(crate) fn name(cluster: &str) -> ClusterName {
+    ClusterName::new(cluster).unwrap()
+}
+
+/// Cluster `n`, with `10.n.0.0/16` and `fd00:n::/48`.
+pub(crate) fn cluster(cluster: &str, n: u64) -> Cluster {
+    Cluster {
+        name: name(cluster),
+        id: ClusterId::new(n).unwrap(),
+        pod_cidrs: vec![format!("10.{n}.0.0/16").parse().unwrap(), format!("fd00:{n}::/48").parse().unwrap()],
+        service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+    }
+}
+
+pub(crate) fn node(cluster: &str, n: u64, i: u64) -> Object {
+    Object::Node(Node {
+        name: NodeName::new(name(cluster), format!("{cluster}-{i}")).unwrap(),
+        topology: Topology { region: "r".into(), zone: "z".into() },
+        location: "r".into(),
+        private_ips: vec![],
+        public_ips: vec![format!("198.18.{n}.{i}").parse().unwrap()],
+        pod_cidrs: vec![format!("10.{n}.{i}.0/24").parse().unwrap()],
+        public_key: Some(PublicKey([7; 32])),
+        port: 51820,
+    })
+}
+
+pub(crate) fn service_key(cluster: &str, service: &str) -> ServiceKey {
+    ServiceKey { cluster: name(cluster), name: ObjectName::new("demo", service).unwrap() }
+}
+
+pub(crate) fn service(cluster: &str, service: &str, global: bool) -> Object {
+    Object::Service(Service {
+        key: service_key(cluster, service),
+        vips: vec!["10.96.0.1".parse().unwrap()],
+        ports: vec![ServicePort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: Port::new(80).unwrap(),
+        }],
+        global,
+    })
+}
+
+/// Endpoint `i` of a service in cluster `n`.
+pub(crate) fn endpoint(cluster: &str, n: u64, service: &str, i: u64) -> Object {
+    Object::Endpoint(Endpoint {
+        key: EndpointKey { service: service_key(cluster, service), name: format!("{service}-7d9c5b-{i}") },
+        ips: vec![format!("10.{n}.{}.{}", i / 250, i % 250 + 1).parse().unwrap()],
+        ports: vec![EndpointPort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: Port::new(8080).unwrap(),
+        }],
+        node: Some(NodeName::new(name(cluster), format!("{cluster}-1")).unwrap()),
+        ready: true,
+        serving: true,
+        terminating: false,
+        weight: 1,
+        labels: [("app".to_string(), service.to_string())].into(),
+    })
+}
+
+pub(crate) fn upserts(objects: impl IntoIterator<Item = Object>) -> Vec<Change> {
+    objects.into_iter().map(Change::Upsert).collect()
+}
+
+/// A controller under test, with what it has heard of its peers.
+pub(crate) struct Controller {
+    pub(crate) handle: Handle,
+    pub(crate) events: mpsc::Receiver<ControllerEvent>,
+    pub(crate) cluster: Cluster,
+    pub(crate) world: World,
+    pub(crate) places: BTreeMap<ClusterName, Position>,
+    pub(crate) problems: Vec<String>,
+    pub(crate) dir: TempDir,
+}
+
+impl Controller {
+    pub(crate) async fn start(cluster: Cluster) -> Self {
+        Self::start_with(cluster, |_| {}).await
+    }
+
+    pub(crate) async fn start_with(cluster: Cluster, change: impl FnOnce(&mut ControllerOptions)) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), cluster, "127.0.0.1:0".parse().unwrap(), change).await
+    }
+
+    pub(crate) async fn start_in(
+        dir: TempDir,
+        cluster: Cluster,
+        listen: SocketAddr,
+        change: impl FnOnce(&mut ControllerOptions),
+    ) -> Self {
+        // The advertised address must be known before the port is: take a free one.
+        let listen = match listen.port() {
+            0 => std::net::TcpListener::bind(listen).unwrap().local_addr().unwrap(),
+            _ => listen,
+        };
+        let mut options = ControllerOptions::new(cluster.clone(), listen, vec![listen], dir.path());
+        change(&mut options);
+        let (handle, events) = Server::start(options).await.unwrap();
+        let (world, places) = (World::default(), BTreeMap::new());
+        Self { handle, events, cluster, world, places, problems: Vec::new(), dir }
+    }
+
+    /// Stops it. Returns what a restart needs: its directory and address.
+    pub(crate) async fn stop(self) -> (TempDir, SocketAddr) {
+        let address = self.handle.local_addr();
+        drop(self.handle);
+        drop(self.events);
+        // The port is free when the listener is gone.
+        let free = async {
+            while std::net::TcpListener::bind(address).is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, free).await.expect("the port should become free");
+        (self.dir, address)
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.handle.node_token(&TokenTerms::default()).unwrap().token
+    }
+
+    /// Takes events in until `enough`.
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        mut enough: impl FnMut(&Self, &ControllerEvent) -> bool,
+    ) {
+        let waiting = async {
+            loop {
+                let event = self.events.recv().await.expect("the server lives");
+                match &event {
+                    ControllerEvent::PeerChanges { cluster, changes, position } => {
+                        for change in changes {
+                            assert_eq!(change.key().cluster(), cluster);
+                            self.world.apply(change.clone());
+                        }
+                        match position {
+                            Some(position) => self.places.insert(cluster.clone(), *position),
+                            None => self.places.remove(cluster),
+                        };
+                    }
+                    ControllerEvent::Problem(problem) => self.problems.push(problem.clone()),
+                    _ => {}
+                }
+                if enough(self, &event) {
+                    return;
+                }
+            }
+        };
+        timeout(LONG, waiting)
+            .await
+            .unwrap_or_else(|_| panic!("{}: {what} did not happen", self.cluster.name));
+    }
+
+    /// Takes events in until the world is so.
+    pub(crate) async fn until_world(&mut self, what: &str, so: impl Fn(&World) -> bool) {
+        if !so(&self.world) {
+            self.until(what, |c, _| so(&c.world)).await;
+        }
+    }
+}
+
+/// Waits until `so`.
+pub(crate) async fn eventually(what: &str, so: impl Fn() -> bool) {
+    let waiting = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LONG, waiting).await.unwrap_or_else(|_| panic!("{what} did not happen"));
+}
+
+/// An agent under test, with its world.
+pub(crate) struct Agent {
+    pub(crate) events: mpsc::Receiver<AgentEvent>,
+    pub(crate) report: watch::Sender<NodeReport>,
+    pub(crate) world: World,
+    pub(crate) position: Option<Position>,
+    /// Changes heard since the last stream began.
+    pub(crate) heard: usize,
+    pub(crate) errors: Vec<String>,
+    pub(crate) dir: PathBuf,
+}
+
+pub(crate) fn report(n: u8) -> NodeReport {
+    NodeReport { public_key: PublicKey([n; 32]), port: 51820, addresses: vec!["172.16.1.1".parse().unwrap()] }
+}
+
+impl Agent {
+    /// Starts `node`, with its files in `dir`, and a token unless it is empty.
+    pub(crate) fn start(
+        dir: &std::path::Path,
+        node: NodeName,
+        controllers: Vec<SocketAddr>,
+        token: &str,
+    ) -> Self {
+        Self::resume(dir, node, controllers, token, World::default(), None)
+    }
+
+    pub(crate) fn resume(
+        dir: &std::path::Path,
+        node: NodeName,
+        controllers: Vec<SocketAddr>,
+        token: &str,
+        world: World,
+        position: Option<Position>,
+    ) -> Self {
+        let token_file = dir.join("join-token");
+        if !token.is_empty() {
+            std::fs::write(&token_file, token).unwrap();
+        }
+        let (sender, receiver) = watch::channel(report(1));
+        let events = agent::spawn(AgentOptions {
+            node,
+            controllers,
+            token_file,
+            state_dir: dir.to_path_buf(),
+            held: Held::of(&world, position, |_| true),
+            report: receiver,
+        });
+        Self { events, report: sender, world, position, heard: 0, errors: Vec::new(), dir: dir.to_path_buf() }
+    }
+
+    /// Takes events in until `enough`.
+    pub(crate) async fn until(&mut self, what: &str, mut enough: impl FnMut(&Self, &AgentEvent) -> bool) {
+        let waiting = async {
+            loop {
+                let event = self.events.recv().await.expect("the agent lives");
+                match &event {
+                    AgentEvent::Connected { .. } => self.heard = 0,
+                    AgentEvent::Changes { changes, position } => {
+                        self.heard += changes.len();
+                        for change in changes {
+                            self.world.apply(change.clone());
+                        }
+                        self.position = *position;
+                    }
+                    AgentEvent::Synced { position } => self.position = Some(*position),
+                    AgentEvent::Disconnected { error } => self.errors.push(error.to_string()),
+                    AgentEvent::Problem(problem) => self.errors.push(problem.clone()),
+                }
+                if enough(self, &event) {
+                    return;
+                }
+            }
+        };
+        let waited = timeout(LONG, waiting).await;
+        assert!(waited.is_ok(), "{what} did not happen; errors: {:?}", self.errors);
+    }
+
+    pub(crate) async fn until_synced(&mut self) {
+        self.until("being synced", |_, event| matches!(event, AgentEvent::Synced { .. })).await;
+    }
+
+    /// Waits for an error that says `text`.
+    pub(crate) async fn until_error(&mut self, text: &str) {
+        self.until(text, |agent, _| agent.errors.iter().any(|e| e.contains(text))).await;
+    }
+}
