@@ -71,6 +71,12 @@ pub struct StreamStatus {
 pub struct TunnelStatus {
     /// The node at the other end, `CLUSTER/NODE`.
     pub peer: NodeName,
+    /// Where that node stands.
+    #[serde(default)]
+    pub peer_topology: Topology,
+    /// Its location.
+    #[serde(default)]
+    pub peer_location: String,
     /// Its key.
     pub public_key: PublicKey,
     /// Where packets go.

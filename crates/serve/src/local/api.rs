@@ -99,14 +99,16 @@ pub fn controller_router<C: ControllerApi>(api: Arc<C>) -> Router {
 
 /// What every local API has: metrics, health, limits, and an error for what it does not have.
 fn finish<V: Vitals>(router: Router, vitals: Arc<V>) -> Router {
-    let unknown = |request: Request| {
-        let text = format!("{} {} is not part of this API", request.method(), request.uri().path());
-        std::future::ready(error(StatusCode::NOT_FOUND, text))
+    let not_ours = |status| {
+        move |request: Request| {
+            let text = format!("{} {} is not part of this API", request.method(), request.uri().path());
+            std::future::ready(error(status, text))
+        }
     };
     router
         .merge(http::router(vitals))
-        .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
+        .fallback(not_ours(StatusCode::NOT_FOUND))
+        .method_not_allowed_fallback(not_ours(StatusCode::METHOD_NOT_ALLOWED))
         .layer(DefaultBodyLimit::max(LONGEST_QUESTION))
 }
 

@@ -175,6 +175,8 @@ mod tests {
     fn tunnel(peer: &str, alive: bool, rtt_ms: Option<f64>, age: Option<f64>) -> TunnelStatus {
         TunnelStatus {
             peer: NodeName::try_from(peer.to_string()).unwrap(),
+            peer_topology: Default::default(),
+            peer_location: String::new(),
             public_key: PublicKey([0; 32]),
             endpoint: None,
             last_handshake_seconds: age,
