@@ -1,33 +1,231 @@
-//! What this kernel can do, found out by trying.
+//! What this machine can do, found out by trying: programs, maps and devices of the smallest kind, made and let go.
+//!
+//! Devices are tried in a network namespace that lives as long as the question. Nothing is attached, nothing stays.
 
-use crate::bpf::sys::{self, Hook};
+mod devices;
+mod programs;
 
-/// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`.
-const SOCK_ADDR: u32 = 18;
+use std::fs;
 
-/// One BPF instruction (`struct bpf_insn`).
-const fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> u64 {
-    let offset = offset.to_ne_bytes();
-    let imm = immediate.to_ne_bytes();
-    let registers = if cfg!(target_endian = "little") { from << 4 | to } else { to << 4 | from };
-    u64::from_ne_bytes([code, registers, offset[0], offset[1], imm[0], imm[1], imm[2], imm[3]])
+pub use programs::has_set_retval;
+
+/// Something that Causeway uses, or would use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    /// Its name, such as `wireguard` or `tcx`.
+    pub name: &'static str,
+    /// Whether it is there.
+    pub present: bool,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// What is used in its place, when it is missing.
+    pub fallback: Option<&'static str>,
+    /// Whether nothing works without it.
+    pub required: bool,
+    /// What to do when it is missing.
+    pub advice: &'static str,
 }
 
-/// `to = number`.
-const fn set(to: u8, number: i32) -> u64 {
-    instruction(0xb7, to, 0, 0, number)
+/// Tries everything. Takes some tens of milliseconds.
+pub fn probe() -> Vec<Feature> {
+    let devices = devices::try_all();
+    base().into_iter().chain(packet_path(&devices)).chain(links(&devices)).collect()
 }
 
-/// Calls a helper function of the kernel.
-const fn call(helper: i32) -> u64 {
-    instruction(0x85, 0, 0, 0, helper)
+/// The features among these without which nothing works, and which are missing.
+pub fn missing(features: &[Feature]) -> Vec<&Feature> {
+    features.iter().filter(|feature| feature.required && !feature.present).collect()
 }
 
-const EXIT: u64 = instruction(0x95, 0, 0, 0, 0);
+const NEWER_KERNEL: &str = "boot a kernel of 5.15 or newer (Debian 12, Ubuntu 22.04)";
+const AS_ROOT: &str = "run as root, or with the capabilities CAP_BPF and CAP_NET_ADMIN";
+const BPF_KERNEL: &str =
+    "run as root on a kernel of 5.15 or newer that was built with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF";
 
-/// Whether a program at a socket hook may name the error (5.18); else a refused client sees EPERM.
-pub fn has_set_retval() -> bool {
-    const SET_RETVAL: i32 = 187;
-    let program = [set(1, -libc::ECONNREFUSED), call(SET_RETVAL), set(0, 0), EXIT];
-    sys::load(SOCK_ADDR, Some(Hook::Connect4), &program).is_ok()
+fn base() -> [Feature; 4] {
+    [
+        Feature {
+            name: "kernel",
+            present: release().is_some_and(|r| r >= (5, 15)),
+            purpose: "everything",
+            fallback: None,
+            required: true,
+            advice: NEWER_KERNEL,
+        },
+        Feature {
+            name: "privileges",
+            present: is_privileged(),
+            purpose: "loading eBPF programs, changing the network",
+            fallback: None,
+            required: true,
+            advice: AS_ROOT,
+        },
+        Feature {
+            name: "cgroup2",
+            present: crate::cgroup::root().is_ok(),
+            purpose: "attaching the service balancer to pods and programs",
+            fallback: None,
+            required: true,
+            advice: "mount it: mount -t cgroup2 none /sys/fs/cgroup/unified (any place will do)",
+        },
+        Feature {
+            name: "bpffs",
+            present: fs::read_to_string("/proc/filesystems")
+                .is_ok_and(|t| t.lines().any(|l| l.ends_with("\tbpf"))),
+            purpose: "keeping the packet path at work while the agent restarts",
+            fallback: None,
+            required: true,
+            advice: BPF_KERNEL,
+        },
+    ]
+}
+
+fn packet_path(devices: &devices::Devices) -> [Feature; 7] {
+    [
+        Feature {
+            name: "btf",
+            present: programs::has_types(),
+            purpose: "types of the packet path's maps and functions",
+            fallback: None,
+            required: true,
+            advice: BPF_KERNEL,
+        },
+        Feature {
+            name: "socket-hooks",
+            present: programs::has_socket_hooks(),
+            purpose: "balancing services where sockets are dialled",
+            fallback: None,
+            required: true,
+            advice: BPF_KERNEL,
+        },
+        Feature {
+            name: "socket-storage",
+            present: programs::has_socket_storage(),
+            purpose: "showing programs the address they dialled",
+            fallback: None,
+            required: true,
+            advice: BPF_KERNEL,
+        },
+        Feature {
+            name: "set-retval",
+            present: has_set_retval(),
+            purpose: "refusing connections to services without backends",
+            fallback: Some("such a connection fails with EPERM, not with ECONNREFUSED"),
+            required: false,
+            advice: "boot a kernel of 5.18 or newer",
+        },
+        Feature {
+            name: "prefix-tries",
+            present: programs::has_prefix_tries(),
+            purpose: "guarding pods' address ranges on the underlay",
+            fallback: None,
+            required: true,
+            advice: BPF_KERNEL,
+        },
+        Feature {
+            name: "tcx",
+            present: devices.tcx,
+            purpose: "programs on devices, replaced without a gap",
+            fallback: Some("filters of a clsact qdisc"),
+            required: false,
+            advice: "boot a kernel of 6.6 or newer",
+        },
+        Feature {
+            name: "clsact",
+            present: devices.clsact,
+            purpose: "programs on devices of kernels before 6.6",
+            fallback: if devices.tcx { Some("tcx, which is better") } else { None },
+            required: !devices.tcx,
+            advice: "load the modules sch_ingress and cls_bpf",
+        },
+    ]
+}
+
+fn links(devices: &devices::Devices) -> [Feature; 5] {
+    [
+        Feature {
+            name: "netns",
+            present: devices.netns,
+            purpose: "a network of its own for every pod",
+            fallback: None,
+            required: true,
+            advice: "run as root on a kernel that was built with CONFIG_NET_NS",
+        },
+        Feature {
+            name: "veth",
+            present: devices.veth,
+            purpose: "wires between pods and their node",
+            fallback: None,
+            required: true,
+            advice: "load the module veth (Ubuntu: apt-get install linux-modules-extra-$(uname -r))",
+        },
+        Feature {
+            name: "wireguard",
+            present: devices.wireguard,
+            purpose: "encrypted tunnels between nodes, in the kernel",
+            fallback: Some("our own process: causeway wireguard"),
+            required: false,
+            advice: "load the module wireguard",
+        },
+        Feature {
+            name: "tun",
+            present: devices.tun,
+            purpose: "tunnels by a process of ours; the lab's underlay",
+            fallback: if devices.wireguard {
+                Some("wireguard in the kernel (not for the lab)")
+            } else {
+                None
+            },
+            required: !devices.wireguard,
+            advice: "load the module tun; in a container, pass the device /dev/net/tun in",
+        },
+        Feature {
+            name: "vxlan",
+            present: devices.vxlan,
+            purpose: "pods of one location whose underlay does not route them",
+            fallback: Some("direct routes"),
+            required: false,
+            advice: "load the module vxlan",
+        },
+    ]
+}
+
+/// Version and patch level of the running kernel.
+fn release() -> Option<(u32, u32)> {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    parse_release(&text)
+}
+
+fn parse_release(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.trim().split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Whether the capabilities are there; CAP_SYS_ADMIN holds CAP_BPF, as it did before 5.8.
+fn is_privileged() -> bool {
+    const NET_ADMIN: u32 = 12;
+    const SYS_ADMIN: u32 = 21;
+    const BPF: u32 = 39;
+    let Ok(status) = fs::read_to_string("/proc/thread-self/status") else { return false };
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let Some(held) = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) else { return false };
+    let has = |capability: u32| held & (1 << capability) != 0;
+    has(NET_ADMIN) && (has(BPF) || has(SYS_ADMIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases() {
+        for (text, expected) in [
+            ("6.18.44-fc-v669\n", Some((6, 18))),
+            ("5.15.0-91-generic", Some((5, 15))),
+            ("6.1", Some((6, 1))),
+            ("six", None),
+        ] {
+            assert_eq!(parse_release(text), expected, "{text}");
+        }
+    }
 }

@@ -11,11 +11,12 @@ use std::path::Path;
 
 use aya::Pod;
 
+pub(crate) mod tiny;
+
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
-const PROG_LOAD: libc::c_long = 5;
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -23,7 +24,6 @@ const MAP_UPDATE_BATCH: libc::c_long = 26;
 const MAP_DELETE_BATCH: libc::c_long = 27;
 const LINK_CREATE: libc::c_long = 28;
 const LINK_UPDATE: libc::c_long = 29;
-const PROG_QUERY: libc::c_long = 16;
 
 /// Where in the kernel a program may sit (`enum bpf_attach_type`).
 #[repr(u32)]
@@ -282,58 +282,6 @@ pub(crate) fn delete_batch<K: Pod>(map: BorrowedFd<'_>, keys: &[K]) -> (usize, i
     let result = unsafe { bpf(MAP_DELETE_BATCH, &mut attr) }.map(drop);
     let done = if result.is_ok() { keys.len() } else { (attr.count as usize).min(keys.len()) };
     (done, result)
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct ProgramLoad {
-    kind: u32,
-    instruction_count: u32,
-    instructions: u64,
-    license: u64,
-    log: [u64; 2],
-    kernel_version: u32,
-    flags: u32,
-    name: [u8; 16],
-    ifindex: u32,
-    hook: u32,
-    rest: [u64; 7],
-}
-
-/// Loads a program of a few instructions, as `struct bpf_insn` lays them out.
-pub(crate) fn load(kind: u32, hook: Option<Hook>, instructions: &[u64]) -> io::Result<OwnedFd> {
-    let license = c"Dual BSD/GPL".to_bytes_with_nul();
-    let mut attr = ProgramLoad {
-        kind,
-        instruction_count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
-        instructions: address(instructions),
-        license: address(license),
-        hook: hook.map_or(0, |hook| hook as u32),
-        ..Default::default()
-    };
-    // SAFETY: the instructions and the licence, which ends with a zero, outlive the call; PROG_LOAD returns a new
-    // descriptor.
-    unsafe { bpf_fd(PROG_LOAD, &mut attr) }
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct Query {
-    target: u32,
-    hook: u32,
-    flags: u32,
-    attach_flags: u32,
-    programs: u64,
-    count: u32,
-    zero: u32,
-    rest: [u64; 4],
-}
-
-/// Whether the kernel knows of the hook on the device of this index.
-pub(crate) fn knows_hook(index: u32, hook: Hook) -> io::Result<()> {
-    let mut attr = Query { target: index, hook: hook as u32, ..Default::default() };
-    // SAFETY: no addresses in it: the kernel writes a count and no programs.
-    unsafe { bpf(PROG_QUERY, &mut attr) }.map(drop)
 }
 
 /// A map that was opened or made elsewhere, borrowed.
