@@ -1,3 +1,13 @@
-//! The node daemon.
+//! The node daemon: what the exchange tells becomes the node's kernel state, and the node's pods get their network.
+#![forbid(unsafe_code)]
 
+mod api;
+pub mod cni;
 pub mod config;
+mod datapath;
+mod node;
+mod outlook;
+mod run;
+mod status;
+
+pub use run::run;

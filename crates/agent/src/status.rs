@@ -1,8 +1,10 @@
 //! What the agent says of itself, in the local API's words.
 
+use std::collections::BTreeMap;
+
 use engine::services::{Explained, Standing, Why};
-use model::{Node, NodeName, World};
-use wire::local::{BackendStatus, PortStatus, ServiceStatus};
+use model::{Node, PublicKey};
+use wire::local::{AgentStatus, BackendStatus, FeatureStatus, PortStatus, ServiceStatus, TunnelStatus};
 
 /// One service as this node sees it.
 pub(crate) fn service(explained: Explained) -> ServiceStatus {
@@ -40,7 +42,60 @@ fn backend(standing: Standing) -> BackendStatus {
     }
 }
 
-/// The node of this public key.
-pub(crate) fn owner<'a>(world: &'a World, key: &model::PublicKey) -> Option<(&'a NodeName, &'a Node)> {
-    world.nodes.iter().find(|(_, node)| node.public_key.as_ref() == Some(key))
+/// The tunnels, with what the device and the prober know of them.
+pub(crate) fn tunnels(node: &crate::node::Node, observed: &kernel::wireguard::Observed) -> Vec<TunnelStatus> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let by_key: BTreeMap<PublicKey, &Node> =
+        node.outlook.world.nodes.values().filter_map(|n| Some((n.public_key?, n))).collect();
+    let one = |(key, _): (&PublicKey, &engine::plan::Peer)| {
+        let peer = by_key.get(key)?;
+        let stats = observed.peers.get(key).copied().unwrap_or_default();
+        let rtt = node.prober.rtt(&peer.name);
+        Some(TunnelStatus {
+            peer: peer.name.clone(),
+            peer_topology: peer.topology.clone(),
+            peer_location: peer.location.clone(),
+            public_key: *key,
+            endpoint: stats.endpoint,
+            last_handshake_seconds: stats.last_handshake.map(|at| now.saturating_sub(at).as_secs_f64()),
+            rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
+            rx_bytes: stats.rx_bytes,
+            tx_bytes: stats.tx_bytes,
+            alive: rtt.is_some() && !node.outlook.dead.contains(&peer.name),
+        })
+    };
+    node.desired.tunnel.peers.iter().filter_map(one).collect()
+}
+
+/// Everything the agent says of itself.
+pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Observed) -> AgentStatus {
+    let waiting_for = node.waiting_for();
+    let features = node.features.iter();
+    // A device of ours has a control socket; the kernel's has none.
+    let ours = kernel::wireguard::Options::new(&node.config.interface).socket().exists();
+    AgentStatus {
+        node: node.outlook.me.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        uptime_seconds: node.uptime(),
+        ready: waiting_for.is_empty(),
+        waiting_for,
+        rss_bytes: kernel::process::rss_bytes(std::process::id() as i32).ok().flatten().unwrap_or(0),
+        controller: node.stream.clone(),
+        topology: node.config.topology(),
+        location: node.config.location.clone(),
+        public_key: observed.public_key,
+        wireguard: if ours { "userspace" } else { "kernel" }.into(),
+        tunnels: tunnels(node, observed),
+        services: engine::services::explain(&node.outlook.view()).into_iter().map(service).collect(),
+        features: features
+            .map(|f| FeatureStatus {
+                name: f.name.to_string(),
+                present: f.present,
+                purpose: f.purpose.to_string(),
+                fallback: f.fallback.map(|fallback| fallback.to_string()),
+            })
+            .collect(),
+        pending_operations: node.pending(),
+    }
 }

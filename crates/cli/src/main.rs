@@ -1,2 +1,93 @@
-//! The binary.
-fn main() {}
+//! `causeway`: every daemon and every verb of an operator, in one file to install.
+
+mod cni;
+mod completion;
+mod daemon;
+mod echo;
+mod graph;
+mod lab;
+mod link;
+mod logging;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// One network over many Kubernetes clusters, clouds and machines.
+#[derive(Debug, Parser)]
+#[command(
+    name = "causeway",
+    version,
+    propagate_version = true,
+    after_help = "Try it: `causeway lab up`, then `causeway lab demo`.\n\
+                  Exit status: 0 done, 1 failed, 2 not understood; `lab exec` has the command's own."
+)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the node daemon.
+    Agent(daemon::AgentArgs),
+    /// Run the cluster daemon.
+    Controller(daemon::ControllerArgs),
+    /// Run a WireGuard device in user space, driven through `/run/wireguard/INTERFACE.sock`.
+    Wireguard(daemon::WireguardArgs),
+    /// The CNI plugin: called by a container runtime, by the CNI specification.
+    Cni,
+    /// What a node or a controller says of itself.
+    Status(status::Args),
+    /// Nodes by location and the tunnels between them, as a picture or as data.
+    Graph(graph::Args),
+    /// Join clusters with each other.
+    #[command(subcommand)]
+    Link(link::Verb),
+    /// Several clouds on this machine.
+    Lab(Box<lab::Args>),
+    /// A server that says who answered, over HTTP and UDP.
+    Echo(echo::Args),
+    /// Print a shell's completion script.
+    Completion(completion::Args),
+}
+
+fn main() -> ExitCode {
+    // One crypto provider for every TLS connection of the process. Fails only if there is one already.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first thing that main does");
+    let verb = Args::parse().verb;
+    match verb {
+        // The two that are started often, or live with least memory, go without a runtime.
+        Verb::Cni => cni::run(),
+        Verb::Wireguard(args) => finish(daemon::wireguard(&args)),
+        Verb::Completion(args) => finish(completion::run(&args)),
+        other => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => finish(runtime.block_on(run(other))),
+                Err(e) => finish(Err(anyhow::Error::new(e).context("starting the runtime"))),
+            }
+        }
+    }
+}
+
+async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Agent(args) => daemon::agent(args).await,
+        Verb::Controller(args) => daemon::controller(args).await,
+        Verb::Status(args) => status::run(args).await,
+        Verb::Graph(args) => graph::run(args).await,
+        Verb::Link(verb) => link::run(verb).await,
+        Verb::Lab(args) => lab::run(*args).await,
+        Verb::Echo(args) => echo::run(args).await,
+        Verb::Cni | Verb::Wireguard(_) | Verb::Completion(_) => unreachable!("handled without a runtime"),
+    }
+}
+
+fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("causeway: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -8,6 +8,7 @@ use engine::exchange::{Held, Position};
 use link::NodeReport;
 use model::{Change, Cluster, ClusterName, Key, Node, NodeName, Object, PublicKey, World};
 use serde::{Deserialize, Serialize};
+use wire::state::{Place, Saved};
 
 /// What a node has said of itself, as it is kept on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,13 +45,18 @@ pub(crate) struct Known {
 
 impl Known {
     /// Starts from what was on disk.
-    pub(crate) fn new(
-        cluster: Cluster,
-        reports: BTreeMap<NodeName, Report>,
-        peers: BTreeMap<ClusterName, Peer>,
-    ) -> Self {
+    pub(crate) fn new(cluster: Cluster, reports: BTreeMap<NodeName, Report>, saved: &Saved) -> Self {
         let mut own = World::default();
         own.apply(Change::Upsert(Object::Cluster(cluster.clone())));
+        let mut peers: BTreeMap<ClusterName, Peer> = BTreeMap::new();
+        for object in saved.world.objects() {
+            let peer = peers.entry(object.key().cluster().clone()).or_default();
+            peer.world.apply(Change::Upsert(object));
+        }
+        for (teller, place) in &saved.places {
+            let position = Position { epoch: place.epoch, revision: place.revision };
+            peers.entry(teller.clone()).or_default().position = Some(position);
+        }
         Self { cluster, nodes: BTreeMap::new(), reports, own, peers }
     }
 
@@ -111,9 +117,18 @@ impl Known {
         self.peers.entry(cluster.clone()).or_default().position = Some(position);
     }
 
-    /// A linked cluster's objects, to be kept on disk.
-    pub(crate) fn peer(&self, cluster: &ClusterName) -> Option<&Peer> {
-        self.peers.get(cluster)
+    /// The linked clusters' objects and the places they stand at, to be kept on disk.
+    pub(crate) fn peers(&self) -> (World, BTreeMap<ClusterName, Place>) {
+        let (mut world, mut places) = (World::default(), BTreeMap::new());
+        for (name, peer) in &self.peers {
+            for object in peer.world.objects() {
+                world.apply(Change::Upsert(object));
+            }
+            if let Some(Position { epoch, revision }) = peer.position {
+                places.insert(name.clone(), Place { epoch, revision });
+            }
+        }
+        (world, places)
     }
 
     /// What nodes have said, to be kept on disk.
@@ -191,14 +206,14 @@ mod tests {
 
     #[test]
     fn a_report_and_its_node_meet_in_either_order() {
-        let mut known = Known::new(cluster(), BTreeMap::new(), BTreeMap::new());
+        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default());
         let told = known.handle_source(vec![Change::Upsert(Object::Node(node()))]);
         assert_eq!(key_of(&told), None);
         let told = known.handle_report(node().name, report(1)).unwrap();
         assert_eq!(key_of(&told), Some(PublicKey([1; 32])));
         assert!(known.handle_report(node().name, report(1)).is_none(), "an old report is no news");
 
-        let mut known = Known::new(cluster(), BTreeMap::new(), BTreeMap::new());
+        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default());
         assert_eq!(known.handle_report(node().name, report(1)), Some(vec![]));
         let told = known.handle_source(vec![Change::Upsert(Object::Node(node()))]);
         assert_eq!(key_of(&told), Some(PublicKey([1; 32])));
@@ -206,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_source_that_repeats_itself_is_no_news() {
-        let mut known = Known::new(cluster(), BTreeMap::new(), BTreeMap::new());
+        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default());
         known.handle_report(node().name, report(1));
         assert_eq!(known.handle_source(vec![Change::Upsert(Object::Node(node()))]).len(), 1);
         assert_eq!(known.handle_source(vec![Change::Upsert(Object::Node(node()))]), vec![]);
@@ -215,14 +230,14 @@ mod tests {
 
     #[test]
     fn a_report_for_another_cluster_is_not_taken() {
-        let mut known = Known::new(cluster(), BTreeMap::new(), BTreeMap::new());
+        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default());
         let stranger = NodeName::new("gcp".parse().unwrap(), "aws-1").unwrap();
         assert!(known.handle_report(stranger, report(1)).is_none());
     }
 
     #[test]
     fn peers_resume_from_what_was_kept() {
-        let mut known = Known::new(cluster(), BTreeMap::new(), BTreeMap::new());
+        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default());
         let gcp: ClusterName = "gcp".parse().unwrap();
         let other = Object::Cluster(Cluster { name: gcp.clone(), ..cluster() });
         let position = Some(Position { epoch: 7, revision: 3 });
@@ -230,5 +245,9 @@ mod tests {
         let held = known.held();
         assert_eq!(held[&gcp].position, position);
         assert_eq!(held[&gcp].keys.len(), 1);
+
+        let (world, places) = known.peers();
+        let again = Known::new(cluster(), BTreeMap::new(), &Saved { world, places, skipped: 0 });
+        assert_eq!(again.held(), held, "the same after a restart");
     }
 }

@@ -1,0 +1,81 @@
+//! What the agent answers, on its Unix socket and over HTTP. Questions about the node go to the one loop that drives
+//! it; what a scraper asks is kept ready.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::Result;
+use serve::http::{Health, Vitals};
+use serve::local::{Access, AgentApi, PlanReport, Refusal, agent_router};
+use serve::metrics::AgentMetrics;
+use tokio::sync::{mpsc, oneshot};
+use wire::local::{AgentStatus, CniRequest, CniResponse};
+
+use crate::cni::Cni;
+use crate::config::Config;
+use crate::datapath::PodMaps;
+
+/// A question to the node's loop.
+pub(crate) enum Ask {
+    Status(oneshot::Sender<AgentStatus>),
+    Plan(oneshot::Sender<PlanReport>),
+}
+
+/// What is kept ready for whoever watches.
+pub(crate) struct Vital {
+    pub(crate) health: Mutex<Health>,
+    pub(crate) metrics: AgentMetrics,
+}
+
+struct Api {
+    asks: mpsc::Sender<Ask>,
+    vital: Arc<Vital>,
+    cni: Cni<PodMaps>,
+}
+
+/// Begins to answer. What answers ends with the runtime.
+pub(crate) async fn start(
+    asks: mpsc::Sender<Ask>,
+    vital: Arc<Vital>,
+    cni: Cni<PodMaps>,
+    config: &Config,
+) -> Result<()> {
+    let api = Arc::new(Api { asks, vital, cni });
+    let socket = config.run_dir.join("agent.sock");
+    let http = serve::http::serve(config.http_listen, serve::http::router(api.clone())).await?;
+    tokio::spawn(http);
+    tokio::spawn(serve::local::serve(&socket, Access::Owner, agent_router(api)).await?);
+    Ok(())
+}
+
+impl Api {
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Refusal> {
+        let stopping = || Refusal::NotNow("the agent is stopping; ask again when it is back".into());
+        let (sender, answer) = oneshot::channel();
+        self.asks.send(ask(sender)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+}
+
+impl Vitals for Api {
+    fn health(&self) -> Health {
+        self.vital.health.lock().expect("nobody panics while holding it").clone()
+    }
+
+    fn metrics(&self) -> String {
+        self.vital.metrics.encode()
+    }
+}
+
+impl AgentApi for Api {
+    async fn status(&self) -> Result<AgentStatus, Refusal> {
+        self.ask(Ask::Status).await
+    }
+
+    async fn plan(&self) -> Result<PlanReport, Refusal> {
+        self.ask(Ask::Plan).await
+    }
+
+    async fn cni(&self, request: CniRequest) -> CniResponse {
+        self.cni.handle(request).await
+    }
+}

@@ -1,0 +1,358 @@
+//! The node as the agent drives it: what it knows, what the kernel holds, and the way from one to the other.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Result;
+use engine::exchange::Position;
+use engine::health::{Event as Verdict, Prober, Ranking};
+use engine::mesh;
+use engine::plan::{self, Op, State};
+use kernel::features::Feature;
+use kernel::wireguard::PrivateKey;
+use link::agent::AgentEvent;
+use model::{Change, NodeName, World};
+use serve::local::PlanReport;
+use serve::metrics::AgentMetrics;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+use wire::local::StreamStatus;
+use wire::state::Place;
+
+use crate::api::{Ask, Vital};
+use crate::config::Config;
+use crate::datapath::Datapath;
+use crate::outlook::Outlook;
+use crate::status;
+
+/// How often the device is looked for and the clusters are ranked.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the kernel is compared with the plan although nothing is known to have changed.
+const OBSERVE_EVERY: Duration = Duration::from_secs(15);
+
+/// How long after an operation failed the kernel is looked at again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long what changed may wait before it is on disk: what a crash costs is asked for again.
+const SAVE_AFTER: Duration = Duration::from_secs(1);
+
+/// Bytes that the tunnel adds to a packet: 40 IPv6, 8 UDP, 32 WireGuard.
+const OVERHEAD: u32 = 80;
+
+/// One node.
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) outlook: Outlook,
+    pub(crate) prober: Prober,
+    pub(crate) datapath: Datapath,
+    /// What the kernel holds, as far as is known.
+    pub(crate) observed: State,
+    /// What it ought to hold.
+    pub(crate) desired: State,
+    /// Whom an address of the mesh belongs to.
+    pub(crate) probed: BTreeMap<IpAddr, NodeName>,
+    pub(crate) echo_id: u16,
+    pub(crate) stream: StreamStatus,
+    /// What was claimed and not granted, and what the controller complained of.
+    pub(crate) problems: Vec<String>,
+    /// What the kernel can do; tried once, at the start.
+    pub(crate) features: Vec<Feature>,
+    pub(crate) vital: Arc<Vital>,
+    key: PrivateKey,
+    started: Instant,
+    position: Option<Position>,
+    replan: bool,
+    check_at: Instant,
+    observe_at: Instant,
+    save_at: Option<Instant>,
+}
+
+impl Node {
+    /// Takes over the node as it is and brings it to what is known already.
+    pub(crate) async fn open(
+        config: Config,
+        key: PrivateKey,
+        features: Vec<Feature>,
+        world: World,
+        position: Option<Position>,
+    ) -> Result<Self> {
+        let datapath = Datapath::open(&config, &key).await?;
+        let underlay = datapath.netlink.link(&config.underlay).await?;
+        let underlay = underlay.ok_or_else(|| anyhow::anyhow!("there is no device {}", config.underlay))?;
+        let me = config.name();
+        let settings = mesh::Settings {
+            mtu: underlay.mtu.saturating_sub(OVERHEAD).max(1280),
+            fail_closed: config.fail_closed.clone(),
+            keepalive: 0,
+        };
+        let now = Instant::now();
+        let seed = u64::from(std::process::id());
+        let mut node = Self {
+            prober: Prober::new(&me, seed),
+            stream: StreamStatus { stale: position.is_some(), ..StreamStatus::default() },
+            outlook: Outlook {
+                me,
+                world,
+                settings,
+                port: config.wireguard_port,
+                dead: Default::default(),
+                ranking: Ranking::default(),
+            },
+            observed: datapath.observe().await?,
+            desired: State::default(),
+            config,
+            datapath,
+            probed: BTreeMap::new(),
+            echo_id: (seed & 0xffff) as u16,
+            problems: Vec::new(),
+            features,
+            vital: Arc::new(Vital {
+                health: Mutex::default(),
+                metrics: AgentMetrics::new(env!("CARGO_PKG_VERSION")),
+            }),
+            key,
+            started: now,
+            position,
+            replan: true,
+            check_at: now,
+            observe_at: now + OBSERVE_EVERY,
+            save_at: None,
+        };
+        // The verdicts of the agent before this one stand until the new prober has its own.
+        let dead = |name: &&NodeName| node.observed.dead.contains(&model::Node::id(name));
+        node.outlook.dead = node.outlook.world.nodes.keys().filter(dead).cloned().collect();
+        node.settle().await;
+        Ok(node)
+    }
+
+    /// Time as the engine knows it.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// When something is due at the latest.
+    pub(crate) fn deadline(&self) -> Instant {
+        let probe = self.prober.deadline().map(|at| self.started + at);
+        let timers = [Some(self.check_at), Some(self.observe_at), self.save_at, probe];
+        timers.into_iter().flatten().min().expect("two of them are always there")
+    }
+
+    /// Takes in what the exchange says.
+    pub(crate) fn handle_stream(&mut self, event: AgentEvent) {
+        match event {
+            AgentEvent::Connected { controller } => {
+                info!(%controller, "connected");
+                self.stream.connected = true;
+                self.stream.address = Some(controller);
+                self.stream.last_error = None;
+                self.vital.metrics.count_reconnect();
+            }
+            AgentEvent::Disconnected { error } => {
+                let error = error.to_string();
+                if self.stream.connected || self.stream.last_error.as_ref() != Some(&error) {
+                    warn!(error, "no controller; going on with what is known");
+                }
+                self.stream.connected = false;
+                self.stream.stale = true;
+                self.stream.last_error = Some(error);
+            }
+            AgentEvent::Changes { changes, position } => {
+                self.position = position;
+                self.take(changes);
+            }
+            AgentEvent::Synced { position } => {
+                self.position = Some(position);
+                self.stream.stale = false;
+                self.stream.revision = position.revision;
+                self.save_soon();
+            }
+            AgentEvent::Problem(problem) => {
+                warn!("{problem}");
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    fn take(&mut self, changes: Vec<Change>) {
+        debug!(changes = changes.len(), "news");
+        if let Some(position) = self.position {
+            self.stream.revision = position.revision;
+        }
+        for change in changes {
+            self.replan |= self.outlook.world.apply(change);
+        }
+        self.save_soon();
+    }
+
+    /// Follows a verdict at once: one map write, before any plan.
+    pub(crate) async fn handle_verdict(&mut self, verdict: &Verdict) {
+        let (name, dead) = match verdict {
+            Verdict::Died(name) => (name, true),
+            Verdict::Revived(name) => (name, false),
+        };
+        let id = model::Node::id(name);
+        let op = if dead { Op::MarkDead(id) } else { Op::MarkAlive(id) };
+        if dead {
+            self.outlook.dead.insert(name.clone());
+            self.desired.dead.insert(id);
+        } else {
+            self.outlook.dead.remove(name);
+            self.desired.dead.remove(&id);
+        }
+        if self.apply(&[op]).await {
+            self.observed.dead.clone_from(&self.desired.dead);
+        }
+    }
+
+    /// Looks after what nobody reports: a device that vanished, clusters that came nearer, a kernel that was changed
+    /// by others. Returns whether the device is another one now.
+    pub(crate) async fn poll_check(&mut self) -> bool {
+        let now = Instant::now();
+        let mut revived = false;
+        if now >= self.check_at {
+            self.check_at = now + CHECK_EVERY;
+            match self.datapath.revive(&self.config, &self.key).await {
+                Ok(gone) => revived = gone,
+                Err(e) => warn!("the tunnel device is gone and cannot be brought back: {e:#}"),
+            }
+            if revived {
+                warn!(interface = self.config.interface, "the tunnel device was gone; brought back");
+                self.observe_at = now;
+            }
+            self.replan |= self.outlook.ranking.update(&self.prober.cluster_rtts());
+            self.refresh_vital();
+        }
+        if now >= self.observe_at {
+            self.observe_at = now + OBSERVE_EVERY;
+            match self.datapath.observe().await {
+                Ok(state) => self.observed = state,
+                Err(e) => warn!("cannot observe the kernel: {e:#}"),
+            }
+            self.replan = true;
+        }
+        if self.save_at.is_some_and(|at| now >= at) {
+            self.save().await;
+        }
+        revived
+    }
+
+    /// Answers from what is known and what the device says right now.
+    pub(crate) async fn handle_ask(&mut self, ask: Ask) {
+        // Whoever asked and went away misses nothing but the answer.
+        match ask {
+            Ask::Status(answer) => {
+                let device = self.datapath.device.observe().unwrap_or_default();
+                let _ = answer.send(status::agent(self, &device));
+            }
+            Ask::Plan(answer) => {
+                let observed = match self.datapath.observe().await {
+                    Ok(observed) => observed,
+                    Err(e) => {
+                        warn!("cannot observe the kernel: {e:#}");
+                        self.observed.clone()
+                    }
+                };
+                let operations =
+                    plan::diff(&observed, &self.desired).iter().map(ToString::to_string).collect();
+                let _ = answer.send(PlanReport { desired: self.desired.clone(), observed, operations });
+            }
+        }
+    }
+
+    fn refresh_vital(&self) {
+        let device = self.datapath.device.observe().unwrap_or_default();
+        let metrics = &self.vital.metrics;
+        metrics.set_tunnels(&status::tunnels(self, &device));
+        metrics.set_datapath(&self.datapath.counters());
+        metrics.set_connected(self.stream.connected);
+        let mut health = self.vital.health.lock().expect("nobody panics while holding it");
+        health.waiting_for = self.waiting_for();
+    }
+
+    /// Plans anew if something changed, and brings the kernel there.
+    pub(crate) async fn settle(&mut self) {
+        if !std::mem::take(&mut self.replan) {
+            return;
+        }
+        let begun = Instant::now();
+        let (desired, problems) = self.outlook.plan();
+        for problem in problems {
+            if !self.problems.contains(&problem) {
+                warn!("{problem}");
+                self.problems.push(problem);
+            }
+        }
+        let probed = self.outlook.probed(&desired);
+        self.probed = probed.iter().map(|(name, ip)| (*ip, name.clone())).collect();
+        self.prober.set_peers(probed, self.now());
+        self.desired = desired;
+        let ops = plan::diff(&self.observed, &self.desired);
+        self.vital.metrics.observe_planning(begun.elapsed());
+        let begun = Instant::now();
+        if self.apply(&ops).await {
+            self.observed.clone_from(&self.desired);
+        }
+        self.vital.metrics.observe_applying(begun.elapsed());
+    }
+
+    /// Changes the kernel. Returns whether everything went well; if not, it is looked at again soon.
+    async fn apply(&mut self, ops: &[Op]) -> bool {
+        let failed = self.datapath.apply(ops).await;
+        for op in ops {
+            self.vital.metrics.count_operation(op.kind());
+        }
+        if let Some(first) = failed.first() {
+            warn!(operations = failed.len(), "{first:#}; looking at the kernel again in {RETRY_AFTER:?}");
+            self.observe_at = self.observe_at.min(Instant::now() + RETRY_AFTER);
+        }
+        failed.is_empty()
+    }
+
+    fn save_soon(&mut self) {
+        self.save_at.get_or_insert_with(|| Instant::now() + SAVE_AFTER);
+    }
+
+    /// Writes what is known to disk, if it is not there yet.
+    pub(crate) async fn save(&mut self) {
+        if self.save_at.take().is_none() {
+            return;
+        }
+        let path = self.config.state_dir.join("world.state");
+        let place = self.position.map(|p| Place { epoch: p.epoch, revision: p.revision });
+        let places = place.map(|place| (self.config.cluster.clone(), place)).into_iter().collect();
+        let world = self.outlook.world.clone();
+        let saved = tokio::task::spawn_blocking(move || link::saved::save(&path, &world, &places)).await;
+        if let Ok(Err(e)) = saved {
+            warn!("{e}");
+        }
+    }
+
+    /// Why the node is not ready yet; nothing when it is.
+    pub(crate) fn waiting_for(&self) -> Vec<String> {
+        let mut waiting = Vec::new();
+        if !self.outlook.world.nodes.contains_key(&self.outlook.me) {
+            waiting.push("the controller to name this node".to_string());
+        }
+        let pending = self.pending();
+        if pending > 0 {
+            waiting.push(format!("{pending} operations on the kernel"));
+        }
+        if !self.prober.all_probed() {
+            waiting.push("the first answer of some peers".to_string());
+        }
+        waiting
+    }
+
+    /// How many operations the kernel is away from the plan.
+    pub(crate) fn pending(&self) -> usize {
+        plan::diff(&self.observed, &self.desired).len()
+    }
+
+    /// Seconds since the start.
+    pub(crate) fn uptime(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}

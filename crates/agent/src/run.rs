@@ -1,0 +1,148 @@
+//! The agent's life: one loop that takes in what happens and lets the node follow.
+
+use anyhow::{Context as _, Result, bail};
+use engine::exchange::{Held, Position};
+use engine::health::Event as Verdict;
+use kernel::features::Feature;
+use kernel::icmp::{Echo, Heard, Kind};
+use kernel::wireguard::PrivateKey;
+use link::NodeReport;
+use link::agent::{AgentEvent, AgentOptions};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::api::{self, Ask};
+use crate::cni::{Cni, PodNetwork};
+use crate::config::Config;
+use crate::node::Node;
+
+/// Something happened.
+enum Event {
+    Stream(AgentEvent),
+    Heard(Heard),
+    Asked(Ask),
+    Due,
+    Stop,
+}
+
+/// Runs until `stop` resolves. The data path stays as it is then: restarting an agent disturbs no traffic.
+///
+/// # Errors
+/// A kernel feature, folder, file or port that it cannot do without. What happens later is tried again and shown in
+/// the status.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
+    let features = require_features()?;
+    for folder in [&config.state_dir, &config.run_dir] {
+        std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
+    }
+    let key = PrivateKey::load_or_create(&config.state_dir.join("private.key"))?;
+    let found = link::saved::load(&config.state_dir.join("world.state"))?;
+    if let Some(problem) = &found.problem {
+        warn!("{problem}");
+    }
+    let place = found.saved.places.get(&config.cluster);
+    let position = place.map(|p| Position { epoch: p.epoch, revision: p.revision });
+    let held = Held::of(&found.saved.world, position, |_| true);
+
+    let (_report, reported) = watch::channel(NodeReport {
+        public_key: key.public(),
+        port: config.wireguard_port,
+        addresses: Vec::new(),
+    });
+    let mut stream = link::agent::spawn(AgentOptions {
+        node: config.name(),
+        controllers: config.controllers.clone(),
+        token_file: config.token_file.clone(),
+        state_dir: config.state_dir.clone(),
+        held,
+        report: reported,
+    });
+
+    let mut node = Node::open(config, key, features, found.saved.world, position).await?;
+    let mut echo = Echo::open(Some(&node.config.interface))?;
+    let (asks, mut asked) = mpsc::channel(16);
+    let state = node.config.state_dir.join("ipam.json");
+    let cni = Cni::open(&state, node.datapath.netlink.clone(), node.datapath.pod_hook()).await?;
+    cni.configure(PodNetwork { pod_cidrs: node.config.pod_cidrs.clone(), mtu: node.outlook.settings.mtu });
+    for refused in cni.reattach().await {
+        warn!("a pod of before may send nothing: {refused}");
+    }
+    api::start(asks, node.vital.clone(), cni, &node.config).await?;
+    info!(node = %node.outlook.me, "started; what the kernel holds was taken over");
+
+    tokio::pin!(stop);
+    loop {
+        let event = tokio::select! {
+            event = stream.recv() => match event {
+                Some(event) => Event::Stream(event),
+                None => bail!("the exchange ended by itself: this is a bug"),
+            },
+            heard = echo.recv() => match heard {
+                Ok(heard) => Event::Heard(heard),
+                Err(e) => { warn!("hearing probes: {e}"); Event::Due }
+            },
+            ask = asked.recv() => ask.map_or(Event::Stop, Event::Asked),
+            () = tokio::time::sleep_until(node.deadline()) => Event::Due,
+            () = &mut stop => Event::Stop,
+        };
+        match event {
+            Event::Stream(event) => {
+                node.handle_stream(event);
+                // Whatever waits behind it is part of the same news: one plan for all.
+                while let Ok(event) = stream.try_recv() {
+                    node.handle_stream(event);
+                }
+            }
+            Event::Heard(heard) => handle_heard(&mut node, &heard),
+            Event::Asked(ask) => node.handle_ask(ask).await,
+            Event::Due => {}
+            Event::Stop => break,
+        }
+        if node.poll_check().await {
+            // The device is another one now: what listened on the old one hears nothing.
+            echo = Echo::open(Some(&node.config.interface))?;
+        }
+        probe(&mut node, &echo).await;
+        node.settle().await;
+    }
+    node.save().await;
+    info!("stopped; the data path stays");
+    Ok(())
+}
+
+/// Sends what is due and follows the verdicts.
+async fn probe(node: &mut Node, echo: &Echo) {
+    while let Some(probe) = node.prober.poll_probe(node.now()) {
+        // An error here is silence like any other: the prober counts it by the missing answer.
+        let _ = echo.send(probe.ip, node.echo_id, probe.seq, &[]).await;
+    }
+    while let Some(verdict) = node.prober.poll_event() {
+        match &verdict {
+            Verdict::Died(peer) => {
+                warn!(%peer, "does not answer through the mesh; its backends leave rotation")
+            }
+            Verdict::Revived(peer) => info!(%peer, "answers again"),
+        }
+        node.handle_verdict(&verdict).await;
+    }
+}
+
+fn handle_heard(node: &mut Node, heard: &Heard) {
+    let Some(peer) = node.probed.get(&heard.from).cloned() else { return };
+    let now = node.now();
+    match heard.kind {
+        Kind::Request => node.prober.handle_heard(&peer, now),
+        Kind::Reply if heard.id == node.echo_id => node.prober.handle_reply(&peer, heard.seq, now),
+        Kind::Reply => {}
+    }
+}
+
+fn require_features() -> Result<Vec<Feature>> {
+    let features = kernel::features::probe();
+    let missing = kernel::features::missing(&features);
+    if !missing.is_empty() {
+        let lines = missing.iter().map(|f| format!("\n  {} ({}): {}", f.name, f.purpose, f.advice));
+        bail!("this machine lacks what the agent needs:{}", lines.collect::<String>());
+    }
+    Ok(features)
+}
