@@ -7,6 +7,7 @@ mod control;
 mod driver;
 mod inbound;
 mod key;
+pub mod offload;
 mod outbound;
 mod process;
 mod socket;

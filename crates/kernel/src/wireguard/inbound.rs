@@ -1,27 +1,20 @@
-//! From the underlay to the TUN: receive, open, judge, write.
+//! From the underlay to the TUN: receive, open, judge, join, write.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
 
 use wireguard::{Data, DropReason, Endpoint, HEADER_LEN, Inbound, TAG_LEN, TransportKeys};
 
+use super::offload::Coalescer;
 use super::process::Core;
-use super::socket::{Family, Receiver, SendQueue, Sockets};
-use crate::tun::VnetHeader;
-
-/// A data message that was opened.
-struct Opened {
-    data: Data,
-    /// Where the packet is in the buffer, padding included.
-    packet: Range<usize>,
-}
+use super::socket::{Family, Received, Receiver, SendQueue, Sockets};
 
 /// Moves packets until the sockets are closed.
 pub(super) fn run(core: &Arc<Core>, sockets: &Arc<Sockets>, family: Family) {
     let mut receiver = Receiver::new();
     let mut queue = SendQueue::new();
-    let mut state = State { keys: None, opened: Vec::with_capacity(128) };
+    let mut batch = Batch::new(core);
     loop {
         let count = match receiver.receive(sockets, family) {
             Ok(0) => return,
@@ -33,41 +26,68 @@ pub(super) fn run(core: &Arc<Core>, sockets: &Arc<Sockets>, family: Family) {
                 continue;
             }
         };
-        for received in receiver.datagrams(count) {
-            state.open(core, received.from, received.segment, received.bytes);
-            state.deliver(core, received.from, received.bytes);
-        }
+        batch.received.clear();
+        batch.received.extend(receiver.datagrams(count));
+        batch.open(core, receiver.bytes());
+        batch.judge(core, receiver.bytes());
+        batch.deliver(core, receiver.bytes());
         core.send_pending(&mut queue);
     }
 }
 
-struct State {
+/// What one receive brought, on its way. The vectors keep their memory from batch to batch.
+struct Batch {
+    received: Vec<Received>,
     /// The session that sent last, to spare the lookup.
     keys: Option<(u32, Arc<TransportKeys>)>,
     opened: Vec<Opened>,
+    /// What may pass to the host.
+    packets: Vec<Range<usize>>,
+    coalescer: Coalescer,
 }
 
-impl State {
+/// A data message that was opened.
+struct Opened {
+    data: Data,
+    from: Endpoint,
+    /// Where the packet is, padding included.
+    packet: Range<usize>,
+}
+
+impl Batch {
+    fn new(core: &Core) -> Self {
+        Self {
+            received: Vec::new(),
+            keys: None,
+            opened: Vec::with_capacity(256),
+            packets: Vec::with_capacity(256),
+            coalescer: Coalescer::new(core.offload.udp),
+        }
+    }
+
     /// Opens the data messages in place; handles the others.
-    fn open(&mut self, core: &Core, from: Endpoint, segment: usize, bytes: &mut [u8]) {
+    fn open(&mut self, core: &Core, bytes: &mut [u8]) {
         self.opened.clear();
-        for (at, datagram) in bytes.chunks_mut(segment).enumerate() {
-            let Some(data) = Data::parse(datagram) else {
-                core.device().handle_handshake(datagram, from, core.now());
-                continue;
-            };
-            let Some(keys) = self.keys_for(core, data.receiver) else {
-                core.device().count(DropReason::NoSession, 1);
-                continue;
-            };
-            let len = datagram.len() - HEADER_LEN - TAG_LEN;
-            if keys.open(data.counter, datagram).is_some() {
-                let start = at * segment + HEADER_LEN;
-                self.opened.push(Opened { data, packet: start..start + len });
-            } else {
-                core.device().count(DropReason::Forged, 1);
+        let received = std::mem::take(&mut self.received);
+        for Received { from, segment, range } in &received {
+            for start in range.clone().step_by(*segment) {
+                let datagram = &mut bytes[start..(start + segment).min(range.end)];
+                let Some(data) = Data::parse(datagram) else {
+                    core.device().handle_handshake(datagram, *from, core.now());
+                    continue;
+                };
+                let len = datagram.len() - HEADER_LEN - TAG_LEN;
+                match self.keys_for(core, data.receiver) {
+                    Some(keys) if keys.open(data.counter, datagram).is_some() => {
+                        let start = start + HEADER_LEN;
+                        self.opened.push(Opened { data, from: *from, packet: start..start + len });
+                    }
+                    Some(_) => core.device().count(DropReason::Forged, 1),
+                    None => core.device().count(DropReason::NoSession, 1),
+                }
             }
         }
+        self.received = received;
     }
 
     fn keys_for(&mut self, core: &Core, receiver: u32) -> Option<&TransportKeys> {
@@ -77,23 +97,38 @@ impl State {
         self.keys.as_ref().map(|(_, keys)| &**keys)
     }
 
-    /// Hands what may pass to the host.
-    fn deliver(&mut self, core: &Core, from: Endpoint, bytes: &[u8]) {
+    /// Finds out what may pass, under one lock for all.
+    fn judge(&mut self, core: &Core, bytes: &[u8]) {
+        self.packets.clear();
+        if self.opened.is_empty() {
+            return;
+        }
         let now = core.now();
         let mut device = core.device();
-        self.opened.retain_mut(|opened| {
-            match device.handle_opened(opened.data, &bytes[opened.packet.clone()], from, now) {
-                Inbound::Packet(len) => {
-                    opened.packet.end = opened.packet.start + len;
-                    true
-                }
-                Inbound::Keepalive | Inbound::Drop(_) => false,
+        for Opened { data, from, packet } in &self.opened {
+            match device.handle_opened(*data, &bytes[packet.clone()], *from, now) {
+                Inbound::Packet(len) => self.packets.push(packet.start..packet.start + len),
+                Inbound::Keepalive => {}
+                Inbound::Drop(DropReason::NoSession) => self.keys = None,
+                Inbound::Drop(_) => {}
             }
-        });
-        drop(device);
-        for opened in &self.opened {
-            if core.tun.write_vnet(&VnetHeader::default(), &bytes[opened.packet.clone()]).is_err() {
-                core.device().count(DropReason::DeviceFull, 1);
+        }
+    }
+
+    /// Hands it to the host.
+    fn deliver(&mut self, core: &Core, bytes: &mut [u8]) {
+        let runs = self.coalescer.join(bytes, &self.packets);
+        for run in 0..runs {
+            let joined = self.coalescer.get(run, bytes, &self.packets);
+            let header = joined.header.encode();
+            let mut parts = [IoSlice::new(&header); Coalescer::MAX_PACKETS + 1];
+            let mut count = 1;
+            for part in joined.parts(bytes) {
+                parts[count] = IoSlice::new(part);
+                count += 1;
+            }
+            if core.tun.write_parts(&parts[..count]).is_err() {
+                core.device().count(DropReason::DeviceFull, joined.count() as u64);
             }
         }
     }

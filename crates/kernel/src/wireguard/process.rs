@@ -117,6 +117,8 @@ pub fn stop_signals() -> io::Result<OwnedFd> {
 pub(super) struct Core {
     device: Mutex<Device>,
     pub(super) tun: Tun,
+    /// What the kernel and the device do for each other.
+    pub(super) offload: Offload,
     sockets: Mutex<Underlay>,
     started: Instant,
     /// Readable once the device ends.
@@ -234,7 +236,7 @@ pub fn run(options: &Options, shutdown: OwnedFd) -> Result<(), RunError> {
         // A session leader already has its own session, and nothing to leave.
         let _ = nix::unistd::setsid();
     }
-    let tun = open_tun(options)?;
+    let (tun, offload) = open_tun(options)?;
     let control = Control::open(options)?;
     let sockets = Sockets::bind(0, 0)
         .map(Arc::new)
@@ -245,6 +247,7 @@ pub fn run(options: &Options, shutdown: OwnedFd) -> Result<(), RunError> {
     let core = Arc::new(Core {
         device: Mutex::new(device),
         tun,
+        offload,
         sockets: Mutex::new(Underlay { sockets: sockets.clone(), mark: 0, receivers: Vec::new() }),
         started: Instant::now(),
         stop: event().map_err(|error| failed(error.into()))?,
@@ -254,7 +257,7 @@ pub fn run(options: &Options, shutdown: OwnedFd) -> Result<(), RunError> {
     let receivers = receive(&core, &sockets).map_err(failed)?;
     core.underlay().receivers = receivers;
     let sender = spawn("outbound", &core, outbound::run).map_err(failed)?;
-    tracing::info!(interface = options.interface, socket = %control.path.display(), "device is up");
+    tracing::info!(interface = options.interface, socket = %control.path.display(), ?offload, "device is up");
 
     let result = keep(&core, &control, &shutdown).map_err(failed);
     // It is nonblocking and written once.
@@ -267,16 +270,15 @@ pub fn run(options: &Options, shutdown: OwnedFd) -> Result<(), RunError> {
     result
 }
 
-fn open_tun(options: &Options) -> Result<Tun, RunError> {
+fn open_tun(options: &Options) -> Result<(Tun, Offload), RunError> {
     let open = || {
         let tun = Tun::open(
             &options.interface,
             TunOptions { vnet_hdr: true, multi_queue: false, nonblocking: true },
         )?;
-        let offload = tun.set_offload(Offload::NONE)?;
-        tracing::debug!(?offload, "the device's offloads");
+        let offload = tun.set_offload(Offload::ALL)?;
         tun.interface().set_mtu(DEFAULT_MTU)?;
-        Ok(tun)
+        Ok((tun, offload))
     };
     open().map_err(|source| RunError::Tun { interface: options.interface.clone(), source })
 }

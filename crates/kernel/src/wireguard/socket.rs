@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::address::{RawAddress, to_raw};
-pub(super) use self::receive::Receiver;
+pub(super) use self::receive::{Received, Receiver};
 pub(super) use self::send::{SendQueue, Sent};
 
 /// As much as fits into one send or receive.

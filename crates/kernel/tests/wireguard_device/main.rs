@@ -1,7 +1,7 @@
 //! The user-space WireGuard device in network namespaces: against itself, and against wireguard-go.
 //!
 //! It needs root, `/dev/net/tun`, iproute2, ping, wireguard-tools and wireguard-go, and says which of them is missing.
-//! The test binary is also the device: run as `… wireguard --uapi-dir DIR IFNAME` it is what `causeway wireguard` is.
+//! The test binary is also the device: run as `… wireguard --socket-dir DIR IFNAME` it is what `causeway wireguard` is.
 
 #[path = "../net_common/mod.rs"]
 mod net_common;
@@ -30,8 +30,8 @@ fn main() -> ExitCode {
 }
 
 fn device(args: &[String]) -> ExitCode {
-    let [flag, dir, interface] = args else { panic!("wireguard --uapi-dir DIR IFNAME, not {args:?}") };
-    assert_eq!(flag, "--uapi-dir");
+    let [flag, dir, interface] = args else { panic!("wireguard --socket-dir DIR IFNAME, not {args:?}") };
+    assert_eq!(flag, "--socket-dir");
     let shutdown = stop_signals().expect("signals");
     let options = Options { uapi_dir: dir.into(), ..Options::new(interface) };
     match run(&options, shutdown) {

@@ -138,7 +138,7 @@ fn start(netns: &Netns, kind: Kind, interface: &str) -> Child {
     let mut command = match kind {
         Kind::Ours => {
             let mut command = Command::new(std::env::current_exe().expect("this program"));
-            command.args(["wireguard", "--uapi-dir"]).arg(&options.uapi_dir);
+            command.args(["wireguard", "--socket-dir"]).arg(&options.uapi_dir);
             command
         }
         Kind::Go => {

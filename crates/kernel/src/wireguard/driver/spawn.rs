@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(2);
 /// Runs `binary wireguard …` and waits until its control socket answers. It logs where the caller logs.
 pub(super) fn start(options: &Options, binary: &Path) -> Result<(), DeviceError> {
     let mut command = Command::new(binary);
-    command.arg("wireguard").arg("--uapi-dir").arg(&options.uapi_dir).arg(&options.interface);
+    command.arg("wireguard").arg("--socket-dir").arg(&options.uapi_dir).arg(&options.interface);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     // SAFETY: setsid is async-signal-safe, and the closure touches nothing else.
     unsafe {

@@ -1,6 +1,7 @@
 //! Receiving many datagrams at once.
 
 use std::io;
+use std::ops::Range;
 
 use wireguard::Endpoint;
 
@@ -8,7 +9,7 @@ use super::address::{Control, RawAddress};
 use super::{Family, MAX_DATAGRAM, Sockets};
 
 /// So many buffers per call, each of which may hold many datagrams.
-const BATCH: usize = 8;
+const BATCH: usize = 16;
 
 /// Buffers for one thread that receives. Memory is touched only as far as traffic fills it.
 pub(in crate::wireguard) struct Receiver {
@@ -20,10 +21,12 @@ pub(in crate::wireguard) struct Receiver {
 }
 
 /// Datagrams of equal length (the last may be shorter) from one sender.
-pub(in crate::wireguard) struct Received<'a> {
+#[derive(Debug, Clone)]
+pub(in crate::wireguard) struct Received {
     pub(in crate::wireguard) from: Endpoint,
     pub(in crate::wireguard) segment: usize,
-    pub(in crate::wireguard) bytes: &'a mut [u8],
+    /// Where they are in [`Receiver::bytes`].
+    pub(in crate::wireguard) range: Range<usize>,
 }
 
 impl Receiver {
@@ -78,14 +81,20 @@ impl Receiver {
     }
 
     /// What the last call received.
-    pub(in crate::wireguard) fn datagrams(&mut self, count: usize) -> impl Iterator<Item = Received<'_>> {
-        let (addresses, controls) = (&self.addresses, &self.controls);
-        let (lengths, control_lengths) = (&self.lengths, &self.control_lengths);
-        self.buffers.chunks_exact_mut(MAX_DATAGRAM).take(count).enumerate().filter_map(move |(at, buffer)| {
-            let (local, segment) = controls[at].read(control_lengths[at]);
-            let bytes = &mut buffer[..lengths[at]];
-            let segment = segment.unwrap_or(bytes.len()).max(1);
-            Some(Received { from: Endpoint { remote: addresses[at].parse()?, local }, segment, bytes })
+    pub(in crate::wireguard) fn datagrams(&self, count: usize) -> impl Iterator<Item = Received> {
+        (0..count).filter_map(|at| {
+            let (local, segment) = self.controls[at].read(self.control_lengths[at]);
+            let (start, len) = (at * MAX_DATAGRAM, self.lengths[at]);
+            Some(Received {
+                from: Endpoint { remote: self.addresses[at].parse()?, local },
+                segment: segment.unwrap_or(len).max(1),
+                range: start..start + len,
+            })
         })
+    }
+
+    /// All buffers.
+    pub(in crate::wireguard) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.buffers
     }
 }
