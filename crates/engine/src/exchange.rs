@@ -19,3 +19,6 @@ pub use mirror::{Heard, Held, Mirror, OutOfTurn};
 pub use refusal::{Reason, Refusal, Refusals};
 pub use teller::{Audience, Teller};
 pub use weight::weight;
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ pub enum Error {
     Protocol(#[from] ProtocolError),
     /// The other cluster cannot be linked.
     #[error("cannot link: {0}")]
-    Link(Refusal),
+    Link(Box<Refusal>),
     /// This side cannot make what it needs to prove itself: a bug, or an exhausted system.
     #[error("cannot make a certificate: {0}")]
     Crypto(String),

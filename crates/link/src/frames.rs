@@ -51,7 +51,7 @@ fn read_batch(batch: &pb::Batch) -> Result<Said, ParseError> {
         match wire::decode_change(bytes) {
             Ok(Change::Upsert(object)) => changes.push(Tell::Upsert(Arc::new(object))),
             Ok(Change::Delete(key)) => changes.push(Tell::Delete(key)),
-            Err(error) => unreadable.push(error),
+            Err(error) => unreadable.push(*error),
         }
     }
     Ok(Said::Told(Told::Batch { changes, revision: batch.revision }, unreadable))

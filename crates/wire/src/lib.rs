@@ -15,7 +15,12 @@ mod version;
 mod strategies;
 
 /// The messages and the service, as generated from `proto/causeway.proto`.
-#[allow(missing_docs, clippy::all, reason = "generated; the proto file documents it")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the proto file documents it"
+)]
 pub mod pb {
     tonic::include_proto!("causeway.v1");
 }

@@ -24,30 +24,34 @@ pub struct Unreadable {
 }
 
 /// Reads one change of a batch.
-pub fn decode_change(bytes: &[u8]) -> Result<Change, Unreadable> {
+pub fn decode_change(bytes: &[u8]) -> Result<Change, Box<Unreadable>> {
     match pb::Change::decode(bytes) {
         Ok(change) => parse_change(change),
-        Err(error) => Err(Unreadable { key: None, error: ParseError::Protobuf(error.to_string()) }),
+        Err(error) => Err(unreadable(None, ParseError::Protobuf(error.to_string()))),
     }
 }
 
 /// Parses a change.
-pub fn parse_change(change: pb::Change) -> Result<Change, Unreadable> {
+pub fn parse_change(change: pb::Change) -> Result<Change, Box<Unreadable>> {
     use pb::change::Change as Body;
     match change.change {
-        None => Err(Unreadable { key: None, error: ParseError::Missing("change") }),
+        None => Err(unreadable(None, ParseError::Missing("change"))),
         Some(Body::Upsert(object)) => {
             let key = key_of(&object);
             match parse_object(object) {
                 Ok(object) => Ok(Change::Upsert(object)),
-                Err(error) => Err(Unreadable { key, error }),
+                Err(error) => Err(unreadable(key, error)),
             }
         }
         Some(Body::Delete(key)) => match parse_key(key) {
             Ok(key) => Ok(Change::Delete(key)),
-            Err(error) => Err(Unreadable { key: None, error }),
+            Err(error) => Err(unreadable(None, error)),
         },
     }
+}
+
+fn unreadable(key: Option<Key>, error: ParseError) -> Box<Unreadable> {
+    Box::new(Unreadable { key, error })
 }
 
 /// What an object is about, even if the rest of it is wrong.

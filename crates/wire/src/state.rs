@@ -133,7 +133,7 @@ fn check(bytes: &[u8]) -> Result<&[u8], StateError> {
 }
 
 fn checksum(body: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(0x6361_7573_6577_6179, 0x7374_6174_65);
+    let mut hasher = SipHasher13::new_with_keys(0x6361_7573_6577_6179, 0x0073_7461_7465);
     hasher.write(body);
     hasher.finish()
 }

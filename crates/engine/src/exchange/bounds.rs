@@ -23,7 +23,7 @@ impl Bounds {
     }
 
     /// Checks that a peer may be linked at all, beside the clusters that are known already (the own one among them).
-    pub fn check_link(peer: &Cluster, others: &[Cluster]) -> Result<(), Refusal> {
+    pub fn check_link(peer: &Cluster, others: &[Cluster]) -> Result<(), Box<Refusal>> {
         for other in others {
             if other.name == peer.name || other.id == peer.id {
                 return Err(refuse(
@@ -41,7 +41,7 @@ impl Bounds {
     }
 
     /// Checks one object. `others` are all other known clusters, the own one among them.
-    pub fn check(&self, object: &Object, others: &[Cluster]) -> Result<(), Refusal> {
+    pub fn check(&self, object: &Object, others: &[Cluster]) -> Result<(), Box<Refusal>> {
         self.check_key(&object.key())?;
         match object {
             Object::Cluster(cluster) => self.check_cluster(cluster, others),
@@ -57,7 +57,7 @@ impl Bounds {
     }
 
     /// Checks that the object is the peer's to speak of.
-    pub fn check_key(&self, key: &Key) -> Result<(), Refusal> {
+    pub fn check_key(&self, key: &Key) -> Result<(), Box<Refusal>> {
         if *key.cluster() == self.peer.name {
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl Bounds {
         moved
     }
 
-    fn check_cluster(&self, cluster: &Cluster, others: &[Cluster]) -> Result<(), Refusal> {
+    fn check_cluster(&self, cluster: &Cluster, others: &[Cluster]) -> Result<(), Box<Refusal>> {
         if cluster.id != self.peer.id {
             let detail = format!(
                 "it was linked with id {} and now claims id {}; remove the link and join again if that is meant",
@@ -84,7 +84,7 @@ impl Bounds {
         free_ranges(cluster, others)
     }
 
-    fn check_node(&self, node: &Node) -> Result<(), Refusal> {
+    fn check_node(&self, node: &Node) -> Result<(), Box<Refusal>> {
         for net in &node.pod_cidrs {
             if !self.peer.pod_cidrs.iter().any(|own| own.contains(net)) {
                 let detail = format!("its range {net} is outside the pod ranges {}", self.ranges());
@@ -94,7 +94,7 @@ impl Bounds {
         Ok(())
     }
 
-    fn check_endpoint(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
+    fn check_endpoint(&self, endpoint: &Endpoint) -> Result<(), Box<Refusal>> {
         let key = || Some(Key::Endpoint(endpoint.key.clone()));
         for ip in &endpoint.ips {
             if !self.peer.pod_cidrs.iter().any(|own| own.contains(ip)) {
@@ -116,7 +116,7 @@ impl Bounds {
 }
 
 /// Checks a cluster's pod ranges against those of all others: who was linked first keeps them.
-fn free_ranges(cluster: &Cluster, others: &[Cluster]) -> Result<(), Refusal> {
+fn free_ranges(cluster: &Cluster, others: &[Cluster]) -> Result<(), Box<Refusal>> {
     for other in others.iter().filter(|o| o.name != cluster.name) {
         let clash = cluster.pod_cidrs.iter().any(|a| other.pod_cidrs.iter().any(|b| overlaps(a, b)));
         if clash {
@@ -136,6 +136,6 @@ fn list(cluster: &Cluster) -> String {
     cluster.pod_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn refuse(reason: Reason, key: Option<Key>, detail: String) -> Refusal {
-    Refusal { reason, key, detail }
+fn refuse(reason: Reason, key: Option<Key>, detail: String) -> Box<Refusal> {
+    Box::new(Refusal { reason, key, detail })
 }

@@ -188,7 +188,7 @@ impl Mirror {
 
     fn take(&mut self, change: Change, others: &[Cluster], heard: &mut Heard) {
         if let Err(refusal) = self.check(&change, others) {
-            self.refuse(refusal, heard);
+            self.refuse(*refusal, heard);
             return;
         }
         let key = change.key();
@@ -214,7 +214,7 @@ impl Mirror {
         heard.changes.push(change);
     }
 
-    fn check(&self, change: &Change, others: &[Cluster]) -> Result<(), Refusal> {
+    fn check(&self, change: &Change, others: &[Cluster]) -> Result<(), Box<Refusal>> {
         match (&self.bounds, change) {
             (None, _) => Ok(()),
             (Some(bounds), Change::Upsert(object)) => bounds.check(object, others),
