@@ -14,6 +14,9 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+/* Has the compiler keep the names of the reasons in the object, where a test compares them. */
+const volatile enum cw_reason reasons = CW_REASONS;
+
 static __always_inline void count(enum cw_reason reason)
 {
 	__u32 key = reason;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aya::{Ebpf, TestRun};
 use aya::programs::{Program, SchedClassifier, TestRunOptions};
+use aya::{Ebpf, TestRun};
 
 /// As in `bpf/tests/test.h`.
 const RUNS: u32 = 4096;

@@ -152,10 +152,7 @@ fn replace_or_attach(
         }
     }
     let link = attach()?;
-    match std::fs::remove_file(pin) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
+    pins::remove(pin).map_err(io::Error::other)?;
     sys::pin(link.as_fd(), pin)
 }
 
@@ -175,10 +172,7 @@ fn as_filter(
     let id = id.map_err(io::Error::other)?;
     // Dropping the link would take the filter away.
     std::mem::forget(program.take_link(id).map_err(io::Error::other)?);
-    match std::fs::remove_file(pin) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
+    pins::remove(pin).map_err(io::Error::other)?;
     sys::pin(program.fd().map_err(io::Error::other)?.as_fd(), pin)
 }
 

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::BpfError;
+use super::{BpfError, sys};
 
 /// Where the BPF file system belongs.
 const MOUNT_POINT: &str = "/sys/fs/bpf";
@@ -52,8 +53,12 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, BpfError> {
     Ok(names)
 }
 
-/// Lets go of one pin; that it is gone already is as good.
+/// Lets go of one pin; that it is gone already is as good. What a link held is detached when this returns.
 pub(super) fn remove(pin: &Path) -> Result<(), BpfError> {
+    if let Ok(object) = sys::open_pin(pin) {
+        // Maps and programs cannot be detached, and a link whose control group or device is gone need not.
+        let _ = sys::link_detach(object.as_fd());
+    }
     match fs::remove_file(pin) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(BpfError::file("remove the pin", pin)(e)),
         _ => Ok(()),

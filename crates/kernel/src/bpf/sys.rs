@@ -24,6 +24,7 @@ const MAP_UPDATE_BATCH: libc::c_long = 26;
 const MAP_DELETE_BATCH: libc::c_long = 27;
 const LINK_CREATE: libc::c_long = 28;
 const LINK_UPDATE: libc::c_long = 29;
+const LINK_DETACH: libc::c_long = 34;
 
 /// Where in the kernel a program may sit (`enum bpf_attach_type`).
 #[repr(u32)]
@@ -117,6 +118,13 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     unsafe { bpf(LINK_UPDATE, &mut attr) }.map(drop)
 }
 
+/// Detaches a link here and now. Letting go of its last descriptor or pin would do so too, but some time later.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = raw(link);
+    // SAFETY: no addresses in it.
+    unsafe { bpf(LINK_DETACH, &mut attr) }.map(drop)
+}
+
 #[repr(C)]
 #[derive(Default)]
 struct InfoByFd {
@@ -135,10 +143,21 @@ struct LinkInfo {
     specific: [u64; 8],
 }
 
+/// Whether it is a link, not a map or a program, which the kernel describes in structs of their own.
+fn is_link(fd: BorrowedFd<'_>) -> bool {
+    let name = std::fs::read_link(format!("/proc/thread-self/fd/{}", fd.as_raw_fd()));
+    name.is_ok_and(|name| {
+        name.as_os_str() == "anon_inode:bpf_link" || name.as_os_str() == "anon_inode:bpf-link"
+    })
+}
+
 /// Where a link is attached; an error if it is a link to something else, or no link.
 pub(crate) fn link_target(link: BorrowedFd<'_>) -> io::Result<Target> {
     const CGROUP: u32 = 3;
     const TCX: u32 = 11;
+    if !is_link(link) {
+        return Err(io::Error::from(io::ErrorKind::InvalidData));
+    }
     let mut info = LinkInfo::default();
     let mut attr = InfoByFd {
         fd: raw(link),
