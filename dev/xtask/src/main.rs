@@ -1,5 +1,6 @@
 //! Chores of this repository, behind `./x`.
 
+mod abi;
 mod run;
 mod tidy;
 

@@ -143,13 +143,13 @@ pub(crate) fn docs() -> Result<()> {
 }
 
 /// What is generated: the path below the root, and the text that ought to stand there.
-fn generated(_root: &Path) -> Result<Vec<(&'static str, String)>> {
-    Ok(Vec::new())
+fn generated(root: &Path) -> Vec<(&'static str, String)> {
+    vec![(crate::abi::TARGET, crate::abi::generate(root))]
 }
 
 /// Writes the generated files anew.
 pub(crate) fn generate() -> Result<()> {
-    for (path, text) in generated(&root())? {
+    for (path, text) in generated(&root()) {
         std::fs::write(root().join(path), text).with_context(|| format!("writing {path}"))?;
         println!("{path}");
     }
@@ -157,11 +157,10 @@ pub(crate) fn generate() -> Result<()> {
 }
 
 /// Names the generated files that are not what they ought to be.
-pub(crate) fn stale_generated(root: &Path, broken: &mut Vec<String>) -> Result<()> {
-    for (path, text) in generated(root)? {
+pub(crate) fn stale_generated(root: &Path, broken: &mut Vec<String>) {
+    for (path, text) in generated(root) {
         if std::fs::read_to_string(root.join(path)).ok().as_deref() != Some(&text) {
             broken.push(format!("{path}: stale; run ./x generate"));
         }
     }
-    Ok(())
 }

@@ -21,7 +21,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     dependencies(root, &map, &mut broken)?;
     named_paths(root, &map, &mut broken);
     files(root, &mut broken)?;
-    crate::run::stale_generated(root, &mut broken)?;
+    crate::run::stale_generated(root, &mut broken);
     Ok(broken)
 }
 
@@ -54,7 +54,8 @@ fn dependencies(root: &Path, map: &str, broken: &mut Vec<String>) -> Result<()> 
         .current_dir(root)
         .output()
         .context("running cargo metadata")?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
     let text = |v: &serde_json::Value| v.as_str().unwrap_or_default().to_string();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let name = text(&package["name"]);
@@ -66,7 +67,9 @@ fn dependencies(root: &Path, map: &str, broken: &mut Vec<String>) -> Result<()> 
             continue;
         };
         if *charter != text(&package["description"]) {
-            broken.push(format!("{folder}/Cargo.toml: description differs from the charter in ARCHITECTURE.md"));
+            broken.push(format!(
+                "{folder}/Cargo.toml: description differs from the charter in ARCHITECTURE.md"
+            ));
         }
         if charter.contains(" and ") {
             broken.push(format!("ARCHITECTURE.md: the charter of {folder} has an \"and\": it is two crates"));
@@ -108,9 +111,11 @@ fn files(root: &Path, broken: &mut Vec<String>) -> Result<()> {
         let Ok(text) = std::fs::read_to_string(root.join(path)) else { continue };
         let lines = text.lines().count();
         if lines > LONGEST_FILE {
-            broken.push(format!("{path}: {lines} lines; past {LONGEST_FILE} there is a second idea: split it"));
+            broken
+                .push(format!("{path}: {lines} lines; past {LONGEST_FILE} there is a second idea: split it"));
         }
-        let pure = PURE.iter().any(|name| path == format!("crates/{}/src/lib.rs", &name["causeway-".len()..]));
+        let pure =
+            PURE.iter().any(|name| path == format!("crates/{}/src/lib.rs", &name["causeway-".len()..]));
         if pure && !text.contains("#![forbid(unsafe_code)]") {
             broken.push(format!("{path}: a pure crate says #![forbid(unsafe_code)]"));
         }
