@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::request::Version;
 
 /// The result of `ADD`: what plugins before us made, then ours.
-pub fn added(
+pub(super) fn added(
     version: Version,
     spec: &PodSpec,
     wired: &Wired,
