@@ -1,5 +1,16 @@
 //! Several clouds on one machine.
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod client;
+pub mod daemon;
+pub mod down;
 pub mod file;
+pub mod node;
 pub mod plan;
+pub mod pod;
+pub mod probe;
+pub mod state;
+pub mod status;
+pub mod supervise;
+pub mod underlay;

@@ -1,0 +1,194 @@
+//! Where a lab keeps its things: one folder, one control group, names with one prefix. `lab down` needs no more
+//! than this file to remove all of it, whatever the daemon did or did not live to do.
+
+mod record;
+mod target;
+
+use std::path::{Path, PathBuf};
+
+use model::{ClusterName, NodeName, ObjectName};
+
+pub use record::Record;
+pub use target::{Candidate, TargetError, What, resolve};
+
+/// The lab's folder.
+pub const FOLDER: &str = "/run/causeway-lab";
+
+/// The lab's control group, relative to the root.
+pub const CGROUP: &str = "causeway-lab";
+
+/// What the names of a lab's network namespaces begin with: nodes, pods, locations, controllers.
+pub const NETNS_PREFIXES: [&str; 4] = ["cwn_", "cwp_", "cwl_", "cwc_"];
+
+/// Where the daemon answers.
+pub fn socket() -> PathBuf {
+    Path::new(FOLDER).join("lab.sock")
+}
+
+/// Where logs are.
+pub fn logs() -> PathBuf {
+    Path::new(FOLDER).join("logs")
+}
+
+/// The daemon's own log.
+pub fn daemon_log() -> PathBuf {
+    logs().join("daemon.log")
+}
+
+/// The underlay's log.
+pub fn underlay_log() -> PathBuf {
+    logs().join("underlay.log")
+}
+
+/// The folders of a machine (a node or a controller): private to it, shown in its mount namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folders {
+    /// Shown as `/run/causeway`: configuration, token, sockets.
+    pub run: PathBuf,
+    /// Shown as `/run/wireguard`.
+    pub wireguard: PathBuf,
+    /// Shown as `/var/lib/causeway`: what survives `lab kill`.
+    pub lib: PathBuf,
+    /// The daemon's log.
+    pub log: PathBuf,
+}
+
+impl Folders {
+    fn below(folder: &Path, log: PathBuf) -> Self {
+        Self { run: folder.join("run"), wireguard: folder.join("wireguard"), lib: folder.join("lib"), log }
+    }
+
+    /// A node's.
+    pub fn of_node(node: &NodeName) -> Self {
+        let folder = Path::new(FOLDER).join("nodes").join(node.cluster.as_str()).join(&node.node);
+        Self::below(&folder, node_log(node))
+    }
+
+    /// A controller's.
+    pub fn of_controller(cluster: &ClusterName) -> Self {
+        Self::below(&cluster_folder(cluster), controller_log(cluster))
+    }
+
+    /// Makes all of them.
+    pub fn create(&self) -> std::io::Result<()> {
+        for folder in [&self.run, &self.wireguard, &self.lib] {
+            std::fs::create_dir_all(folder)?;
+        }
+        match self.log.parent() {
+            Some(folder) => std::fs::create_dir_all(folder),
+            None => Ok(()),
+        }
+    }
+
+    /// What a reboot would have lost: sockets and what lies in `run`.
+    pub fn forget_run(&self) -> std::io::Result<()> {
+        for folder in [&self.run, &self.wireguard] {
+            if folder.exists() {
+                std::fs::remove_dir_all(folder)?;
+            }
+        }
+        self.create()
+    }
+}
+
+/// What belongs to a cluster as a whole.
+pub fn cluster_folder(cluster: &ClusterName) -> PathBuf {
+    Path::new(FOLDER).join("clusters").join(cluster.as_str())
+}
+
+/// A cluster's Kubernetes objects.
+pub fn store_folder(cluster: &ClusterName) -> PathBuf {
+    cluster_folder(cluster).join("store")
+}
+
+/// A BPF file system of the lab's own, mounted when the first `lab cut` needs it.
+pub fn bpf() -> PathBuf {
+    Path::new(FOLDER).join("bpf")
+}
+
+/// The log of an agent.
+pub fn node_log(node: &NodeName) -> PathBuf {
+    logs().join(node.cluster.as_str()).join(format!("{}.log", node.node))
+}
+
+/// The log of a controller. Node names have no `_`, so it can be no node's.
+pub fn controller_log(cluster: &ClusterName) -> PathBuf {
+    logs().join(cluster.as_str()).join("_controller.log")
+}
+
+/// The log of a pod's containers.
+pub fn pod_log(cluster: &ClusterName, pod: &ObjectName) -> PathBuf {
+    logs().join(cluster.as_str()).join(format!("{}.log", pod_word(pod)))
+}
+
+/// The control group of the lab's daemon and the underlay. Cluster names have no `_`.
+pub fn own_cgroup() -> String {
+    format!("{CGROUP}/_lab")
+}
+
+/// The control group of a controller, relative to the root.
+pub fn controller_cgroup(cluster: &ClusterName) -> String {
+    format!("{CGROUP}/{cluster}/_controller")
+}
+
+/// The control group of a node, relative to the root; `cgroup` is the plan's.
+pub fn node_cgroup(cgroup: &str) -> String {
+    format!("{CGROUP}/{cgroup}")
+}
+
+/// The control group of a node's own processes.
+pub fn system_cgroup(cgroup: &str) -> String {
+    format!("{CGROUP}/{cgroup}/system")
+}
+
+/// The control group of a pod.
+pub fn pod_cgroup(cgroup: &str, pod: &ObjectName) -> String {
+    format!("{CGROUP}/{cgroup}/pods/{}", pod_word(pod))
+}
+
+/// The network namespace of a pod.
+pub fn pod_netns(cluster: &ClusterName, pod: &ObjectName) -> String {
+    let name = format!("cwp_{cluster}_{}", pod_word(pod));
+    if name.len() <= LONGEST { name } else { shorten(&name) }
+}
+
+/// `NAMESPACE_NAME`: neither part has a `_`, so no two pods share one.
+fn pod_word(pod: &ObjectName) -> String {
+    let word = format!("{}_{}", pod.namespace, pod.name);
+    if word.len() <= LONGEST - 40 { word } else { shorten(&word) }
+}
+
+/// Longer names are no file names: they keep their beginning, and a number made of the whole.
+const LONGEST: usize = 240;
+
+fn shorten(name: &str) -> String {
+    // FNV-1a: any good mixing does, as long as it is the same in every process.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{}_{hash:016x}", name.chars().take(LONGEST - 60).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let cluster: ClusterName = "aws".parse().unwrap();
+        let pod: ObjectName = "demo/client".parse().unwrap();
+        assert_eq!(pod_netns(&cluster, &pod), "cwp_aws_demo_client");
+        assert_eq!(pod_cgroup("aws/aws-1", &pod), "causeway-lab/aws/aws-1/pods/demo_client");
+        assert_eq!(controller_cgroup(&cluster), "causeway-lab/aws/_controller");
+    }
+
+    #[test]
+    fn the_longest_names_fit_a_file() {
+        let cluster = ClusterName::new("c".repeat(32)).unwrap();
+        let pod = |end: &str| ObjectName::new("n".repeat(63), format!("{}{end}", "p".repeat(250))).unwrap();
+        let (a, b) = (pod("a"), pod("b"));
+        assert!(pod_netns(&cluster, &a).len() <= 255);
+        assert_ne!(pod_netns(&cluster, &a), pod_netns(&cluster, &b));
+        assert_ne!(pod_cgroup("c/n", &a), pod_cgroup("c/n", &b));
+    }
+}
