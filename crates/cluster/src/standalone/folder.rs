@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::{self, Id, Kind, Manifest};
-use crate::yaml::MAX_BYTES;
+use crate::yaml::{Located, MAX_BYTES};
 
 /// A folder's objects. Where two files hold one object, the one whose name comes first counts, so that what is in
 /// force depends on nothing but the files.
@@ -21,7 +21,9 @@ pub(super) struct Folder {
 #[derive(Debug, Default)]
 struct File {
     stamp: Option<Stamp>,
+    /// In the order of the file.
     entries: Vec<Entry>,
+    places: BTreeMap<Id, usize>,
     /// What is wrong with the file as it is now.
     complaint: Option<String>,
 }
@@ -91,8 +93,10 @@ impl Folder {
     pub(super) fn read(&mut self, name: &str, report: &mut Report) {
         let path = self.dir.join(name);
         let (stamp, text) = match open(&path) {
-            Ok(Some(found)) => found,
-            Ok(None) => return self.replace(name, None, report),
+            Ok(Found::File(stamp, text)) => (stamp, text),
+            Ok(Found::Nothing) => return self.replace(name, None, report),
+            // Whoever is writing will close it, and that is when it counts.
+            Ok(Found::Torn) => return self.files.entry(name.to_string()).or_default().stamp = None,
             Err(error) => return self.complain(name, None, format!("{}: {error}", path.display()), report),
         };
         let read = text.and_then(|text| {
@@ -101,12 +105,7 @@ impl Folder {
         match read {
             Err(complaint) => self.complain(name, Some(stamp), complaint, report),
             Ok(manifests) => {
-                let entry = |manifest: crate::yaml::Located<Manifest>| Entry {
-                    line: manifest.line(),
-                    manifest: manifest.value,
-                };
-                let entries = manifests.into_iter().map(entry).collect();
-                self.replace(name, Some(File { stamp: Some(stamp), entries, complaint: None }), report);
+                self.replace(name, Some(File::new(stamp, manifests)), report);
             }
         }
     }
@@ -121,8 +120,7 @@ impl Folder {
     }
 
     pub(super) fn get(&self, id: &Id) -> Option<&Manifest> {
-        let file = self.files.get(self.holder(id)?)?;
-        file.entries.iter().map(|entry| &entry.manifest).find(|manifest| manifest.id() == *id)
+        Some(&self.files.get(self.holder(id)?)?.get(id)?.manifest)
     }
 
     /// The file that an object is in.
@@ -137,8 +135,7 @@ impl Folder {
     }
 
     fn place_in(&self, name: &str, id: &Id) -> String {
-        let entries = self.files.get(name).map(|file| file.entries.as_slice()).unwrap_or_default();
-        let line = entries.iter().find(|entry| entry.manifest.id() == *id).map_or(1, |entry| entry.line);
+        let line = self.files.get(name).and_then(|file| file.get(id)).map_or(1, |entry| entry.line);
         format!("{}:{line}", self.dir.join(name).display())
     }
 
@@ -171,42 +168,56 @@ impl Folder {
     /// Puts the new content of a file in place of the old.
     fn replace(&mut self, name: &str, new: Option<File>, report: &mut Report) {
         let old = self.files.remove(name).unwrap_or_default();
-        let new_entries = new.as_ref().map(|file| file.entries.as_slice()).unwrap_or_default();
-        let by_id = |entries: &[Entry]| -> BTreeMap<Id, Manifest> {
-            entries.iter().map(|entry| (entry.manifest.id(), entry.manifest.clone())).collect()
-        };
-        let (before, after) = (by_id(&old.entries), by_id(new_entries));
-        let ids: BTreeSet<Id> = before.keys().chain(after.keys()).cloned().collect();
         if let Some(file) = new {
             self.files.insert(name.to_string(), file);
         }
+        let new = self.files.get(name);
+        let ids: BTreeSet<Id> =
+            old.places.keys().chain(new.into_iter().flat_map(|file| file.places.keys())).cloned().collect();
+        let mut shared = Vec::new();
         for id in ids {
+            let (before, after) = (old.get(&id), new.and_then(|file| file.get(&id)));
+            let different = before.map(|entry| &entry.manifest) != after.map(|entry| &entry.manifest);
             let holders = self.holders.entry(id.clone()).or_default();
             let first = holders.first().cloned();
-            if after.contains_key(&id) {
+            if after.is_some() {
                 holders.insert(name.into())
             } else {
                 holders.remove(name)
             };
-            let others = holders.iter().find(|other| *other != name).cloned();
-            let moved = first.as_ref() != holders.first();
+            if first.as_ref() != holders.first() || (first.as_deref() == Some(name) && different) {
+                report.ids.insert(id.clone());
+            }
+            let other = holders.iter().find(|other| *other != name).cloned();
             if holders.is_empty() {
                 self.holders.remove(&id);
             }
-            if moved || (first.as_deref() == Some(name) && before.get(&id) != after.get(&id)) {
-                report.ids.insert(id.clone());
-            }
-            if let Some(other) = others
-                && after.contains_key(&id)
-                && before.get(&id) != after.get(&id)
-            {
-                let (here, there) = (self.place_in(name, &id), self.place_in(&other, &id));
-                let counts = self.place(&id);
-                report.problems.push(format!(
-                    "{here}: {id} is already in {there}; keep it in one file (until then {counts} counts)"
-                ));
-            }
+            shared.extend(other.filter(|_| after.is_some() && different).map(|other| (id, other)));
         }
+        for (id, other) in shared {
+            let (here, there, counts) =
+                (self.place_in(name, &id), self.place_in(&other, &id), self.place(&id));
+            report.problems.push(format!(
+                "{here}: {id} is already in {there}; keep it in one file (until then {counts} counts)"
+            ));
+        }
+    }
+}
+
+impl File {
+    fn new(stamp: Stamp, manifests: Vec<Located<Manifest>>) -> Self {
+        let places = manifests.iter().enumerate().map(|(n, manifest)| (manifest.value.id(), n)).collect();
+        let entry = |manifest: Located<Manifest>| Entry { line: manifest.line(), manifest: manifest.value };
+        Self {
+            stamp: Some(stamp),
+            entries: manifests.into_iter().map(entry).collect(),
+            places,
+            complaint: None,
+        }
+    }
+
+    fn get(&self, id: &Id) -> Option<&Entry> {
+        self.entries.get(*self.places.get(id)?)
     }
 }
 
@@ -221,25 +232,37 @@ impl Stamp {
     }
 }
 
-/// The file's stamp and text, or what is wrong with it as text; nothing when there is no such file.
-fn open(path: &Path) -> io::Result<Option<(Stamp, Result<String, String>)>> {
+/// What a look at a file finds.
+enum Found {
+    /// No file, or no regular one.
+    Nothing,
+    /// One that was written to while it was being read.
+    Torn,
+    /// Its text, or what is wrong with it as text.
+    File(Stamp, Result<String, String>),
+}
+
+fn open(path: &Path) -> io::Result<Found> {
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(error),
     };
     let meta = file.metadata()?;
     if !meta.is_file() {
-        return Ok(None);
+        return Ok(Found::Nothing);
     }
     let stamp = Stamp::of(&meta);
     let mut bytes = Vec::new();
     // One byte more than is allowed, so that the parser says that it is too much.
     (&mut file).take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    if Stamp::of(&file.metadata()?) != stamp {
+        return Ok(Found::Torn);
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
-        let line =
-            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
         format!("{}:{line}:1: not UTF-8; save the file in that encoding", path.display())
     });
-    Ok(Some((stamp, text)))
+    Ok(Found::File(stamp, text))
 }

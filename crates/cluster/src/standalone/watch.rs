@@ -242,3 +242,6 @@ impl Notices {
         std::fs::symlink_metadata(self.dir.join(name)).is_ok_and(|meta| meta.is_symlink() || meta.nlink() > 1)
     }
 }
+
+#[cfg(test)]
+mod tests;
