@@ -179,7 +179,10 @@ fn links_of_a_lost_device_or_control_group_are_made_anew() {
     node.net.run("ip link add eth0 type veth peer name wire0");
     node.net.run("ip link set eth0 up");
     node.net.run("ip link set wire0 up");
+    node.renew_cgroup();
     let datapath = node.open();
+    let dial = node.inside(|| TcpStream::connect(VIP).unwrap_err().kind());
+    assert_eq!(dial, ErrorKind::ConnectionRefused, "the new control group is not balanced");
     send_guarded(&node);
     assert_eq!(counted(&datapath, "guard_destination"), 1);
     let pins = links(&node);

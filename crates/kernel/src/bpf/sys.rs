@@ -20,6 +20,7 @@ const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const MAP_LOOKUP_BATCH: libc::c_long = 24;
 const MAP_UPDATE_BATCH: libc::c_long = 26;
 const MAP_DELETE_BATCH: libc::c_long = 27;
 const LINK_CREATE: libc::c_long = 28;
@@ -277,6 +278,40 @@ struct Batch {
     map: u32,
     elem_flags: u64,
     flags: u64,
+}
+
+/// How far a reading of a map in batches has come. The kernel writes a bucket's number here, or a key.
+pub(crate) type Cursor = [u64; 8];
+
+/// Reads the entries after the cursor (from the start, without one), at most as many as there is room for, and moves
+/// the cursor. Returns how many, and whether these were the last.
+pub(crate) fn lookup_batch<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    cursor: &mut Option<Cursor>,
+    keys: &mut [K],
+    values: &mut [V],
+) -> io::Result<(usize, bool)> {
+    assert_eq!(keys.len(), values.len(), "room for a key is room for a value");
+    assert!(size_of::<K>() <= size_of::<Cursor>(), "the cursor may be a key");
+    let mut next = Cursor::default();
+    let mut attr = Batch {
+        in_batch: cursor.as_ref().map_or(0, address),
+        out_batch: std::ptr::from_mut(&mut next).addr() as u64,
+        keys: keys.as_mut_ptr().addr() as u64,
+        values: values.as_mut_ptr().addr() as u64,
+        count: u32::try_from(keys.len()).map_err(io::Error::other)?,
+        map: raw(map),
+        ..Default::default()
+    };
+    // SAFETY: the kernel writes at most `count` keys and values of the map's sizes, which are those of K and V, and
+    // reads and writes a cursor of at most a key, which has room in `Cursor`.
+    let last = match unsafe { bpf(MAP_LOOKUP_BATCH, &mut attr) } {
+        Ok(_) => false,
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => true,
+        Err(e) => return Err(e),
+    };
+    *cursor = Some(next);
+    Ok(((attr.count as usize).min(keys.len()), last))
 }
 
 /// Writes many entries in one call; all before the first that fails are written.

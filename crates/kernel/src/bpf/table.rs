@@ -73,12 +73,34 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
 
     /// Everything in it. Nobody else writes to it meanwhile, or entries may be told twice.
     pub(super) fn entries(&self) -> Result<Vec<(K, V)>, BpfError> {
+        let result = match self.entries_in_batches() {
+            Err(e) if no_batch(&e) => self.entries_one_by_one(),
+            result => result,
+        };
+        result.map_err(self.error("read"))
+    }
+
+    fn entries_in_batches(&self) -> io::Result<Vec<(K, V)>> {
+        // More than a bucket of a hash map ever holds, or the kernel would refuse (ENOSPC).
+        const ROOM: usize = 1024;
+        let (mut keys, mut values) = (vec![K::default(); ROOM], vec![V::default(); ROOM]);
         let mut entries = Vec::new();
-        let mut key = sys::next_key(self.fd(), None).map_err(self.error("read"))?;
+        let mut cursor = None;
+        loop {
+            let (count, last) = sys::lookup_batch(self.fd(), &mut cursor, &mut keys, &mut values)?;
+            entries.extend(keys.iter().copied().zip(values.iter().copied()).take(count));
+            if last {
+                return Ok(entries);
+            }
+        }
+    }
+
+    fn entries_one_by_one(&self) -> io::Result<Vec<(K, V)>> {
+        let mut entries = Vec::new();
+        let mut key = sys::next_key(self.fd(), None)?;
         while let Some(this) = key {
-            let value = sys::lookup(self.fd(), &this).map_err(self.error("read"))?;
-            entries.push((this, value));
-            key = sys::next_key(self.fd(), Some(&this)).map_err(self.error("read"))?;
+            entries.push((this, sys::lookup(self.fd(), &this)?));
+            key = sys::next_key(self.fd(), Some(&this))?;
         }
         Ok(entries)
     }

@@ -72,6 +72,15 @@ impl TestNode {
         result
     }
 
+    /// Another control group of the same name, as after a crash and a new start.
+    pub(crate) fn renew_cgroup(&self) {
+        self.go_home();
+        let root = cgroup::root().expect("cgroup2");
+        let relative = self.cgroup.path().strip_prefix(root).expect("it is below the root");
+        self.cgroup.remove_tree().expect("remove the control group");
+        Cgroup::create(relative).and_then(|c| c.add(own_pid())).expect("enter the control group");
+    }
+
     fn go_home(&self) {
         let procs = self.home.join("cgroup.procs");
         std::fs::write(procs, own_pid().to_string()).expect("leave the control group");
