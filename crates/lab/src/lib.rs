@@ -4,8 +4,11 @@
 pub mod api;
 pub mod client;
 pub mod daemon;
+pub mod demo;
 pub mod down;
+pub mod echo;
 pub mod file;
+pub mod load;
 pub mod node;
 pub mod plan;
 pub mod pod;
@@ -14,3 +17,4 @@ pub mod state;
 pub mod status;
 pub mod supervise;
 pub mod underlay;
+pub mod up;

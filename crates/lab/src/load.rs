@@ -8,6 +8,7 @@ mod report;
 mod request;
 mod target;
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,20 @@ pub enum Outcome {
     Strange,
     /// Something else went wrong.
     Other,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::Unreachable => "unreachable",
+            Self::Strange => "strange",
+            Self::Other => "other",
+        })
+    }
 }
 
 impl Sample {

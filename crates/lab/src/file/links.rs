@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster::yaml::Error;
 
 use super::check::{Doc, instead_of, once};
-use super::quantity::{parse_duration, parse_percent, parse_rate};
+use super::quantity::{MAX_RTT, parse_duration, parse_percent, parse_rate};
 use super::raw::RawLink;
 use super::{End, LabCluster, LabNode, Link, Shape};
 use crate::plan::{DEFAULT_BETWEEN_CLUSTERS, DEFAULT_BETWEEN_LOCATIONS};
@@ -58,7 +58,7 @@ fn shape(doc: &Doc, raw: &RawLink, at: &str, between: &[End; 2]) -> Result<Shape
     let inside = between[0].cluster == between[1].cluster;
     let mut shape = if inside { DEFAULT_BETWEEN_LOCATIONS } else { DEFAULT_BETWEEN_CLUSTERS };
     if let Some(text) = &raw.rtt {
-        shape.rtt = parse_duration(text).ok_or_else(|| {
+        shape.rtt = parse_duration(text).filter(|rtt| *rtt <= MAX_RTT).ok_or_else(|| {
             let what = format!("`{text}` is not a duration of at most 10 s");
             doc.error(&format!("{at}.rtt"), what, "something like `14ms`, `0.5ms` or `1s` instead")
         })?;

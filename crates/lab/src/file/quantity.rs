@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 /// The longest round-trip time a wire can have.
-const MAX_RTT: Duration = Duration::from_secs(10);
+pub(super) const MAX_RTT: Duration = Duration::from_secs(10);
 
-/// Reads `14ms`, `0.3ms`, `250us`, `1s` or `0`: a round-trip time.
+/// The longest time of all.
+const MAX: Duration = Duration::from_secs(86_400);
+
+/// Reads `14ms`, `0.3ms`, `250us`, `1s` or `0`: at most a day.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let nanos = match unit {
@@ -16,7 +19,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let duration = Duration::from_nanos(nanos.round() as u64);
-    (duration <= MAX_RTT).then_some(duration)
+    (duration <= MAX).then_some(duration)
 }
 
 /// Reads `0.5%`, `0%` or `100%` as a part of one.
@@ -89,7 +92,8 @@ mod tests {
             ("ms", None),
             ("1e3ms", None),
             ("14min", None),
-            ("11s", None),
+            ("86400s", Some(86_400_000_000_000)),
+            ("86401s", None),
             ("", None),
             ("999999999999999999999999999999s", None),
         ];

@@ -147,6 +147,7 @@ fn links() {
         ("[aws, gcp]", "[aws]", "links[0].between", "two ends, not 1"),
         ("[aws, gcp]", "[aws, gcp/paris]", "links[0].between[1]", "brussels"),
         ("rtt: 14ms", "rtt: 14", "links[0].rtt", "14"),
+        ("rtt: 14ms", "rtt: 11s", "links[0].rtt", "10 s"),
         ("rtt: 14ms", "rtt: 14 min", "links[0].rtt", "write something like `14ms`"),
         ("loss: 0.5%", "loss: 101%", "links[0].loss", "`0.5%`"),
         ("rate: 1Gbit", "rate: fast", "links[0].rate", "`100Mbit`"),
