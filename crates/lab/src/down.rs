@@ -8,6 +8,7 @@ use kernel::cgroup::{Cgroup, CgroupError};
 use kernel::netns::{self, Netns, NetnsError};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
+use serde::Serialize;
 
 use crate::state::{self, CGROUP, FOLDER, NETNS_PREFIXES, Record};
 
@@ -15,7 +16,7 @@ use crate::state::{self, CGROUP, FOLDER, NETNS_PREFIXES, Record};
 const HANDS: usize = 8;
 
 /// What was there and is gone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Removed {
     /// Processes that were killed.
     pub processes: usize,

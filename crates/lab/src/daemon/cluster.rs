@@ -127,12 +127,14 @@ impl ClusterHost {
         for change in all.iter().flat_map(|manifest| index.apply(manifest)) {
             match change {
                 Change::Upsert(Object::Service(service)) => {
-                    drop(services.insert(service.key, service.global))
+                    services.insert(service.key, service.global);
                 }
                 Change::Upsert(Object::Endpoint(endpoint)) => {
-                    drop(ready.insert(endpoint.key, endpoint.ready))
+                    ready.insert(endpoint.key, endpoint.ready);
                 }
-                Change::Delete(Key::Endpoint(key)) => drop(ready.remove(&key)),
+                Change::Delete(Key::Endpoint(key)) => {
+                    ready.remove(&key);
+                }
                 _ => {}
             }
         }
