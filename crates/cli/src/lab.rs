@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::logging::{self, LogArgs};
 use crate::status::Output;
+use crate::{demo, load};
 
 /// `causeway lab`.
 #[derive(Debug, clap::Args)]
@@ -63,6 +64,11 @@ enum Verb {
     Start(One),
     /// The end of a log: of a pod, a node's agent, a controller (CLUSTER/_controller), `underlay` or `daemon`.
     Logs(show::Logs),
+    /// Watch a service fail over from node to zone to cloud, and judge it.
+    Demo(demo::Args),
+    /// Send a steady load of new connections from here; the demo and the benchmarks run this in pods.
+    #[command(hide = true)]
+    Load(load::Args),
     /// Hold a lab together; `lab up` starts this.
     #[command(hide = true)]
     Daemon {
@@ -125,6 +131,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Verb::Kill(One { name, output }) => done(client::kill(&name).await?.changes, output),
         Verb::Start(One { name, output }) => done(client::start(&name).await?.changes, output),
         Verb::Logs(args) => show::logs(&args).await,
+        Verb::Demo(args) => demo::run(args).await,
+        Verb::Load(args) => load::run(args).await,
         Verb::Daemon { file, log } => {
             logging::start(&log)?;
             daemon::run(file.as_deref()).await?;

@@ -3,10 +3,12 @@
 mod cni;
 mod completion;
 mod daemon;
+mod demo;
 mod echo;
 mod graph;
 mod lab;
 mod link;
+mod load;
 mod logging;
 mod status;
 

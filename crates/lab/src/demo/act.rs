@@ -3,21 +3,16 @@
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kernel::netns::Netns;
-use kernel::sandbox::{Sandbox, enter_before_exec};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::stage::{Backend, Stage};
 use super::{Error, Event, RATE};
-use crate::api::Entrance;
-use crate::client;
 use crate::load::{Report, Sample};
 
 /// A request that takes longer has failed.
@@ -61,7 +56,7 @@ pub(super) async fn watch(
     show: &mut dyn FnMut(Event<'_>),
 ) -> Result<Watched, Error> {
     let failed = |reason: String| Error::Load { pod: stage.client.clone(), reason };
-    let mut child = start(stage, time).await?;
+    let mut child = start(stage, time).map_err(|e| failed(e.to_string()))?;
     let output = child.stdout.take().ok_or_else(|| failed("no output".into()))?;
     let mut samples: Vec<Sample> = Vec::new();
     let (begun, first) = tokio::sync::oneshot::channel();
@@ -100,33 +95,19 @@ pub(super) async fn watch(
     Ok(Watched { samples, mark })
 }
 
-/// Starts `causeway lab load` in the client's pod.
-async fn start(stage: &Stage, time: Duration) -> Result<Child, Error> {
-    let failed = |e: io::Error| Error::Load { pod: stage.client.clone(), reason: e.to_string() };
-    let entrance = client::entrance(&stage.client).await?;
-    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-    command
+/// Starts `causeway lab load` in the client's pod, as anybody would.
+fn start(stage: &Stage, time: Duration) -> io::Result<Child> {
+    let causeway = std::env::current_exe()?;
+    Command::new(&causeway)
+        .args(["lab", "exec", &stage.client, "--"])
+        .arg(&causeway)
         .args(["lab", "load", "--url", &stage.url()])
         .args(["--rate", &RATE.to_string(), "--duration", &format!("{}ms", time.as_millis())])
         .args(["--timeout", TIMEOUT, "--output", "json"])
-        .envs(entrance.env.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .kill_on_drop(true);
-    let sandbox = sandbox(&entrance).map_err(failed)?;
-    enter_before_exec(command.as_std_mut(), &sandbox).map_err(failed)?;
-    command.spawn().map_err(failed)
-}
-
-fn sandbox(entrance: &Entrance) -> io::Result<Sandbox> {
-    let netns = Netns::open(&entrance.netns).map_err(io::Error::other)?;
-    let mount = entrance.mount.as_ref().map(std::fs::File::open).transpose()?;
-    Ok(Sandbox {
-        netns: Some(Arc::new(netns)),
-        mount: mount.map(|file| Arc::new(file.into())),
-        cgroup: Some(PathBuf::from(&entrance.cgroup)),
-        ..Sandbox::default()
-    })
+        .kill_on_drop(true)
+        .spawn()
 }
 
 /// Has an echo server `fail` or `recover` its probe, from within its own pod.

@@ -9,11 +9,16 @@ use super::{DEVICE, Error, MTU, Segment};
 
 /// Opens the device in every segment's namespace. It vanishes, routes and all, with what is returned.
 pub(super) fn open_all(segments: &[Segment]) -> Result<Vec<Tun>, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::System { attempt: "start the underlay's set-up", source })?;
-    segments.iter().map(|segment| runtime.block_on(open(segment))).collect()
+    let failed = |source| Error::System { attempt: "start the underlay's set-up", source };
+    let open_all = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        segments.iter().map(|segment| runtime.block_on(open(segment))).collect()
+    };
+    // On a thread of its own, because the caller's may have a runtime already, and cannot have two.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, open_all).map_err(failed)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 async fn open(segment: &Segment) -> Result<Tun, Error> {

@@ -57,7 +57,10 @@ fn arrivals(switch: &mut Switch, sent: &[(u64, u8, u8, usize)]) -> Vec<(u64, usi
     }
     let mut arrived = Vec::new();
     while let Some(due) = switch.deadline() {
-        assert!(due.is_zero() || switch.poll(due - Duration::from_nanos(1)).is_none(), "nothing arrives early");
+        assert!(
+            due.is_zero() || switch.poll(due - Duration::from_nanos(1)).is_none(),
+            "nothing arrives early"
+        );
         let (to, _) = switch.poll(due).unwrap();
         arrived.push((due.as_millis() as u64, to + 1));
     }
