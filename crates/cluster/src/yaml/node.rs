@@ -82,6 +82,8 @@ pub(crate) fn read(file: &str, text: &str) -> Result<Vec<Arc<Node>>, Error> {
         emit_comments: false,
         flow_nesting_limit: MAX_DEPTH + 1,
         block_nesting_limit: MAX_DEPTH + 1,
+        // YAML's own 1,024 is less than what JSON that others write may need for a key.
+        simple_key_max_lookahead: 16 << 10,
     };
     let mut builder = Builder::default();
     for event in Parser::new_from_str_with_options(text, options) {

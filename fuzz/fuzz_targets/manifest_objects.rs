@@ -1,0 +1,21 @@
+//! Manifests: any text is either refused at a place that is in it, or objects that are read again as they were.
+#![no_main]
+
+use cluster::manifest;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if text.len() > 2048 {
+        return; // a key that its escapes make longer than the parser looks
+    }
+    match manifest::parse("f", text) {
+        Ok(manifests) => {
+            for manifest in manifests {
+                let json = serde_json::to_string(&manifest.value).expect("objects are JSON");
+                let again = manifest::parse("f", &json).expect("we read what we write");
+                assert_eq!(again[0].value, manifest.value);
+            }
+        }
+        Err(error) => assert!((1..=text.split('\n').count() + 1).contains(&error.line), "{error}"),
+    }
+});
