@@ -7,9 +7,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// Where the header is, below the root of the repository.
-pub const SOURCE: &str = "bpf/abi.h";
+pub(crate) const SOURCE: &str = "bpf/abi.h";
 /// Where the generated file belongs, below the root of the repository.
-pub const TARGET: &str = "crates/kernel/src/bpf/abi.rs";
+pub(crate) const TARGET: &str = "crates/kernel/src/bpf/abi.rs";
+/// Where the table of reasons belongs, below the root of the repository.
+pub(crate) const TABLE: &str = "docs/reasons.md";
 
 const HEAD: &str = "\
 //! What the programs in `bpf/` and the agent say to each other. Generated from bpf/abi.h by `./x generate`: do not edit.
@@ -19,12 +21,31 @@ use core::mem::offset_of;
 use super::bytes::{Be16, Be32, StructLayout, Verdict};
 ";
 
+const TABLE_HEAD: &str = "\
+<!-- Generated from bpf/abi.h by `./x generate`: do not edit. -->
+# Reasons
+
+Every way out of an eBPF program has a number and a name. `causeway_datapath_events_total{reason}` counts them.
+
+| number | reason | verdict | what it means |
+|---|---|---|---|
+";
+
 /// The text of [`TARGET`], from the header in this repository.
-pub fn generate(repo_root: &Path) -> String {
+pub(crate) fn generate(repo_root: &Path) -> String {
+    read(repo_root).to_rust()
+}
+
+/// The text of [`TABLE`], from the header in this repository.
+pub(crate) fn generate_table(repo_root: &Path) -> String {
+    read(repo_root).to_table()
+}
+
+fn read(repo_root: &Path) -> Header {
     let path = repo_root.join(SOURCE);
     let text =
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
-    Header::parse(&text).to_rust()
+    Header::parse(&text)
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -94,6 +115,16 @@ impl Header {
         }
         self.write_layouts(&mut out);
         self.write_reasons(&mut out);
+        out
+    }
+
+    fn to_table(&self) -> String {
+        let mut out = TABLE_HEAD.to_owned();
+        for r in self.reasons.iter().filter(|r| r.name != "REASONS") {
+            let (verdict, about) = r.verdict();
+            writeln!(out, "| {} | `{}` | {verdict} | {about} |", r.number, r.name.to_lowercase())
+                .expect("a string takes all");
+        }
         out
     }
 
@@ -311,6 +342,12 @@ enum cw_reason {
         ] {
             assert!(rust.contains(part), "missing: {part}\nin: {rust}");
         }
+    }
+
+    #[test]
+    fn tables_reasons() {
+        let table = Header::parse(SMALL).to_table();
+        assert!(table.ends_with("|\n| 0 | `not_now` | drop | no. |\n"), "{table}");
     }
 
     #[test]

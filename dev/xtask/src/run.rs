@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::abi;
+
 /// What `./x bench` measures.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Bench {
@@ -144,7 +146,7 @@ pub(crate) fn docs() -> Result<()> {
 
 /// What is generated: the path below the root, and the text that ought to stand there.
 fn generated(root: &Path) -> Vec<(&'static str, String)> {
-    vec![(crate::abi::TARGET, crate::abi::generate(root))]
+    vec![(abi::TARGET, abi::generate(root)), (abi::TABLE, abi::generate_table(root))]
 }
 
 /// Writes the generated files anew.
