@@ -196,6 +196,11 @@ impl Device {
         Ok(observed)
     }
 
+    /// How many packets the device dropped, by reason. Only the user-space device tells; the kernel's is silent.
+    pub fn drops(&self) -> Result<BTreeMap<String, u64>, DeviceError> {
+        self.client.drops()
+    }
+
     /// Does one operation of the plan, if it is about the tunnel's port or peers; others are not this device's.
     pub fn apply(&self, op: &plan::Op) -> Result<(), DeviceError> {
         match op {

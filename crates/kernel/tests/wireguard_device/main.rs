@@ -1,11 +1,15 @@
 //! The user-space WireGuard device in network namespaces: against itself, and against wireguard-go.
 //!
 //! It needs root, `/dev/net/tun`, iproute2, ping, wireguard-tools and wireguard-go, and says which of them is missing.
-//! The test binary is also the device: run as `… wireguard --socket-dir DIR IFNAME` it is what `causeway wireguard` is.
+//! The test binary is also the device: run as `… wireguard --socket-dir DIR IFNAME` it is what `causeway wireguard` is;
+//! run as `… measure` it compares speeds (iperf3).
 
+mod life;
+mod measure;
 #[path = "../net_common/mod.rs"]
 mod net_common;
 mod pair;
+mod tools;
 mod traffic;
 
 use std::process::ExitCode;
@@ -17,7 +21,22 @@ fn main() -> ExitCode {
     if args.first().is_some_and(|arg| arg == "wireguard") {
         return device(&args[1..]);
     }
-    let cases: [(&str, fn()); 1] = [("two_of_ours", traffic::two_of_ours)];
+    let cases: [(&str, fn()); 10] = [
+        ("two_of_ours", traffic::two_of_ours),
+        ("jumbo_frames", traffic::jumbo_frames),
+        ("ours_asks_wireguard_go", traffic::ours_asks_wireguard_go),
+        ("wireguard_go_asks_ours", traffic::wireguard_go_asks_ours),
+        ("a_path_narrower_than_it_says", traffic::a_path_narrower_than_it_says),
+        ("a_peer_that_moves", life::a_peer_that_moves),
+        ("killed_and_started_again", life::killed_and_started_again),
+        ("ends_when_asked", life::ends_when_asked),
+        ("ensured_once", life::ensured_once),
+        ("wg_reads_and_writes", tools::wg_reads_and_writes),
+    ];
+    if args.first().is_some_and(|arg| arg == "measure") {
+        measure::against_wireguard_go();
+        return ExitCode::SUCCESS;
+    }
     let wanted = args.iter().find(|arg| !arg.starts_with('-'));
     for (name, case) in cases {
         if wanted.is_none_or(|wanted| name.contains(wanted.as_str())) {

@@ -1,7 +1,6 @@
 //! Two nodes on a wire, each with a tunnel device.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -167,9 +166,4 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(20), "{what} did not happen in 20 seconds");
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Whether the file is there.
-pub(crate) fn exists(path: impl AsRef<Path>) -> bool {
-    path.as_ref().exists()
 }

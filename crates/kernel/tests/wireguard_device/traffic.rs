@@ -12,6 +12,31 @@ const STREAM: usize = 8 << 20;
 
 pub(crate) fn two_of_ours() {
     let ends = pair(Setup { name: "wgo", kinds: [Kind::Ours, Kind::Ours], mtu: 1500 });
+    for end in &ends {
+        let rss = causeway_kernel::process::rss_bytes(end.pid() as i32).expect("rss").expect("running");
+        assert!(rss < 10 << 20, "{rss} bytes resident while idle");
+    }
+    everything(&ends);
+}
+
+pub(crate) fn jumbo_frames() {
+    everything(&pair(Setup { name: "wgj", kinds: [Kind::Ours, Kind::Ours], mtu: 9000 }));
+}
+
+pub(crate) fn ours_asks_wireguard_go() {
+    everything(&pair(Setup { name: "wgog", kinds: [Kind::Ours, Kind::Go], mtu: 1500 }));
+}
+
+pub(crate) fn wireguard_go_asks_ours() {
+    everything(&pair(Setup { name: "wggo", kinds: [Kind::Go, Kind::Ours], mtu: 1500 }));
+}
+
+/// The wire carries less than the tunnels' MTU needs: outer packets are fragmented, and nothing is lost.
+pub(crate) fn a_path_narrower_than_it_says() {
+    let ends = pair(Setup { name: "wgn", kinds: [Kind::Ours, Kind::Ours], mtu: 1500 });
+    for end in &ends {
+        end.netns.run("ip link set eth0 mtu 1400");
+    }
     everything(&ends);
 }
 

@@ -1,5 +1,6 @@
 //! The control socket's asking end.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -34,6 +35,16 @@ impl Client {
 
     pub(super) fn set(&self, request: &SetRequest) -> Result<(), DeviceError> {
         self.ask(&Zeroizing::new(request.to_string())).map(drop)
+    }
+
+    /// Our own addition to the protocol.
+    pub(super) fn drops(&self) -> Result<BTreeMap<String, u64>, DeviceError> {
+        let answer = self.ask("counters=1\n\n")?;
+        let line = |line: &str| {
+            let (reason, count) = line.strip_prefix("drop_")?.split_once('=')?;
+            Some((reason.to_owned(), count.parse().ok()?))
+        };
+        Ok(answer.lines().filter_map(line).collect())
     }
 
     /// The answer without its `errno`.
