@@ -35,7 +35,7 @@ pub(crate) struct WireguardArgs {
     /// The device to make.
     interface: String,
     /// Where its control socket goes.
-    #[arg(long, default_value = "/run/wireguard", value_name = "DIR")]
+    #[arg(long = "socket-dir", default_value = "/run/wireguard", value_name = "DIR")]
     uapi_dir: PathBuf,
     /// Stay in the session of the caller rather than outlive it.
     #[arg(long)]
