@@ -257,3 +257,18 @@ fn a_file_that_is_not_there() {
     let error = load(Path::new("/nonexistent/lab.yaml")).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/lab.yaml") && error.contains("--file"), "{error}");
 }
+
+#[test]
+fn the_examples_can_be_built() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/labs");
+    let labs = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path().join("lab.yaml"));
+    let labs: Vec<PathBuf> = labs.filter(|path| path.exists()).collect();
+    assert!(labs.len() >= 4, "{labs:?}");
+    for path in labs {
+        let lab = load(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(
+            crate::plan::Plan::new(&lab).nodes().count(),
+            lab.clusters.iter().map(|c| c.nodes.len()).sum()
+        );
+    }
+}
