@@ -29,8 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const PING: Duration = Duration::from_secs(2);
 /// How long a caller without a certificate may stay: long enough to show a token.
 const STRANGER: Duration = Duration::from_secs(30);
-/// Bytes in flight on a stream: two clouds' bandwidth times delay, small beside an agent's memory.
-pub(crate) const WINDOW: u32 = 1024 * 1024;
+/// Bytes in flight on a stream, compressed: a snapshot between two clouds still takes well under a second, and what
+/// a slow receiver has waiting is small beside an agent's memory.
+pub(crate) const WINDOW: u32 = 256 * 1024;
 
 /// Connects to a controller.
 pub(crate) async fn dial(

@@ -1,6 +1,8 @@
 //! Clusters, nodes and what the tests wait for.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod proxy;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -164,6 +166,9 @@ impl Controller {
                             Some(position) => self.places.insert(cluster.clone(), *position),
                             None => self.places.remove(cluster),
                         };
+                    }
+                    ControllerEvent::PeerSynced { cluster, position } => {
+                        self.places.insert(cluster.clone(), *position);
                     }
                     ControllerEvent::Problem(problem) => self.problems.push(problem.clone()),
                     _ => {}
