@@ -133,7 +133,8 @@ async fn restarts_lose_and_leak_nothing() {
     }
     let mut before = cni.entries().await;
     drop(cni);
-    let damages: [(&str, fn(&Node)); 4] = [
+    type Damage = fn(&Node);
+    let damages: [(&str, Damage); 4] = [
         ("nothing happened", |_| {}),
         ("the file is gone", |node| fs::remove_file(node.state()).unwrap()),
         ("the file is cut off", |node| {

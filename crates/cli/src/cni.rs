@@ -67,6 +67,11 @@ impl PluginError {
     }
 }
 
+/// Whether a container runtime calls: it runs the program without arguments and says everything in the environment.
+pub(crate) fn called_by_runtime() -> bool {
+    env::args_os().len() <= 1 && env::var_os("CNI_COMMAND").is_some()
+}
+
 /// Runs the plugin: environment and standard input in, result or error on standard output.
 pub(crate) fn run() -> ExitCode {
     let (response, version) = match input() {

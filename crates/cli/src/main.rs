@@ -56,6 +56,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    if cni::called_by_runtime() {
+        return cni::run();
+    }
     // One crypto provider for every TLS connection of the process. Fails only if there is one already.
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first thing that main does");
     let verb = Args::parse().verb;

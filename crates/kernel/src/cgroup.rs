@@ -177,9 +177,9 @@ impl Cgroup {
             });
             match blocked {
                 None => return Ok(()),
-                // A process that forked between the look and the removal, or one still being reaped.
+                // Somebody moved in between the look and the removal: wait for that one, too.
                 Some(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(2));
+                    std::thread::yield_now();
                 }
                 Some(e) => return Err(self.failed("remove")(e)),
             }

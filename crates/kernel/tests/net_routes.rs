@@ -190,7 +190,7 @@ async fn devices() {
         RouteKind::Unicast { device: far.index, gateway: Some(ip("172.16.1.254")) },
     );
     there.set_route(&route).await.unwrap();
-    assert_eq!(there.routes(route.protocol).await.unwrap(), [route.clone()]);
+    assert_eq!(there.routes(route.protocol).await.unwrap(), std::slice::from_ref(&route));
     there.delete_route(route.to, route.metric, route.protocol).await.unwrap();
     there.delete_route(route.to, route.metric, route.protocol).await.unwrap();
     assert_eq!(there.routes(route.protocol).await.unwrap(), []);
