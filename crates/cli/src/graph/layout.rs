@@ -10,6 +10,8 @@ pub(super) const NODE_HEIGHT: f64 = 40.0;
 const GAP: f64 = 14.0;
 /// Of a location's title.
 const TITLE: f64 = 34.0;
+/// Room beside the title, for a label.
+const LABEL: f64 = 76.0;
 /// A location taller than this gets a further column.
 const ROWS: usize = 5;
 /// Least distance between two locations: room for a label.
@@ -114,7 +116,7 @@ fn node_width(location: &Location) -> f64 {
 fn size(location: &Location) -> (f64, f64) {
     let (columns, rows) = (columns(location) as f64, rows(location) as f64);
     let nodes = columns * (node_width(location) + GAP) + GAP;
-    let title = location.title().chars().count() as f64 * (LETTER + 0.6) + 2.0 * GAP;
+    let title = location.title().chars().count() as f64 * (LETTER + 1.2) + 2.0 * GAP + LABEL;
     (nodes.max(title), TITLE + rows * (NODE_HEIGHT + GAP) + 4.0)
 }
 

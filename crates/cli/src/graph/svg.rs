@@ -168,7 +168,7 @@ fn labels(svg: &mut String, graph: &Graph, layout: &Layout) {
         // Inside a location: in the corner of its box. Between two: off the middle, where diagonals would meet.
         let (x, y) = if a == b {
             let rect = layout.locations[a];
-            (rect.x + rect.width - text.chars().count() as f64 * 3.4 - 18.0, rect.y)
+            (rect.x + rect.width - pill_width(&text) / 2.0 - 10.0, rect.y + 18.0)
         } else {
             let part = if graph.locations.len() > 3 { 0.44 } else { 0.5 };
             (x1 + (x2 - x1) * part, y1 + (y2 - y1) * part)
@@ -178,7 +178,7 @@ fn labels(svg: &mut String, graph: &Graph, layout: &Layout) {
 }
 
 fn pill(svg: &mut String, x: f64, y: f64, text: &str, colour: &str) {
-    let width = text.chars().count() as f64 * 6.8 + 18.0;
+    let width = pill_width(text);
     let rect = Rect { x: x - width / 2.0, y: y - 11.0, width, height: 22.0 };
     let _ = writeln!(
         svg,
@@ -188,6 +188,10 @@ fn pill(svg: &mut String, x: f64, y: f64, text: &str, colour: &str) {
         y + 4.2,
         escaped(text),
     );
+}
+
+fn pill_width(text: &str) -> f64 {
+    text.chars().count() as f64 * 6.8 + 18.0
 }
 
 fn rectangle(rect: &Rect) -> String {
