@@ -41,7 +41,7 @@ pub enum StoreError {
         /// The object.
         id: Id,
         /// What is wrong with it.
-        reason: yaml::Error,
+        reason: Box<yaml::Error>,
     },
     /// The object is written in a way that cannot be changed without changing others.
     #[error("{id} cannot be changed where it stands, in {place}; move it to a file of its own")]
@@ -217,7 +217,7 @@ fn put(folder: &mut Folder, id: &Id, new: Option<&Manifest>) -> Result<()> {
     let name = folder.holder(id).map_or_else(|| file_name(id), ToString::to_string);
     let path = dir.join(&name);
     if let Some(new) = new {
-        let invalid = |reason| StoreError::Invalid { id: id.clone(), reason };
+        let invalid = |reason| StoreError::Invalid { id: id.clone(), reason: Box::new(reason) };
         manifest::parse(&name, &text::of_object(new, &name)).map_err(invalid)?;
     }
     let entries = folder.entries(&name);

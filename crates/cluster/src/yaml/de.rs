@@ -18,7 +18,7 @@ use super::suggest::nearest;
 /// Why a value could not be read; the place and path are filled in on the way up.
 #[derive(Debug)]
 pub(super) struct Fault {
-    reason: Reason,
+    reason: Box<Reason>,
     place: Option<Place>,
     /// Innermost first.
     path: Vec<Step>,
@@ -32,7 +32,7 @@ enum Step {
 
 impl Fault {
     fn new(reason: Reason) -> Self {
-        Self { reason, place: None, path: Vec::new() }
+        Self { reason: Box::new(reason), place: None, path: Vec::new() }
     }
 
     /// What is known of the fault; without a place of its own it is the root's.
@@ -41,7 +41,7 @@ impl Fault {
             Step::Key(key) => field(&path, key),
             Step::Index(index) => format!("{path}[{index}]"),
         });
-        (self.place.unwrap_or(root.place), path, self.reason)
+        (self.place.unwrap_or(root.place), path, *self.reason)
     }
 
     fn at(mut self, place: Place) -> Self {

@@ -16,12 +16,18 @@ pub struct Error {
     /// The field, such as `spec.ports[0].port`; empty for the document itself.
     pub path: String,
     /// What is wrong.
-    pub reason: Reason,
+    pub reason: Box<Reason>,
 }
 
 impl Error {
     pub(crate) fn new(file: &str, place: Place, path: String, reason: Reason) -> Self {
-        Self { file: file.to_string(), line: place.line, column: place.column, path, reason }
+        Self {
+            file: file.to_string(),
+            line: place.line,
+            column: place.column,
+            path,
+            reason: Box::new(reason),
+        }
     }
 }
 

@@ -219,7 +219,7 @@ fn unsupported(what: &str) -> Reason {
 }
 
 /// The name of a tag of YAML's core schema; other tags would need a meaning that nobody gave them.
-fn core_tag<'a>(tag: Option<&'a Tag>, place: Place) -> Result<Option<&'a str>, Fault> {
+fn core_tag(tag: Option<&Tag>, place: Place) -> Result<Option<&str>, Fault> {
     let Some(tag) = tag else { return Ok(None) };
     tag.core_suffix().map(Some).ok_or_else(|| {
         let what = format!("the tag `{}`", tag.original());

@@ -136,7 +136,7 @@ fn addresses_are_given_kept_and_refused() {
     let refused = format!(
         "b.yaml:1: service default/b: {ip} is already the address of service default/a; write another, or none to be given one"
     );
-    assert_eq!(problems, [refused.clone()]);
+    assert_eq!(problems, std::slice::from_ref(&refused));
 
     // After a restart the earlier one still has it.
     let mut bench = Bench::over(bench.folder);
