@@ -6,6 +6,7 @@
 
 mod explain;
 mod ladder;
+mod remembered;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::plan::{Frontend, Ladder, Set, SetId, TierSpan};
 use ladder::{Rung, Standpoint};
 
 pub use explain::{Explained, Standing, Why, explain};
+pub use remembered::remembered_ranking;
 
 /// What a node looks at, and from where.
 #[derive(Debug, Clone, Copy)]

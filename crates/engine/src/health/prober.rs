@@ -48,6 +48,8 @@ pub struct Prober {
     peers: BTreeMap<u32, Peer>,
     /// When each peer wants attention next.
     queue: BTreeSet<(Duration, u32)>,
+    /// Who was dead for a prober before this one, and has not been met yet.
+    presumed: BTreeSet<NodeName>,
     events: VecDeque<Event>,
     last_call: Option<Duration>,
     next_id: u32,
@@ -90,10 +92,17 @@ impl Prober {
             ids: BTreeMap::new(),
             peers: BTreeMap::new(),
             queue: BTreeSet::new(),
+            presumed: BTreeSet::new(),
             events: VecDeque::new(),
             last_call: None,
             next_id: 0,
         }
+    }
+
+    /// These were found dead by a prober before this one: when they become peers they begin dead instead of unknown,
+    /// and whoever follows the events hears of their revival.
+    pub fn presume_dead(&mut self, names: BTreeSet<NodeName>) {
+        self.presumed = names;
     }
 
     /// These are the peers now. What is known of those that stay is kept; one that goes leaves [`Prober::dead`]
@@ -112,7 +121,9 @@ impl Prober {
                 self.ids.insert(name, id);
             } else if !self.ids.contains_key(&name) {
                 let next_probe = now + self.random.part_of(self.timing.interval);
-                let (id, peer) = (self.next_id, Peer::new(name.clone(), ip, next_probe, now));
+                let state =
+                    if self.presumed.remove(&name) { State::Dead { since: now } } else { State::Unknown };
+                let (id, peer) = (self.next_id, Peer::new(name.clone(), ip, state, next_probe, now));
                 self.next_id = self.next_id.wrapping_add(1);
                 self.queue.insert((peer.queued, id));
                 self.peers.insert(id, peer);
@@ -253,11 +264,11 @@ impl Prober {
 }
 
 impl Peer {
-    fn new(name: NodeName, ip: IpAddr, next_probe: Duration, now: Duration) -> Self {
+    fn new(name: NodeName, ip: IpAddr, state: State, next_probe: Duration, now: Duration) -> Self {
         Self {
             name,
             ip,
-            state: State::Unknown,
+            state,
             heard: now,
             unanswered: 0,
             next_probe,

@@ -16,7 +16,12 @@ const PART: u32 = 10;
 pub struct Ranking(Vec<ClusterName>);
 
 impl Ranking {
-    /// The order now, nearest first: those without a time last, those that never differed by name.
+    /// Begins with an order from before.
+    pub fn new(order: Vec<ClusterName>) -> Self {
+        Self(order)
+    }
+
+    /// The order now, nearest first: those without a time last, in the order they had, new ones by name.
     pub fn order(&self) -> &[ClusterName] {
         &self.0
     }
@@ -39,7 +44,10 @@ impl Ranking {
             let place = order.iter().position(clearly_nearer).unwrap_or(order.len());
             order.insert(place, name.clone());
         }
-        order.extend(times.keys().filter(|name| known(name).is_none()).cloned());
+        let unknown = |name: &&ClusterName| times.contains_key(*name) && known(name).is_none();
+        let new = |name: &&ClusterName| !self.0.contains(name);
+        order.extend(self.0.iter().filter(unknown).cloned());
+        order.extend(times.keys().filter(unknown).filter(new).cloned());
         let changed = order != self.0;
         self.0 = order;
         changed
@@ -89,6 +97,13 @@ mod tests {
     #[test]
     fn a_far_step_crosses_small_ones() {
         check(&[("c=11200", "c"), ("c=11200 b=10500", "c b"), ("c=11200 b=10500 a=9900", "a c b")]);
+    }
+
+    #[test]
+    fn an_order_from_before_stands_until_something_is_measured() {
+        let mut ranking = Ranking::new(["c", "a", "gone"].map(cluster_name).into());
+        assert!(ranking.update(&["a", "b", "c"].map(|name| (cluster_name(name), None)).into()));
+        assert_eq!(ranking.order(), ["c", "a", "b"].map(cluster_name));
     }
 
     #[test]

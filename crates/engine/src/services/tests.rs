@@ -415,6 +415,18 @@ fn a_duplicate_is_named() {
 }
 
 #[test]
+fn the_kernel_remembers_the_ranking() {
+    let world = echo_everywhere();
+    let Services { frontends, sets, .. } = see(&world, "a/1", &[]).plan;
+    let observed = crate::plan::State { frontends, sets, ..Default::default() };
+    assert_eq!(remembered_ranking(&observed, &world), [cluster_name("c"), cluster_name("b")]);
+    assert_eq!(remembered_ranking(&Default::default(), &world), []);
+    // Nodes that nobody knows any more say nothing, and neither does a ladder without its set.
+    assert_eq!(remembered_ranking(&observed, &World::default()), []);
+    assert_eq!(remembered_ranking(&crate::plan::State { sets: Default::default(), ..observed }, &world), []);
+}
+
+#[test]
 fn ten_thousand_services() {
     let mut world = three_clouds(vec![], vec![]);
     for n in 0..10_000_u32 {

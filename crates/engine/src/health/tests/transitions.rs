@@ -171,6 +171,21 @@ fn the_whole_table() {
 }
 
 #[test]
+fn who_was_dead_before_is_dead_until_heard() {
+    let mut pair = Pair::unknown();
+    pair.prober.presume_dead([node_name("c/1"), node_name("d/1")].into());
+    pair.set_peers(&[(PEER, 1), ("c/1", 2)]);
+    assert_eq!(pair.prober.dead(), [node_name("c/1")].into(), "d/1 is no peer");
+    pair.prober.handle_heard(&node_name("c/1"), pair.now);
+    pair.poll();
+    assert_eq!(pair.events, ["revived"]);
+    // Presumed once: one that goes and comes is new.
+    pair.set_peers(&[]);
+    pair.set_peers(&[("c/1", 2)]);
+    assert_eq!(pair.state(), "unknown");
+}
+
+#[test]
 fn a_prober_that_is_always_late_still_sees_death() {
     let mut pair = Pair::alive();
     (0..20).for_each(|_| pair.pause(Duration::from_millis(240)));
