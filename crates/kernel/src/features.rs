@@ -32,10 +32,17 @@ pub fn probe() -> Vec<Feature> {
     base().into_iter().chain(packet_path(&devices)).chain(links(&devices)).collect()
 }
 
-/// The features among these without which nothing works, and which are missing.
+/// The features among these without which nothing works, and which are missing. Without privileges nothing else could
+/// be tried, so nothing else is named that had to be.
 pub fn missing(features: &[Feature]) -> Vec<&Feature> {
-    features.iter().filter(|feature| feature.required && !feature.present).collect()
+    let privileged = features.iter().any(|feature| feature.name == PRIVILEGES && feature.present);
+    let is_known = |feature: &Feature| privileged || UNTRIED.contains(&feature.name);
+    features.iter().filter(|feature| feature.required && !feature.present && is_known(feature)).collect()
 }
+
+const PRIVILEGES: &str = "privileges";
+/// What is found out by reading alone.
+const UNTRIED: [&str; 4] = ["kernel", PRIVILEGES, "cgroup2", "bpffs"];
 
 const NEWER_KERNEL: &str = "boot a kernel of 5.15 or newer (Debian 12, Ubuntu 22.04)";
 const AS_ROOT: &str = "run as root, or with the capabilities CAP_BPF and CAP_NET_ADMIN";
@@ -53,7 +60,7 @@ fn base() -> [Feature; 4] {
             advice: NEWER_KERNEL,
         },
         Feature {
-            name: "privileges",
+            name: PRIVILEGES,
             present: is_privileged(),
             purpose: "loading eBPF programs, changing the network",
             fallback: None,
@@ -216,6 +223,29 @@ fn is_privileged() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_privileges_nothing_else_is_blamed() {
+        let feature = |name, present| Feature {
+            name,
+            present,
+            purpose: "a test",
+            fallback: None,
+            required: true,
+            advice: "none",
+        };
+        for (present, expected) in [
+            ([true, false, true, false], vec![PRIVILEGES]),
+            ([false, false, true, true], vec!["kernel", PRIVILEGES]),
+            ([true, true, false, false], vec!["cgroup2", "veth"]),
+            ([true, true, true, true], vec![]),
+        ] {
+            let names = ["kernel", PRIVILEGES, "cgroup2", "veth"];
+            let features: Vec<_> = names.into_iter().zip(present).map(|(n, p)| feature(n, p)).collect();
+            let found: Vec<_> = missing(&features).iter().map(|f| f.name).collect();
+            assert_eq!(found, expected);
+        }
+    }
 
     #[test]
     fn releases() {
