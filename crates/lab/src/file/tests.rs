@@ -266,9 +266,7 @@ fn the_examples_can_be_built() {
     assert!(labs.len() >= 4, "{labs:?}");
     for path in labs {
         let lab = load(&path).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(
-            crate::plan::Plan::new(&lab).nodes().count(),
-            lab.clusters.iter().map(|c| c.nodes.len()).sum()
-        );
+        let nodes: usize = lab.clusters.iter().map(|cluster| cluster.nodes.len()).sum();
+        assert_eq!(crate::plan::Plan::new(&lab).nodes().count(), nodes, "{}", path.display());
     }
 }
