@@ -185,7 +185,8 @@ pub struct Handle {
 
 impl Handle {
     /// Tells changes: of the own cluster to agents and, as far as it is exported, to linked clusters; of other
-    /// clusters to agents only. Never waits for anybody.
+    /// clusters to agents only. Never waits for anybody. Nobody is told anything before the first time, and by then
+    /// it should be everything: a receiver would take what is missing for gone.
     pub fn publish(&self, changes: Vec<Change>) {
         let mut teller = self.shared.teller();
         let mut changed = false;
@@ -193,9 +194,10 @@ impl Handle {
             changed |= teller.apply(change);
         }
         drop(teller);
-        if changed {
-            self.shared.published.send_replace(());
-        }
+        self.shared.published.send_if_modified(|published| {
+            let first = !std::mem::replace(published, true);
+            changed || first
+        });
     }
 
     /// A token for nodes that join the cluster. Secret: hand it over in a file, log nothing of it.

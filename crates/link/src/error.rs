@@ -142,13 +142,17 @@ impl Error {
     pub(crate) fn of_status(address: impl ToString, status: &tonic::Status) -> Self {
         let address = address.to_string();
         let detail = status.message().to_string();
+        // tonic calls a message that does not decode internal, and a broken connection too; only the latter has a cause.
+        let broken_in_transit = std::error::Error::source(status).is_some();
         match status.code() {
             tonic::Code::Unauthenticated
             | tonic::Code::PermissionDenied
             | tonic::Code::InvalidArgument
             | tonic::Code::FailedPrecondition
             | tonic::Code::OutOfRange
+            | tonic::Code::ResourceExhausted
             | tonic::Code::Unimplemented => Self::Refused { address, detail },
+            tonic::Code::Internal if !broken_in_transit => Self::Refused { address, detail },
             _ => Self::Broken { address, detail: chain(status, detail) },
         }
     }

@@ -21,6 +21,11 @@ mod token;
 mod tokens;
 mod transport;
 
+#[cfg(test)]
+extern crate self as causeway_link;
+#[cfg(test)]
+mod strangers;
+
 pub use error::{Error, ProtocolError};
 pub use pki::{Identity, Untrusted};
 pub use report::NodeReport;

@@ -16,3 +16,6 @@ pub(crate) use tls::{client_config, server_config};
 pub(crate) use trust::{Roots, Trust, fingerprint, parse_roots};
 pub use verify::Untrusted;
 pub(crate) use verify::{Expect, check_leaf, identity_of};
+
+#[cfg(test)]
+mod tests;

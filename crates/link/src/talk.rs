@@ -35,7 +35,7 @@ pub(crate) type Wish = Option<Option<Position>>;
 pub(crate) async fn tell<T>(
     teller: &Mutex<Teller>,
     audience: Audience,
-    mut published: watch::Receiver<()>,
+    mut published: watch::Receiver<bool>,
     mut wishes: watch::Receiver<Wish>,
     outbox: &Outbox<T>,
 ) {
@@ -46,8 +46,8 @@ pub(crate) async fn tell<T>(
             Ok(true) => cursor = wishes.borrow_and_update().map(Cursor::new),
             Err(_) => return,
         }
-        published.borrow_and_update();
-        let told = cursor.as_mut().and_then(|cursor| {
+        let begun = *published.borrow_and_update();
+        let told = cursor.as_mut().filter(|_| begun).and_then(|cursor| {
             teller.lock().expect("no panic while the teller is locked").poll(audience, cursor)
         });
         match told {

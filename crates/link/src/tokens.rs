@@ -142,3 +142,56 @@ fn hash(secret: &[u8]) -> [u8; 32] {
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn uses_are_counted_across_restarts() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(dir.path()).unwrap();
+        let Minted { id, secret, .. } = tokens.mint(TokenKind::Node, 2, HOUR, None).unwrap();
+        let redeem = |tokens: &Tokens| tokens.redeem(TokenKind::Node, &id, &secret, Some("aws-1"));
+        assert!(tokens.check(TokenKind::Node, &id, &secret, None).is_ok());
+        redeem(&tokens).unwrap();
+        let tokens = Tokens::open(dir.path()).unwrap();
+        redeem(&tokens).unwrap();
+        assert!(matches!(redeem(&tokens), Err(Error::Token(TokenError::Unknown))));
+        assert!(matches!(redeem(&Tokens::open(dir.path()).unwrap()), Err(Error::Token(TokenError::Unknown))));
+    }
+
+    #[test]
+    fn only_the_right_one_for_the_right_thing() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(dir.path()).unwrap();
+        let node = Some("aws-1".to_string());
+        let Minted { id, secret, .. } = tokens.mint(TokenKind::Node, 1, HOUR, node).unwrap();
+        let mut wrong = secret;
+        wrong[31] ^= 1;
+        let check = |kind, id: &[u8], secret: &[u8], node| tokens.check(kind, id, secret, node);
+        assert_eq!(check(TokenKind::Link, &id, &secret, Some("aws-1")), Err(TokenError::Unknown));
+        assert_eq!(check(TokenKind::Node, &id, &wrong, Some("aws-1")), Err(TokenError::Unknown));
+        assert_eq!(check(TokenKind::Node, &id, &secret[..31], Some("aws-1")), Err(TokenError::Unknown));
+        assert_eq!(check(TokenKind::Node, &[], &[], Some("aws-1")), Err(TokenError::Unknown));
+        assert_eq!(check(TokenKind::Node, &id, &secret, Some("aws-2")), Err(TokenError::OtherNode));
+        assert_eq!(check(TokenKind::Node, &id, &secret, None), Err(TokenError::OtherNode));
+        assert_eq!(check(TokenKind::Node, &id, &secret, Some("aws-1")), Ok(()));
+        let old = tokens.mint(TokenKind::Node, 1, Duration::ZERO, None).unwrap();
+        assert_eq!(check(TokenKind::Node, &old.id, &old.secret, None), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn secrets_are_not_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(dir.path()).unwrap();
+        let Minted { secret, .. } = tokens.mint(TokenKind::Link, 1, HOUR, None).unwrap();
+        let text = std::fs::read_to_string(dir.path().join("tokens.json")).unwrap();
+        let list = secret.iter().map(u8::to_string).collect::<Vec<_>>().join(",");
+        assert!(!text.contains(&list));
+        std::fs::write(dir.path().join("tokens.json"), &text[..text.len() / 2]).unwrap();
+        assert!(matches!(Tokens::open(dir.path()), Err(Error::Damaged { .. })));
+    }
+}

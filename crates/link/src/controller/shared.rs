@@ -30,7 +30,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     pub(crate) tally: Tally,
     pub(crate) teller: Mutex<Teller>,
-    pub(crate) published: watch::Sender<()>,
+    /// Ticks when there is something to tell; false until the first time.
+    pub(crate) published: watch::Sender<bool>,
     /// Ticks when the own certificate has been renewed.
     pub(crate) renewed: watch::Sender<()>,
     /// Turns true when the last handle is gone.

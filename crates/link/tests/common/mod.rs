@@ -116,6 +116,18 @@ impl Controller {
         listen: SocketAddr,
         change: impl FnOnce(&mut ControllerOptions),
     ) -> Self {
+        let controller = Self::start_mute(dir, cluster, listen, change).await;
+        controller.handle.publish(Vec::new());
+        controller
+    }
+
+    /// Starts one that has not published anything yet, so it tells nothing.
+    pub(crate) async fn start_mute(
+        dir: TempDir,
+        cluster: Cluster,
+        listen: SocketAddr,
+        change: impl FnOnce(&mut ControllerOptions),
+    ) -> Self {
         // The advertised address must be known before the port is: take a free one.
         let listen = match listen.port() {
             0 => std::net::TcpListener::bind(listen).unwrap().local_addr().unwrap(),
