@@ -4,6 +4,8 @@
 //! generic netlink. It remembers nothing that the device does not, but for one thing: where peers were said to be.
 
 mod client;
+mod kernel;
+mod netlink;
 mod spawn;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use wireguard::{AllowedChange, PeerChange};
 use zeroize::Zeroizing;
 
 use self::client::Client;
+use self::kernel::Kernel;
 use super::process::Options;
 use super::uapi::{LineError, SetRequest, Status};
 use crate::tun::Interface;
@@ -104,10 +107,17 @@ pub struct PeerStats {
 #[derive(Debug)]
 pub struct Device {
     interface: String,
-    client: Client,
+    backend: Backend,
     link: Interface,
     /// Where peers were said to be. A peer that is alive may have moved since, and is then left alone.
     said: Mutex<BTreeMap<PublicKey, SocketAddr>>,
+}
+
+/// Who runs the device.
+#[derive(Debug)]
+enum Backend {
+    User(Client),
+    Kernel(Kernel),
 }
 
 impl Device {
@@ -116,16 +126,22 @@ impl Device {
         Self::open_at(&Options::new(interface))
     }
 
-    /// The device with this control socket. It must be running.
+    /// The device with this control socket, or else the kernel's of this name. It must be there.
     pub fn open_at(options: &Options) -> Result<Self, DeviceError> {
-        let link = Interface::new(&options.interface).map_err(|source| DeviceError::Interface {
-            attempt: "reach",
-            interface: options.interface.clone(),
-            source,
-        })?;
-        let client = Client::new(&options.interface, options.socket());
-        client.status()?;
-        Ok(Self { interface: options.interface.clone(), client, link, said: Mutex::default() })
+        let interface = &options.interface;
+        let failed =
+            |source| DeviceError::Interface { attempt: "reach", interface: interface.clone(), source };
+        let link = Interface::new(interface).map_err(failed)?;
+        let client = Client::new(interface, options.socket());
+        let backend = match client.status() {
+            Ok(_) => Backend::User(client),
+            Err(DeviceError::Absent { path, source }) => match Kernel::open(interface).map_err(failed)? {
+                Some(kernel) => Backend::Kernel(kernel),
+                None => return Err(DeviceError::Absent { path, source }),
+            },
+            Err(error) => return Err(error),
+        };
+        Ok(Self { interface: interface.clone(), backend, link, said: Mutex::default() })
     }
 
     /// The device, made if it is not there, and up. If the kernel cannot be it, `binary` (the path of `causeway`) is
@@ -134,13 +150,18 @@ impl Device {
         let device = match Self::open_at(options) {
             Ok(device) => device,
             Err(DeviceError::Absent { .. }) => {
-                spawn::start(options, binary)?;
+                make(options, binary)?;
                 Self::open_at(options)?
             }
             Err(error) => return Err(error),
         };
         device.link.set_up().map_err(device.interface_error("bring up"))?;
         Ok(device)
+    }
+
+    /// Whether the kernel itself is the device.
+    pub fn is_kernel(&self) -> bool {
+        matches!(self.backend, Backend::Kernel(_))
     }
 
     /// Its name.
@@ -156,7 +177,7 @@ impl Device {
     /// What the device is now. A peer that is alive is reported where it was said to be, so that one that moved by
     /// itself is no difference from the plan; [`PeerStats::endpoint`] tells where it is.
     pub fn observe(&self) -> Result<Observed, DeviceError> {
-        let status = self.client.status()?;
+        let status = self.status()?;
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let mut observed = Observed {
             tunnel: plan::Tunnel {
@@ -198,7 +219,10 @@ impl Device {
 
     /// How many packets the device dropped, by reason. Only the user-space device tells; the kernel's is silent.
     pub fn drops(&self) -> Result<BTreeMap<String, u64>, DeviceError> {
-        self.client.drops()
+        match &self.backend {
+            Backend::User(client) => client.drops(),
+            Backend::Kernel(_) => Ok(BTreeMap::new()),
+        }
     }
 
     /// Does one operation of the plan, if it is about the tunnel's port or peers; others are not this device's.
@@ -241,18 +265,41 @@ impl Device {
     }
 
     fn is_peer_alive(&self, key: &PublicKey) -> Result<bool, DeviceError> {
-        let status: Status = self.client.status()?;
+        let status = self.status()?;
         let peer = status.peers.into_iter().find(|peer| peer.public_key == key.0);
         Ok(peer.is_some_and(|peer| peer.endpoint.is_some() && is_alive(peer.last_handshake)))
     }
 
+    fn status(&self) -> Result<Status, DeviceError> {
+        match &self.backend {
+            Backend::User(client) => client.status(),
+            Backend::Kernel(kernel) => kernel.status(),
+        }
+    }
+
     fn set(&self, request: SetRequest) -> Result<(), DeviceError> {
-        self.client.set(&request)
+        match &self.backend {
+            Backend::User(client) => client.set(&request),
+            Backend::Kernel(kernel) => kernel.set(&request),
+        }
     }
 
     fn interface_error(&self, attempt: &'static str) -> impl FnOnce(io::Error) -> DeviceError {
         let interface = self.interface.clone();
         move |source| DeviceError::Interface { attempt, interface, source }
+    }
+}
+
+/// Makes a device: the kernel's, or else a process of ours.
+fn make(options: &Options, binary: &Path) -> Result<(), DeviceError> {
+    let interface = &options.interface;
+    match kernel::make(interface) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            tracing::info!(interface, "the kernel has no WireGuard: running it in user space");
+            spawn::start(options, binary)
+        }
+        Err(source) => Err(DeviceError::Interface { attempt: "make", interface: interface.clone(), source }),
     }
 }
 
