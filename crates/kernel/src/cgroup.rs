@@ -298,4 +298,22 @@ mod tests {
             assert!(matches!(Cgroup::at(bad), Err(CgroupError::Path(_))), "{bad}");
         }
     }
+
+    #[test]
+    fn without_the_kernels_own_kill() {
+        let group =
+            Cgroup::create("cwt-kill-one-by-one").unwrap_or_else(|e| panic!("this test needs root: {e}"));
+        let inner = Cgroup::create("cwt-kill-one-by-one/inner").unwrap();
+        let mut children: Vec<_> =
+            (0..3).map(|_| std::process::Command::new("sleep").arg("60").spawn().unwrap()).collect();
+        for child in &children {
+            inner.add(i32::try_from(child.id()).unwrap()).unwrap();
+        }
+        group.kill_one_by_one().unwrap();
+        for child in &mut children {
+            assert!(!child.wait().unwrap().success());
+        }
+        group.remove_tree().unwrap();
+        assert!(!group.exists());
+    }
 }

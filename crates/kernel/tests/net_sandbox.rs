@@ -10,7 +10,7 @@ use causeway_kernel::cgroup::Cgroup;
 use causeway_kernel::mount::{self, Mount};
 use causeway_kernel::netns::{Netns, NetnsError};
 use causeway_kernel::process::Process;
-use causeway_kernel::sandbox::{Sandbox, spawn};
+use causeway_kernel::sandbox::{Sandbox, exec, spawn};
 
 mod net_common;
 use net_common::{TestNetns, answers};
@@ -134,6 +134,33 @@ fn a_program_in_a_sandbox_is_where_it_should_be() {
     assert!(!whole.exists());
     whole.remove_tree().unwrap();
     whole.kill().unwrap();
+}
+
+/// Set in the process that [`exec_becomes_the_program`] starts; names its namespace.
+const EXEC_INTO: &str = "CWT_EXEC_INTO";
+
+#[test]
+fn exec_becomes_the_program() {
+    if let Ok(name) = std::env::var(EXEC_INTO) {
+        // On a thread that is not the first, of a process with several.
+        let sandbox = Sandbox {
+            netns: Some(Arc::new(Netns::open(&name).unwrap())),
+            mount: Some(Arc::new(mount::namespace(&[Mount::Tmpfs("/mnt".into())]).unwrap())),
+            ..Sandbox::default()
+        };
+        let mut command = Command::new("sh");
+        command.args(["-c", "readlink /proc/self/ns/net >&2; grep -q '/mnt tmpfs' /proc/mounts && exit 7"]);
+        panic!("{}", exec(command, &sandbox));
+    }
+    let test = TestNetns::new("exec");
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "exec_becomes_the_program"])
+        .env(EXEC_INTO, test.name())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert_eq!(said.trim(), format!("net:[{}]", test.netns().inode().unwrap()));
 }
 
 #[test]
