@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 use engine::exchange::Position;
 use engine::health::{Event as Verdict, Prober, Ranking};
-use engine::mesh;
 use engine::plan::{self, Op, State};
+use engine::{mesh, services};
 use kernel::features::Feature;
 use kernel::wireguard::PrivateKey;
 use link::agent::AgentEvent;
@@ -124,6 +124,9 @@ impl Node {
         // The verdicts of the agent before this one stand until the new prober has its own.
         let dead = |name: &&NodeName| node.observed.dead.contains(&model::Node::id(name));
         node.outlook.dead = node.outlook.world.nodes.keys().filter(dead).cloned().collect();
+        node.prober.presume_dead(node.outlook.dead.clone());
+        let remembered = services::remembered_ranking(&node.observed, &node.outlook.world);
+        node.outlook.ranking = Ranking::new(remembered);
         node.settle().await;
         Ok(node)
     }
@@ -278,7 +281,7 @@ impl Node {
             return;
         }
         let begun = Instant::now();
-        let (desired, problems) = self.outlook.plan();
+        let (mut desired, problems) = self.outlook.plan();
         for problem in problems {
             if !self.problems.contains(&problem) {
                 warn!("{problem}");
@@ -288,6 +291,9 @@ impl Node {
         let probed = self.outlook.probed(&desired);
         self.probed = probed.iter().map(|(name, ip)| (*ip, name.clone())).collect();
         self.prober.set_peers(probed, self.now());
+        // Who is no peer any more is not dead either.
+        self.outlook.dead = self.prober.dead();
+        desired.dead = self.outlook.dead.iter().map(model::Node::id).collect();
         self.desired = desired;
         let ops = plan::diff(&self.observed, &self.desired);
         self.vital.metrics.observe_planning(begun.elapsed());
