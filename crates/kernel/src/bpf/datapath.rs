@@ -155,10 +155,11 @@ impl Datapath {
         Ok(())
     }
 
-    /// The devices of pods, with the addresses they may speak with.
+    /// The devices of pods, with the addresses they may speak with, in order.
     pub fn pods(&self) -> Result<Vec<(String, Vec<IpAddr>)>, BpfError> {
         let addresses = |on: OnDevice| {
-            let ips = self.pod_keys(on.index)?.into_iter().map(|key| bytes::ip(key.ip)).collect();
+            let mut ips: Vec<_> = self.pod_keys(on.index)?.into_iter().map(|key| bytes::ip(key.ip)).collect();
+            ips.sort_unstable();
             Ok((on.device, ips))
         };
         self.devices()?.into_iter().filter(|on| on.program == POD.name).map(addresses).collect()
