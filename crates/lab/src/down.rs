@@ -3,9 +3,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use kernel::cgroup::{Cgroup, CgroupError};
 use kernel::netns::{self, Netns, NetnsError};
+use kernel::process;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use serde::Serialize;
@@ -14,6 +16,9 @@ use crate::state::{self, CGROUP, FOLDER, NETNS_PREFIXES, Record};
 
 /// How many namespaces are removed at a time: each waits for the kernel.
 const HANDS: usize = 8;
+
+/// How long the dead may lie about.
+const COLLECTED: Duration = Duration::from_secs(2);
 
 /// What was there and is gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -74,6 +79,7 @@ pub fn down() -> Result<Removed, DownError> {
         removed.processes = pids.len();
         cgroup.kill()?;
         cgroup.remove_tree()?;
+        wait_for_the_dead(&pids);
     }
     let names = namespaces()?;
     removed.namespaces = names.len();
@@ -87,6 +93,20 @@ pub fn down() -> Result<Removed, DownError> {
     match std::fs::remove_dir_all(FOLDER) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(FOLDER)(e)),
         _ => Ok(removed),
+    }
+}
+
+/// Waits until the dead have been collected by whoever has to, so that nobody who looks for them finds any. Not for
+/// long: some machines' first process takes its time.
+fn wait_for_the_dead(pids: &[i32]) {
+    let deadline = Instant::now() + COLLECTED;
+    let there = |pid: &&i32| process::start_time(**pid).is_ok_and(|started| started.is_some());
+    while pids.iter().any(|pid| there(&pid)) && Instant::now() < deadline {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "there is no event for the end of somebody else's zombie"
+        )]
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -146,27 +146,14 @@ pub fn pod_cgroup(cgroup: &str, pod: &ObjectName) -> String {
     format!("{CGROUP}/{cgroup}/pods/{}", pod_word(pod))
 }
 
-/// The network namespace of a pod.
+/// The network namespace of a pod. That it fits a file's name is checked before a pod is taken.
 pub fn pod_netns(cluster: &ClusterName, pod: &ObjectName) -> String {
-    let name = format!("cwp_{cluster}_{}", pod_word(pod));
-    if name.len() <= LONGEST { name } else { shorten(&name) }
+    format!("cwp_{cluster}_{}", pod_word(pod))
 }
 
 /// `NAMESPACE_NAME`: neither part has a `_`, so no two pods share one.
 fn pod_word(pod: &ObjectName) -> String {
-    let word = format!("{}_{}", pod.namespace, pod.name);
-    if word.len() <= LONGEST - 40 { word } else { shorten(&word) }
-}
-
-/// Longer names are no file names: they keep their beginning, and a number made of the whole.
-const LONGEST: usize = 240;
-
-fn shorten(name: &str) -> String {
-    // FNV-1a: any good mixing does, as long as it is the same in every process.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{}_{hash:016x}", name.chars().take(LONGEST - 60).collect::<String>())
+    format!("{}_{}", pod.namespace, pod.name)
 }
 
 #[cfg(test)]
@@ -180,15 +167,5 @@ mod tests {
         assert_eq!(pod_netns(&cluster, &pod), "cwp_aws_demo_client");
         assert_eq!(pod_cgroup("aws/aws-1", &pod), "causeway-lab/aws/aws-1/pods/demo_client");
         assert_eq!(controller_cgroup(&cluster), "causeway-lab/aws/_controller");
-    }
-
-    #[test]
-    fn the_longest_names_fit_a_file() {
-        let cluster = ClusterName::new("c".repeat(32)).unwrap();
-        let pod = |end: &str| ObjectName::new("n".repeat(63), format!("{}{end}", "p".repeat(250))).unwrap();
-        let (a, b) = (pod("a"), pod("b"));
-        assert!(pod_netns(&cluster, &a).len() <= 255);
-        assert_ne!(pod_netns(&cluster, &a), pod_netns(&cluster, &b));
-        assert_ne!(pod_cgroup("c/n", &a), pod_cgroup("c/n", &b));
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use kernel::cgroup::{Cgroup, CgroupError};
 use kernel::features;
 use kernel::sandbox::{self, Sandbox};
+use nix::fcntl::{Flock, FlockArg};
 use tokio::time::sleep;
 
 use crate::api::Phase;
@@ -21,6 +22,9 @@ use crate::supervise::log;
 
 /// How often the daemon is asked how far it is.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long nothing may happen before we say what we wait for.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 12;
@@ -40,6 +44,9 @@ pub enum UpError {
     /// There is one already. Nothing was started.
     #[error("a lab is up already: `causeway lab status` shows it, `causeway lab down` takes it down")]
     AlreadyUp,
+    /// Another one is being brought up. Nothing was started.
+    #[error("another `causeway lab up` is under way: wait for it, or interrupt it")]
+    Busy,
     /// What an earlier lab left could not be cleared away.
     #[error(transparent)]
     Remains(#[from] DownError),
@@ -114,6 +121,9 @@ pub async fn up(
     mut tell: impl FnMut(&str),
 ) -> Result<Summary, UpError> {
     let start = Instant::now();
+    // Held to the end: of two that come at once, the second finds the first's lab or this.
+    let _alone = Flock::lock(File::open("/run").map_err(UpError::Spawn)?, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| UpError::Busy)?;
     if client::progress(0).await.is_ok() {
         return Err(UpError::AlreadyUp);
     }
@@ -152,6 +162,7 @@ async fn follow(
 ) -> Result<(), UpError> {
     let mut seen = 0;
     let mut missing = vec!["the daemon's answer".to_string()];
+    let mut quiet = Instant::now();
     loop {
         if let Some(end) = daemon.try_wait().map_err(UpError::Spawn)? {
             let log = log::tail(&state::daemon_log(), LOG_LINES);
@@ -159,6 +170,9 @@ async fn follow(
         }
         match client::progress(seen).await {
             Ok(progress) => {
+                if progress.count > seen {
+                    quiet = Instant::now();
+                }
                 progress.lines.iter().for_each(|line| tell(line));
                 seen = progress.count;
                 match progress.phase {
@@ -170,6 +184,15 @@ async fn follow(
             // It has not opened its socket yet.
             Err(AskError::NoLab) => {}
             Err(e) => return Err(e.into()),
+        }
+        if quiet.elapsed() > QUIET {
+            quiet = Instant::now();
+            let first = missing.first().map_or("", String::as_str);
+            tell(&format!(
+                "{:5.1} s  waiting, {} still missing: {first}",
+                start.elapsed().as_secs_f64(),
+                missing.len()
+            ));
         }
         if start.elapsed() > patience {
             missing.extend(logs_of(&missing));

@@ -16,6 +16,7 @@ use model::{ClusterName, ObjectName};
 use super::Daemon;
 use super::cluster::ClusterHost;
 use crate::api::{Apply, Delete};
+use crate::file::check_objects;
 use crate::state;
 use crate::status::PodStatus;
 
@@ -109,10 +110,10 @@ impl Daemon {
     /// Puts objects into a cluster: all of them or none.
     pub async fn apply(&self, question: Apply) -> Result<Vec<String>> {
         let cluster = self.cluster(&question.cluster)?;
-        let manifests: Vec<_> = manifest::parse(&question.file, &question.text)?
-            .into_iter()
-            .map(|located| located.value)
-            .collect();
+        let located = manifest::parse(&question.file, &question.text)?;
+        let nodes: Vec<&str> = cluster.nodes.iter().map(|node| node.name().node.as_str()).collect();
+        check_objects(&cluster.plan.cluster, &nodes, &located)?;
+        let manifests: Vec<_> = located.into_iter().map(|located| located.value).collect();
         if manifests.is_empty() {
             bail!("{}: there is no object in it", question.file);
         }

@@ -188,7 +188,9 @@ mod tests {
         }
     }
 
-    fn run(container: &str) -> Result<(Vec<String>, Vec<(String, String)>), EnvError> {
+    type Ran = (Vec<String>, Vec<(String, String)>);
+
+    fn run(container: &str) -> Result<Ran, EnvError> {
         let pod: Pod = serde_json::from_str(&format!(
             r#"{{"metadata": {{"name": "p", "namespace": "demo", "uid": "u-1", "labels": {{"app": "x"}}}},
                 "spec": {{"containers": [{container}]}}}}"#
