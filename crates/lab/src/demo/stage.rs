@@ -106,14 +106,14 @@ impl Stage {
         }
         let mut rest = Vec::new();
         for backend in service.backends.iter().filter(local) {
-            rest.push(player(status, backend)?);
+            rest.push(player(status, service, backend)?);
         }
         let stage = Self {
             cluster: pod.cluster.clone(),
             client: format!("{}/{}/{}", pod.cluster, pod.namespace, pod.name),
             service: format!("{namespace}/{name}"),
             target: Target { address: (*vip, 80).into(), path: "/".into() },
-            own: player(status, own)?,
+            own: player(status, service, own)?,
             rest,
             next_tier: *next_tier,
             clouds,
@@ -137,7 +137,7 @@ impl Stage {
         let everyone = status.services.iter().filter(|service| is_the_service(service));
         for service in everyone.filter(|service| service.cluster == self.cluster) {
             let out = service.backends.iter().filter(|backend| !backend.healthy);
-            missing.extend(out.map(|b| format!("backend {}/{} is out: {}", b.cluster, b.pod, b.why)));
+            missing.extend(out.map(|b| format!("backend {} of {} is out: {}", b.pod, b.cluster, b.why)));
             let seen = |cloud: &ClusterName| service.backends.iter().any(|backend| backend.cluster == *cloud);
             let unseen = self.clouds.iter().filter(|(cloud, _)| !seen(cloud));
             missing.extend(unseen.map(|(cloud, _)| format!("no backend of {cloud} is known")));
@@ -191,18 +191,20 @@ fn clouds(
     clouds
 }
 
-fn player(status: &LabStatus, backend: &BackendStatus) -> Result<Backend, StageError> {
+fn player(
+    status: &LabStatus,
+    service: &ServiceStatus,
+    backend: &BackendStatus,
+) -> Result<Backend, StageError> {
+    let name = format!("{}/{}/{}", backend.cluster, service.namespace, backend.pod);
     let pod = status.pods.iter().find(|pod| {
-        pod.cluster == backend.cluster && backend.pod == format!("{}/{}", pod.namespace, pod.name)
+        pod.cluster == backend.cluster && pod.namespace == service.namespace && pod.name == backend.pod
     });
-    let ip = backend.ips.first();
-    match (pod, ip) {
-        (Some(pod), Some(ip)) => Ok(Backend {
-            pod: format!("{}/{}", backend.cluster, backend.pod),
-            netns: pod.netns.clone(),
-            address: (*ip, PORT).into(),
-        }),
-        _ => Err(StageError::Lacks(format!("a pod behind backend {}/{}", backend.cluster, backend.pod))),
+    match (pod, backend.ips.first()) {
+        (Some(pod), Some(ip)) => {
+            Ok(Backend { pod: name, netns: pod.netns.clone(), address: (*ip, PORT).into() })
+        }
+        _ => Err(StageError::Lacks(format!("a pod behind backend {name}"))),
     }
 }
 

@@ -45,7 +45,7 @@ fn tunnel(peer: &str, rtt_ms: f64) -> TunnelStatus {
 
 fn backend(cluster: &str, number: u8, tier: Tier) -> BackendStatus {
     BackendStatus {
-        pod: format!("demo/echo-{cluster}-{number}"),
+        pod: format!("echo-{cluster}-{number}"),
         ips: vec![[10, 0, 0, number].into()],
         node: Some(format!("{cluster}-{number}")),
         zone: format!("z{number}"),
@@ -128,7 +128,7 @@ fn labs_that_lack_someone_or_are_not_whole() {
         ("one backend", |lab| drop(lab.services[0].backends.remove(1)), "lacks a second backend"),
         ("two clouds", |lab| drop(lab.services[0].backends.pop()), "lacks two more clusters"),
         ("a node is down", |lab| lab.nodes[1].agent.ready = false, "node aws/aws-2 is not ready"),
-        ("a backend is out", |lab| lab.services[0].backends[2].healthy = false, "gcp/demo/echo-gcp-1 is out"),
+        ("a backend is out", |lab| lab.services[0].backends[2].healthy = false, "echo-gcp-1 of gcp is out"),
     ];
     for (name, change, words) in cases {
         let mut lab = lab();
