@@ -218,8 +218,10 @@ fn is_alike(flow: &Flow, first: &[u8], packet: &[u8]) -> bool {
     if flow.layout.protocol != TCP {
         return network;
     }
-    // Acknowledgement, window, options such as timestamps. Flags are known to differ in PSH at most.
-    network && same(ip + 8..ip + 12) && same(ip + 14..ip + 16) && same(ip + 20..flow.layout.all)
+    // Acknowledgement, reserved bits, window, urgent pointer, options such as timestamps. Flags are known to differ in
+    // PSH at most.
+    let tcp = |range: Range<usize>| same(ip + range.start..ip + range.end);
+    network && tcp(8..13) && tcp(14..16) && tcp(18..flow.layout.all - ip)
 }
 
 /// Whether the checksums are right.
