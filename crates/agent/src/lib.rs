@@ -7,6 +7,7 @@ pub mod config;
 mod datapath;
 mod node;
 mod outlook;
+mod problems;
 mod run;
 mod status;
 

@@ -25,6 +25,7 @@ use crate::api::{Ask, Vital};
 use crate::config::Config;
 use crate::datapath::Datapath;
 use crate::outlook::Outlook;
+use crate::problems::Problems;
 use crate::status;
 
 /// How often the device is looked for and the clusters are ranked.
@@ -57,7 +58,7 @@ pub(crate) struct Node {
     pub(crate) echo_id: u16,
     pub(crate) stream: StreamStatus,
     /// What was claimed and not granted, and what the controller complained of.
-    pub(crate) problems: Vec<String>,
+    pub(crate) problems: Problems,
     /// What the kernel can do; tried once, at the start.
     pub(crate) features: Vec<Feature>,
     pub(crate) vital: Arc<Vital>,
@@ -107,7 +108,7 @@ impl Node {
             datapath,
             probed: BTreeMap::new(),
             echo_id: (seed & 0xffff) as u16,
-            problems: Vec::new(),
+            problems: Problems::default(),
             features,
             vital: Arc::new(Vital {
                 health: Mutex::default(),
@@ -173,8 +174,7 @@ impl Node {
                 self.save_soon();
             }
             AgentEvent::Problem(problem) => {
-                warn!("{problem}");
-                self.problems.push(problem);
+                self.problems.complain(problem);
             }
         }
     }
@@ -282,11 +282,9 @@ impl Node {
         }
         let begun = Instant::now();
         let (mut desired, problems) = self.outlook.plan();
-        for problem in problems {
-            if !self.problems.contains(&problem) {
-                warn!("{problem}");
-                self.problems.push(problem);
-            }
+        // Before the first word of a controller nothing is granted, and that is no problem yet.
+        if self.position.is_some() {
+            self.problems.set_claims(problems);
         }
         let probed = self.outlook.probed(&desired);
         self.probed = probed.iter().map(|(name, ip)| (*ip, name.clone())).collect();

@@ -97,5 +97,6 @@ pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Obse
             })
             .collect(),
         pending_operations: node.pending(),
+        problems: node.problems.list(),
     }
 }

@@ -43,6 +43,7 @@ impl AgentApi for Fake {
             services: vec![],
             features: vec![],
             pending_operations: 0,
+            problems: vec![],
         })
     }
     async fn plan(&self) -> Result<PlanReport, Refusal> {

@@ -47,6 +47,9 @@ pub struct AgentStatus {
     pub features: Vec<FeatureStatus>,
     /// Operations that observed and desired state still differ by.
     pub pending_operations: usize,
+    /// What an operator should put right, in words.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// A stream of the exchange.

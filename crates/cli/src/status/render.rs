@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use model::Tier;
 use wire::local::{
@@ -50,6 +51,10 @@ pub(crate) fn agent(status: &AgentStatus) -> String {
     );
     section(&mut text, &format!("services, {}", status.services.len()), &services(&status.services));
     section(&mut text, "features of the kernel", &features(&status.features));
+    if !status.problems.is_empty() {
+        let problems: String = status.problems.iter().map(|problem| indented(problem)).collect();
+        section(&mut text, &format!("problems, {}", status.problems.len()), &problems);
+    }
     text
 }
 
@@ -83,7 +88,9 @@ pub(crate) fn tunnels(tunnels: &[TunnelStatus]) -> String {
         ]
     };
     let head = ["PEER", "STATE", "RTT", "HANDSHAKE", "RECEIVED", "SENT", "ENDPOINT"];
-    or_none(tunnels, |tunnels| table(&head, tunnels.iter().map(row), &[2, 3, 4, 5]))
+    let mut sorted: Vec<_> = tunnels.iter().collect();
+    sorted.sort_by_key(|tunnel| &tunnel.peer);
+    or_none(&sorted, |tunnels| table(&head, tunnels.iter().copied().map(row), &[2, 3, 4, 5]))
 }
 
 /// One row for each service, one column for each tier.
@@ -189,7 +196,8 @@ pub(crate) fn links(links: &[LinkStatus]) -> String {
 
 /// A stream of the exchange, in one line.
 pub(crate) fn stream(stream: &StreamStatus) -> String {
-    let address = stream.address.map(|address| format!(" to {address}")).unwrap_or_default();
+    let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let address = stream.address.map(|address| format!(" to {}", plain(address))).unwrap_or_default();
     let mut text = match stream.connected {
         true => format!("connected{address}, revision {}", stream.revision),
         false => format!("not connected{address}, last revision {}", stream.revision),

@@ -86,6 +86,7 @@ fn agent(name: &str, backends: Vec<local::BackendStatus>) -> NodeReport {
         services: vec![service],
         features: vec![],
         pending_operations: 0,
+        problems: vec![],
     };
     NodeReport { name, up: true, restarts: 0, agent: Ok(agent) }
 }

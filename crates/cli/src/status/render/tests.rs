@@ -97,6 +97,7 @@ pub(crate) fn an_agent() -> AgentStatus {
             },
         ],
         pending_operations: 0,
+        problems: vec![],
     }
 }
 
