@@ -87,6 +87,8 @@ pub fn spawn(options: AgentOptions) -> mpsc::Receiver<AgentEvent> {
 
 struct Agent {
     options: AgentOptions,
+    /// Key and certificate, once they could be read.
+    member: Option<Member>,
     mirror: Mirror,
     events: mpsc::Sender<AgentEvent>,
     /// The last error that was said, while there is no stream.
@@ -99,7 +101,7 @@ struct Renewed;
 impl Agent {
     fn new(mut options: AgentOptions, events: mpsc::Sender<AgentEvent>) -> Self {
         let mirror = Mirror::trusting(std::mem::take(&mut options.held));
-        Self { options, mirror, events, said: None }
+        Self { options, member: None, mirror, events, said: None }
     }
 
     async fn run(mut self) {
@@ -121,7 +123,21 @@ impl Agent {
 
     /// One attempt at one address, and the stream if it comes to one.
     async fn session(&mut self, turn: &mut usize, backoff: &mut Backoff) -> Result<Renewed, Error> {
-        let mut member = Member::open(self.options.node.clone(), &self.options.state_dir)?;
+        let mut member = match self.member.take() {
+            Some(member) => member,
+            None => Member::open(self.options.node.clone(), &self.options.state_dir)?,
+        };
+        let ended = self.attempt(&mut member, turn, backoff).await;
+        self.member = Some(member);
+        ended
+    }
+
+    async fn attempt(
+        &mut self,
+        member: &mut Member,
+        turn: &mut usize,
+        backoff: &mut Backoff,
+    ) -> Result<Renewed, Error> {
         if !member.is_enrolled() {
             member.enrol(&self.options.token_file, &self.options.controllers).await?;
         }
@@ -135,7 +151,7 @@ impl Agent {
         let expect = Expect::Controller(cluster);
         let config = client_config(member.trust.clone(), expect, Some(member.credentials.clone()));
         let client = transport::dial(address, config).await?;
-        let ended = self.stream(client, address, &mut member, backoff).await;
+        let ended = self.stream(client, address, member, backoff).await;
         self.mirror.handle_break();
         // Back to the one that worked; if it is gone the next attempt moves on.
         *turn -= 1;

@@ -232,9 +232,9 @@ impl Handle {
 
     /// Ends a link and withdraws everything it has brought. Returns whether there was one.
     pub fn remove_link(&self, cluster: &ClusterName) -> Result<bool, Error> {
-        self.shared.trust.remove(cluster);
         let there = self.shared.links().remove(cluster)?;
         if there {
+            self.shared.trust.remove(cluster);
             tracing::info!(%cluster, "a link was removed");
             let shared = self.shared.clone();
             tokio::spawn(async move { shared.take_leave().await });

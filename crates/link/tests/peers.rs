@@ -56,6 +56,37 @@ async fn one_token_links_both_ways() {
 }
 
 #[tokio::test]
+async fn both_may_dial() {
+    let (mut aws, mut gcp) = pair().await;
+    // Each has joined the other: one stream stays, and it is not taken down again and again.
+    link(&gcp, &aws).await;
+    link(&aws, &gcp).await;
+    aws.handle.publish(upserts([node("aws", 1, 1)]));
+    gcp.handle.publish(upserts([node("gcp", 2, 1)]));
+    aws.until_world("gcp", |world| world.len() == 2).await;
+    gcp.until_world("aws", |world| world.len() == 2).await;
+    let calm = async {
+        loop {
+            tokio::select! {
+                event = aws.events.recv() => drop(event),
+                event = gcp.events.recv() => drop(event),
+            }
+        }
+    };
+    // Whatever was under way settles; then nothing happens any more.
+    let _ = tokio::time::timeout(Duration::from_secs(1), calm).await;
+    let calm = async {
+        tokio::select! {
+            event = aws.events.recv() => event,
+            event = gcp.events.recv() => event,
+        }
+    };
+    let event = tokio::time::timeout(Duration::from_secs(2), calm).await;
+    assert!(event.is_err(), "{event:?}");
+    assert!(aws.handle.links()[0].stream.connected && gcp.handle.links()[0].stream.connected);
+}
+
+#[tokio::test]
 async fn tokens_that_do_not_link() {
     let aws = Controller::start(cluster("aws", 1)).await;
     let gcp = Controller::start(cluster("gcp", 2)).await;

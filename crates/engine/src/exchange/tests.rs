@@ -161,7 +161,7 @@ fn expected(world: &World, audience: Audience) -> World {
 /// What may happen.
 #[derive(Debug, Clone)]
 enum Event {
-    Change(Change),
+    Change(Box<Change>),
     /// Receiver `0` hears this many things, and the last is lost.
     Hear {
         who: usize,
@@ -186,8 +186,10 @@ fn any_change() -> impl Strategy<Value = Change> {
 
 fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        6 => any_change().prop_map(Event::Change),
-        1 => (0u8..3).prop_map(|i| Event::Change(Change::Delete(Key::Service(service_key("aws", i))))),
+        6 => any_change().prop_map(|change| Event::Change(Box::new(change))),
+        1 => (0u8..3).prop_map(|i| {
+            Event::Change(Box::new(Change::Delete(Key::Service(service_key("aws", i)))))
+        }),
         4 => (0usize..3, 1usize..6, prop::bool::weighted(0.2))
             .prop_map(|(who, count, lose)| Event::Hear { who, count, lose }),
         1 => (0usize..3).prop_map(Event::Restart),
@@ -215,7 +217,7 @@ proptest! {
         for event in events {
             match event {
                 Event::Change(change) => {
-                    prop_assert_eq!(teller.apply(change.clone()), world.apply(change));
+                    prop_assert_eq!(teller.apply((*change).clone()), world.apply(*change));
                 }
                 Event::Hear { who, count, lose } => {
                     for i in 0..count {

@@ -43,6 +43,8 @@ pub(crate) struct Link {
     pub(crate) session: Option<Session>,
     /// Where it comes from or goes to.
     pub(crate) remote: Option<SocketAddr>,
+    /// Whether it is one that we dialled.
+    pub(crate) dialled: bool,
     /// Whether everything it exports was heard since this process started.
     pub(crate) confirmed: bool,
     pub(crate) last_error: Option<String>,
@@ -57,6 +59,7 @@ impl Link {
             record,
             session: None,
             remote: None,
+            dialled: false,
             confirmed: false,
             last_error: None,
             dialler: None,

@@ -12,6 +12,7 @@ use wire::pb;
 
 use super::ControllerEvent;
 use super::agents::{Replies, close, greeted};
+use super::links::Link;
 use super::session::Session;
 use super::shared::Shared;
 use crate::agent::next;
@@ -33,7 +34,7 @@ pub(crate) async fn serve(
     replies: Replies,
 ) {
     let outbox = Outbox::new(replies.clone(), Ok);
-    let peer = Peer { shared: &shared, cluster: &cluster, remote };
+    let peer = Peer { shared: &shared, cluster: &cluster, remote, dialled: false };
     if let Err(error) = peer.session(incoming, &outbox, std::future::pending(), || {}).await {
         close(&shared, &remote, &error, replies);
     }
@@ -50,7 +51,7 @@ pub(crate) async fn dial(shared: Arc<Shared>, cluster: ClusterName) {
         };
         let Some(&remote) = addresses.get(turn % addresses.len().max(1)) else { return };
         renewed.mark_unchanged();
-        let peer = Peer { shared: &shared, cluster: &cluster, remote };
+        let peer = Peer { shared: &shared, cluster: &cluster, remote, dialled: true };
         let ended = tokio::select! {
             () = shared.stopped() => return,
             ended = peer.dial(&mut renewed, &mut backoff) => ended,
@@ -67,12 +68,17 @@ struct Peer<'a> {
     shared: &'a Shared,
     cluster: &'a ClusterName,
     remote: SocketAddr,
+    dialled: bool,
 }
 
 impl Peer<'_> {
     /// One attempt, and the stream if it comes to one. Ends without an error when our certificate was renewed: the
     /// other side would end the stream with the old one, and not at a moment of our choice.
     async fn dial(&self, renewed: &mut watch::Receiver<()>, backoff: &mut Backoff) -> Result<(), Error> {
+        if self.shared.links().get(self.cluster).is_some_and(|link| self.yields_to(link)) {
+            backoff.wait().await;
+            return Ok(());
+        }
         let expect = Expect::Controller(self.cluster.clone());
         let credentials = Some(self.shared.credentials.clone());
         let config = client_config(self.shared.trust.clone(), expect, credentials);
@@ -85,6 +91,13 @@ impl Peer<'_> {
             let _ = renewed.changed().await;
         };
         self.session(incoming, &outbox, until, || backoff.reset()).await
+    }
+
+    /// Whether this stream is one too many: when each side dials the other, the stream that the first by name has
+    /// dialled stays.
+    fn yields_to(&self, link: &Link) -> bool {
+        let we_are_first = self.shared.name() < self.cluster;
+        link.session.is_some() && link.dialled != self.dialled && link.dialled == we_are_first
     }
 
     /// Logs why there is no stream, once for each cause.
@@ -109,10 +122,14 @@ impl Peer<'_> {
         let (session, mut ending) = Session::new();
         let id = ending.id();
         let from = match self.shared.links().get(self.cluster) {
+            Some(link) if self.yields_to(link) => {
+                return Err(self.refused("there is a stream already, dialled from the other side"));
+            }
             Some(link) => {
                 // The newer stream is the living one.
                 link.session = Some(session);
                 link.remote = Some(self.remote);
+                link.dialled = self.dialled;
                 link.mirror.handle_break();
                 link.mirror.position()
             }
