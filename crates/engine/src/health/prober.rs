@@ -149,7 +149,9 @@ impl Prober {
         self.arrive(now);
         let Some(id) = self.ids.get(peer).copied() else { return };
         let peer = self.peers.get_mut(&id).expect("a peer has its id");
-        if let Some(at) = peer.outstanding.iter().position(|(sent, _)| *sent == seq) {
+        // An answer to a question that waited for the handshake tells nothing of the way.
+        let timed = peer.state == State::Alive;
+        if let Some(at) = peer.outstanding.iter().position(|(sent, _)| *sent == seq && timed) {
             let (_, sent) = peer.outstanding.remove(at).expect("just found");
             peer.rtt = Some(Rtt::update(peer.rtt, now.saturating_sub(sent)));
         }
@@ -214,9 +216,18 @@ impl Prober {
         dead.map(|peer| peer.name.clone()).collect()
     }
 
-    /// Whether of every peer it is known if it answers.
+    /// Whether the peer has been heard and is not dead.
+    pub fn is_alive(&self, peer: &NodeName) -> bool {
+        self.ids.get(peer).is_some_and(|id| self.peers[id].state == State::Alive)
+    }
+
+    /// Whether of every peer it is known if it answers, and how far away it is.
     pub fn all_probed(&self) -> bool {
-        self.peers.values().all(|peer| peer.state != State::Unknown)
+        self.peers.values().all(|peer| match peer.state {
+            State::Unknown => false,
+            State::Alive => peer.rtt.is_some(),
+            State::Dead { .. } => true,
+        })
     }
 
     fn heard(&mut self, id: u32, now: Duration) {
@@ -224,10 +235,18 @@ impl Prober {
         if let State::Dead { .. } = peer.state {
             self.events.push_back(Event::Revived(peer.name.clone()));
         }
+        if peer.state != State::Alive {
+            peer.outstanding.clear();
+        }
         peer.state = State::Alive;
         peer.heard = now;
         peer.unanswered = 0;
-        let for_rtt = peer.last_probe.map_or(now, |at| at + RTT_EVERY);
+        let again_after = match peer.rtt {
+            None => self.timing.retry,
+            Some(rtt) if !rtt.is_settled() => self.timing.interval,
+            Some(_) => RTT_EVERY,
+        };
+        let for_rtt = peer.last_probe.map_or(now, |at| at + again_after);
         // Of two nodes the first by name leads; the other waits a little longer to be asked.
         let interval = self.timing.interval;
         let pause = if self.me < peer.name { interval } else { interval * 3 / 2 };
