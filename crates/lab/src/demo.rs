@@ -27,8 +27,14 @@ pub use stage::StageError;
 /// Requests a second.
 pub const RATE: u32 = 200;
 
-/// What is asked of the lab before it counts as restored.
+/// How long the lab may take to be as it was.
 const RESTORE: Duration = Duration::from_secs(20);
+
+/// How long measured round-trip times may take to come near the wires'.
+const CALM: Duration = Duration::from_secs(8);
+
+/// Between two questions to the lab.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The whole story.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -134,13 +140,10 @@ pub async fn run(show: &mut dyn FnMut(Event<'_>)) -> Result<Story, Error> {
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     };
     show(Event::Restoring);
+    let command = undo.killed.as_ref().map(|cloud| format!("causeway lab start {cloud}")).unwrap_or_default();
     restore(&stage, &mut undo).await?;
     told?;
     let title = "everything is back".to_string();
-    let command = match stage.clouds.first() {
-        Some((cloud, _)) => format!("causeway lab start {cloud}"),
-        None => String::new(),
-    };
     let last = calm(&stage, title, command, show).await?;
     lines.push(last);
     let ok = lines.iter().all(|line| line.ok);
@@ -164,17 +167,35 @@ async fn tell(
     undo.failing.push(stage.own.clone());
     lines.push(unready(stage, title, first, Expected::Tier(stage.next_tier), show).await?);
 
-    let (nearest, rtt) = &stage.clouds[0];
+    let clouds = measure(stage).await?;
+    let (nearest, rtt) = &clouds[0];
     let title =
         format!("the last backends of {} fail theirs; {nearest} is nearest ({rtt:.0} ms)", stage.cluster);
     undo.failing.extend(stage.rest.iter().cloned());
     lines.push(unready(stage, title, &stage.rest, Expected::Cluster(nearest.clone()), show).await?);
 
-    let (next, rtt) = &stage.clouds[1];
+    let (next, rtt) = &clouds[1];
     let title = format!("{nearest} is killed under load; {next} is next ({rtt:.0} ms)");
     undo.killed = Some(nearest.clone());
     lines.push(killed(stage, title, nearest, Expected::Cluster(next.clone()), show).await?);
     Ok(())
+}
+
+/// The two nearest clouds at least, nearest first, once they are measured without the noise of a lab that comes up.
+async fn measure(stage: &Stage) -> Result<Vec<(ClusterName, f64)>, Error> {
+    let start = Instant::now();
+    loop {
+        let (clouds, calm) = stage.clouds_now(&client::status(None).await?);
+        let whole = clouds.len() >= 2;
+        if whole && (calm || start.elapsed() > CALM) {
+            return Ok(clouds);
+        }
+        if start.elapsed() > CALM {
+            let lost = "a cloud was lost while the story was told".to_string();
+            return Err(StageError::Broken(lost).into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// 200 requests while nothing happens.
@@ -251,6 +272,6 @@ async fn restore(stage: &Stage, undo: &mut Undo) -> Result<(), Error> {
         if start.elapsed() > RESTORE {
             return Err(Error::NotRestored(missing));
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }

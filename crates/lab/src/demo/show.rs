@@ -58,7 +58,7 @@ impl<W: Write> Table for Screen<W> {
         match event {
             Event::Begin(title) => {
                 self.title = (*title).to_string();
-                writeln!(self.out, "\x1b[1m{title}\x1b[0m")?;
+                writeln!(self.out, "\r\x1b[2K\x1b[1m{title}\x1b[0m")?;
             }
             Event::Running(report) => write!(self.out, "\r\x1b[2K{}", row(report, None))?,
             Event::Line(line) => {
@@ -192,7 +192,7 @@ Something is not as it should be";
         table.show(&Event::Running(&Report::default())).unwrap();
         table.show(&Event::Line(&line(true))).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(text.matches("\r\x1b[2K").count(), 2, "{text}");
+        assert_eq!(text.matches("\r\x1b[2K").count(), 3, "{text}");
         assert!(text.contains("\x1b[32mok"), "{text}");
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Stage {
     pub(super) cluster: ClusterName,
     /// The pod from which they are made, as `CLUSTER/NAMESPACE/NAME`.
     pub(super) client: String,
+    /// The node it is on, without the cluster.
+    pub(super) node: String,
     /// The service, as `NAMESPACE/NAME`.
     pub(super) service: String,
     /// Its address.
@@ -111,6 +113,7 @@ impl Stage {
         let stage = Self {
             cluster: pod.cluster.clone(),
             client: format!("{}/{}/{}", pod.cluster, pod.namespace, pod.name),
+            node: node.to_string(),
             service: format!("{namespace}/{name}"),
             target: Target { address: (*vip, 80).into(), path: "/".into() },
             own: player(status, service, own)?,
@@ -143,6 +146,18 @@ impl Stage {
             missing.extend(unseen.map(|(cloud, _)| format!("no backend of {cloud} is known")));
         }
         missing.join(", ")
+    }
+
+    /// The other clouds as they are measured now, nearest first; and whether that is what the wires are like, which it
+    /// is not while a lab that has just come up still keeps the machine busy.
+    pub(super) fn clouds_now(&self, status: &LabStatus) -> (Vec<(ClusterName, f64)>, bool) {
+        let Some(service) = service_of(status, &self.cluster) else { return (Vec::new(), false) };
+        let clouds = clouds(status, service, &self.cluster, &self.node);
+        let calm = clouds.iter().all(|(cloud, rtt)| {
+            let least = wires(status, &self.cluster, &self.node, cloud).min_by(f64::total_cmp);
+            least.is_none_or(|least| *rtt <= least * 1.25 + 2.0)
+        });
+        (clouds, calm)
     }
 
     /// The service as people ask for it.
@@ -189,6 +204,22 @@ fn clouds(
     let mut clouds: Vec<_> = nearest.into_iter().map(|(cluster, rtt)| (cluster.clone(), rtt)).collect();
     clouds.sort_by(|a, b| a.1.total_cmp(&b.1));
     clouds
+}
+
+/// The round-trip times of the wires from a node's location to those of a cloud.
+fn wires<'a>(
+    status: &'a LabStatus,
+    own: &'a ClusterName,
+    node: &'a str,
+    cloud: &'a ClusterName,
+) -> impl Iterator<Item = f64> + 'a {
+    let here = status.nodes.iter().find(move |candidate| candidate.cluster == *own && candidate.name == node);
+    let here = here.map(|node| format!("{own}/{}", node.location)).unwrap_or_default();
+    let there = format!("{cloud}/");
+    let joins = move |[a, b]: &[String; 2]| {
+        (*a == here && b.starts_with(&there)) || (*b == here && a.starts_with(&there))
+    };
+    status.wires.iter().filter(move |wire| wire.up && joins(&wire.between)).map(|wire| wire.rtt_ms)
 }
 
 fn player(

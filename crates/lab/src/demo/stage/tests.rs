@@ -4,7 +4,7 @@ use model::PublicKey;
 use wire::local::TunnelStatus;
 
 use super::*;
-use crate::status::{AgentStatus, NodeStatus, PodStatus};
+use crate::status::{AgentStatus, NodeStatus, PodStatus, WireStatus};
 
 fn name(text: &str) -> ClusterName {
     ClusterName::new(text).unwrap()
@@ -113,6 +113,22 @@ fn the_default_lab_has_everybody() {
     assert_eq!(stage.url(), "http://10.101.0.7/");
     let clouds: Vec<&str> = stage.clouds.iter().map(|(cloud, _)| cloud.as_str()).collect();
     assert_eq!(clouds, ["gcp", "azure"], "nearest first");
+}
+
+#[test]
+fn measured_times_are_believed_once_they_are_near_the_wires() {
+    let wire = |cloud: &str, rtt_ms| WireStatus {
+        between: [format!("{cloud}/r"), "aws/r".into()],
+        rtt_ms,
+        loss: 0.0,
+        rate: None,
+        up: true,
+    };
+    let stage = Stage::set(&lab()).unwrap();
+    for (gcp, calm) in [(14.0, true), (11.0, true), (5.0, false)] {
+        let status = LabStatus { wires: vec![wire("gcp", gcp), wire("azure", 22.0)], ..lab() };
+        assert_eq!(stage.clouds_now(&status), (stage.clouds.clone(), calm), "{gcp} ms");
+    }
 }
 
 #[test]
