@@ -4,6 +4,7 @@
 //! between a TUN and UDP. [`Device`] *drives* one, ours or the kernel's, from the agent.
 
 mod control;
+mod core;
 mod driver;
 mod inbound;
 mod key;

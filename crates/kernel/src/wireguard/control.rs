@@ -1,13 +1,19 @@
 //! The control socket's serving end: `wg`, the agent, and whoever else may open it.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use nix::sys::stat::{Mode, umask};
 use zeroize::Zeroizing;
 
-use super::process::Core;
+use super::core::Core;
 use super::uapi::{SetRequest, Status};
 
 /// A request may be so long: some ten thousand peers.
@@ -15,9 +21,63 @@ const MAX_REQUEST: u64 = 16 << 20;
 /// A client that says nothing for so long is let go.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The control socket's listening end; its file goes with it.
+#[derive(Debug)]
+pub(super) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Control {
+    /// Listens at this path, in place of a process that died.
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        remove_stale(&path)?;
+        // Whoever can write to it has the keys, so it is private from its first moment.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let listener = UnixListener::bind(&path);
+        umask(before);
+        Ok(Self { listener: listener?, path })
+    }
+
+    /// Serves the client that waits, on a thread of its own.
+    pub(super) fn accept(&self, core: &Arc<Core>) -> io::Result<()> {
+        let (stream, _) = self.listener.accept()?;
+        let core = core.clone();
+        thread::Builder::new().name("control".into()).spawn(move || serve(&core, &stream)).map(drop)
+    }
+}
+
+impl AsFd for Control {
+    /// Readable when a client waits.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Somebody else may have removed it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes the socket of a process that died; one that answers is somebody's.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) if UnixStream::connect(path).is_ok() => Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) => fs::remove_file(path),
+    }
+}
+
 /// Serves one client until it leaves.
-pub(super) fn serve(core: &Arc<Core>, stream: UnixStream) {
-    if let Err(error) = conversation(core, &stream) {
+fn serve(core: &Arc<Core>, stream: &UnixStream) {
+    if let Err(error) = conversation(core, stream) {
         tracing::debug!(%error, "a control client left in the middle");
     }
 }

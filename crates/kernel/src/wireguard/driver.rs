@@ -5,7 +5,6 @@
 
 mod client;
 mod kernel;
-mod netlink;
 mod spawn;
 
 use std::collections::BTreeMap;

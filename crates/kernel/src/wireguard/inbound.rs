@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use wireguard::{Data, DropReason, Endpoint, HEADER_LEN, Inbound, TAG_LEN, TransportKeys};
 
+use super::core::Core;
 use super::offload::Coalescer;
-use super::process::Core;
 use super::socket::{Family, Received, Receiver, SendQueue, Sockets};
 
 /// Moves packets until the sockets are closed.
@@ -20,11 +20,9 @@ pub(super) fn run(core: &Arc<Core>, sockets: &Arc<Sockets>, family: Family) {
             Ok(0) => return,
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                // The socket reports what the network said of datagrams we sent; there is nothing to do about it here.
-                tracing::debug!(%error, "receiving");
-                continue;
-            }
+            // Not of this socket's making, so it goes on: the kernel is short of memory, for instance.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS)) => continue,
+            Err(error) => return core.fail(error),
         };
         batch.received.clear();
         batch.received.extend(receiver.datagrams(count));

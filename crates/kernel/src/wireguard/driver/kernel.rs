@@ -24,7 +24,7 @@ use wireguard::{AllowedChange, PeerChange, PeerStatus};
 use zeroize::Zeroizing;
 
 use super::DeviceError;
-use super::netlink::Conversation;
+use crate::netlink::blocking::Conversation;
 use crate::wireguard::uapi::{SetRequest, Status};
 
 /// A WireGuard device of the kernel's, in the network namespace in which this was opened.
