@@ -44,11 +44,15 @@ impl Outlook {
         services::View { world: &self.world, me: &self.me, dead: &self.dead, ranking: self.ranking.order() }
     }
 
-    /// Whom to probe, and at which address: the other nodes that have a tunnel.
+    /// Whom to probe, and at which address: the other nodes that have a tunnel, in a family that this node has too.
     pub(crate) fn probed(&self, state: &State) -> Vec<(NodeName, IpAddr)> {
         let others = self.world.nodes.values().filter(|node| node.name != self.me);
         let reached =
             others.filter(|node| node.public_key.is_some_and(|k| state.tunnel.peers.contains_key(&k)));
-        reached.filter_map(|node| Some((node.name.clone(), *node.mesh_ips().first()?))).collect()
+        let speaks =
+            |ip: &IpAddr| state.tunnel.addresses.iter().any(|mine| mine.addr().is_ipv4() == ip.is_ipv4());
+        reached
+            .filter_map(|node| Some((node.name.clone(), node.mesh_ips().into_iter().find(speaks)?)))
+            .collect()
     }
 }

@@ -15,6 +15,9 @@ use siphasher::sip::SipHasher13;
 use super::rtt::Rtt;
 use super::timing::{DEAD_EVERY, FIRST_GRACE, LEAST_PROBES, LONG_DEAD, RTT_EVERY, Timing};
 
+/// A peer that is heard but never answers is not waited for after so many questions.
+const ENOUGH: u32 = 12;
+
 /// Probes whose answers can still be timed.
 const OUTSTANDING: usize = 32;
 
@@ -64,6 +67,8 @@ struct Peer {
     heard: Duration,
     /// Questions since then.
     unanswered: u32,
+    /// Questions ever.
+    asked: u32,
     next_probe: Duration,
     last_probe: Option<Duration>,
     outstanding: VecDeque<(u16, Duration)>,
@@ -221,11 +226,11 @@ impl Prober {
         self.ids.get(peer).is_some_and(|id| self.peers[id].state == State::Alive)
     }
 
-    /// Whether of every peer it is known if it answers, and how far away it is.
+    /// Whether of every peer it is known if it answers, and how far away it is if that can be known.
     pub fn all_probed(&self) -> bool {
         self.peers.values().all(|peer| match peer.state {
             State::Unknown => false,
-            State::Alive => peer.rtt.is_some(),
+            State::Alive => peer.rtt.is_some() || peer.asked >= ENOUGH,
             State::Dead { .. } => true,
         })
     }
@@ -290,6 +295,7 @@ impl Peer {
             state,
             heard: now,
             unanswered: 0,
+            asked: 0,
             next_probe,
             last_probe: None,
             outstanding: VecDeque::new(),
@@ -329,6 +335,7 @@ impl Peer {
         }
         self.outstanding.push_back((seq, now));
         self.unanswered = self.unanswered.saturating_add(1);
+        self.asked = self.asked.saturating_add(1);
         self.last_probe = Some(now);
         self.next_probe = match self.state {
             State::Unknown => now + random.around(timing.interval),

@@ -286,6 +286,19 @@ fn a_question_that_waits_for_the_handshake_measures_nothing() {
 }
 
 #[test]
+fn a_peer_that_asks_but_never_answers_is_not_waited_for_long() {
+    let mut pair = Pair::unknown();
+    let start = pair.now;
+    while !pair.prober.all_probed() {
+        pair.prober.handle_heard(&node_name(PEER), pair.now);
+        pair.run(Duration::from_millis(125));
+    }
+    let took = pair.now - start;
+    assert!((Duration::from_millis(500)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert_eq!((pair.state(), pair.prober.rtt(&node_name(PEER))), ("alive", None));
+}
+
+#[test]
 fn the_same_seed_asks_at_the_same_times() {
     let times = |seed| {
         let mut prober = Prober::new(&node_name("a/1"), seed);
