@@ -192,6 +192,11 @@ fn from_up_to_down() {
     let file = write("lab.yaml", LAB);
     write("left.yaml", &[SERVICE, &pods_on("left-1"), &pods_on("left-2")].concat());
     write("right.yaml", &[SERVICE, &pods_on("right-1")].concat());
+    // Somebody may be working in it. What a crash has left is nobody's.
+    assert!(
+        !run(&["status"]).status.success(),
+        "a lab is up: `causeway lab down` first, then this test again"
+    );
     good(&["down"]);
     let _down = Down(folder.clone());
 
@@ -315,6 +320,9 @@ fn alive(status: &Value, from: &str, to: &str) -> bool {
 fn cut_and_healed() {
     good(&["cut", "left-1", "left-2"]);
     until("two nodes apart", |s| !alive(s, "left-1", "left/left-2") && alive(s, "left-1", "right/right-1"));
+    good(&["kill", "left-1"]);
+    good(&["start", "left-1"]);
+    until("apart still", |s| alive(s, "left-1", "right/right-1") && !alive(s, "left-1", "left/left-2"));
     good(&["heal", "left-1", "left-2"]);
     until("joined again", all_well);
     good(&["cut", "left", "right"]);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use kernel::cgroup::Cgroup;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::error;
 
 use self::cluster::ClusterHost;
@@ -58,6 +59,7 @@ pub async fn run(file: Option<&Path>) -> Result<()> {
     let causeway = std::env::current_exe().context("finding the causeway binary")?;
     let daemon =
         Arc::new(Daemon { plan: Plan::new(&lab), causeway, journal: Journal::new(), lab: OnceLock::new() });
+    raise_limits()?;
     let socket = state::socket();
     let serving = serve::local::serve(&socket, serve::local::Access::Owner, api::router(Arc::clone(&daemon)));
     tokio::spawn(serving.await?);
@@ -68,6 +70,12 @@ pub async fn run(file: Option<&Path>) -> Result<()> {
     }
     // From here on everything happens because somebody asks or something dies.
     std::future::pending().await
+}
+
+/// Every machine and pod is a handful of open files; the usual 1024 are soon used up.
+fn raise_limits() -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("asking how many files may be open")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the number of files that may be open")
 }
 
 async fn trim_logs() {

@@ -127,7 +127,7 @@ impl Node {
             log: self.site.folders.log.clone(),
         };
         let prober = Prober::start(Arc::clone(&machine.netns)).context("starting the node's prober")?;
-        let host = Host { node: Arc::clone(&self.plan), sandbox, prober, causeway: self.causeway.clone() };
+        let host = Host::new(Arc::clone(&self.plan), sandbox, prober, self.causeway.clone());
         let agent = Supervisor::start(program, DAEMON);
         let kubelet = Kubelet::new(host, objects);
         *self.lock() = Some(Up { machine, agent, kubelet });

@@ -16,12 +16,12 @@ use kernel::cgroup::Cgroup;
 use kernel::netns::{self, Netns};
 use kernel::sandbox::Sandbox;
 use model::ObjectName;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use self::cni::Attachment;
+use self::cni::{Attachment, CniError, Plugin};
 use self::container::Container;
 use crate::plan::NodePlan;
 use crate::probe::{Prober, readiness};
@@ -51,6 +51,19 @@ pub struct Host {
     pub prober: Prober,
     /// The `causeway` binary: the CNI plugin, and what pods find first on their path.
     pub causeway: PathBuf,
+    /// Set once what pods of an earlier life had was given back.
+    clean: Arc<OnceCell<()>>,
+}
+
+impl Host {
+    /// A node that has just been started.
+    pub fn new(node: Arc<NodePlan>, sandbox: Sandbox, prober: Prober, causeway: PathBuf) -> Self {
+        Self { node, sandbox, prober, causeway, clean: Arc::default() }
+    }
+
+    fn plugin(&self) -> Plugin {
+        Plugin { binary: self.causeway.clone(), node: self.sandbox.clone() }
+    }
 }
 
 /// A pod's place on the machine.
@@ -163,8 +176,7 @@ impl Live {
         };
         let uid = self.pod.metadata.uid.clone().unwrap_or_default();
         let attachment = Attachment {
-            plugin: self.host.causeway.clone(),
-            node: self.host.sandbox.clone(),
+            plugin: self.host.plugin(),
             container_id: format!("{}_{uid}", self.place.netns),
             netns: netns::path_of(&self.place.netns).unwrap_or_default(),
             pod: self.place.pod.clone(),
@@ -178,7 +190,7 @@ impl Live {
         };
         wait = RETRY.0;
         loop {
-            match attachment.add().await {
+            match self.wire(&attachment).await {
                 Ok(ips) => {
                     self.tell(Event::Wired(ips));
                     return Some((attachment, cgroup, sandbox));
@@ -190,6 +202,12 @@ impl Live {
                 return None;
             }
         }
+    }
+
+    /// The first pod of a node sweeps before it moves in.
+    async fn wire(&self, attachment: &Attachment) -> Result<Vec<IpAddr>, CniError> {
+        self.host.clean.get_or_try_init(async || attachment.plugin.collect_garbage().await).await?;
+        attachment.add().await
     }
 
     async fn place_on_machine(&self) -> anyhow::Result<(Netns, Cgroup)> {

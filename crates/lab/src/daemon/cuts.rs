@@ -30,8 +30,14 @@ impl Cuts {
         Self { segments, filter: None, pairs: Pairs::new(), hosts: BTreeMap::new() }
     }
 
-    /// Cuts these pairs, or joins them. Gives how many were not so before. Blocks.
-    pub(super) fn set(&mut self, pairs: &[(Host, Host)], cut: bool) -> Result<usize> {
+    /// Cuts these pairs, or joins them. Gives how many were not so before. A machine that is not up has no cable to
+    /// watch; [`Cuts::reattach`] is for when it has one again. Blocks.
+    pub(super) fn set(
+        &mut self,
+        pairs: &[(Host, Host)],
+        cut: bool,
+        is_up: impl Fn(&Host) -> bool,
+    ) -> Result<usize> {
         let mut changed = 0;
         for (a, b) in pairs {
             let (first, second) = if a.netns < b.netns { (a, b) } else { (b, a) };
@@ -39,7 +45,9 @@ impl Cuts {
             changed += usize::from(if cut { self.pairs.insert(pair) } else { self.pairs.remove(&pair) });
             for host in [a, b] {
                 if cut && !self.hosts.contains_key(&host.netns) {
-                    self.attach(host)?;
+                    if is_up(host) {
+                        self.attach(host)?;
+                    }
                     self.hosts.insert(host.netns.clone(), host.clone());
                 }
             }

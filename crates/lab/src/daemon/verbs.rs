@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use kernel::sandbox::Sandbox;
 use model::NodeName;
+use wire::local::AgentStatus;
 
 use super::cluster::ClusterHost;
 use super::{Daemon, Lab};
@@ -16,10 +18,24 @@ use crate::plan::Host;
 use crate::pod::{Facts, base_environment};
 use crate::state::{Candidate, What, pod_cgroup, pod_netns, resolve};
 
+/// How long `lab start` waits for agents, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A node or a cluster that somebody named.
 enum Machines<'a> {
     One(&'a ClusterHost, &'a Node),
     All(&'a ClusterHost),
+}
+
+impl Lab {
+    /// Whether the machine has its cable.
+    fn is_up(&self, host: &Host) -> bool {
+        self.clusters.iter().any(|cluster| {
+            let nodes = cluster.nodes.iter().any(|node| node.plan.host == *host && node.is_up());
+            nodes || (cluster.plan.controller == *host && cluster.controller.is_up())
+        })
+    }
 }
 
 impl Machines<'_> {
@@ -77,11 +93,12 @@ impl Daemon {
         }
     }
 
-    /// Brings back what was killed.
+    /// Brings back what was killed, and waits until it is ready.
     pub async fn start(&self, name: &str) -> Result<Vec<String>> {
         let lab = self.lab()?;
         let mut cuts = lab.cuts.lock().await;
         let found = machines(lab, name)?;
+        let described = found.describe();
         let mut changes = Vec::new();
         let (cluster, nodes): (&ClusterHost, Vec<&Node>) = match found {
             Machines::One(cluster, node) => (cluster, vec![node]),
@@ -97,13 +114,13 @@ impl Daemon {
         };
         let down: Vec<&Node> = nodes.into_iter().filter(|node| !node.is_up()).collect();
         if down.is_empty() && changes.is_empty() {
-            bail!("{} is up already", machines(lab, name)?.describe());
+            bail!("{described} is up already");
         }
         if cluster.controller.is_up() && !down.is_empty() {
             self.answering(cluster).await?;
         }
         let machines = try_join_all(down.iter().map(|node| node.rebuild())).await?;
-        for (node, machine) in down.into_iter().zip(machines) {
+        for (node, machine) in down.iter().zip(machines) {
             cuts.reattach(&node.plan.host)?;
             // One that has joined before needs no token, so a controller that is down is no obstacle.
             let token = match cluster.controller.is_up() {
@@ -111,9 +128,10 @@ impl Daemon {
                 false => None,
             };
             node.boot(machine, token.as_deref(), cluster.objects.clone())?;
-            changes.push(format!("node {} started", node.name()));
         }
         cluster.objects.bell.notify_one();
+        drop(cuts);
+        changes.extend(join_all(down.into_iter().map(started)).await);
         Ok(changes)
     }
 
@@ -144,7 +162,7 @@ impl Daemon {
             pairs.extend(others.iter().map(|other| (host.clone(), other.clone())));
         }
         let mut cuts = lab.cuts.lock().await;
-        let changed = cuts.set(&pairs, cut)?;
+        let changed = cuts.set(&pairs, cut, |host| lab.is_up(host))?;
         *lab.cut_pairs.lock().unwrap_or_else(PoisonError::into_inner) = cuts.pairs().clone();
         let (verb, was) =
             if cut { ("cut off from", "was cut already") } else { ("joined with", "was not cut") };
@@ -205,6 +223,24 @@ impl Daemon {
                 )
             }
         }
+    }
+}
+
+/// Waits until a node's agent is ready, for a while; says how that went.
+async fn started(node: &Node) -> String {
+    let name = node.name();
+    let ready = async {
+        loop {
+            let status = serve::client::get::<AgentStatus>(&node.agent_socket(), "/v1/status").await;
+            if status.is_ok_and(|status| status.ready) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, ready).await {
+        Ok(()) => format!("node {name} started"),
+        Err(_) => format!("node {name} started; its agent is not ready yet: see `causeway lab status`"),
     }
 }
 

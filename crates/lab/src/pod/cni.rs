@@ -1,5 +1,6 @@
 //! Wires a pod up by running our CNI plugin, as a container runtime does (CNI specification 1.1.0).
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -18,62 +19,58 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The device inside the pod.
 pub(super) const DEVICE: &str = "eth0";
 
+/// The plugin on one node.
+#[derive(Debug, Clone)]
+pub(super) struct Plugin {
+    /// `causeway`, called as `causeway cni`.
+    pub(super) binary: PathBuf,
+    /// The node's own namespaces and control group: where a runtime would run.
+    pub(super) node: Sandbox,
+}
+
 /// Everything a plugin is told about one pod.
 #[derive(Debug, Clone)]
 pub(super) struct Attachment {
-    /// The plugin: `causeway`, called as `causeway cni`.
-    pub plugin: PathBuf,
-    /// The node's own namespaces and control group: where a runtime would run.
-    pub node: Sandbox,
+    /// The plugin.
+    pub(super) plugin: Plugin,
     /// Unique on the node, and another one for each life of the pod.
-    pub container_id: String,
+    pub(super) container_id: String,
     /// The pod's network namespace, as a path.
-    pub netns: PathBuf,
+    pub(super) netns: PathBuf,
     /// The pod.
-    pub pod: ObjectName,
+    pub(super) pod: ObjectName,
 }
 
 /// Why a pod is not wired up. Worth another try unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CniError {
     /// The plugin could not be run, or did not end.
-    #[error("CNI {command} for {pod}: cannot run {plugin}: {source}")]
+    #[error("CNI {command}: cannot run {plugin}: {source}")]
     Run {
-        /// `ADD` or `DEL`.
+        /// `ADD`, `DEL` or `GC`.
         command: &'static str,
-        /// The pod.
-        pod: ObjectName,
         /// The plugin.
         plugin: PathBuf,
         /// Why not.
         source: std::io::Error,
     },
     /// It took too long.
-    #[error("CNI {command} for {pod}: no end after {PATIENCE:?}: is the node's agent stuck?")]
+    #[error("CNI {command}: no end after {PATIENCE:?}: is the node's agent stuck?")]
     Timeout {
-        /// `ADD` or `DEL`.
+        /// `ADD`, `DEL` or `GC`.
         command: &'static str,
-        /// The pod.
-        pod: ObjectName,
     },
     /// The plugin answered with an error.
-    #[error("CNI {command} for {pod}: {said}")]
+    #[error("CNI {command}: {said}")]
     Refused {
-        /// `ADD` or `DEL`.
+        /// `ADD`, `DEL` or `GC`.
         command: &'static str,
-        /// The pod.
-        pod: ObjectName,
         /// What it said.
         said: String,
     },
     /// The plugin's answer is no CNI result.
-    #[error("CNI ADD for {pod}: the plugin's answer is no CNI result: {source}")]
-    Answer {
-        /// The pod.
-        pod: ObjectName,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
+    #[error("CNI ADD: the plugin's answer is no CNI result: {0}")]
+    Answer(serde_json::Error),
 }
 
 #[derive(Deserialize)]
@@ -97,36 +94,55 @@ struct CniFailure {
 impl Attachment {
     /// `ADD`: gives the pod its device and addresses.
     pub(super) async fn add(&self) -> Result<Vec<IpAddr>, CniError> {
-        let answer = self.run("ADD").await?;
-        let result: CniResult = serde_json::from_slice(&answer)
-            .map_err(|source| CniError::Answer { pod: self.pod.clone(), source })?;
+        let answer = self.plugin.run("ADD", &self.words(), config()).await?;
+        let result: CniResult = serde_json::from_slice(&answer).map_err(CniError::Answer)?;
         Ok(result.ips.iter().map(|ip| ip.address.addr()).collect())
     }
 
     /// `DEL`: takes them away again.
     pub(super) async fn del(&self) -> Result<(), CniError> {
-        self.run("DEL").await.map(drop)
+        self.plugin.run("DEL", &self.words(), config()).await.map(drop)
     }
 
-    async fn run(&self, command: &'static str) -> Result<Vec<u8>, CniError> {
-        let pod = &self.pod;
-        let failed =
-            |source| CniError::Run { command, pod: pod.clone(), plugin: self.plugin.clone(), source };
-        let config = serde_json::json!({"cniVersion": "1.1.0", "name": "causeway", "type": "causeway"});
-        let mut plugin = Command::new(&self.plugin);
+    fn words(&self) -> [(&'static str, OsString); 4] {
+        let ObjectName { namespace, name } = &self.pod;
+        let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}");
+        [
+            ("CNI_CONTAINERID", self.container_id.clone().into()),
+            ("CNI_NETNS", self.netns.clone().into()),
+            ("CNI_IFNAME", DEVICE.into()),
+            ("CNI_ARGS", args.into()),
+        ]
+    }
+}
+
+fn config() -> serde_json::Value {
+    serde_json::json!({"cniVersion": "1.1.0", "name": "causeway", "type": "causeway"})
+}
+
+impl Plugin {
+    /// `GC` on a node on which no pod runs: gives back what pods had that a power cut has taken.
+    pub(super) async fn collect_garbage(&self) -> Result<(), CniError> {
+        let mut config = config();
+        config["cni.dev/valid-attachments"] = serde_json::json!([]);
+        self.run("GC", &[], config).await.map(drop)
+    }
+
+    async fn run(
+        &self,
+        command: &'static str,
+        words: &[(&str, OsString)],
+        config: serde_json::Value,
+    ) -> Result<Vec<u8>, CniError> {
+        let failed = |source| CniError::Run { command, plugin: self.binary.clone(), source };
+        let mut plugin = Command::new(&self.binary);
         plugin
             .arg("cni")
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("CNI_COMMAND", command)
-            .env("CNI_CONTAINERID", &self.container_id)
-            .env("CNI_NETNS", &self.netns)
-            .env("CNI_IFNAME", DEVICE)
-            .env(
-                "CNI_ARGS",
-                format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={}", pod.namespace, pod.name),
-            )
-            .env("CNI_PATH", self.plugin.parent().unwrap_or(&self.plugin))
+            .env("CNI_PATH", self.binary.parent().unwrap_or(&self.binary))
+            .envs(words.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -144,7 +160,7 @@ impl Attachment {
         };
         let output = match tokio::time::timeout(PATIENCE, whole).await {
             Ok(output) => output.map_err(failed)?,
-            Err(_) => return Err(CniError::Timeout { command, pod: pod.clone() }),
+            Err(_) => return Err(CniError::Timeout { command }),
         };
         if output.status.success() {
             return Ok(output.stdout);
@@ -153,6 +169,6 @@ impl Attachment {
             Ok(CniFailure { code, msg, details }) => format!("{msg} ({details}; code {code})"),
             Err(_) => format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()),
         };
-        Err(CniError::Refused { command, pod: pod.clone(), said })
+        Err(CniError::Refused { command, said })
     }
 }
