@@ -2,7 +2,8 @@
 //!
 //! It needs root, `/dev/net/tun`, iproute2, ping, wireguard-tools and wireguard-go, and says which of them is missing.
 //! The test binary is also the device: run as `… wireguard --socket-dir DIR IFNAME` it is what `causeway wireguard` is;
-//! run as `… measure` it compares speeds (iperf3).
+//! run as `… measure` it compares speeds (iperf3); run as `… with-the-kernel` it speaks with the WireGuard of a kernel
+//! that has it, which the usual development machine's has not.
 
 mod life;
 mod measure;
@@ -35,6 +36,10 @@ fn main() -> ExitCode {
     ];
     if args.first().is_some_and(|arg| arg == "measure") {
         measure::against_wireguard_go();
+        return ExitCode::SUCCESS;
+    }
+    if args.first().is_some_and(|arg| arg == "with-the-kernel") {
+        traffic::with_the_kernel();
         return ExitCode::SUCCESS;
     }
     let wanted = args.iter().find(|arg| !arg.starts_with('-'));

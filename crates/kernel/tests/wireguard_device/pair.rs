@@ -1,6 +1,7 @@
 //! Two nodes on a wire, each with a tunnel device.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub(crate) enum Kind {
     Ours,
     /// Debian's wireguard-go.
     Go,
+    /// The kernel, if it has WireGuard.
+    Kernel,
 }
 
 /// One end.
@@ -31,7 +34,7 @@ pub(crate) struct End {
     pub(crate) underlay: [IpAddr; 2],
     pub(crate) inside: [IpAddr; 2],
     pub(crate) key: PrivateKey,
-    process: Child,
+    process: Option<Child>,
     kind: Kind,
 }
 
@@ -97,14 +100,15 @@ impl End {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.as_ref().expect("a process").id()
     }
 
     /// Ends the process with this signal and waits for its end.
     pub(crate) fn kill(&mut self, signal: nix::sys::signal::Signal) -> std::process::ExitStatus {
-        let pid = nix::unistd::Pid::from_raw(self.process.id() as i32);
+        let process = self.process.as_mut().expect("a process");
+        let pid = nix::unistd::Pid::from_raw(process.id() as i32);
         nix::sys::signal::kill(pid, signal).expect("kill");
-        self.process.wait().expect("wait")
+        process.wait().expect("wait")
     }
 
     /// Starts the process again, with its key and addresses; peers are told apart.
@@ -123,16 +127,17 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        if self.process.try_wait().is_ok_and(|status| status.is_none()) {
+        let Some(process) = &mut self.process else { return };
+        if process.try_wait().is_ok_and(|status| status.is_none()) {
             // It may end by itself meanwhile.
-            let pid = nix::unistd::Pid::from_raw(self.process.id() as i32);
+            let pid = nix::unistd::Pid::from_raw(process.id() as i32);
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-            let _ = self.process.wait();
+            let _ = process.wait();
         }
     }
 }
 
-fn start(netns: &Netns, kind: Kind, interface: &str) -> Child {
+fn start(netns: &Netns, kind: Kind, interface: &str) -> Option<Child> {
     let options = Options::new(interface);
     let mut command = match kind {
         Kind::Ours => {
@@ -146,6 +151,13 @@ fn start(netns: &Netns, kind: Kind, interface: &str) -> Child {
             command.arg("-f").stdout(Stdio::null()).stderr(Stdio::null());
             command
         }
+        Kind::Kernel => {
+            let nothing = Path::new("/nonexistent");
+            let device = netns.run(|| Device::ensure(&options, nothing)).expect("netns");
+            let device = device.unwrap_or_else(|error| panic!("this kernel has no WireGuard: {error}"));
+            assert!(device.is_kernel());
+            return None;
+        }
     };
     command.arg(interface);
     let mut process = netns
@@ -156,7 +168,7 @@ fn start(netns: &Netns, kind: Kind, interface: &str) -> Child {
         assert!(process.try_wait().expect("wait").is_none(), "{command:?} ended");
         netns.run(|| Device::open(interface)).expect("netns").is_ok()
     });
-    process
+    Some(process)
 }
 
 /// Waits for a condition, but not for ever.

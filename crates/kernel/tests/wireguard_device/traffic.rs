@@ -40,6 +40,24 @@ pub(crate) fn a_path_narrower_than_it_says() {
     everything(&ends);
 }
 
+pub(crate) fn with_the_kernel() {
+    for kinds in [[Kind::Ours, Kind::Kernel], [Kind::Kernel, Kind::Ours], [Kind::Kernel, Kind::Kernel]] {
+        println!("{kinds:?}");
+        let ends = pair(Setup { name: "wgl", kinds, mtu: 1500 });
+        everything(&ends);
+        let stats = ends[0].stats(&ends[1]);
+        assert!(stats.last_handshake.is_some() && stats.rx_bytes > 1 << 20 && stats.tx_bytes > 1 << 20);
+        assert_eq!(stats.endpoint, Some((ends[1].underlay[0], crate::pair::PORT).into()));
+        let observed = ends[0].device.observe().expect("observe");
+        assert_eq!((observed.tunnel.port, observed.tunnel.mtu), (crate::pair::PORT, 1420));
+        assert_eq!(observed.public_key, Some(ends[0].key.public()));
+        let peer = &observed.tunnel.peers[&ends[1].key.public()];
+        assert_eq!(peer.allowed_ips, ends[1].inside.iter().map(|ip| (*ip).into()).collect());
+        ends[0].device.apply(&engine::plan::Op::DeletePeer(ends[1].key.public())).expect("delete");
+        assert!(ends[0].device.observe().expect("observe").peers.is_empty());
+    }
+}
+
 /// Echoes, datagrams of all sizes around the MTU, streams; both families, both directions.
 pub(crate) fn everything(ends: &[End; 2]) {
     for (from, to) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
