@@ -10,6 +10,7 @@ use engine::exchange::Position;
 use engine::health::{Event as Verdict, Prober, Ranking};
 use engine::plan::{self, Op, State};
 use engine::{mesh, services};
+use ipnet::IpNet;
 use kernel::features::Feature;
 use kernel::wireguard::PrivateKey;
 use link::agent::AgentEvent;
@@ -100,6 +101,7 @@ impl Node {
                 settings,
                 port: config.wireguard_port,
                 dead: Default::default(),
+                reached: Default::default(),
                 ranking: Ranking::default(),
             },
             observed: datapath.observe().await?,
@@ -210,6 +212,13 @@ impl Node {
         }
     }
 
+    /// The ranges that lead to a peer, as they were granted to it.
+    pub(crate) fn ranges_of(&self, peer: &NodeName) -> Vec<IpNet> {
+        let key = self.outlook.world.nodes.get(peer).and_then(|node| node.public_key);
+        let peer = key.and_then(|key| self.desired.tunnel.peers.get(&key));
+        peer.map(|peer| peer.allowed_ips.iter().copied().collect()).unwrap_or_default()
+    }
+
     /// Looks after what nobody reports: a device that vanished, clusters that came nearer, a kernel that was changed
     /// by others. Returns whether the device is another one now.
     pub(crate) async fn poll_check(&mut self) -> bool {
@@ -288,9 +297,11 @@ impl Node {
         }
         let probed = self.outlook.probed(&desired);
         self.probed = probed.iter().map(|(name, ip)| (*ip, name.clone())).collect();
+        self.outlook.reached = probed.iter().map(|(name, _)| name.clone()).collect();
         self.prober.set_peers(probed, self.now());
         // Who is no peer any more is not dead either.
         self.outlook.dead = self.prober.dead();
+        self.outlook.dead.extend(self.outlook.unreached());
         desired.dead = self.outlook.dead.iter().map(model::Node::id).collect();
         self.desired = desired;
         let ops = plan::diff(&self.observed, &self.desired);

@@ -15,7 +15,10 @@ pub(crate) struct Outlook {
     pub(crate) world: World,
     pub(crate) settings: mesh::Settings,
     pub(crate) port: u16,
+    /// Nodes that do not answer, or that no tunnel leads to.
     pub(crate) dead: BTreeSet<NodeName>,
+    /// Nodes that a tunnel leads to.
+    pub(crate) reached: BTreeSet<NodeName>,
     pub(crate) ranking: Ranking,
 }
 
@@ -37,6 +40,12 @@ impl Outlook {
             dead: self.dead.iter().map(model::Node::id).collect(),
         };
         (state, problems)
+    }
+
+    /// Nodes that no tunnel leads to, such as those that have no key yet: what runs there answers nobody here.
+    pub(crate) fn unreached(&self) -> Vec<NodeName> {
+        let others = self.world.nodes.keys().filter(|name| **name != self.me);
+        others.filter(|name| !self.reached.contains(name)).cloned().collect()
     }
 
     /// The services' part of it, as the engine looks at it.
