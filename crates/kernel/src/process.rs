@@ -137,6 +137,13 @@ fn read(pid: i32, file: &str) -> io::Result<Option<String>> {
     }
 }
 
+/// Sets how willingly the calling process makes room for others: -20 (hardly) to 19. Needs `CAP_SYS_NICE` below 0.
+pub fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: a plain system call without pointers; process 0 is the caller.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, nice) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,14 @@ impl Interface {
         self.ask(libc::SIOCSIFMTU, request).map(drop)
     }
 
+    /// Sets how many packets wait for whoever reads the device.
+    pub fn set_queue_len(&self, packets: u32) -> io::Result<()> {
+        let mut request = request(&self.name)?;
+        // The union has no member of this name; the kernel reads the same int (`ifr_qlen`).
+        request.ifr_ifru.ifru_metric = packets as libc::c_int;
+        self.ask(libc::SIOCSIFTXQLEN, request).map(drop)
+    }
+
     /// Brings it up.
     pub fn set_up(&self) -> io::Result<()> {
         let mut request = self.ask(libc::SIOCGIFFLAGS, request(&self.name)?)?;

@@ -21,6 +21,9 @@ pub(super) fn open_all(segments: &[Segment]) -> Result<Vec<Tun>, Error> {
     })
 }
 
+/// The most packets that wait for the underlay: a tenth of a second at 100,000 a second.
+const QUEUE: u32 = 10_000;
+
 async fn open(segment: &Segment) -> Result<Tun, Error> {
     let netns = Netns::open(&segment.netns).map_err(failed("open", segment))?;
     let tun = netns.run(create).map_err(failed("create", segment))?.map_err(failed("create", segment))?;
@@ -32,6 +35,7 @@ fn create() -> std::io::Result<Tun> {
     let tun = Tun::open(DEVICE, TunOptions { vnet_hdr: true, nonblocking: true, ..TunOptions::default() })?;
     tun.set_offload(Offload::ALL)?;
     tun.interface().set_mtu(MTU)?;
+    tun.interface().set_queue_len(QUEUE)?;
     tun.interface().set_up()?;
     Ok(tun)
 }

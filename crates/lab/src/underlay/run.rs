@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kernel::process::set_nice;
 use kernel::tun::{Offload, Tun};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -63,6 +64,10 @@ impl Underlay {
 
     fn forward(&self) -> Result<(), Error> {
         let failed = |attempt| move |errno: Errno| Error::System { attempt, source: errno.into() };
+        // All packets of all clouds pass here: kept waiting by a busy machine, every wire would be slow and lossy.
+        if let Err(error) = set_nice(-20) {
+            tracing::warn!(%error, "no priority for the underlay: a busy machine will add delay and loss");
+        }
         // By default the kernel may wake a sleeper 50 µs late, to save power.
         nix::sys::prctl::set_timerslack(1).map_err(failed("ask for exact timers"))?;
         let start = Instant::now();
