@@ -87,7 +87,7 @@ fn base() -> [Feature; 4] {
     ]
 }
 
-fn packet_path(devices: &devices::Devices) -> [Feature; 7] {
+fn packet_path(devices: &devices::Devices) -> [Feature; 8] {
     [
         Feature {
             name: "btf",
@@ -120,6 +120,14 @@ fn packet_path(devices: &devices::Devices) -> [Feature; 7] {
             fallback: Some("such a connection fails with EPERM, not with ECONNREFUSED"),
             required: false,
             advice: "boot a kernel of 5.18 or newer",
+        },
+        Feature {
+            name: "socket-destroy",
+            present: devices.socket_destroy,
+            purpose: "failing connects that are under way to a node when it dies",
+            fallback: Some("such a connect waits for its client's timeout"),
+            required: false,
+            advice: "boot a kernel that was built with CONFIG_INET_DIAG and CONFIG_INET_DIAG_DESTROY",
         },
         Feature {
             name: "prefix-tries",

@@ -11,5 +11,6 @@ pub mod pod;
 pub mod process;
 pub mod routes;
 pub mod sandbox;
+pub mod sockets;
 pub mod tun;
 pub mod wireguard;

@@ -6,6 +6,7 @@
 //! repeated.
 
 mod address;
+pub(crate) mod blocking;
 mod link;
 mod route;
 pub mod sysctl;

@@ -11,6 +11,7 @@ use rtnetlink::{Handle, LinkVeth, LinkVxlan, LinkWireguard};
 use crate::bpf::sys::Hook;
 use crate::bpf::sys::tiny::knows_hook;
 use crate::netns::on_thread;
+use crate::sockets::can_destroy;
 use crate::tun::{Tun, TunOptions};
 
 /// What is there.
@@ -23,6 +24,7 @@ pub(super) struct Devices {
     pub(super) vxlan: bool,
     pub(super) tcx: bool,
     pub(super) clsact: bool,
+    pub(super) socket_destroy: bool,
 }
 
 /// Makes one of each in a namespace that ends with this call.
@@ -43,6 +45,7 @@ pub(super) fn try_all() -> Devices {
             tun: Tun::open("tun", TunOptions::default()).is_ok(),
             tcx: knows_hook(loopback, Hook::TcxIngress).is_ok(),
             clsact: qdisc_add_clsact("lo").is_ok(),
+            socket_destroy: can_destroy().unwrap_or_default(),
         })
     };
     // Without a namespace of our own nothing can be tried without leaving traces.

@@ -1,0 +1,74 @@
+//! Blocking questions to the kernel by netlink, for callers without a runtime.
+
+use std::fmt::Debug;
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NetlinkDeserializable, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+};
+use netlink_sys::{Socket, SocketAddr};
+
+/// A netlink socket, one question at a time.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Conversation {
+    pub(crate) fn open(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Asks, and collects what is answered until the acknowledgement or the end of the dump.
+    pub(crate) fn ask<Q, A>(&mut self, question: Q, flags: u16) -> io::Result<Vec<A>>
+    where
+        Q: NetlinkSerializable,
+        NetlinkMessage<Q>: From<Q>,
+        A: NetlinkDeserializable + Debug,
+    {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut message = NetlinkMessage::from(question);
+        message.header.flags = flags;
+        message.header.sequence_number = self.sequence;
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+
+        let mut answers = Vec::new();
+        loop {
+            let (datagram, _) = self.socket.recv_from_full()?;
+            if self.read(&datagram, flags & NLM_F_DUMP == NLM_F_DUMP, &mut answers)? {
+                return Ok(answers);
+            }
+        }
+    }
+
+    /// Reads the messages of one datagram; true if the answer is complete.
+    fn read<A>(&self, datagram: &[u8], dump: bool, answers: &mut Vec<A>) -> io::Result<bool>
+    where
+        A: NetlinkDeserializable + Debug,
+    {
+        let mut rest = datagram;
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<A>::deserialize(rest).map_err(io::Error::other)?;
+            let len = (message.header.length as usize).next_multiple_of(4);
+            // What is left of an earlier question that failed half way is not ours.
+            if message.header.sequence_number == self.sequence {
+                match message.payload {
+                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    NetlinkPayload::Error(_) if !dump => return Ok(true),
+                    NetlinkPayload::Done(_) => return Ok(true),
+                    _ => {}
+                }
+            }
+            rest = rest.get(len.max(1)..).unwrap_or_default();
+        }
+        Ok(false)
+    }
+}
