@@ -29,14 +29,14 @@ pub(crate) struct Vital {
 struct Api {
     asks: mpsc::Sender<Ask>,
     vital: Arc<Vital>,
-    cni: Cni<PodMaps>,
+    cni: Arc<Cni<PodMaps>>,
 }
 
 /// Begins to answer. What answers ends with the runtime.
 pub(crate) async fn start(
     asks: mpsc::Sender<Ask>,
     vital: Arc<Vital>,
-    cni: Cni<PodMaps>,
+    cni: Arc<Cni<PodMaps>>,
     config: &Config,
 ) -> Result<()> {
     let api = Arc::new(Api { asks, vital, cni });

@@ -142,7 +142,7 @@ impl<H: PodHook> Cni<H> {
         match request {
             Request::Add { attachment, netns, pod, version, dns, prev } => {
                 let network = self.network()?;
-                let entry = self.reserve(&mut ledger, &network, attachment, pod)?;
+                let entry = self.reserve(&mut ledger, &network, attachment, pod, &netns)?;
                 let spec = spec(&entry, netns, network.mtu);
                 let wired = self.wire(&spec).await;
                 let result =
@@ -158,7 +158,8 @@ impl<H: PodHook> Cni<H> {
             Request::Del { attachment } => {
                 let host_ifname = pod::host_ifname(&attachment.container_id, &attachment.ifname);
                 let entry = ledger.entries.get(&attachment).cloned();
-                let unknown = || Entry { attachment, host_ifname, ips: Vec::new(), pod: None };
+                let unknown =
+                    || Entry { attachment, host_ifname, ips: Vec::new(), pod: None, netns: PathBuf::new() };
                 let entry = entry.unwrap_or_else(unknown);
                 self.take_away(&mut ledger, &entry).await?;
                 Ok(Value::Null)
@@ -219,13 +220,18 @@ impl<H: PodHook> Cni<H> {
         network: &PodNetwork,
         attachment: Attachment,
         pod: Option<model::ObjectName>,
+        netns: &Path,
     ) -> Result<Entry, Failure> {
-        if let Some(entry) = ledger.entries.get(&attachment) {
-            return Ok(entry.clone());
-        }
-        let ips = choose(&network.pod_cidrs, &ledger.used(), &ledger.freed).map_err(Failure::Exhausted)?;
-        let host_ifname = pod::host_ifname(&attachment.container_id, &attachment.ifname);
-        let entry = Entry { attachment, host_ifname, ips, pod };
+        let netns = netns.to_path_buf();
+        let entry = match ledger.entries.get(&attachment) {
+            Some(entry) if entry.netns == netns => return Ok(entry.clone()),
+            Some(entry) => Entry { netns, ..entry.clone() },
+            None => {
+                let chosen = choose(&network.pod_cidrs, &ledger.used(), &ledger.freed);
+                let host_ifname = pod::host_ifname(&attachment.container_id, &attachment.ifname);
+                Entry { attachment, host_ifname, ips: chosen.map_err(Failure::Exhausted)?, pod, netns }
+            }
+        };
         let mut next = ledger.clone();
         next.freed.retain(|ip| !entry.ips.contains(ip));
         next.entries.insert(entry.attachment.clone(), entry.clone());

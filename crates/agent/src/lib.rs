@@ -1,6 +1,7 @@
 //! The node daemon: what the exchange tells becomes the node's kernel state, and the node's pods get their network.
 #![forbid(unsafe_code)]
 
+mod aborts;
 mod api;
 pub mod cni;
 pub mod config;

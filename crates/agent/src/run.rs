@@ -1,5 +1,7 @@
 //! The agent's life: one loop that takes in what happens and lets the node follow.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result, bail};
 use engine::exchange::{Held, Position};
 use engine::health::Event as Verdict;
@@ -11,6 +13,7 @@ use link::agent::{AgentEvent, AgentOptions};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::aborts::Aborts;
 use crate::api::{self, Ask};
 use crate::cni::{Cni, PodNetwork};
 use crate::config::Config;
@@ -67,6 +70,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     for refused in cni.reattach().await {
         warn!("a pod of before may send nothing: {refused}");
     }
+    let cni = Arc::new(cni);
+    let aborts = Aborts::start(cni.clone(), node.vital.clone(), &node.features)?;
     api::start(asks, node.vital.clone(), cni, &node.config).await?;
     info!(node = %node.outlook.me, "started; what the kernel holds was taken over");
 
@@ -102,7 +107,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
             // The device is another one now: what listened on the old one hears nothing.
             echo = Echo::open(Some(&node.config.interface))?;
         }
-        probe(&mut node, &echo).await;
+        probe(&mut node, &echo, &aborts).await;
         node.settle().await;
     }
     node.save().await;
@@ -111,11 +116,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
 }
 
 /// Sends what is due and follows the verdicts.
-async fn probe(node: &mut Node, echo: &Echo) {
+async fn probe(node: &mut Node, echo: &Echo, aborts: &Aborts) {
     while let Some(probe) = node.prober.poll_probe(node.now()) {
         // An error here is silence like any other: the prober counts it by the missing answer.
         let _ = echo.send(probe.ip, node.echo_id, probe.seq, &[]).await;
     }
+    let mut lost = Vec::new();
     while let Some(verdict) = node.prober.poll_event() {
         match &verdict {
             Verdict::Died(peer) => {
@@ -124,7 +130,12 @@ async fn probe(node: &mut Node, echo: &Echo) {
             Verdict::Revived(peer) => info!(%peer, "answers again"),
         }
         node.handle_verdict(&verdict).await;
+        if let Verdict::Died(peer) = &verdict {
+            lost.extend(node.ranges_of(peer));
+        }
     }
+    // After the verdicts: whoever dials anew is sent elsewhere already.
+    aborts.queue(lost);
 }
 
 fn handle_heard(node: &mut Node, heard: &Heard) {

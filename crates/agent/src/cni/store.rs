@@ -37,6 +37,9 @@ pub struct Entry {
     pub ips: Vec<IpAddr>,
     /// The pod, if the runtime said so.
     pub pod: Option<ObjectName>,
+    /// The file of its network namespace; empty if that is not known, as when the wire is all that told of it.
+    #[serde(default)]
+    pub netns: PathBuf,
 }
 
 /// Everything that was handed out.
@@ -141,6 +144,7 @@ impl Ledger {
                 host_ifname: found.host_ifname.clone(),
                 ips: found.ips.clone(),
                 pod,
+                netns: PathBuf::new(),
             };
             (kernel::pod::host_ifname(&attachment.container_id, &attachment.ifname) == found.host_ifname)
                 .then_some((attachment, entry))
@@ -227,6 +231,7 @@ mod tests {
             host_ifname: kernel::pod::host_ifname(container, "eth0"),
             ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
             pod: Some("demo/echo-0".parse().unwrap()),
+            netns: "/run/netns/pod".into(),
             attachment,
         }
     }
@@ -236,11 +241,25 @@ mod tests {
         Ledger { entries, freed: vec!["10.1.0.9".parse().unwrap()] }
     }
 
+    fn without_namespaces(ledger: &Ledger) -> BTreeMap<Attachment, Entry> {
+        let without = |entry: &Entry| Entry { netns: PathBuf::new(), ..entry.clone() };
+        ledger.entries.iter().map(|(attachment, entry)| (attachment.clone(), without(entry))).collect()
+    }
+
     #[test]
     fn there_and_back() {
         let full = ledger(&[entry("a", &["10.1.0.2", "fd00::2"]), entry("b", &["10.1.0.3"])]);
         assert_eq!(Ledger::from_bytes(&full.to_bytes()).unwrap(), full);
         assert_eq!(Ledger::from_bytes(&Ledger::default().to_bytes()).unwrap(), Ledger::default());
+    }
+
+    #[test]
+    fn from_before_namespaces_were_kept() {
+        let full = ledger(&[entry("a", &["10.1.0.2"])]);
+        let text = String::from_utf8(full.to_bytes()).unwrap();
+        let old = text.replace(",\"netns\":\"/run/netns/pod\"", "");
+        assert_ne!(old, text);
+        assert_eq!(Ledger::from_bytes(old.as_bytes()).unwrap().entries, without_namespaces(&full));
     }
 
     #[test]
@@ -290,7 +309,7 @@ mod tests {
         });
         let mut wires: BTreeMap<String, Found> =
             wires.map(|found| (found.host_ifname.clone(), found)).collect();
-        assert_eq!(Ledger::from_wires(&wires).entries, full.entries);
+        assert_eq!(Ledger::from_wires(&wires).entries, without_namespaces(&full));
         let mut more = full.clone();
         let gone = entry("gone", &["10.1.0.7"]);
         more.entries.insert(gone.attachment.clone(), gone);

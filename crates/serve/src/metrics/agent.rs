@@ -40,6 +40,7 @@ pub struct AgentMetrics {
     planning: Histogram,
     applying: Histogram,
     datapath: Family<ByReason, Counter>,
+    connects_aborted: Counter,
     reconnects: Counter,
     connected: Gauge,
 }
@@ -62,6 +63,7 @@ impl AgentMetrics {
             planning: seconds(),
             applying: seconds(),
             datapath: Family::default(),
+            connects_aborted: Counter::default(),
             reconnects: Counter::default(),
             connected: Gauge::default(),
         };
@@ -90,6 +92,11 @@ impl AgentMetrics {
             new.applying.clone(),
         );
         r.register("datapath_events", "What the packet path did, by its reason", new.datapath.clone());
+        r.register(
+            "connects_aborted",
+            "TCP connects that were under way to a node when it died",
+            new.connects_aborted.clone(),
+        );
         r.register("exchange_reconnects", "Streams to a controller begun anew", new.reconnects.clone());
         r.register("exchange_connected", "Whether the stream to a controller is up", new.connected.clone());
         Self { registry, ..new }
@@ -149,6 +156,11 @@ impl AgentMetrics {
         }
     }
 
+    /// Connects that were under way to dead nodes were aborted.
+    pub fn count_aborted(&self, connects: usize) {
+        self.connects_aborted.inc_by(connects as u64);
+    }
+
     /// The stream to the controller was begun anew.
     pub fn count_reconnect(&self) {
         self.reconnects.inc();
@@ -201,6 +213,7 @@ mod tests {
         metrics.count_operation("set_peer");
         metrics.observe_planning(Duration::from_millis(2));
         metrics.set_datapath(&[DatapathCounter { reason: "no_backend".into(), count: 7 }]);
+        metrics.count_aborted(3);
         metrics.count_reconnect();
         metrics.set_connected(true);
         let text = metrics.encode();
@@ -215,6 +228,7 @@ mod tests {
             "causeway_plan_operations_total{kind=\"set_peer\"} 2",
             "causeway_planning_seconds_count 1",
             "causeway_datapath_events_total{reason=\"no_backend\"} 7",
+            "causeway_connects_aborted_total 3",
             "causeway_exchange_reconnects_total 1",
             "causeway_exchange_connected 1",
             "# EOF",
