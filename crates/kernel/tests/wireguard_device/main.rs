@@ -1,26 +1,23 @@
 //! The user-space WireGuard device in network namespaces: against itself, and against wireguard-go.
 //!
-//! It needs root, `/dev/net/tun`, iproute2, ping, wireguard-tools and wireguard-go, and says which of them is missing.
-//! The test binary is also the device: run as `… wireguard --socket-dir DIR IFNAME` it is what `causeway wireguard` is;
-//! run as `… measure` it compares speeds (iperf3); run as `… with-the-kernel` it speaks with the WireGuard of a kernel
-//! that has it, which the usual development machine's has not.
+//! It needs root, `/dev/net/tun`, iproute2, wireguard-tools and wireguard-go, and says which of them is missing. The
+//! test's program is also the device: run as `… wireguard --socket-dir DIR IFNAME` it is what `causeway wireguard` is.
+//! Run as `… with-the-kernel` it speaks with the kernel's own WireGuard, on a machine that has it.
 
 mod life;
-mod measure;
 #[path = "../net_common/mod.rs"]
 mod net_common;
 mod pair;
+mod program;
 mod tools;
 mod traffic;
 
 use std::process::ExitCode;
 
-use causeway_kernel::wireguard::{Options, run, stop_signals};
-
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.first().is_some_and(|arg| arg == "wireguard") {
-        return device(&args[1..]);
+    if let Some(exit) = program::device(&args) {
+        return exit;
     }
     let cases: [(&str, fn()); 10] = [
         ("two_of_ours", traffic::two_of_ours),
@@ -34,10 +31,6 @@ fn main() -> ExitCode {
         ("ensured_once", life::ensured_once),
         ("wg_reads_and_writes", tools::wg_reads_and_writes),
     ];
-    if args.first().is_some_and(|arg| arg == "measure") {
-        measure::against_wireguard_go();
-        return ExitCode::SUCCESS;
-    }
     if args.first().is_some_and(|arg| arg == "with-the-kernel") {
         traffic::with_the_kernel();
         return ExitCode::SUCCESS;
@@ -51,18 +44,4 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-fn device(args: &[String]) -> ExitCode {
-    let [flag, dir, interface] = args else { panic!("wireguard --socket-dir DIR IFNAME, not {args:?}") };
-    assert_eq!(flag, "--socket-dir");
-    let shutdown = stop_signals().expect("signals");
-    let options = Options { uapi_dir: dir.into(), ..Options::new(interface) };
-    match run(&options, shutdown) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
 }
