@@ -47,8 +47,8 @@ pub enum Error {
     Token(#[from] TokenError),
     /// There is neither a certificate nor a token.
     #[error(
-        "no valid certificate, and no token in {}: make one with `causeway token node` at the controller and put it \
-         there",
+        "no valid certificate, and no token in {}: ask the controller for one (`POST /v1/tokens/node` on its local \
+         socket) and put it there",
         .0.display()
     )]
     NotEnrolled(PathBuf),

@@ -53,7 +53,7 @@ impl fmt::Display for TokenKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Nothing there.
-    #[error("the token is empty: paste the line that `causeway token` or `causeway link token` printed")]
+    #[error("the token is empty: paste the whole line that the controller printed")]
     Empty,
     /// Something else.
     #[error(
@@ -61,10 +61,7 @@ pub enum TokenError {
     )]
     NotAToken,
     /// For the other purpose.
-    #[error(
-        "this is a {found} token, but a {wanted} token is needed here: make one with `{}`",
-        command(wanted)
-    )]
+    #[error("this is a {found} token, but a {wanted} token is needed here: {}", advice(wanted))]
     WrongKind {
         /// What it is for.
         found: String,
@@ -91,15 +88,19 @@ pub enum TokenError {
     #[error("the token is not known here, or is used up: make a new one")]
     Unknown,
     /// Too old.
-    #[error("the token has expired: make a new one (`--expires` says for how long)")]
+    #[error("the token has expired: make a new one")]
     Expired,
     /// Made for another node.
     #[error("the token is for another node: make one for this node")]
     OtherNode,
 }
 
-fn command(kind: &str) -> &'static str {
-    if kind == "link" { "causeway link token" } else { "causeway token node" }
+fn advice(kind: &str) -> &'static str {
+    if kind == "link" {
+        "`causeway link token` at the other cluster prints one"
+    } else {
+        "ask the controller for one (`POST /v1/tokens/node` on its local socket)"
+    }
 }
 
 /// A token. Its `Debug` leaves the secret out.

@@ -70,7 +70,7 @@ async fn tokens_that_do_not_help() {
         ("", "no token in"),
         ("hello", "this is no token"),
         (&good[..good.len() - 9], "cut short"),
-        (&handle.link_token(&terms).unwrap().token, "causeway token node"),
+        (&handle.link_token(&terms).unwrap().token, "/v1/tokens/node"),
         (&other.token(), "for cluster gcp"),
         (&reused, "used up"),
         (&node_token(TokenTerms { uses: 0, ..terms.clone() }), "used up"),
