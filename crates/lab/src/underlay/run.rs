@@ -64,8 +64,7 @@ impl Underlay {
 
     fn forward(&self) -> Result<(), Error> {
         let failed = |attempt| move |errno: Errno| Error::System { attempt, source: errno.into() };
-        // All packets of all clouds pass here: kept waiting by a busy machine, every wire would be slow and lossy.
-        if let Err(error) = set_nice(-20) {
+        if let Err(error) = take_precedence() {
             tracing::warn!(%error, "no priority for the underlay: a busy machine will add delay and loss");
         }
         // By default the kernel may wake a sleeper 50 µs late, to save power.
@@ -122,5 +121,18 @@ impl Underlay {
     /// A panic elsewhere leaves a switch that is still right: it changes in whole steps.
     fn lock(&self) -> std::sync::MutexGuard<'_, Switch> {
         self.switch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Goes before everybody else. All packets of all clouds pass here: made to wait by a busy machine, this process would
+/// make every wire slow and lossy.
+fn take_precedence() -> io::Result<()> {
+    set_nice(-20)?;
+    // The kernel may share the processors between sessions first, and only then within each (sched(7), "The autogroup
+    // feature"): so a session of its own, that goes first too. One who leads a group already has one.
+    let _ = nix::unistd::setsid();
+    match std::fs::write("/proc/self/autogroup", "-20") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
