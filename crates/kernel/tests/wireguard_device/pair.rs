@@ -172,6 +172,7 @@ fn start(netns: &Netns, kind: Kind, interface: &str) -> Option<Child> {
 }
 
 /// Waits for a condition, but not for ever.
+#[expect(clippy::disallowed_methods, reason = "what another program does has no event here")]
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {

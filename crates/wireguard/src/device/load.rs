@@ -70,7 +70,7 @@ mod tests {
         assert!(load.is_busy(at(5)));
         assert!(load.is_busy(at(6)));
         assert!(!load.is_busy(at(7)));
-        (0..=BUSY_ABOVE).for_each(|_| drop(load.is_busy(at(8))));
+        assert!((0..=BUSY_ABOVE).any(|_| load.is_busy(at(8))));
         assert!(!load.is_busy(at(60)), "an old flood is over");
     }
 

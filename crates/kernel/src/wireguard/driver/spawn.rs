@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::DeviceError;
+use crate::process::Process;
 use crate::wireguard::process::Options;
 
 /// A device that does not answer within this is not going to.
@@ -31,16 +32,18 @@ pub(super) fn start(options: &Options, binary: &Path) -> Result<(), DeviceError>
     let said = format!("{} wireguard {}", binary.display(), options.interface);
     let failed = |source| DeviceError::Start { command: said.clone(), source };
     let mut child = command.spawn().map_err(failed)?;
+    let process = Process::open(child.id() as i32, None).map_err(failed)?;
     let begun = Instant::now();
     while UnixStream::connect(options.socket()).is_err() {
-        if let Some(status) = child.try_wait().map_err(failed)? {
+        // There is no event for a socket that begins to listen, but there is one for a process that ends.
+        if process.as_ref().map_or(Ok(true), |process| process.wait(LOOK)).map_err(failed)? {
+            let status = child.wait().map_err(failed)?;
             return Err(failed(io::Error::other(format!("it ended with {status}"))));
         }
         if begun.elapsed() > PATIENCE {
+            child.kill().and_then(|()| child.wait()).map_err(failed)?;
             return Err(failed(io::ErrorKind::TimedOut.into()));
         }
-        // There is no event for a socket that begins to listen.
-        thread::sleep(LOOK);
     }
     // Should it end while this process lives, it must not stay a zombie.
     thread::Builder::new()

@@ -135,7 +135,9 @@ impl Control {
         while rest.len() >= head {
             // SAFETY: `rest` has the bytes of a header, which is plain data.
             let header: libc::cmsghdr = unsafe { rest.as_ptr().cast::<libc::cmsghdr>().read_unaligned() };
-            let Some(data) = rest.get(head..header.cmsg_len as usize) else { break };
+            // Its type is not the same in every libc.
+            let whole: usize = header.cmsg_len as _;
+            let Some(data) = rest.get(head..whole) else { break };
             match (header.cmsg_level, header.cmsg_type) {
                 // struct in_pktinfo: interface, our address, the header's destination.
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
@@ -150,7 +152,7 @@ impl Control {
                 _ => {}
             }
             // SAFETY: computes a size only.
-            let space = unsafe { libc::CMSG_SPACE((header.cmsg_len as usize - head) as u32) } as usize;
+            let space = unsafe { libc::CMSG_SPACE((whole - head) as u32) } as usize;
             rest = rest.get(space..).unwrap_or_default();
         }
         (local, segment)

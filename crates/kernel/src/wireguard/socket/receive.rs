@@ -75,7 +75,7 @@ impl Receiver {
         }
         for (at, header) in headers.iter().enumerate().take(count as usize) {
             self.lengths[at] = header.msg_len as usize;
-            self.control_lengths[at] = header.msg_hdr.msg_controllen as usize;
+            self.control_lengths[at] = header.msg_hdr.msg_controllen as _;
         }
         Ok(count as usize)
     }
