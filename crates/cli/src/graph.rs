@@ -17,9 +17,9 @@ pub(crate) use sites::{Graph, Site};
 
 /// What `causeway graph` is told.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A picture of the lab:  causeway graph --lab -o svg > graph.svg")]
+#[command(after_help = "Example: causeway graph -o svg > graph.svg")]
 pub(crate) struct Args {
-    /// An agent's socket; several are put together [default: this machine's agent].
+    /// An agent's socket; several are put together [default: this machine's agent, else all of its lab].
     #[arg(long, value_name = "PATH")]
     socket: Vec<PathBuf>,
     /// Every node of the lab on this machine.
@@ -43,7 +43,8 @@ pub(crate) enum Format {
 
 /// Asks and prints.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let sites = if args.lab { lab_sites().await? } else { agent_sites(args.socket).await? };
+    let lab = args.lab || (args.socket.is_empty() && crate::status::only_a_lab());
+    let sites = if lab { lab_sites().await? } else { agent_sites(args.socket).await? };
     println!("{}", write(&Graph::new(&sites), args.output)?);
     Ok(ExitCode::SUCCESS)
 }

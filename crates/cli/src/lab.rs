@@ -117,6 +117,8 @@ struct One {
     output: Output,
 }
 
+pub(crate) use show::whole as status;
+
 /// Does what was asked.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     match args.verb {

@@ -22,7 +22,7 @@ const CONTROLLER: &str = "/run/causeway/controller.sock";
 /// What `causeway status` is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The agent's or controller's socket [default: this machine's agent, else its controller].
+    /// The agent's or controller's socket [default: this machine's agent, else its controller, else all of its lab].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// How to print it.
@@ -43,6 +43,7 @@ pub(crate) enum Output {
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let socket = match args.socket {
         Some(socket) => socket,
+        None if only_a_lab() => return crate::lab::status(args.output).await,
         None => this_machines()?,
     };
     let answer: Value = serve::client::get(&socket, "/v1/status").await?;
@@ -53,6 +54,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Output::Json => println!("{}", serde_json::to_string_pretty(&status.to_json())?),
     }
     Ok(if status.ready() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether this machine has no daemon of its own, but a lab: then the lab is meant.
+pub(crate) fn only_a_lab() -> bool {
+    ![AGENT, CONTROLLER].into_iter().any(|path| Path::new(path).exists()) && lab::state::socket().exists()
 }
 
 /// The socket of whatever runs on this machine.

@@ -47,9 +47,18 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         let from = resolve("node", from, nodes)?.name.try_into()?;
         status = client::status(Some(&from)).await?;
     }
-    match args.output {
-        Output::Text => print!("{}", render(&status)),
-        Output::Json => print_json(&status)?,
+    print(&status, args.output)
+}
+
+/// The whole lab, as each cluster's first node sees it.
+pub(crate) async fn whole(output: Output) -> Result<ExitCode> {
+    print(&client::status(None).await?, output)
+}
+
+fn print(status: &LabStatus, output: Output) -> Result<ExitCode> {
+    match output {
+        Output::Text => print!("{}", render(status)),
+        Output::Json => print_json(status)?,
     }
     Ok(ExitCode::SUCCESS)
 }
