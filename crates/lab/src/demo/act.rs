@@ -33,8 +33,10 @@ pub(super) struct Watched {
 /// Something that happens while requests are sent.
 pub(super) struct Cue<'a> {
     delay: Duration,
-    event: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>>,
+    event: Option<Happening<'a>>,
 }
+
+type Happening<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
 
 impl<'a> Cue<'a> {
     /// Nothing happens.

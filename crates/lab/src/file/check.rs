@@ -72,7 +72,7 @@ fn header(path: &Path, text: &str) -> Result<Doc, Error> {
     }
     let Some(doc) = docs.pop() else {
         // Nothing is written: the parser of an empty mapping knows best what is missing.
-        return Err(cluster::yaml::parse::<RawLab>(&file, "{}").err().expect("a lab has fields it needs"));
+        return Err(cluster::yaml::parse::<RawLab>(&file, "{}").expect_err("a lab has fields it needs"));
     };
     let raw = &doc.value;
     if raw.api_version != API_VERSION {

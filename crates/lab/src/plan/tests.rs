@@ -93,7 +93,8 @@ fn plan_of_two_without_links() -> Plan {
 #[test]
 fn slices_of_pod_ranges() {
     let node = |n: usize, cidr: &str| format!("{{name: n{n}, region: r, zone: z, podCIDRs: [{cidr}]}}");
-    let cases: [(&str, &[&str], &[&[&str]]); 6] = [
+    type Texts = &'static [&'static str];
+    let cases: [(&str, Texts, &[Texts]); 6] = [
         (
             "10.1.0.0/16, 'fd00:1::/48'",
             &["", ""],

@@ -133,7 +133,8 @@ fn measured_times_are_believed_once_they_are_near_the_wires() {
 
 #[test]
 fn labs_that_lack_someone_or_are_not_whole() {
-    let cases: [(&str, fn(&mut LabStatus), &str); 7] = [
+    type Case = (&'static str, fn(&mut LabStatus), &'static str);
+    let cases: [Case; 7] = [
         (
             "no client",
             |lab| lab.pods.retain(|pod| !pod.name.starts_with("client")),

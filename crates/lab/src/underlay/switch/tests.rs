@@ -176,7 +176,7 @@ fn wires_that_cannot_be() {
         wire(1, 2, Shape { rate: Some(0), ..shape(1) }),
     ];
     for wire in bad {
-        assert!(switch.set_wires(&[wire.clone()]).is_err(), "{wire:?}");
+        assert!(switch.set_wires(std::slice::from_ref(&wire)).is_err(), "{wire:?}");
     }
     assert!(switch.counters().wires.is_empty());
 }
