@@ -270,3 +270,28 @@ fn the_examples_can_be_built() {
         assert_eq!(crate::plan::Plan::new(&lab).nodes().count(), nodes, "{}", path.display());
     }
 }
+
+/// A slip of the finger at every place: never a panic, and what is accepted can be planned.
+#[test]
+fn slips() {
+    let lines: Vec<&str> = GOOD.lines().collect();
+    let without_line = (0..lines.len()).map(|i| [&lines[..i], &lines[i + 1..]].concat().join("\n"));
+    let twice = (0..lines.len()).map(|i| [&lines[..=i], &lines[i..]].concat().join("\n"));
+    let places = || GOOD.char_indices().map(|(i, c)| (&GOOD[..i], c, &GOOD[i + c.len_utf8()..]));
+    let without_letter = places().map(|(before, _, after)| format!("{before}{after}"));
+    let other = ["9", "-", "/", "\"", "]", " ", "ß"];
+    let changed =
+        other.iter().flat_map(|new| places().map(move |(before, _, after)| format!("{before}{new}{after}")));
+    let mut accepted = 0;
+    for text in without_line.chain(twice).chain(without_letter).chain(changed) {
+        match read(&text) {
+            Ok(lab) => {
+                accepted += 1;
+                assert_eq!(crate::plan::Plan::new(&lab).clusters.len(), lab.clusters.len(), "{text}");
+            }
+            Err(Error::Wrong(error)) => assert!(error.line > 0 && error.column > 0, "{error}\n{text}"),
+            Err(error) => panic!("{error}\n{text}"),
+        }
+    }
+    assert!(accepted > 100, "only {accepted} were accepted: the slips are too coarse");
+}
