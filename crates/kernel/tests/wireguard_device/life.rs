@@ -44,6 +44,15 @@ pub(crate) fn a_peer_that_moves() {
     a.know(b, b.underlay[1]);
     assert_eq!(a.stats(b).endpoint, Some((b.underlay[1], crate::pair::PORT).into()));
     assert!(echo(a, b.inside[0]), "over IPv6");
+    // An end with several addresses answers from the one it was asked at, or the asker would think that it moved.
+    for (address, len) in [("192.0.2.33", 24), ("2001:db8::33", 64)] {
+        let nodad = if len == 64 { " nodad" } else { "" };
+        b.netns.run(&format!("ip addr add {address}/{len} dev eth0{nodad}"));
+        let address = address.parse().expect("an address");
+        a.know(b, address);
+        assert!(echo(a, b.inside[0]));
+        assert_eq!(a.stats(b).endpoint, Some((address, crate::pair::PORT).into()));
+    }
     assert_eq!(a.stats(b).last_handshake, before, "one session all the while");
 }
 

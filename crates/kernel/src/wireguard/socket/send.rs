@@ -123,42 +123,48 @@ impl SendQueue {
         }
     }
 
-    /// The kernel refused this run.
+    /// The kernel refused this run: once more, datagram by datagram. A datagram that is too big for the path is
+    /// fragmented, where a run of such is refused (EINVAL, EMSGSIZE).
     fn recover(&self, socket: &Socket, run: &Run, error: &io::Error, sent: &mut Sent) {
-        let code = error.raw_os_error();
-        if code == Some(libc::EIO) && run.count > 1 {
+        if error.raw_os_error() == Some(libc::EIO) && run.count > 1 {
             // The underlay's device cannot checksum for us, so it cannot split either.
             socket.gso.store(false, Ordering::Relaxed);
         }
-        if let Some(local) = run.endpoint.local
-            && matches!(code, Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH))
-        {
-            // Perhaps the address is not ours any more. Once more without it.
-            let run = Run { endpoint: Endpoint { local: None, ..run.endpoint }, ..*run };
-            match self.send_runs(socket, &[run]) {
-                Ok(_) => sent.lost = Some(local),
-                Err(_) => self.send_one_by_one(socket, &run, sent),
-            }
-            return;
-        }
-        if run.count > 1 {
-            // A segment too big for the path is refused (EINVAL, EMSGSIZE) where a single datagram is fragmented.
-            self.send_one_by_one(socket, run, sent);
-        } else {
-            tracing::debug!(%error, to = %run.endpoint.remote, "the underlay refused a datagram");
-            sent.failed += 1;
-        }
+        self.send_one_by_one(socket, run, sent);
     }
 
     fn send_one_by_one(&self, socket: &Socket, run: &Run, sent: &mut Sent) {
         for at in 0..run.count {
             let start = run.start + at * run.segment;
             let len = run.segment.min(run.start + run.len - start);
-            let single = Run { start, len, segment: len, count: 1, ..*run };
-            if let Err(error) = self.send_runs(socket, &[single]) {
+            let mut single = Run { start, len, segment: len, count: 1, ..*run };
+            if sent.lost.is_some() && sent.lost == single.endpoint.local {
+                single.endpoint.local = None;
+            }
+            if let Err(error) = self.send_single(socket, &single, sent) {
                 tracing::debug!(%error, to = %run.endpoint.remote, "the underlay refused a datagram");
                 sent.failed += 1;
             }
+        }
+    }
+
+    fn send_single(&self, socket: &Socket, run: &Run, sent: &mut Sent) -> io::Result<usize> {
+        match (self.send_runs(socket, &[*run]), run.endpoint.local) {
+            (Err(error), Some(local))
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH)
+                ) =>
+            {
+                // Perhaps the address is not ours any more. Once more without it.
+                let free = Run { endpoint: Endpoint { local: None, ..run.endpoint }, ..*run };
+                let result = self.send_runs(socket, &[free]);
+                if result.is_ok() {
+                    sent.lost = Some(local);
+                }
+                result
+            }
+            (result, _) => result,
         }
     }
 
