@@ -12,8 +12,6 @@ use crate::abi;
 pub(crate) enum Bench {
     /// The user-space tunnel: one TCP stream between two namespaces, against a bare veth and wireguard-go.
     Wireguard,
-    /// New connections through a virtual address, against dialling the backend.
-    Services,
 }
 
 /// The repository's root.
@@ -95,16 +93,8 @@ fn tool(package: &str, version: &[&str]) -> Result<()> {
 
 /// Runs a benchmark; all of them if none is named.
 pub(crate) fn bench(what: Option<Bench>) -> Result<()> {
-    run(&mut cargo(&["build", "--release", "-p", "causeway-cli"]))?;
-    let all = [Bench::Wireguard, Bench::Services];
-    for bench in all.into_iter().filter(|b| what.is_none_or(|w| w == *b)) {
-        let script = match bench {
-            Bench::Wireguard => "wireguard",
-            Bench::Services => "services",
-        };
-        run(&mut cargo(&["bench", "-p", "causeway-kernel", "--bench", script]))?;
-    }
-    Ok(())
+    let Bench::Wireguard = what.unwrap_or(Bench::Wireguard);
+    run(&mut cargo(&["bench", "-p", "causeway-kernel", "--bench", "wireguard"]))
 }
 
 /// Runs the fuzz targets on the stable toolchain.
