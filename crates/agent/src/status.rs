@@ -71,8 +71,6 @@ pub(crate) fn tunnels(node: &crate::node::Node, observed: &kernel::wireguard::Ob
 pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Observed) -> AgentStatus {
     let waiting_for = node.waiting_for();
     let features = node.features.iter();
-    // A device of ours has a control socket; the kernel's has none.
-    let ours = kernel::wireguard::Options::new(&node.config.interface).socket().exists();
     AgentStatus {
         node: node.outlook.me.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -85,7 +83,7 @@ pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Obse
         topology: node.config.topology(),
         location: node.config.location.clone(),
         public_key: observed.public_key,
-        wireguard: if ours { "userspace" } else { "kernel" }.into(),
+        wireguard: if node.datapath.device.is_kernel() { "kernel" } else { "userspace" }.into(),
         tunnels: tunnels(node, observed),
         services: engine::services::explain(&node.outlook.view()).into_iter().map(service).collect(),
         features: features

@@ -1,7 +1,7 @@
 //! One cluster of a running lab: its objects, its controller, its nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -123,14 +123,17 @@ impl ClusterHost {
         let dialled: BTreeSet<ServiceKey> = all.iter().filter_map(|m| dialled(self.name(), m)).collect();
         let mut index = Index::new(self.plan.cluster.clone());
         let mut services: BTreeMap<ServiceKey, bool> = BTreeMap::new();
-        let mut ready: BTreeMap<EndpointKey, bool> = BTreeMap::new();
+        let mut ready: BTreeMap<EndpointKey, Vec<IpAddr>> = BTreeMap::new();
         for change in all.iter().flat_map(|manifest| index.apply(manifest)) {
             match change {
                 Change::Upsert(Object::Service(service)) => {
                     services.insert(service.key, service.global);
                 }
+                Change::Upsert(Object::Endpoint(endpoint)) if endpoint.ready => {
+                    ready.insert(endpoint.key, endpoint.ips);
+                }
                 Change::Upsert(Object::Endpoint(endpoint)) => {
-                    ready.insert(endpoint.key, endpoint.ready);
+                    ready.remove(&endpoint.key);
                 }
                 Change::Delete(Key::Endpoint(key)) => {
                     ready.remove(&key);
@@ -138,11 +141,12 @@ impl ClusterHost {
                 _ => {}
             }
         }
-        let count = |service: &ServiceKey| {
-            ready.iter().filter(|(key, ready)| key.service == *service && **ready).count()
+        let of = |service: &ServiceKey| {
+            let own = ready.iter().filter(|(key, _)| key.service == *service);
+            own.map(|(_, ips)| ips.clone()).collect()
         };
         let known = services.into_iter().filter(|(key, _)| dialled.contains(key));
-        known.map(|(service, global)| Expected { ready: count(&service), service, global }).collect()
+        known.map(|(service, global)| Expected { ready: of(&service), service, global }).collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! When a lab is up: every controller, agent and pod is ready, and every node knows the backends that there are.
 
+use std::net::IpAddr;
+
 use model::ServiceKey;
 use wire::local;
 
@@ -13,8 +15,8 @@ pub struct Expected {
     pub service: ServiceKey,
     /// Whether it is one with its namesakes in other clusters.
     pub global: bool,
-    /// Its ready endpoints in its own cluster.
-    pub ready: usize,
+    /// The addresses of each of its ready endpoints in its own cluster.
+    pub ready: Vec<Vec<IpAddr>>,
 }
 
 /// What is still missing, in words; nothing when the lab is up. Nodes that were taken down are left out.
@@ -50,7 +52,7 @@ pub fn unsettled(
             Ok(status) if !status.ready => {
                 missing.push(format!("agent of {} waits for {}", report.name, status.waiting_for.join(", ")));
             }
-            Ok(status) => missing.extend(stale_services(report, status, expected)),
+            Ok(status) => missing.extend(stale_services(plan, report, status, expected)),
         }
     }
     let waiting = pods.iter().filter(|pod| !pod.ready && pod.phase != "Succeeded");
@@ -66,21 +68,29 @@ fn link_words(cluster: &str, link: &local::LinkStatus) -> String {
     format!("link from {cluster} to {}: {why}", link.cluster)
 }
 
-/// The services that a node sees with fewer or more healthy backends than there are.
+/// The services that a node sees with fewer or more healthy backends than there are for it: those that have an address
+/// of a family that its own cluster has.
 fn stale_services<'a>(
+    plan: &'a Plan,
     report: &'a NodeReport,
     status: &'a local::AgentStatus,
     expected: &'a [Expected],
 ) -> impl Iterator<Item = String> + 'a {
+    let own_ranges = plan.clusters.iter().find(|c| c.cluster.name == report.name.cluster);
+    let own_ranges = own_ranges.map_or(&[][..], |c| &c.cluster.pod_cidrs);
+    let reached = move |ips: &&Vec<IpAddr>| {
+        ips.iter().any(|ip| own_ranges.iter().any(|range| range.addr().is_ipv4() == ip.is_ipv4()))
+    };
     let own = expected.iter().filter(|e| e.service.cluster == report.name.cluster);
-    own.filter_map(|service| {
+    own.filter_map(move |service| {
         let elsewhere = expected.iter().filter(|other| {
             service.global
                 && other.global
                 && other.service.cluster != service.service.cluster
                 && other.service.name == service.service.name
         });
-        let wanted = service.ready + elsewhere.map(|other| other.ready).sum::<usize>();
+        let all = std::iter::once(service).chain(elsewhere);
+        let wanted = all.flat_map(|known| &known.ready).filter(reached).count();
         let seen = status.services.iter().find(|seen| seen.service == service.service);
         let healthy = seen.map(|seen| seen.backends.iter().filter(|backend| backend.healthy).count());
         match healthy {
