@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
+use causeway_agent::cni::Entry;
 use serde_json::json;
 use wire::local::CniResponse;
 
@@ -121,6 +123,12 @@ async fn ten_at_once_and_freed_last() {
     assert!(ips(&next).iter().all(|ip| !given.contains(ip)), "{next} was given a moment ago");
 }
 
+/// What can be put together again from the wires: everything but the pods' namespaces, which the next ADD brings.
+fn known_by_wires(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.iter_mut().for_each(|entry| entry.netns = PathBuf::new());
+    entries
+}
+
 #[tokio::test]
 async fn restarts_lose_and_leak_nothing() {
     let node = Node::new("cni_restart").await;
@@ -146,7 +154,7 @@ async fn restarts_lose_and_leak_nothing() {
     for (what, damage) in damages {
         damage(&node);
         let (cni, told) = node.agent(&RANGES).await;
-        assert_eq!(cni.entries().await, before, "{what}");
+        assert_eq!(known_by_wires(cni.entries().await), known_by_wires(before.clone()), "{what}");
         assert_eq!(told.pods.lock().unwrap().len(), 3, "{what}: the data path knows every pod again");
         assert_eq!(good(cni.handle(adds(1)).await), results[1], "{what}");
         let other = Space::new("cni_restart_other");
@@ -161,7 +169,7 @@ async fn restarts_lose_and_leak_nothing() {
     kernel::pod::remove(&node.netlink, &before[2].host_ifname).await.unwrap();
     let (cni, _) = node.agent(&RANGES).await;
     before.pop();
-    assert_eq!(cni.entries().await, before);
+    assert_eq!(known_by_wires(cni.entries().await), known_by_wires(before.clone()));
     // One whose wire breaks is wired again with what it had.
     kernel::pod::remove(&node.netlink, &before[0].host_ifname).await.unwrap();
     assert_eq!(good(cni.handle(adds(0)).await), results[0]);

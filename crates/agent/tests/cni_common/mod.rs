@@ -155,17 +155,24 @@ pub(crate) fn ips(result: &Value) -> Vec<IpAddr> {
     result["ips"].as_array().unwrap().iter().map(address).collect()
 }
 
-/// Asks an address for an echo, once.
+/// Whether an address answers echo requests within three seconds.
 pub(crate) async fn answers(from: &Netns, to: IpAddr) -> bool {
     let echo = Echo::open_in(from, None).unwrap();
-    if echo.send(to, 7, 1, b"there?").await.is_err() {
-        return false;
-    }
     let answer = async {
         while {
             let heard = echo.recv().await.unwrap();
             (heard.from, heard.kind) != (to, Kind::Reply)
         } {}
     };
-    tokio::time::timeout(Duration::from_secs(2), answer).await.is_ok()
+    tokio::pin!(answer);
+    // A device that has just come up may swallow a packet while the kernel's link watch catches up.
+    for seq in 0..10 {
+        if echo.send(to, 7, seq, b"there?").await.is_err() {
+            return false;
+        }
+        if tokio::time::timeout(Duration::from_millis(300), &mut answer).await.is_ok() {
+            return true;
+        }
+    }
+    false
 }
