@@ -69,8 +69,9 @@ pub(crate) fn test(rest: &[String]) -> Result<()> {
         let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
         return run(cargo(&["test"]).args(rest));
     }
-    run(&mut cargo(&["test", "--workspace", "--exclude", "causeway-cli", "--no-fail-fast"]))?;
-    run(&mut cargo(&["test", "-p", "causeway-cli", "--no-fail-fast", "--", "--test-threads=1"]))
+    let rooms = run(&mut cargo(&["test", "--workspace", "--exclude", "causeway-cli", "--no-fail-fast"]));
+    let whole = run(&mut cargo(&["test", "-p", "causeway-cli", "--no-fail-fast", "--", "--test-threads=1"]));
+    rooms.and(whole)
 }
 
 /// Everything that can be said of the code without running it.

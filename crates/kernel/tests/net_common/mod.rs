@@ -50,22 +50,27 @@ pub(crate) fn run_in(netns: &Netns, line: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Asks an address for an echo, once.
+/// Whether an address answers echo requests within three seconds.
 pub(crate) async fn answers(from: &Netns, to: IpAddr) -> bool {
     let echo = Echo::open_in(from, None).unwrap();
     let (id, payload) = (0xca5e, b"are you there?");
-    if echo.send(to, id, 1, payload).await.is_err() {
-        return false;
-    }
     let answer = async {
-        loop {
+        while {
             let heard = echo.recv().await.unwrap();
-            if (heard.from, heard.kind, heard.id) == (to, Kind::Reply, id) && heard.payload == payload {
-                return true;
-            }
-        }
+            (heard.from, heard.kind, heard.id) != (to, Kind::Reply, id) || heard.payload != payload
+        } {}
     };
-    tokio::time::timeout(Duration::from_secs(2), answer).await.unwrap_or(false)
+    tokio::pin!(answer);
+    // A device that has just come up may swallow a packet while the kernel's link watch catches up.
+    for seq in 0..10 {
+        if echo.send(to, id, seq, payload).await.is_err() {
+            return false;
+        }
+        if tokio::time::timeout(Duration::from_millis(300), &mut answer).await.is_ok() {
+            return true;
+        }
+    }
+    false
 }
 
 impl Drop for TestNetns {
