@@ -25,8 +25,9 @@ pub(crate) struct LogArgs {
 
 /// Starts logging for the whole process.
 pub(crate) fn start(args: &LogArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.directives)
-        .map_err(|e| anyhow::anyhow!("--log {:?}: {e}; write a level such as info or debug", args.directives))?;
+    let filter = EnvFilter::try_new(&args.directives).map_err(|e| {
+        anyhow::anyhow!("--log {:?}: {e}; write a level such as info or debug", args.directives)
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {
         Format::Text => builder.with_ansi(false).init(),
