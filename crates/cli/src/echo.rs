@@ -10,7 +10,7 @@ use lab::echo::{Answer, Listen};
                   cluster, region, zone, node, namespace and pod from the CAUSEWAY_… environment, and the client's \
                   address. /healthz is for probes; POST /fail makes it fail, POST /recover ends that.")]
 pub(crate) struct Args {
-    /// Where to listen: :8080 (every address, IPv4 and IPv6), 10.0.0.1:8080 or [fd00::1]:8080; may be repeated.
+    /// Where to listen: `:8080` (every address, IPv4 and IPv6), `10.0.0.1:8080` or `[fd00::1]:8080`; may be repeated.
     #[arg(long, value_name = "ADDRESS:PORT", required = true)]
     listen: Vec<Listen>,
 }

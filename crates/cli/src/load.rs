@@ -17,7 +17,7 @@ use crate::status::Output;
                         Example: causeway lab exec client-aws-1 -- causeway lab load --url http://10.101.0.1/"
 )]
 pub(crate) struct Args {
-    /// An echo server, by address: http://10.101.0.1/ or http://[fd00:101::1]:80/.
+    /// An echo server, by address: `http://10.101.0.1/` or `http://[fd00:101::1]:80/`.
     #[arg(long)]
     url: Target,
     /// New connections a second.
