@@ -2,6 +2,8 @@
 
 use model::Change;
 
+use crate::manifest::Id;
+
 /// What a source of objects says: first everything there is, then [`Event::Synced`], then what changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -11,4 +13,20 @@ pub enum Event {
     Synced,
     /// Something that an operator must put right; the rest goes on as before.
     Problem(String),
+    /// What is wrong with one object, in place of what was said of it before; empty when it is well again, or gone.
+    Object {
+        /// Which.
+        id: Id,
+        /// What; the rest of the object, and every other, is used all the same.
+        complaints: Vec<Complaint>,
+    },
+}
+
+/// Something in an object that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Complaint {
+    /// In one word, as the `reason` of a Kubernetes Event: `PodIPOutsideRanges`.
+    pub reason: &'static str,
+    /// In a sentence: which value, what is done without it, what to write.
+    pub message: String,
 }

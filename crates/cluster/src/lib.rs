@@ -11,4 +11,4 @@ pub mod manifest;
 pub mod standalone;
 pub mod yaml;
 
-pub use event::Event;
+pub use event::{Complaint, Event};

@@ -35,7 +35,7 @@ impl Controller {
             revision: self.handle.revision(),
             agents: self.handle.agents(),
             links: self.handle.links(),
-            problems: self.inner().problems.iter().cloned().collect(),
+            problems: self.inner().all_problems(),
         }
     }
 }

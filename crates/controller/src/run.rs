@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use cluster::standalone;
+use cluster::manifest::Id;
+use cluster::{Complaint, standalone};
 use link::controller::{ControllerEvent, ControllerOptions, Handle, Server};
 use model::{Change, Cluster, NodeName};
 use serve::metrics::ControllerMetrics;
@@ -34,6 +35,8 @@ pub(crate) struct Controller {
 pub(crate) struct Inner {
     pub(crate) known: Known,
     pub(crate) problems: VecDeque<String>,
+    /// What is wrong with objects, as long as it is.
+    pub(crate) complaints: BTreeMap<Id, Vec<Complaint>>,
     reports_file: PathBuf,
     peers_file: PathBuf,
     /// When to write what linked clusters said; none when it is on disk.
@@ -56,7 +59,14 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let reports_file = config.state_dir.join("nodes.json");
     let found = link::saved::load(&peers_file)?;
     let known = Known::new(cluster.clone(), load_reports(&reports_file), &found.saved);
-    let mut inner = Inner { known, problems: VecDeque::new(), reports_file, peers_file, save_at: None };
+    let mut inner = Inner {
+        known,
+        problems: VecDeque::new(),
+        complaints: BTreeMap::new(),
+        reports_file,
+        peers_file,
+        save_at: None,
+    };
     if let Some(problem) = found.problem {
         inner.note(problem);
     }
@@ -66,6 +76,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         match source.recv().await.context("the source ended before it was read in full")? {
             standalone::Event::Changes(changes) => drop(inner.known.handle_source(changes)),
             standalone::Event::Problem(problem) => inner.note(problem),
+            standalone::Event::Object { id, complaints } => inner.complain(id, complaints),
             standalone::Event::Synced => break,
         }
     }
@@ -111,6 +122,7 @@ impl Controller {
         match event {
             standalone::Event::Changes(changes) => self.publish(inner.known.handle_source(changes)),
             standalone::Event::Problem(problem) => inner.note(problem),
+            standalone::Event::Object { id, complaints } => inner.complain(id, complaints),
             standalone::Event::Synced => {}
         }
     }
@@ -178,6 +190,26 @@ impl Inner {
             self.problems.pop_front();
         }
         self.problems.push_back(problem);
+    }
+
+    /// Takes in what is wrong with an object now.
+    fn complain(&mut self, id: Id, complaints: Vec<Complaint>) {
+        if complaints.is_empty() {
+            self.complaints.remove(&id);
+            return;
+        }
+        for Complaint { reason, message } in &complaints {
+            warn!(%id, reason, "{message}");
+        }
+        self.complaints.insert(id, complaints);
+    }
+
+    /// Everything that an operator should put right.
+    pub(crate) fn all_problems(&self) -> Vec<String> {
+        let objects = self.complaints.iter().flat_map(|(id, complaints)| {
+            complaints.iter().map(move |Complaint { reason, message }| format!("{id}: {reason}: {message}"))
+        });
+        objects.chain(self.problems.iter().cloned()).collect()
     }
 
     fn save_soon(&mut self) {

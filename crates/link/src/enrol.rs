@@ -94,6 +94,7 @@ impl Member {
             token_secret: token.secret.to_vec(),
             node: self.node.node.clone(),
             csr: key.request()?,
+            service_account_token: String::new(),
         };
         let answer = answered(address, client.enroll(request)).await?;
         check_version(answer.version)?;
