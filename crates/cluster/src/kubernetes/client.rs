@@ -1,0 +1,1 @@
+//! How the API server is reached: a kubeconfig, or what every pod is given.

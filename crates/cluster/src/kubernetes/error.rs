@@ -1,0 +1,31 @@
+//! What can go wrong between us and an API server.
+
+use thiserror::Error;
+
+/// Something that was asked of an API server, and not done.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The configuration that says where the API server is cannot be used.
+    #[error("cannot find the API server: {tried}; {check}")]
+    Config {
+        /// Which configuration was read, and what is wrong with it.
+        tried: String,
+        /// What to look at.
+        check: String,
+    },
+    /// The API server refused, or did not answer.
+    #[error("cannot {action}: {source}")]
+    Api {
+        /// What was asked: `patch meshnodes/aws-1`.
+        action: String,
+        /// What came back.
+        source: Box<kube::Error>,
+    },
+}
+
+impl Error {
+    /// That `action` failed with `source`.
+    pub fn api(action: impl Into<String>, source: kube::Error) -> Self {
+        Self::Api { action: action.into(), source: Box::new(source) }
+    }
+}

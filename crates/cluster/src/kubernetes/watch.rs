@@ -1,0 +1,1 @@
+//! Everything there is in the cluster, then what changes.
