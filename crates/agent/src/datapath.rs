@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{Context as _, Result};
-use engine::plan::{Op, State, Tunnel};
+use engine::plan::{Masquerade, Op, State, Tunnel};
 use kernel::bpf;
 use kernel::netlink::Netlink;
 use kernel::routes;
@@ -71,6 +71,7 @@ impl Datapath {
             },
             routes: routes.routes,
             guarded: maps.guarded,
+            masquerade: Masquerade::default(),
             frontends: maps.frontends,
             sets: maps.sets,
             dead: maps.dead,
@@ -123,7 +124,8 @@ fn owner(op: &Op) -> Owner {
         | Op::DeleteFrontend(_)
         | Op::MarkDead(_)
         | Op::MarkAlive(_) => Owner::Maps,
-        Op::TunnelMtu(_)
+        Op::Masquerade(_)
+        | Op::TunnelMtu(_)
         | Op::AddAddress(_)
         | Op::DeleteAddress(_)
         | Op::SetRoute(..)

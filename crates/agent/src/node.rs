@@ -25,7 +25,7 @@ use wire::state::Place;
 use crate::api::{Ask, Vital};
 use crate::config::Config;
 use crate::datapath::Datapath;
-use crate::outlook::Outlook;
+use crate::outlook::{Outlook, Plan};
 use crate::problems::Problems;
 use crate::status;
 
@@ -89,6 +89,7 @@ impl Node {
             mtu: underlay.mtu.saturating_sub(OVERHEAD).max(1280),
             fail_closed: config.fail_closed.clone(),
             keepalive: 0,
+            masquerade: None,
         };
         let now = Instant::now();
         let seed = u64::from(std::process::id());
@@ -290,7 +291,7 @@ impl Node {
             return;
         }
         let begun = Instant::now();
-        let (mut desired, problems) = self.outlook.plan();
+        let Plan { state: mut desired, problems, .. } = self.outlook.plan();
         // Before the first word of a controller nothing is granted, and that is no problem yet.
         if self.position.is_some() {
             self.problems.set_claims(problems);

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use engine::health::Ranking;
 use engine::plan::State;
 use engine::{mesh, services};
+use ipnet::IpNet;
 use model::{NodeName, World};
 
 /// Everything the plan depends on.
@@ -22,24 +23,27 @@ pub(crate) struct Outlook {
     pub(crate) ranking: Ranking,
 }
 
+/// What follows from what is known.
+pub(crate) struct Plan {
+    /// The kernel state that this node ought to have.
+    pub(crate) state: State,
+    /// The slices that were granted to this node.
+    pub(crate) own: Vec<IpNet>,
+    /// What was claimed but not granted.
+    pub(crate) problems: Vec<String>,
+}
+
 impl Outlook {
-    /// The kernel state that this node ought to have, and what was claimed but not granted.
-    pub(crate) fn plan(&self) -> (State, Vec<String>) {
+    /// What follows from it.
+    pub(crate) fn plan(&self) -> Plan {
         let mesh = mesh::plan(&self.world, &self.me, &self.settings);
         let services = services::plan(&self.view());
         let mut problems: Vec<String> = mesh.problems.iter().map(ToString::to_string).collect();
         problems.extend(services.problems.iter().map(ToString::to_string));
-        let mut tunnel = mesh.tunnel;
-        tunnel.port = self.port;
-        let state = State {
-            tunnel,
-            routes: mesh.routes,
-            guarded: mesh.guarded,
-            frontends: services.frontends,
-            sets: services.sets,
-            dead: self.dead.iter().map(model::Node::id).collect(),
-        };
-        (state, problems)
+        let own = mesh.own.clone();
+        let mut state = State::assemble(mesh, services, &self.dead);
+        state.tunnel.port = self.port;
+        Plan { state, own, problems }
     }
 
     /// Nodes that no tunnel leads to, such as those that have no key yet: what runs there answers nobody here.

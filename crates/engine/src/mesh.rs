@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
 
-use crate::plan::{Peer, Route, RouteVia, Tunnel};
+use crate::plan::{Masquerade, Peer, Route, RouteVia, Tunnel};
 use claims::Claims;
 
 /// The UDP port of a node that has not said another.
@@ -36,6 +36,8 @@ pub struct Settings {
     pub fail_closed: Vec<IpNet>,
     /// Seconds between packets that keep a NAT's mapping open, where this node may sit behind one; 0 for none.
     pub keepalive: u16,
+    /// Pods show the node's address outside the mesh, but for these ranges; none: they show their own everywhere.
+    pub masquerade: Option<Vec<IpNet>>,
 }
 
 /// The part of the plan that is the mesh's.
@@ -47,6 +49,10 @@ pub struct Mesh {
     pub routes: BTreeMap<(IpNet, u32), Route>,
     /// Ranges that may leave through the tunnel only.
     pub guarded: BTreeSet<IpNet>,
+    /// How pods reach what is outside the mesh.
+    pub masquerade: Masquerade,
+    /// This node's own slices, as far as they were granted: what its pods take addresses from.
+    pub own: Vec<IpNet>,
     /// What was claimed and not granted.
     pub problems: Vec<Problem>,
 }
@@ -138,10 +144,24 @@ pub fn plan(world: &World, me: &NodeName, settings: &Settings) -> Mesh {
         let mine = slices.get(me).map_or(&[][..], Vec::as_slice);
         let ips = Node { pod_cidrs: mine.to_vec(), ..node.clone() }.mesh_ips();
         mesh.tunnel.addresses.extend(ips.iter().map(|ip| IpNet::from(*ip)));
+        mesh.own = mine.to_vec();
         let granted = Granted { ranges, slices };
         add_peers(world, node, &ips, &granted, settings, &mut mesh);
     }
+    if let Some(except) = &settings.masquerade {
+        masquerade(world.clusters.get(&me.cluster), except, &mut mesh);
+    }
     mesh
+}
+
+/// This node's pods show its address wherever theirs lead nowhere.
+fn masquerade(my_cluster: Option<&Cluster>, except: &[IpNet], mesh: &mut Mesh) {
+    let services = my_cluster.into_iter().flat_map(|cluster| &cluster.service_cidrs);
+    let except = mesh.guarded.iter().chain(services).chain(except).map(IpNet::trunc).collect();
+    mesh.masquerade = Masquerade {
+        sources: mesh.own.iter().copied().collect(),
+        except: IpNet::aggregate(&except).into_iter().collect(),
+    };
 }
 
 /// Grants the clusters their pod ranges: guarded, and a dead end for what no tunnel takes.

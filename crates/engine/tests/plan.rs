@@ -17,7 +17,7 @@ use support::{Situation, me, situation};
 fn state(situation: &Situation) -> State {
     let Situation { world, dead, ranking } = situation;
     let me = me();
-    let settings = Settings { mtu: 1420, fail_closed: vec![], keepalive: 25 };
+    let settings = Settings { mtu: 1420, fail_closed: vec![], keepalive: 25, masquerade: Some(vec![]) };
     let mesh = mesh::plan(world, &me, &settings);
     let services = services::plan(&View { world, me: &me, dead, ranking });
     State::assemble(mesh, services, dead)
@@ -28,10 +28,11 @@ struct Kernel(State);
 
 impl Kernel {
     fn apply(&mut self, op: &Op) {
-        let State { tunnel, routes, guarded, frontends, sets, dead } = &mut self.0;
+        let State { tunnel, routes, guarded, masquerade, frontends, sets, dead } = &mut self.0;
         match op.clone() {
             Op::Guard(net) => assert!(guarded.insert(net), "guarded twice"),
             Op::Unguard(net) => assert!(guarded.remove(&net), "was not guarded"),
+            Op::Masquerade(next) => *masquerade = next,
             Op::TunnelPort(port) => tunnel.port = port,
             Op::TunnelMtu(mtu) => tunnel.mtu = mtu,
             Op::AddAddress(net) => assert!(tunnel.addresses.insert(net), "EEXIST"),

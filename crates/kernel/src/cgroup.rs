@@ -52,22 +52,40 @@ pub enum CgroupError {
 
 /// Where cgroup2 is mounted, as this process sees it.
 pub fn root() -> Result<PathBuf, CgroupError> {
-    let path = Path::new("/proc/self/mountinfo");
-    let text = fs::read_to_string(path).map_err(|source| CgroupError::Kernel {
-        attempt: "read the mounts to find the root of every",
-        path: path.into(),
-        source,
-    })?;
-    find_mount(&text).ok_or(CgroupError::NotMounted)
+    root_in(Path::new("/proc/self/mountinfo"))
 }
 
-/// The mount point of the last cgroup2 in a mountinfo text (proc(5)): the last one mounted is the one seen.
-fn find_mount(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().rev().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let mount_point = before.split(' ').nth(4)?;
-        (after.split(' ').next()? == "cgroup2").then(|| PathBuf::from(unescape(mount_point)))
+/// Where cgroup2 is mounted, as the process with this mountinfo sees it.
+pub(crate) fn root_in(mountinfo: &Path) -> Result<PathBuf, CgroupError> {
+    mounts(&read_mounts(mountinfo)?, "cgroup2").pop().ok_or(CgroupError::NotMounted)
+}
+
+/// Where the hierarchies of the first version are mounted, as the process with this mountinfo sees them.
+pub(crate) fn old_roots_in(mountinfo: &Path) -> Result<Vec<PathBuf>, CgroupError> {
+    Ok(mounts(&read_mounts(mountinfo)?, "cgroup"))
+}
+
+fn read_mounts(mountinfo: &Path) -> Result<String, CgroupError> {
+    fs::read_to_string(mountinfo).map_err(|source| CgroupError::Kernel {
+        attempt: "read the mounts to find the root of every",
+        path: mountinfo.into(),
+        source,
     })
+}
+
+/// The mount points of a kind of file system in a mountinfo text (proc(5)), in the order they were mounted: the last
+/// is the one seen. Only of whole hierarchies, not of a part that is shown elsewhere: seen from a cgroup namespace,
+/// the root is some steps up.
+fn mounts(mountinfo: &str, kind: &str) -> Vec<PathBuf> {
+    let is_whole = |root: &str| Path::new(root).components().all(|c| !matches!(c, Component::Normal(_)));
+    let mount = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut fields = before.split(' ').skip(3);
+        let (root, mount_point) = (fields.next()?, fields.next()?);
+        let wanted = after.split(' ').next()? == kind && is_whole(root);
+        wanted.then(|| PathBuf::from(unescape(mount_point)))
+    };
+    mountinfo.lines().filter_map(mount).collect()
 }
 
 /// Undoes mountinfo's octal escapes (`\040` for a blank).
@@ -113,6 +131,11 @@ impl Cgroup {
             return Err(CgroupError::Path(relative.into()));
         }
         Ok(Self { path: root()?.join(relative) })
+    }
+
+    /// The group with this path below a hierarchy's root, whether it exists or not.
+    pub(crate) fn below(root: &Path, relative: &str) -> Self {
+        Self { path: root.join(relative) }
     }
 
     /// Its directory.
@@ -275,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts() {
+    fn mount_points() {
         let cases = [
             ("", None),
             ("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw", None),
@@ -286,10 +309,17 @@ mod tests {
             ("41 31 0:38 / /sys/fs/cgroup rw shared:9 - cgroup2 none rw", Some("/sys/fs/cgroup")),
             ("41 31 0:38 / /with\\040blank rw - cgroup2 none rw", Some("/with blank")),
             ("41 31 0:38 / /back\\134slash\\9 rw - cgroup2 none rw", Some("/back\\slash\\9")),
+            (
+                "41 31 0:38 /../.. /sys/fs/cgroup rw - cgroup2 cgroup rw\n42 31 0:38 /../pod /mnt rw - cgroup2 cgroup rw",
+                Some("/sys/fs/cgroup"),
+            ),
         ];
         for (text, expected) in cases {
-            assert_eq!(find_mount(text), expected.map(PathBuf::from), "{text}");
+            assert_eq!(mounts(text, "cgroup2").pop(), expected.map(PathBuf::from), "{text}");
         }
+        let hybrid = "1 0 0:1 / /c/cpu rw - cgroup cgroup rw,cpu\n2 0 0:2 / /c/unified rw - cgroup2 cgroup2 rw\n\
+                      3 0 0:3 / /c/systemd rw - cgroup cgroup rw,name=systemd";
+        assert_eq!(mounts(hybrid, "cgroup"), ["/c/cpu", "/c/systemd"].map(PathBuf::from));
     }
 
     #[test]

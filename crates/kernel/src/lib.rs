@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod cgroup;
 pub mod features;
+pub mod host;
 pub mod icmp;
 pub mod mount;
 pub mod netlink;

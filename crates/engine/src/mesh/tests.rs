@@ -2,7 +2,7 @@ use super::*;
 use crate::testing::{cluster, meshed, node, node_name, world};
 
 fn settings() -> Settings {
-    Settings { mtu: 1420, fail_closed: Vec::new(), keepalive: 25 }
+    Settings { mtu: 1420, fail_closed: Vec::new(), keepalive: 25, masquerade: None }
 }
 
 fn net(text: &str) -> IpNet {
@@ -244,4 +244,30 @@ fn five_thousand_nodes() {
     let mesh = plan(&world(clusters, nodes, vec![], vec![]), &node("c1/n0", "", "").name, &settings());
     assert_eq!((mesh.tunnel.peers.len(), mesh.problems.len()), (4_999, 0));
     assert_eq!(mesh.routes.len(), 4_999 + 50);
+}
+
+#[test]
+fn outside_the_mesh_pods_show_the_nodes_address() {
+    let masquerade = |world: &World, settings| {
+        let Masquerade { sources, except } = plan(world, &node_name("a/1"), &settings).masquerade;
+        let text = |ranges: BTreeSet<IpNet>| ranges.iter().map(ToString::to_string).collect::<Vec<_>>();
+        (text(sources), text(except))
+    };
+    let world = two_clusters();
+    assert_eq!(masquerade(&world, settings()), (vec![], vec![]), "unless it is left alone");
+    let own = vec!["10.1.1.0/24".to_string(), "fd00:1:0:1::/64".into()];
+    let mesh =
+        ["10.1.0.0/16", "10.2.0.0/16", "10.101.0.0/16", "fd00:1::/48", "fd00:2::/48", "fd00:101::/112"];
+    let all = Settings { masquerade: Some(vec![]), ..settings() };
+    assert_eq!(masquerade(&world, all), (own.clone(), mesh.map(String::from).to_vec()));
+    let some = Settings {
+        masquerade: Some(vec![net("10.0.0.0/8"), net("192.0.2.7/24")]),
+        fail_closed: vec![net("fd00:1:0:5::/64")],
+        ..settings()
+    };
+    let except = ["10.0.0.0/8", "192.0.2.0/24", "fd00:1::/48", "fd00:2::/48", "fd00:101::/112"];
+    assert_eq!(masquerade(&world, some), (own, except.map(String::from).to_vec()), "ranges never overlap");
+    let without_me = crate::testing::world(vec![cluster("a", 1, &["10.1.0.0/16"])], vec![], vec![], vec![]);
+    let all = Settings { masquerade: Some(vec![]), ..settings() };
+    assert_eq!(masquerade(&without_me, all).0, Vec::<String>::new(), "a node without a slice has no pods");
 }

@@ -15,6 +15,7 @@ impl State {
             tunnel: mesh.tunnel,
             routes: mesh.routes,
             guarded: mesh.guarded,
+            masquerade: mesh.masquerade,
             frontends: services.frontends,
             sets: services.sets,
             dead: dead.iter().map(Node::id).collect(),

@@ -13,6 +13,10 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
     ops.extend(observed.dead.difference(&desired.dead).map(|n| Op::MarkAlive(*n)));
 
     ops.extend(desired.guarded.difference(&observed.guarded).map(|n| Op::Guard(*n)));
+    // Before any route: the first packet to a range of the mesh keeps its pod's address.
+    if observed.masquerade != desired.masquerade {
+        ops.push(Op::Masquerade(desired.masquerade.clone()));
+    }
     let (was, is) = (&observed.tunnel, &desired.tunnel);
     if was.mtu != is.mtu {
         ops.push(Op::TunnelMtu(is.mtu));

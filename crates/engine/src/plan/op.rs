@@ -1,11 +1,12 @@
 //! One change to the kernel, with a name for metrics and words for people.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use ipnet::IpNet;
 use model::PublicKey;
 
-use super::{Frontend, Ladder, NodeId, Peer, Route, RouteVia, Set, SetId};
+use super::{Frontend, Ladder, Masquerade, NodeId, Peer, Route, RouteVia, Set, SetId};
 
 /// One change to the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Op {
     Guard(IpNet),
     /// The range may leave again.
     Unguard(IpNet),
+    /// Pods show the node's address outside the mesh from now on as this says.
+    Masquerade(Masquerade),
     /// Listen on this port.
     TunnelPort(u16),
     /// The device's largest packet, in bytes.
@@ -50,6 +53,7 @@ impl Op {
         match self {
             Self::Guard(_) => "guard",
             Self::Unguard(_) => "unguard",
+            Self::Masquerade(_) => "masquerade",
             Self::TunnelPort(_) => "tunnel_port",
             Self::TunnelMtu(_) => "tunnel_mtu",
             Self::AddAddress(_) => "add_address",
@@ -74,6 +78,12 @@ impl fmt::Display for Op {
         match self {
             Self::Guard(net) => write!(f, "guard {net}"),
             Self::Unguard(net) => write!(f, "unguard {net}"),
+            Self::Masquerade(Masquerade { sources, .. }) if sources.is_empty() => {
+                f.write_str("masquerade nothing")
+            }
+            Self::Masquerade(Masquerade { sources, except }) => {
+                write!(f, "masquerade {} except {}", list(sources), list(except))
+            }
             Self::TunnelPort(port) => write!(f, "tunnel port {port}"),
             Self::TunnelMtu(mtu) => write!(f, "tunnel mtu {mtu}"),
             Self::AddAddress(net) => write!(f, "address add {net}"),
@@ -83,8 +93,7 @@ impl fmt::Display for Op {
                 if let Some(endpoint) = peer.endpoint {
                     write!(f, " endpoint {endpoint}")?;
                 }
-                let ips: Vec<_> = peer.allowed_ips.iter().map(ToString::to_string).collect();
-                write!(f, " allowed-ips {} keepalive {}", ips.join(","), peer.keepalive)
+                write!(f, " allowed-ips {} keepalive {}", list(&peer.allowed_ips), peer.keepalive)
             }
             Self::DeletePeer(key) => write!(f, "peer delete {key}"),
             Self::SetRoute(to, metric, route) => {
@@ -111,6 +120,10 @@ impl fmt::Display for Op {
             Self::MarkAlive(node) => write!(f, "node alive {node:016x}"),
         }
     }
+}
+
+fn list(ranges: &BTreeSet<IpNet>) -> String {
+    ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl fmt::Display for Frontend {
@@ -143,8 +156,11 @@ mod tests {
         };
         let route = Route { via: RouteVia::Tunnel, source: Some("10.1.0.1".parse().unwrap()) };
         let ladder = Ladder { set: 0xab, tiers: vec![TierSpan { tier: Tier::Zone, begin: 0, count: 2 }] };
+        let masquerade = Masquerade { sources: [net].into(), except: peer.allowed_ips.clone() };
         for (op, words) in [
             (Op::Guard(net), "guard 10.1.0.0/16"),
+            (Op::Masquerade(masquerade), "masquerade 10.1.0.0/16 except 10.2.0.0/24,fd00:2::/64"),
+            (Op::Masquerade(Masquerade::default()), "masquerade nothing"),
             (
                 Op::SetPeer(PublicKey([0; 32]), peer),
                 "peer set AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= endpoint 192.0.2.1:51820 allowed-ips 10.2.0.0/24,fd00:2::/64 keepalive 25",

@@ -23,6 +23,9 @@ pub struct State {
     /// Address ranges that may leave this node through the tunnel only, never in the clear: every pod range of the
     /// clusterset. The underlay guard drops a packet from or to one of them.
     pub guarded: BTreeSet<IpNet>,
+    /// How pods reach what is outside the mesh.
+    #[serde(default)]
+    pub masquerade: Masquerade,
     /// What clients dial.
     #[serde(with = "entries")]
     pub frontends: BTreeMap<Frontend, Ladder>,
@@ -30,6 +33,15 @@ pub struct State {
     pub sets: BTreeMap<SetId, Set>,
     /// Nodes that do not answer through the data path.
     pub dead: BTreeSet<NodeId>,
+}
+
+/// Packets that leave the mesh with the node's address in place of a pod's. Ranges of one set never overlap.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Masquerade {
+    /// Whose addresses are replaced: this node's pods'. Empty: nobody's.
+    pub sources: BTreeSet<IpNet>,
+    /// Towards these destinations they are not: the mesh, the cluster's services, what the operator chose.
+    pub except: BTreeSet<IpNet>,
 }
 
 /// The WireGuard device `cw0`.

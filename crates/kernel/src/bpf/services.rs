@@ -61,7 +61,8 @@ impl PlanMaps {
                 _ => vec![],
             })),
             Some(
-                Op::TunnelPort(_)
+                Op::Masquerade(_)
+                | Op::TunnelPort(_)
                 | Op::TunnelMtu(_)
                 | Op::AddAddress(_)
                 | Op::DeleteAddress(_)
