@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod health;
 pub mod mesh;
 pub mod plan;
+pub mod ranges;
 pub mod services;
 #[cfg(test)]
 mod testing;
