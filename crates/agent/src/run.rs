@@ -9,7 +9,8 @@ use kernel::features::Feature;
 use kernel::icmp::{Echo, Heard, Kind};
 use kernel::wireguard::PrivateKey;
 use link::NodeReport;
-use link::agent::{AgentEvent, AgentOptions};
+use link::agent::{AgentEvent, AgentOptions, Proof};
+use model::KubeProxy;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -51,11 +52,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         public_key: key.public(),
         port: config.wireguard_port,
         addresses: Vec::new(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        kube_proxy: KubeProxy::Unknown,
     });
     let mut stream = link::agent::spawn(AgentOptions {
         node: config.name(),
         controllers: config.controllers.clone(),
-        token_file: config.token_file.clone(),
+        proof: Proof::JoinToken(config.token_file.clone()),
         state_dir: config.state_dir.clone(),
         held,
         report: reported,

@@ -32,8 +32,8 @@ pub struct AgentOptions {
     pub node: NodeName,
     /// The controller's addresses, tried in turn.
     pub controllers: Vec<SocketAddr>,
-    /// Where the join token lies. Read only while there is no valid certificate.
-    pub token_file: PathBuf,
+    /// What proves that this is the node, while there is no valid certificate.
+    pub proof: Proof,
     /// Where key, certificate and trusted roots are kept (in `tls/`, readable by the owner only).
     pub state_dir: PathBuf,
     /// What is known already, from disk: [`Held::of`] the whole world, with the position it was saved at.
@@ -41,6 +41,8 @@ pub struct AgentOptions {
     /// What the node says of itself; sent at each connection and each change.
     pub report: watch::Receiver<NodeReport>,
 }
+
+pub use crate::enrol::Proof;
 
 /// What happens on the stream.
 #[derive(Debug)]
@@ -93,6 +95,8 @@ struct Agent {
     events: mpsc::Sender<AgentEvent>,
     /// The last error that was said, while there is no stream.
     said: Option<String>,
+    /// A controller was reached and there was no stream: it may be the certificate.
+    doubted: bool,
 }
 
 /// Why a stream was ended without an error.
@@ -101,7 +105,7 @@ struct Renewed;
 impl Agent {
     fn new(mut options: AgentOptions, events: mpsc::Sender<AgentEvent>) -> Self {
         let mirror = Mirror::trusting(std::mem::take(&mut options.held));
-        Self { options, member: None, mirror, events, said: None }
+        Self { options, member: None, mirror, events, said: None, doubted: false }
     }
 
     async fn run(mut self) {
@@ -138,8 +142,10 @@ impl Agent {
         turn: &mut usize,
         backoff: &mut Backoff,
     ) -> Result<Renewed, Error> {
-        if !member.is_enrolled() {
-            member.enrol(&self.options.token_file, &self.options.controllers).await?;
+        if !member.is_enrolled() || std::mem::take(&mut self.doubted) {
+            let enrolled = member.enrol(&self.options.proof, &self.options.controllers).await;
+            // A certificate that was doubted is better than none: it gets the next attempt.
+            enrolled?;
         }
         let cluster = self.options.node.cluster.clone();
         let addresses = &self.options.controllers;
@@ -150,7 +156,8 @@ impl Agent {
         *turn += 1;
         let expect = Expect::Controller(cluster);
         let config = client_config(member.trust.clone(), expect, Some(member.credentials.clone()));
-        let client = transport::dial(address, config).await?;
+        let client = transport::dial(address, config).await;
+        let client = client.inspect_err(|error| self.doubt(matches!(error, Error::Untrusted { .. })))?;
         let ended = self.stream(client, address, member, backoff).await;
         self.mirror.handle_break();
         // Back to the one that worked; if it is gone the next attempt moves on.
@@ -172,9 +179,11 @@ impl Agent {
         for frame in [hello, subscribe, report] {
             outbox.try_send(frame).expect("the outbox has room for three frames");
         }
+        self.doubt(true);
         let mut caller = client.clone();
         let mut incoming = answered(address, caller.stream(ReceiverStream::new(frames))).await?;
         self.greeted(&mut incoming, address, member).await?;
+        self.doubted = false;
         backoff.reset();
         self.said = None;
         let _ = self.events.send(AgentEvent::Connected { controller: address }).await;
@@ -202,6 +211,11 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// What the certificate is for was not had. A proof that can be shown again is shown again.
+    fn doubt(&mut self, is_doubtful: bool) {
+        self.doubted = is_doubtful && matches!(self.options.proof, Proof::ServiceAccount { .. });
     }
 
     /// Waits for the other side's greeting.

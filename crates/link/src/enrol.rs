@@ -24,6 +24,23 @@ use crate::{Error, files, transport};
 /// How long a controller may take to answer one call.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const TOKEN_ADVICE: &str = "mount a projected ServiceAccount token for the audience causeway there";
+const ROOTS_ADVICE: &str = "the controller writes them to the ConfigMap causeway-roots: check that it runs, and that the ConfigMap is mounted";
+
+/// What proves to a controller that a machine is a node, while it has no certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A file with a join token.
+    JoinToken(PathBuf),
+    /// A pod's token of Kubernetes, which the controller has reviewed there.
+    ServiceAccount {
+        /// The file with the token.
+        token: PathBuf,
+        /// The file with the roots of the cluster's CA (PEM): who is believed to be the controller.
+        roots: PathBuf,
+    },
+}
+
 /// A node's identity.
 pub(crate) struct Member {
     node: NodeName,
@@ -59,9 +76,19 @@ impl Member {
         self.leaf.as_ref().map(Leaf::renew_in).unwrap_or_default()
     }
 
-    /// Shows the token and comes back with a certificate. `controllers` are tried before the token's own addresses.
-    pub(crate) async fn enrol(&mut self, token_file: &Path, controllers: &[SocketAddr]) -> Result<(), Error> {
-        let text = files::read(token_file)?.ok_or_else(|| Error::NotEnrolled(token_file.into()))?;
+    /// Shows the proof and comes back with a certificate.
+    pub(crate) async fn enrol(&mut self, proof: &Proof, controllers: &[SocketAddr]) -> Result<(), Error> {
+        match proof {
+            Proof::JoinToken(file) => self.enrol_with_token(file, controllers).await,
+            Proof::ServiceAccount { token, roots } => {
+                self.enrol_with_service_account(token, roots, controllers).await
+            }
+        }
+    }
+
+    /// `controllers` are tried before the token's own addresses.
+    async fn enrol_with_token(&mut self, file: &Path, controllers: &[SocketAddr]) -> Result<(), Error> {
+        let text = files::read(file)?.ok_or_else(|| Error::NotEnrolled(file.into()))?;
         let token = JoinToken::parse(&String::from_utf8_lossy(&text), TokenKind::Node)?;
         if token.cluster != self.node.cluster {
             let here = self.node.cluster.clone();
@@ -74,32 +101,77 @@ impl Member {
         let mut last = Error::NoAddress(format!("the controller of {}", token.cluster));
         for address in addresses {
             match transport::dial(address, config.clone()).await {
-                Ok(client) => return self.show(client, address, &token).await,
+                Ok(client) => {
+                    let shown = pb::EnrollRequest {
+                        token_id: token.id.to_vec(),
+                        token_secret: token.secret.to_vec(),
+                        ..pb::EnrollRequest::default()
+                    };
+                    let pinned = |root: &CertificateDer<'_>| fingerprint(root) == token.fingerprint;
+                    return self.show(client, address, shown, pinned).await;
+                }
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
+    /// Both files are read anew each time: kubelet replaces the token before it expires, and the roots may follow the
+    /// cluster's.
+    async fn enrol_with_service_account(
+        &mut self,
+        token: &Path,
+        roots: &Path,
+        controllers: &[SocketAddr],
+    ) -> Result<(), Error> {
+        let there = |path: &Path, advice| match files::read(path)? {
+            Some(bytes) if !bytes.is_empty() => Ok(bytes),
+            _ => Err(Error::Unprovided { path: path.into(), advice }),
+        };
+        let token = there(token, TOKEN_ADVICE)?;
+        let token = String::from_utf8_lossy(&token).trim().to_string();
+        let pinned = read_roots(roots, &there(roots, ROOTS_ADVICE)?)?;
+        let trust = Arc::new(Trust::default());
+        trust.set(&self.node.cluster, pinned.clone());
+        let config = client_config(trust, Expect::Controller(self.node.cluster.clone()), None);
+        let mut worst = Error::NoAddress(format!("the controller of {}", self.node.cluster));
+        for address in controllers.iter().copied() {
+            let shown =
+                pb::EnrollRequest { service_account_token: token.clone(), ..pb::EnrollRequest::default() };
+            let is_pinned = |root: &CertificateDer<'_>| pinned.contains(&root.clone().into_owned());
+            let enrolled = match transport::dial(address, config.clone()).await {
+                Ok(client) => self.show(client, address, shown, is_pinned).await,
+                Err(error) => Err(error),
+            };
+            match enrolled {
+                Ok(()) => return Ok(()),
+                // What somebody has to put right is worth more than who was away.
+                Err(error) if worst.is_transient() || !error.is_transient() => worst = error,
+                Err(error) if matches!(worst, Error::NoAddress(_)) => worst = error,
+                Err(_) => {}
+            }
+        }
+        Err(worst)
+    }
+
     async fn show(
         &mut self,
         mut client: ExchangeClient<Channel>,
         address: SocketAddr,
-        token: &JoinToken,
+        shown: pb::EnrollRequest,
+        is_pinned: impl Fn(&CertificateDer<'_>) -> bool,
     ) -> Result<(), Error> {
         let key = Key::generate()?;
         let request = pb::EnrollRequest {
             version: Some(VERSION),
-            token_id: token.id.to_vec(),
-            token_secret: token.secret.to_vec(),
             node: self.node.node.clone(),
             csr: key.request()?,
-            service_account_token: String::new(),
+            ..shown
         };
         let answer = answered(address, client.enroll(request)).await?;
         check_version(answer.version)?;
         let roots = parse_roots(answer.roots).map_err(ProtocolError::Parse)?;
-        if !roots.iter().any(|root| fingerprint(root) == token.fingerprint) {
+        if !roots.iter().any(|root| is_pinned(root)) {
             return Err(Error::Untrusted { address: address.to_string(), source: Untrusted::NotPinned });
         }
         self.accept(address, &key, answer.certificate, roots)
@@ -179,6 +251,15 @@ impl Member {
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
+}
+
+/// The roots in a file that somebody else wrote.
+fn read_roots(path: &Path, pem: &[u8]) -> Result<Roots, Error> {
+    let damaged = |detail: String| Error::Damaged { path: path.into(), detail, advice: ROOTS_ADVICE };
+    let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let roots = roots.map_err(|e| damaged(e.to_string()))?;
+    let raw = roots.iter().map(|root| root.to_vec()).collect();
+    parse_roots(raw).map_err(|e| damaged(e.to_string()))
 }
 
 fn all_pem(roots: &Roots) -> String {

@@ -52,6 +52,14 @@ pub enum Error {
         .0.display()
     )]
     NotEnrolled(PathBuf),
+    /// A file that the node was to be provided with is not there, or empty.
+    #[error("no valid certificate, and nothing in {} to ask for one with: {advice}", path.display())]
+    Unprovided {
+        /// Which.
+        path: PathBuf,
+        /// Who puts it there.
+        advice: &'static str,
+    },
     /// No address to go to.
     #[error("no address to reach {0} at: name one in the configuration")]
     NoAddress(String),
@@ -128,6 +136,7 @@ impl Error {
             | Self::Listen { .. }
             | Self::Token(_)
             | Self::NotEnrolled(_)
+            | Self::Unprovided { .. }
             | Self::NoAddress(_)
             | Self::Untrusted { .. }
             | Self::Refused { .. }

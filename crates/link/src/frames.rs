@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::exchange::{Position, Refusal, Tell, Told};
-use model::Change;
+use model::{Change, KubeProxy};
 use prost::Message;
 use wire::pb::frame::Body;
 use wire::{ParseError, Unreadable, VERSION, limits, pb};
@@ -74,6 +74,12 @@ fn read_report(report: &pb::NodeReport) -> Result<NodeReport, ParseError> {
         public_key: wire::parse_public_key(&report.public_key)?.ok_or(ParseError::PublicKey(0))?,
         port,
         addresses: wire::parse_ips("a node's addresses", &report.addresses, limits::NODE_IPS)?,
+        version: report.version.chars().take(limits::VERSION_CHARS).collect(),
+        kube_proxy: match report.kube_proxy() {
+            pb::KubeProxy::Running => KubeProxy::Running,
+            pb::KubeProxy::Absent => KubeProxy::Absent,
+            pb::KubeProxy::Unspecified => KubeProxy::Unknown,
+        },
     })
 }
 
@@ -111,6 +117,13 @@ pub(crate) fn report(report: &NodeReport) -> pb::Frame {
         public_key: report.public_key.0.to_vec(),
         port: u32::from(report.port),
         addresses: report.addresses.iter().map(wire::encode_ip).collect(),
+        version: report.version.clone(),
+        kube_proxy: match report.kube_proxy {
+            KubeProxy::Running => pb::KubeProxy::Running,
+            KubeProxy::Absent => pb::KubeProxy::Absent,
+            KubeProxy::Unknown => pb::KubeProxy::Unspecified,
+        }
+        .into(),
     }))
 }
 

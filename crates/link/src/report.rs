@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::PublicKey;
+use model::{KubeProxy, PublicKey};
 
 /// What an agent reports to its controller: the parts of its [`model::Node`] that only the node knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,4 +13,8 @@ pub struct NodeReport {
     pub port: u16,
     /// The addresses of its underlay device; empty when the cluster's source names them already.
     pub addresses: Vec<IpAddr>,
+    /// Causeway's version there; empty from an agent that does not say.
+    pub version: String,
+    /// Whether kube-proxy is at work beside it.
+    pub kube_proxy: KubeProxy,
 }

@@ -306,7 +306,7 @@ async fn a_cluster_that_does_not_keep_to_the_protocol() {
         vec![synced(1)],
         vec![begin.clone(), synced(5), synced(4)],
         vec![Body::Batch(pb::Batch { changes: vec![Default::default(); 4097], revision: 1 })],
-        vec![Body::Report(pb::NodeReport { public_key: vec![1; 31], port: 1, addresses: vec![] })],
+        vec![Body::Report(pb::NodeReport { public_key: vec![1; 31], port: 1, ..pb::NodeReport::default() })],
     ] {
         let mut raw = Raw::greeted(&aws, gcp.claim(&gcp.controller())).await;
         for body in bodies {

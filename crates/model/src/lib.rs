@@ -12,7 +12,7 @@ mod world;
 
 pub use key::PublicKey;
 pub use name::{ClusterId, ClusterName, NameError, NodeName, ObjectName};
-pub use network::{Port, Protocol, overlaps};
+pub use network::{KubeProxy, Port, Protocol, overlaps};
 pub use object::{
     Change, Cluster, Endpoint, EndpointKey, EndpointPort, Key, Kind, Node, Object, Service, ServiceKey,
     ServicePort, Tier, Topology,

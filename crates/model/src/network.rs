@@ -48,6 +48,29 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// Whether kube-proxy is at work on a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KubeProxy {
+    /// It answers.
+    Running,
+    /// Nothing of it is there.
+    Absent,
+    /// Only traces of it, or the node could not look.
+    #[default]
+    Unknown,
+}
+
+impl fmt::Display for KubeProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Absent => "absent",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
 /// A transport port, never zero.
 pub type Port = std::num::NonZeroU16;
 

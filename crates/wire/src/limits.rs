@@ -22,6 +22,8 @@ pub const ENDPOINT_NAME_CHARS: usize = 253;
 pub const LABEL_KEY_CHARS: usize = 317;
 /// Characters of a label's value.
 pub const LABEL_VALUE_CHARS: usize = 63;
+/// Characters of a version.
+pub const VERSION_CHARS: usize = 64;
 /// Roots of a cluster's trust bundle.
 pub const ROOTS: usize = 8;
 /// Bytes of one certificate or signing request.

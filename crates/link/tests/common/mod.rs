@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use causeway_link::NodeReport;
-use causeway_link::agent::{self, AgentEvent, AgentOptions};
+use causeway_link::agent::{self, AgentEvent, AgentOptions, Proof};
 use causeway_link::controller::{ControllerEvent, ControllerOptions, Handle, Server, TokenTerms};
 use engine::exchange::{Held, Position};
 use model::{
-    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName, Object,
-    ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
+    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, KubeProxy, Node, NodeName,
+    Object, ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
 };
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -226,7 +226,13 @@ pub(crate) struct Agent {
 }
 
 pub(crate) fn report(n: u8) -> NodeReport {
-    NodeReport { public_key: PublicKey([n; 32]), port: 51820, addresses: vec!["172.16.1.1".parse().unwrap()] }
+    NodeReport {
+        public_key: PublicKey([n; 32]),
+        port: 51820,
+        addresses: vec!["172.16.1.1".parse().unwrap()],
+        version: "1.2.3".into(),
+        kube_proxy: KubeProxy::Running,
+    }
 }
 
 impl Agent {
@@ -256,7 +262,7 @@ impl Agent {
         let events = agent::spawn(AgentOptions {
             node,
             controllers,
-            token_file,
+            proof: Proof::JoinToken(token_file),
             state_dir: dir.to_path_buf(),
             held: Held::of(&world, position, |_| true),
             report: receiver,
