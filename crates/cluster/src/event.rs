@@ -13,6 +13,9 @@ pub enum Event {
     Synced,
     /// Something that an operator must put right; the rest goes on as before.
     Problem(String),
+    /// What an operator ought to know for as long as it is so, in place of what was said before: that the API server is
+    /// out of reach, that some objects change nothing. Empty when there is nothing.
+    Notes(Vec<String>),
     /// What is wrong with one object, in place of what was said of it before; empty when it is well again, or gone.
     Object {
         /// Which.

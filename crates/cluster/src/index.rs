@@ -1,38 +1,71 @@
 //! From Kubernetes objects to what travels: nodes, services, endpoints. Pure: objects in, changes out.
 //!
-//! Does what Kubernetes' EndpointSlice controller does for a service with a selector, and reads EndpointSlices for the
-//! rest. Every change touches only what it concerns: a pod, the services that select it; a service, its own endpoints.
-//! The index keeps of each object only what it needs, and of each endpoint it gave out only a fingerprint.
+//! Every change touches only what it concerns: a pod, the services that have it; a service, its own endpoints; of a
+//! slice, the endpoints that differ. The index keeps of each object only what it needs, and of each endpoint it gave
+//! out only a fingerprint. What it cannot use of an object it leaves out, and says so; the rest counts.
 
+mod addresses;
+mod complaint;
+mod labels;
 mod node;
+mod nodes;
 mod pod;
 mod service;
 mod slice;
 mod space;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use model::{Change, Cluster, Key, NodeName, Object};
+use k8s_openapi::api::core::v1;
+use model::{Change, Cluster};
 
+use crate::Complaint;
 use crate::manifest::{Id, Kind, Manifest};
+use addresses::Addresses;
+use complaint::{Complaints, From};
+use nodes::Nodes;
 use space::Space;
 
 pub use node::WIREGUARD_PORT;
 pub use service::is_global;
 pub(crate) use service::{HEAVIEST, WEIGHT};
 
+/// Where the endpoints of services come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoints {
+    /// From the pods that services select, as Kubernetes' own controller would say, and from slices where there is no
+    /// pod: nobody else is there to write them.
+    FromSelectors,
+    /// From slices alone: somebody writes them for every service.
+    FromSlices,
+}
+
 /// The objects of one cluster, and what was last said of them.
 #[derive(Debug)]
 pub struct Index {
-    cluster: Cluster,
-    nodes: BTreeMap<String, model::Node>,
+    cluster: Arc<Cluster>,
+    endpoints: Endpoints,
+    nodes: Nodes,
     spaces: BTreeMap<String, Space>,
+    addresses: Addresses,
+    /// The names of the objects that nothing acts upon.
+    idle: BTreeMap<Kind, BTreeSet<Id>>,
+    complaints: Complaints,
 }
 
 impl Index {
     /// An index of nothing.
-    pub fn new(cluster: Cluster) -> Self {
-        Self { cluster, nodes: BTreeMap::new(), spaces: BTreeMap::new() }
+    pub fn new(cluster: Cluster, endpoints: Endpoints) -> Self {
+        Self {
+            cluster: Arc::new(cluster),
+            endpoints,
+            nodes: Nodes::default(),
+            spaces: BTreeMap::new(),
+            addresses: Addresses::default(),
+            idle: BTreeMap::new(),
+            complaints: Complaints::default(),
+        }
     }
 
     /// The cluster whose objects these are.
@@ -43,48 +76,144 @@ impl Index {
     /// Takes an object in, new or changed. Says what is different now: a service before its endpoints.
     pub fn apply(&mut self, manifest: &Manifest) -> Vec<Change> {
         let id = manifest.id();
-        match manifest {
+        let mut found = Vec::new();
+        let changes = match manifest {
             Manifest::Namespace(_) | Manifest::Deployment(_) => Vec::new(),
-            Manifest::Node(object) => self.apply_node(&id.name, object),
-            Manifest::Service(object) => self.space(&id).apply_service(&id, object),
-            Manifest::Pod(object) => self.space(&id).apply_pod(&id.name, object),
-            Manifest::EndpointSlice(object) => self.space(&id).apply_slice(&id.name, object),
-        }
+            Manifest::Node(object) => {
+                return self.nodes.apply(&id, object, &self.cluster, &mut self.complaints);
+            }
+            Manifest::Service(object) => self.space(&id).apply_service(&id, object, &mut found),
+            Manifest::Pod(object) => self.apply_pod(&id, Some(object), &mut found),
+            Manifest::EndpointSlice(object) => self.space(&id).apply_slice(&id.name, object, &mut found),
+            Manifest::NetworkPolicy(_)
+            | Manifest::ClusterNetworkPolicy(_)
+            | Manifest::ServiceExport(_)
+            | Manifest::ServiceImport(_) => {
+                self.idle.entry(id.kind).or_default().insert(id.clone());
+                Vec::new()
+            }
+        };
+        self.complaints.set(&id, From::Itself, found);
+        changes
     }
 
     /// Takes an object out. Says what is different now: a service after its endpoints.
     pub fn delete(&mut self, id: &Id) -> Vec<Change> {
-        match id.kind {
+        let changes = match id.kind {
             Kind::Namespace | Kind::Deployment => Vec::new(),
-            Kind::Node => self
-                .nodes
-                .remove(&id.name)
-                .map(|node| Change::Delete(Key::Node(node.name)))
-                .into_iter()
-                .collect(),
+            Kind::Node => self.nodes.delete(id, &self.cluster, &mut self.complaints),
             Kind::Service => self.space(id).delete_service(&id.name),
-            Kind::Pod => self.space(id).delete_pod(&id.name),
+            Kind::Pod => self.apply_pod(id, None, &mut Vec::new()),
             Kind::EndpointSlice => self.space(id).delete_slice(&id.name),
-        }
+            Kind::NetworkPolicy | Kind::ClusterNetworkPolicy | Kind::ServiceExport | Kind::ServiceImport => {
+                self.idle.entry(id.kind).or_default().remove(id);
+                Vec::new()
+            }
+        };
+        self.complaints.clear(id);
+        changes
+    }
+
+    /// Notes that an object is there and cannot be read at all. What was known of it stays in force.
+    pub fn refuse(&mut self, id: &Id, complaint: Complaint) {
+        self.complaints.set(id, From::Itself, vec![complaint]);
+    }
+
+    /// Gives a node the ranges that it has if its object names none; an empty list takes them back.
+    pub fn give_ranges(&mut self, node: &str, ranges: Vec<String>) -> Vec<Change> {
+        self.nodes.give(node, ranges, &self.cluster, &mut self.complaints)
+    }
+
+    /// What is wrong with single objects, where that is different since this was last asked; nothing for an object that
+    /// is well again.
+    pub fn take_complaints(&mut self) -> Vec<(Id, Vec<Complaint>)> {
+        self.complaints.take()
+    }
+
+    /// What an operator ought to know of the objects as a whole: kinds that are there and change nothing.
+    pub fn notes(&self) -> Vec<String> {
+        let there = self.idle.iter().filter(|(_, ids)| !ids.is_empty());
+        there.map(|(kind, ids)| idle_note(*kind, ids.len())).collect()
+    }
+
+    /// Every object of a kind of which something is known.
+    pub fn ids(&self, kind: Kind) -> BTreeSet<Id> {
+        let complained = self.complaints.ids(kind).cloned();
+        let nodes = self.nodes.names().filter(|_| kind == Kind::Node).map(|name| Id::new(kind, "", name));
+        let spaces = self.spaces.iter();
+        let spaces = spaces.flat_map(|(namespace, space)| {
+            space.names(kind).into_iter().map(move |name| Id::new(kind, namespace, name))
+        });
+        let idle = self.idle.get(&kind).into_iter().flatten().cloned();
+        complained.chain(nodes).chain(spaces).chain(idle).collect()
     }
 
     fn space(&mut self, id: &Id) -> &mut Space {
         if !self.spaces.contains_key(&id.namespace) {
-            let space = Space::new(self.cluster.name.clone(), id.namespace.clone());
+            let space = Space::new(self.cluster.clone(), self.endpoints, id.namespace.clone());
             self.spaces.insert(id.namespace.clone(), space);
         }
         self.spaces.get_mut(&id.namespace).expect("just put there")
     }
 
-    fn apply_node(&mut self, name: &str, object: &k8s_openapi::api::core::v1::Node) -> Vec<Change> {
-        let Ok(name) = NodeName::new(self.cluster.name.clone(), name) else { return Vec::new() };
-        let node = node::node(name, object);
-        if self.nodes.get(&node.name.node) == Some(&node) {
-            return Vec::new();
+    /// A pod as it is now, or not at all, with what that means for others with its addresses.
+    fn apply_pod(&mut self, id: &Id, object: Option<&v1::Pod>, found: &mut Vec<Complaint>) -> Vec<Change> {
+        let space = self.space(id);
+        let before = space.own_ips(&id.name);
+        let changes = match object {
+            Some(object) => space.apply_pod(&id.name, object, found),
+            None => space.delete_pod(&id.name),
+        };
+        let now = space.own_ips(&id.name);
+        let mut concerned = BTreeSet::new();
+        for ip in before.iter().filter(|ip| !now.contains(ip)) {
+            concerned.extend(self.addresses.remove(*ip, id));
         }
-        self.nodes.insert(node.name.node.clone(), node.clone());
-        vec![Change::Upsert(Object::Node(node))]
+        for ip in now.iter().filter(|ip| !before.contains(ip)) {
+            let holder = || {
+                self.spaces.iter().find_map(|(namespace, space)| {
+                    let except = (*namespace == id.namespace).then_some(id.name.as_str());
+                    Some(Id::new(Kind::Pod, namespace, space.holder(*ip, except)?))
+                })
+            };
+            concerned.extend(self.addresses.add(*ip, id, holder));
+        }
+        for pod in concerned {
+            let complaints = self.shared(&pod);
+            self.complaints.set(&pod, From::Others, complaints);
+        }
+        changes
     }
+
+    /// What is wrong with a pod because of others with its addresses.
+    fn shared(&self, pod: &Id) -> Vec<Complaint> {
+        let ips = self.spaces.get(&pod.namespace).map(|space| space.own_ips(&pod.name)).unwrap_or_default();
+        let shared = ips.into_iter().filter_map(|ip| Some((ip, self.addresses.other(ip, pod)?)));
+        let complaint = |(ip, other): (std::net::IpAddr, &Id)| Complaint {
+            reason: "PodIPShared",
+            message: format!(
+                "{ip} is also the address of {other}; both stay in use, and whoever of the two answers gets the \
+                 connections of both; recreate the one that the network plugin of its node does not know"
+            ),
+        };
+        shared.map(complaint).collect()
+    }
+}
+
+fn idle_note(kind: Kind, count: usize) -> String {
+    let (them, hence) = match kind {
+        Kind::NetworkPolicy | Kind::ClusterNetworkPolicy => {
+            ("read and not enforced by this version", "they keep nobody from anything")
+        }
+        _ => (
+            "read and not acted upon by this version",
+            "a service is one with its namesakes in other clusters by the annotation causeway.io/global: \"true\"",
+        ),
+    };
+    let s = if count == 1 { "" } else { "s" };
+    let name = kind.as_str().strip_suffix('y').filter(|_| count != 1);
+    let name = name.map_or_else(|| format!("{kind}{s}"), |stem| format!("{stem}ies"));
+    format!("{count} {name} {} {them}: {hence}", if count == 1 { "is" } else { "are" })
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 mod check;
 mod kind;
+pub mod multicluster;
+pub mod policy;
 pub mod syntax;
 
 use std::collections::HashMap;
@@ -12,12 +14,15 @@ use std::collections::HashMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Serialize, Serializer};
 
 use crate::yaml::{self, Error, Located, Reason, nearest};
 
 pub use kind::{Id, Kind, UnknownKind};
+use multicluster::{ServiceExport, ServiceImport};
+use policy::ClusterNetworkPolicy;
 
 /// One object.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +39,32 @@ pub enum Manifest {
     Deployment(Box<Deployment>),
     /// What answers for a service without a selector.
     EndpointSlice(Box<EndpointSlice>),
+    /// Who may speak with the pods of a namespace.
+    NetworkPolicy(Box<NetworkPolicy>),
+    /// Who may speak with whom, above or below the policies of namespaces.
+    ClusterNetworkPolicy(Box<ClusterNetworkPolicy>),
+    /// That a service is one with its namesakes in other clusters.
+    ServiceExport(Box<ServiceExport>),
+    /// What such services are together.
+    ServiceImport(Box<ServiceImport>),
+}
+
+/// Does the same with an object of whatever kind.
+macro_rules! each {
+    ($manifest:expr, $object:ident => $does:expr) => {
+        match $manifest {
+            Manifest::Namespace($object) => $does,
+            Manifest::Node($object) => $does,
+            Manifest::Service($object) => $does,
+            Manifest::Pod($object) => $does,
+            Manifest::Deployment($object) => $does,
+            Manifest::EndpointSlice($object) => $does,
+            Manifest::NetworkPolicy($object) => $does,
+            Manifest::ClusterNetworkPolicy($object) => $does,
+            Manifest::ServiceExport($object) => $does,
+            Manifest::ServiceImport($object) => $does,
+        }
+    };
 }
 
 impl Manifest {
@@ -46,6 +77,10 @@ impl Manifest {
             Self::Pod(_) => Kind::Pod,
             Self::Deployment(_) => Kind::Deployment,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::NetworkPolicy(_) => Kind::NetworkPolicy,
+            Self::ClusterNetworkPolicy(_) => Kind::ClusterNetworkPolicy,
+            Self::ServiceExport(_) => Kind::ServiceExport,
+            Self::ServiceImport(_) => Kind::ServiceImport,
         }
     }
 
@@ -61,39 +96,18 @@ impl Manifest {
 
     /// Its metadata.
     pub fn metadata(&self) -> &ObjectMeta {
-        match self {
-            Self::Namespace(object) => &object.metadata,
-            Self::Node(object) => &object.metadata,
-            Self::Service(object) => &object.metadata,
-            Self::Pod(object) => &object.metadata,
-            Self::Deployment(object) => &object.metadata,
-            Self::EndpointSlice(object) => &object.metadata,
-        }
+        each!(self, object => &object.metadata)
     }
 
     /// Its metadata, to be changed.
     pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        match self {
-            Self::Namespace(object) => &mut object.metadata,
-            Self::Node(object) => &mut object.metadata,
-            Self::Service(object) => &mut object.metadata,
-            Self::Pod(object) => &mut object.metadata,
-            Self::Deployment(object) => &mut object.metadata,
-            Self::EndpointSlice(object) => &mut object.metadata,
-        }
+        each!(self, object => &mut object.metadata)
     }
 }
 
 impl Serialize for Manifest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Namespace(object) => object.serialize(serializer),
-            Self::Node(object) => object.serialize(serializer),
-            Self::Service(object) => object.serialize(serializer),
-            Self::Pod(object) => object.serialize(serializer),
-            Self::Deployment(object) => object.serialize(serializer),
-            Self::EndpointSlice(object) => object.serialize(serializer),
-        }
+        each!(self, object => object.serialize(serializer))
     }
 }
 
@@ -107,7 +121,8 @@ macro_rules! into_manifest {
     )*};
 }
 
-into_manifest!(Namespace Node Service Pod Deployment EndpointSlice);
+into_manifest!(Namespace Node Service Pod Deployment EndpointSlice NetworkPolicy ClusterNetworkPolicy ServiceExport
+    ServiceImport);
 
 /// Reads the objects of a text, `kind: List` taken apart. Each is right by itself and none occurs twice; an object
 /// with no namespace is in `default`. `file` is what errors call the text.
@@ -160,9 +175,10 @@ fn read(document: &Located<()>) -> Result<Located<Manifest>, Error> {
             },
         ));
     };
-    if version != kind.api_version() {
+    if !kind.api_versions().contains(&version) {
         let what = format!("{kind} is not read in version `{version}`");
-        return Err(document.error("apiVersion", what, format!("`{}`", kind.api_version())));
+        let versions = format!("`{}`", kind.api_versions().join("` or `"));
+        return Err(document.error("apiVersion", what, versions));
     }
     let mut manifest = match kind {
         Kind::Namespace => document.read::<Namespace>()?.map(Into::into),
@@ -171,6 +187,10 @@ fn read(document: &Located<()>) -> Result<Located<Manifest>, Error> {
         Kind::Pod => document.read::<Pod>()?.map(Into::into),
         Kind::Deployment => document.read::<Deployment>()?.map(Into::into),
         Kind::EndpointSlice => document.read::<EndpointSlice>()?.map(Into::into),
+        Kind::NetworkPolicy => document.read::<NetworkPolicy>()?.map(Into::into),
+        Kind::ClusterNetworkPolicy => document.read::<ClusterNetworkPolicy>()?.map(Into::into),
+        Kind::ServiceExport => document.read::<ServiceExport>()?.map(Into::into),
+        Kind::ServiceImport => document.read::<ServiceImport>()?.map(Into::into),
     };
     check::check(document, &manifest.value)?;
     let meta = Manifest::metadata_mut(&mut manifest.value);

@@ -35,6 +35,8 @@ pub(crate) struct Controller {
 pub(crate) struct Inner {
     pub(crate) known: Known,
     pub(crate) problems: VecDeque<String>,
+    /// What the source says of itself, as long as it is so.
+    notes: Vec<String>,
     /// What is wrong with objects, as long as it is.
     pub(crate) complaints: BTreeMap<Id, Vec<Complaint>>,
     reports_file: PathBuf,
@@ -62,6 +64,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let mut inner = Inner {
         known,
         problems: VecDeque::new(),
+        notes: Vec::new(),
         complaints: BTreeMap::new(),
         reports_file,
         peers_file,
@@ -77,6 +80,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
             standalone::Event::Changes(changes) => drop(inner.known.handle_source(changes)),
             standalone::Event::Problem(problem) => inner.note(problem),
             standalone::Event::Object { id, complaints } => inner.complain(id, complaints),
+            standalone::Event::Notes(notes) => inner.take_notes(notes),
             standalone::Event::Synced => break,
         }
     }
@@ -123,6 +127,7 @@ impl Controller {
             standalone::Event::Changes(changes) => self.publish(inner.known.handle_source(changes)),
             standalone::Event::Problem(problem) => inner.note(problem),
             standalone::Event::Object { id, complaints } => inner.complain(id, complaints),
+            standalone::Event::Notes(notes) => inner.take_notes(notes),
             standalone::Event::Synced => {}
         }
     }
@@ -192,6 +197,17 @@ impl Inner {
         self.problems.push_back(problem);
     }
 
+    /// Takes in what the source says of itself now.
+    fn take_notes(&mut self, notes: Vec<String>) {
+        for note in notes.iter().filter(|note| !self.notes.contains(note)) {
+            warn!("{note}");
+        }
+        for note in self.notes.iter().filter(|note| !notes.contains(note)) {
+            info!("no longer: {note}");
+        }
+        self.notes = notes;
+    }
+
     /// Takes in what is wrong with an object now.
     fn complain(&mut self, id: Id, complaints: Vec<Complaint>) {
         if complaints.is_empty() {
@@ -209,7 +225,7 @@ impl Inner {
         let objects = self.complaints.iter().flat_map(|(id, complaints)| {
             complaints.iter().map(move |Complaint { reason, message }| format!("{id}: {reason}: {message}"))
         });
-        objects.chain(self.problems.iter().cloned()).collect()
+        self.notes.iter().cloned().chain(objects).chain(self.problems.iter().cloned()).collect()
     }
 
     fn save_soon(&mut self) {

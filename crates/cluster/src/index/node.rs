@@ -5,7 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
-use model::{NodeName, Topology};
+use model::{Cluster, NodeName, Topology};
+
+use super::complaint::{complain, short, some};
+use crate::Complaint;
 
 /// The port of a node's tunnel, until the node itself says otherwise.
 pub const WIREGUARD_PORT: u16 = 51820;
@@ -15,15 +18,15 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 /// What puts a node into a location of its own choosing, as annotation or label; the first one counts.
 const LOCATION: [&str; 2] = ["causeway.io/location", "kilo.squat.ai/location"];
 
-/// The node as others see it.
-pub(super) fn node(name: NodeName, object: &Node) -> model::Node {
+/// The node as others see it, ranges aside.
+pub(super) fn node(name: NodeName, object: &Node, found: &mut Vec<Complaint>) -> model::Node {
     let labels = object.metadata.labels.as_ref();
     let annotations = object.metadata.annotations.as_ref();
     let topology = Topology {
         region: get(labels, REGION).unwrap_or_default().to_string(),
         zone: get(labels, ZONE).unwrap_or_default().to_string(),
     };
-    let private_ips = addresses(object, "InternalIP");
+    let private_ips = addresses(object, "InternalIP", found);
     let chosen = LOCATION.iter().find_map(|key| get(annotations, key).or_else(|| get(labels, key)));
     let location = match private_ips.is_empty() {
         true => name.node.clone(), // nobody shares a private network with it
@@ -32,8 +35,8 @@ pub(super) fn node(name: NodeName, object: &Node) -> model::Node {
     model::Node {
         location,
         private_ips,
-        public_ips: addresses(object, "ExternalIP"),
-        pod_cidrs: pod_cidrs(object),
+        public_ips: addresses(object, "ExternalIP", found),
+        pod_cidrs: Vec::new(),
         public_key: None,
         port: WIREGUARD_PORT,
         topology,
@@ -45,19 +48,68 @@ fn get<'a>(map: Option<&'a BTreeMap<String, String>>, key: &str) -> Option<&'a s
     map?.get(key).map(String::as_str).filter(|value| !value.is_empty())
 }
 
-fn addresses(object: &Node, type_: &str) -> Vec<IpAddr> {
+fn addresses(object: &Node, type_: &str, found: &mut Vec<Complaint>) -> Vec<IpAddr> {
     let all = object.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    all.filter(|entry| entry.type_ == type_).filter_map(|entry| entry.address.parse().ok()).collect()
+    let (mut ips, mut bad) = (Vec::new(), Vec::new());
+    for entry in all.filter(|entry| entry.type_ == type_) {
+        match entry.address.parse() {
+            Ok(ip) => ips.push(ip),
+            Err(_) => bad.push(entry.address.clone()),
+        }
+    }
+    if !bad.is_empty() {
+        let message = format!(
+            "{} can be read as no IP address; as the node's {type_} it is left out; look at the kubelet's --node-ip or \
+             the cloud provider that reported it",
+            some(&bad)
+        );
+        complain(found, "NodeAddressUnparsable", message);
+    }
+    ips
 }
 
-/// At most one range a family, as Kubernetes has it.
-fn pod_cidrs(object: &Node) -> Vec<IpNet> {
+/// The ranges that a node itself asks for.
+pub(super) fn written_cidrs(object: &Node) -> Vec<String> {
     let Some(spec) = &object.spec else { return Vec::new() };
-    let written = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
+    let mut written: Vec<String> = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr).cloned().collect();
+    written.retain(|text| !text.is_empty());
+    written
+}
+
+/// What can be used of the ranges that are written for a node: at most one a family, as Kubernetes has it.
+pub(super) fn pod_cidrs(written: &[String], cluster: &Cluster, found: &mut Vec<Complaint>) -> Vec<IpNet> {
     let mut nets: Vec<IpNet> = Vec::new();
-    for net in written.filter_map(|text| text.parse::<IpNet>().ok()) {
-        if !nets.iter().any(|known| known.addr().is_ipv4() == net.addr().is_ipv4()) {
-            nets.push(net.trunc());
+    for text in written {
+        let Ok(net) = text.parse::<IpNet>() else {
+            let message = format!(
+                "the podCIDR {} can be read as no range of addresses; it is left out; write one such as 10.1.0.0/24",
+                short(text)
+            );
+            complain(found, "PodCIDRUnparsable", message);
+            continue;
+        };
+        let net = net.trunc();
+        let ranges = &cluster.pod_cidrs;
+        if nets.contains(&net) {
+            continue;
+        }
+        if !ranges.is_empty() && !ranges.iter().any(|range| range.contains(&net)) {
+            let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "the podCIDR {net} is outside every pod range of cluster {} ({}); no node carries packets there; add \
+                 its range to the cluster's podCIDRs, or give the node another",
+                cluster.name,
+                ranges.join(", ")
+            );
+            complain(found, "PodCIDROutsideRanges", message);
+        } else if let Some(known) = nets.iter().find(|known| known.addr().is_ipv4() == net.addr().is_ipv4()) {
+            let message = format!(
+                "the podCIDR {net} is a second one of its family; it is left out, {known} counts; give the node one a \
+                 family"
+            );
+            complain(found, "PodCIDRSurplus", message);
+        } else {
+            nets.push(net);
         }
     }
     nets

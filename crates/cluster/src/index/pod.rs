@@ -1,42 +1,60 @@
 //! What is kept of a pod.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1;
-use model::{Port, Protocol};
+use model::{Cluster, Port, Protocol};
+
+use super::Endpoints;
+use super::complaint::{complain, short, some};
+use super::labels::Labels;
+use crate::Complaint;
 
 /// A pod, pruned to what services need of it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Pod {
-    /// By key.
-    labels: Box<[(Box<str>, Box<str>)]>,
+    pub(super) labels: Labels,
     pub(super) node: Option<Box<str>>,
+    /// Those of its addresses that can be its own.
     pub(super) ips: Box<[IpAddr]>,
     ports: Box<[(Box<str>, Protocol, Port)]>,
     pub(super) ready: bool,
     pub(super) terminating: bool,
-    pub(super) weight: u16,
+    /// Whether its addresses are those of its node.
+    pub(super) host_network: bool,
+    pub(super) weight: Option<u16>,
     /// Whether it has run to its end.
     over: bool,
 }
 
 impl Pod {
-    pub(super) fn new(object: &v1::Pod) -> Self {
-        let status = object.status.as_ref();
+    /// What is needed of a pod where endpoints come from there.
+    pub(super) fn new(
+        object: &v1::Pod,
+        cluster: &Cluster,
+        endpoints: Endpoints,
+        found: &mut Vec<Complaint>,
+    ) -> Self {
+        let (spec, status) = (object.spec.as_ref(), object.status.as_ref());
         let phase = status.and_then(|status| status.phase.as_deref());
         let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        let labels = object.metadata.labels.iter().flatten();
+        let ip = status.and_then(|status| status.pod_ip.as_ref());
+        let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false)
+            || ip.is_some() && ip == status.and_then(|status| status.host_ip.as_ref());
+        // Slices say these three themselves.
+        let derived = spec.filter(|_| endpoints == Endpoints::FromSelectors);
         Self {
-            labels: labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
-            node: object.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).map(Into::into),
-            ips: ips(status),
-            ports: object.spec.as_ref().map(ports).unwrap_or_default(),
-            ready: conditions
-                .iter()
-                .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+            labels: Labels::new(object.metadata.labels.as_ref(), found),
+            node: derived.and_then(|spec| spec.node_name.as_deref()).map(Into::into),
+            ports: derived.map(|spec| ports(spec, found)).unwrap_or_default(),
+            ready: derived.is_some()
+                && conditions
+                    .iter()
+                    .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+            ips: status.map(|status| ips(status, host_network, cluster, found)).unwrap_or_default(),
             terminating: object.metadata.deletion_timestamp.is_some(),
-            weight: super::service::weight(object.metadata.annotations.as_ref()),
+            host_network,
+            weight: super::service::weight(object.metadata.annotations.as_ref(), found),
             over: matches!(phase, Some("Succeeded" | "Failed")),
         }
     }
@@ -46,17 +64,9 @@ impl Pod {
         !self.over && !self.ips.is_empty()
     }
 
-    pub(super) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.labels.iter().map(|(key, value)| (&**key, &**value))
-    }
-
-    pub(super) fn label_map(&self) -> BTreeMap<String, String> {
-        self.labels().map(|(key, value)| (key.to_string(), value.to_string())).collect()
-    }
-
-    pub(super) fn has(&self, key: &str, value: &str) -> bool {
-        let found = self.labels.binary_search_by(|(known, _)| (**known).cmp(key));
-        found.is_ok_and(|n| *self.labels[n].1 == *value)
+    /// The addresses that no other pod can have. Those of a pod that ends may already be another's.
+    pub(super) fn own_ips(&self) -> &[IpAddr] {
+        if self.over || self.terminating || self.host_network { &[] } else { &self.ips }
     }
 
     /// The port a container gave this name to.
@@ -66,41 +76,96 @@ impl Pod {
     }
 }
 
-fn ips(status: Option<&v1::PodStatus>) -> Box<[IpAddr]> {
-    let Some(status) = status else { return Box::default() };
+/// Whether a pod of the cluster can have this address of its own.
+pub(super) fn in_ranges(cluster: &Cluster, ip: IpAddr) -> bool {
+    cluster.pod_cidrs.is_empty() || cluster.pod_cidrs.iter().any(|range| range.contains(&ip))
+}
+
+fn ips(
+    status: &v1::PodStatus,
+    host_network: bool,
+    cluster: &Cluster,
+    found: &mut Vec<Complaint>,
+) -> Box<[IpAddr]> {
     let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
-    let mut ips: Vec<IpAddr> = listed.filter_map(|ip| ip.parse().ok()).collect();
-    if ips.is_empty() {
-        ips.extend(status.pod_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()));
+    let mut written: Vec<&str> = listed.collect();
+    if written.is_empty() {
+        written.extend(status.pod_ip.as_deref().filter(|ip| !ip.is_empty()));
+    }
+    let (mut ips, mut unreadable, mut outside) = (Vec::new(), Vec::new(), Vec::new());
+    for text in written {
+        match text.parse::<IpAddr>() {
+            Err(_) => unreadable.push(text.to_string()),
+            Ok(ip) if host_network || in_ranges(cluster, ip) => ips.push(ip),
+            Ok(_) => outside.push(text.to_string()),
+        }
+    }
+    if !unreadable.is_empty() {
+        let message = format!(
+            "{} can be read as no IP address; nothing is sent there; look at the network plugin that reported it",
+            some(&unreadable)
+        );
+        complain(found, "PodIPUnparsable", message);
+    }
+    if !outside.is_empty() {
+        let ranges: Vec<String> = cluster.pod_cidrs.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "{} is outside every pod range of cluster {} ({}); the pod is behind no service, because no node would \
+             carry packets there; add its range to the cluster's podCIDRs, or recreate the pod with the right network \
+             plugin",
+            some(&outside),
+            cluster.name,
+            ranges.join(", ")
+        );
+        complain(found, "PodIPOutsideRanges", message);
     }
     ips.into()
 }
 
 /// The named ports of containers, sidecars (restarted init containers) included.
-fn ports(spec: &v1::PodSpec) -> Box<[(Box<str>, Protocol, Port)]> {
+fn ports(spec: &v1::PodSpec, found: &mut Vec<Complaint>) -> Box<[(Box<str>, Protocol, Port)]> {
     let sidecars = spec.init_containers.iter().flatten();
     let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let containers = spec.containers.iter().chain(sidecars);
-    containers
-        .flat_map(|container| container.ports.iter().flatten())
-        .filter_map(|port| {
-            let name = port.name.as_deref().filter(|name| !name.is_empty())?;
-            Some((name.into(), protocol(port.protocol.as_deref())?, number(port.container_port)?))
-        })
-        .collect()
+    let mut ports = Vec::new();
+    for port in containers.flat_map(|container| container.ports.iter().flatten()) {
+        let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) else { continue };
+        let what = format!("port {}", short(name));
+        if let Some((protocol, number)) = port_of(&what, port.protocol.as_deref(), port.container_port, found)
+        {
+            ports.push((name.into(), protocol, number));
+        }
+    }
+    ports.into()
 }
 
-/// A protocol as Kubernetes writes it; TCP when it is left out.
-pub(super) fn protocol(text: Option<&str>) -> Option<Protocol> {
-    match text {
+/// Protocol and number of a port, if both can be used. `what` begins the sentence about one that cannot.
+pub(super) fn port_of(
+    what: &str,
+    protocol: Option<&str>,
+    number: i32,
+    found: &mut Vec<Complaint>,
+) -> Option<(Protocol, Port)> {
+    let known = match protocol {
         None | Some("" | "TCP") => Some(Protocol::Tcp),
         Some("UDP") => Some(Protocol::Udp),
         Some("SCTP") => Some(Protocol::Sctp),
-        Some(_) => None,
+        Some(other) => {
+            let message = format!(
+                "{what} has the protocol {}, which this version of Causeway does not know; the port is left out, the \
+                 others work; use TCP, UDP or SCTP",
+                short(other)
+            );
+            complain(found, "UnknownProtocol", message);
+            None
+        }
+    };
+    let port = u16::try_from(number).ok().and_then(Port::new);
+    if port.is_none() {
+        let message = format!(
+            "{what} has the number {number}, which is none; the port is left out, the others work; use 1 to 65535"
+        );
+        complain(found, "PortOutOfRange", message);
     }
-}
-
-/// A port number as Kubernetes' types hold it.
-pub(super) fn number(port: i32) -> Option<Port> {
-    u16::try_from(port).ok().and_then(Port::new)
+    known.zip(port)
 }

@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use model::{EndpointPort, Port, Protocol, ServiceKey, ServicePort};
 
-use super::pod::{Pod, number, protocol};
+use super::complaint::{complain, short, some};
+use super::pod::{Pod, port_of};
+use crate::Complaint;
 
 /// The annotations that make a service one with its namesakes in other clusters: ours, Cilium's, Cilium's old one.
 const GLOBAL: [&str; 3] = ["causeway.io/global", "service.cilium.io/global", "io.cilium/global-service"];
@@ -22,10 +24,22 @@ pub(crate) const WEIGHT: [&str; 2] = ["causeway.io/weight", "service.cilium.io/w
 /// The heaviest an endpoint can be: one is picked out of this many places for it.
 pub(crate) const HEAVIEST: u16 = 100;
 
-/// The weight that annotations give, 1 when they say nothing that can be read.
-pub(super) fn weight(annotations: Option<&BTreeMap<String, String>>) -> u16 {
-    let written = WEIGHT.iter().find_map(|key| annotations?.get(*key)?.parse::<u16>().ok());
-    written.map_or(1, |weight| weight.min(HEAVIEST))
+/// The weight that annotations give, if any.
+pub(super) fn weight(
+    annotations: Option<&BTreeMap<String, String>>,
+    found: &mut Vec<Complaint>,
+) -> Option<u16> {
+    let (key, written) = WEIGHT.iter().find_map(|key| Some((key, annotations?.get(*key)?)))?;
+    let weight = written.parse::<u16>().ok().filter(|weight| *weight <= HEAVIEST);
+    if weight.is_none() {
+        let message = format!(
+            "the annotation {key} is {}, which is no weight; it counts as left out; write a whole number from 0 to \
+             {HEAVIEST}",
+            short(written)
+        );
+        complain(found, "WeightOutOfRange", message);
+    }
+    weight
 }
 
 /// Where a port of the service is on its pods.
@@ -49,22 +63,24 @@ pub(super) struct Service {
 
 impl Service {
     /// None for a service that is only a name for something else.
-    pub(super) fn new(key: ServiceKey, object: &v1::Service) -> Option<Self> {
+    pub(super) fn new(key: ServiceKey, object: &v1::Service, found: &mut Vec<Complaint>) -> Option<Self> {
         let spec = object.spec.as_ref()?;
         if spec.type_.as_deref() == Some("ExternalName") {
             return None;
         }
-        let vips = virtual_addresses(spec);
+        words(spec, found);
+        let vips = virtual_addresses(spec, found);
         let (v4, v6) = families(spec, &vips);
         let mut ports = Vec::new();
         let mut targets = Vec::new();
         for port in spec.ports.iter().flatten() {
-            let (Some(protocol), Some(number)) = (protocol(port.protocol.as_deref()), number(port.port))
-            else {
+            let name = port.name.as_deref().unwrap_or_default();
+            let what = if name.is_empty() { "its port".into() } else { format!("port {}", short(name)) };
+            let Some((protocol, number)) = port_of(&what, port.protocol.as_deref(), port.port, found) else {
                 continue;
             };
             ports.push(ServicePort { name: port.name.clone().unwrap_or_default(), protocol, port: number });
-            targets.push(target(port.target_port.as_ref(), number));
+            targets.push(target(port.target_port.as_ref(), number, &what, found));
         }
         let global = is_global(object.metadata.annotations.as_ref());
         Some(Self {
@@ -78,7 +94,7 @@ impl Service {
     }
 
     pub(super) fn selects(&self, pod: &Pod) -> bool {
-        !self.selector.is_empty() && self.selector.iter().all(|(key, value)| pod.has(key, value))
+        !self.selector.is_empty() && self.selector.iter().all(|(key, value)| pod.labels.has(key, value))
     }
 
     /// Whether it lets the same pods in as another.
@@ -114,8 +130,8 @@ impl Service {
             ready: self.publish_not_ready || (pod.ready && !pod.terminating),
             serving: pod.ready,
             terminating: pod.terminating,
-            weight: pod.weight,
-            labels: pod.label_map(),
+            weight: pod.weight.unwrap_or(1),
+            labels: pod.labels.to_map(),
         })
     }
 
@@ -125,22 +141,94 @@ impl Service {
     }
 }
 
-fn target(written: Option<&IntOrString>, port: Port) -> Target {
+fn target(written: Option<&IntOrString>, port: Port, what: &str, found: &mut Vec<Complaint>) -> Target {
     match written {
         Some(IntOrString::String(name)) if !name.is_empty() => Target::Name(name.clone()),
-        Some(IntOrString::Int(target)) => Target::Number(number(*target).unwrap_or(port)),
-        _ => Target::Number(port),
+        // Kubernetes reads 0 as left out.
+        None | Some(IntOrString::String(_) | IntOrString::Int(0)) => Target::Number(port),
+        Some(IntOrString::Int(target)) => match u16::try_from(*target).ok().and_then(Port::new) {
+            Some(target) => Target::Number(target),
+            None => {
+                let message = format!(
+                    "{what} has the targetPort {target}, which is none; its own number {port} counts instead; use 1 \
+                     to 65535"
+                );
+                complain(found, "PortOutOfRange", message);
+                Target::Number(port)
+            }
+        },
     }
 }
 
-fn virtual_addresses(spec: &v1::ServiceSpec) -> Vec<IpAddr> {
-    let mut vips: Vec<IpAddr> = Vec::new();
-    for ip in
-        spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).filter_map(|ip| ip.parse::<IpAddr>().ok())
-    {
-        if !vips.iter().any(|known| known.is_ipv4() == ip.is_ipv4()) {
-            vips.push(ip);
+/// The words a service is made of, each with those we know and what counts instead of another.
+fn words(spec: &v1::ServiceSpec, found: &mut Vec<Complaint>) {
+    let types = &["ClusterIP", "NodePort", "LoadBalancer"][..];
+    let scopes = &["Cluster", "Local"][..];
+    let near = &["PreferClose", "PreferSameZone", "PreferSameNode"][..];
+    let families = spec.ip_families.iter().flatten().map(|family| {
+        ("UnknownIPFamily", "ipFamilies", Some(family), &["IPv4", "IPv6"][..], "it counts as not there")
+    });
+    let single = [
+        ("UnknownServiceType", "type", spec.type_.as_ref(), types, "the service counts as a ClusterIP"),
+        (
+            "UnknownTrafficPolicy",
+            "internalTrafficPolicy",
+            spec.internal_traffic_policy.as_ref(),
+            scopes,
+            "Cluster counts instead",
+        ),
+        (
+            "UnknownTrafficPolicy",
+            "externalTrafficPolicy",
+            spec.external_traffic_policy.as_ref(),
+            scopes,
+            "Cluster counts instead",
+        ),
+        (
+            "UnknownTrafficDistribution",
+            "trafficDistribution",
+            spec.traffic_distribution.as_ref(),
+            near,
+            "it counts as left out",
+        ),
+        (
+            "UnknownSessionAffinity",
+            "sessionAffinity",
+            spec.session_affinity.as_ref(),
+            &["None", "ClientIP"][..],
+            "None counts instead",
+        ),
+    ];
+    for (reason, field, written, known, instead) in single.into_iter().chain(families) {
+        if let Some(written) = written.filter(|word| !word.is_empty() && !known.contains(&word.as_str())) {
+            let message = format!(
+                "{field} is {}, which this version of Causeway does not know; {instead}; use {}, or upgrade Causeway",
+                short(written),
+                known.join(" or ")
+            );
+            complain(found, reason, message);
         }
+    }
+}
+
+fn virtual_addresses(spec: &v1::ServiceSpec, found: &mut Vec<Complaint>) -> Vec<IpAddr> {
+    let mut vips: Vec<IpAddr> = Vec::new();
+    let mut unreadable = Vec::new();
+    let listed = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+    for text in listed.filter(|text| !matches!(text.as_str(), "" | "None")) {
+        match text.parse::<IpAddr>() {
+            Ok(ip) if vips.iter().any(|known| known.is_ipv4() == ip.is_ipv4()) => {}
+            Ok(ip) => vips.push(ip),
+            Err(_) if unreadable.contains(text) => {}
+            Err(_) => unreadable.push(text.clone()),
+        }
+    }
+    if !unreadable.is_empty() {
+        let message = format!(
+            "{} can be read as no IP address; nobody can dial the service there; recreate the service",
+            some(&unreadable)
+        );
+        complain(found, "ServiceIPUnparsable", message);
     }
     vips
 }

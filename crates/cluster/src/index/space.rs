@@ -2,33 +2,39 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use model::{Change, ClusterName, Endpoint, EndpointKey, Key, Object, ObjectName, ServiceKey};
+use model::{Change, Cluster, Endpoint, EndpointKey, Key, Object, ObjectName, ServiceKey};
 use siphasher::sip::SipHasher13;
 
+use super::Endpoints;
+use super::complaint::complain;
 use super::pod::Pod;
 use super::service::Service;
-use super::slice::{self, Given, Slice};
-use crate::manifest::Id;
+use super::slice::{self, Slice};
+use crate::Complaint;
+use crate::manifest::{Id, Kind};
 
 /// A label and its value.
 type Pair = (String, String);
 
 #[derive(Debug)]
 pub(super) struct Space {
-    cluster: ClusterName,
+    cluster: Arc<Cluster>,
+    endpoints: Endpoints,
     namespace: String,
-    services: BTreeMap<String, Held>,
-    pods: BTreeMap<String, Pod>,
-    slices: BTreeMap<String, Slice>,
+    services: BTreeMap<Box<str>, Held>,
+    pods: BTreeMap<Box<str>, Pod>,
+    slices: BTreeMap<Box<str>, Slice>,
     /// Each service with a selector, under one pair of it: a pod's labels lead to every service that may select it.
-    by_pair: BTreeMap<Pair, BTreeSet<String>>,
-    /// By service, then endpoint, then slice. A service may come after its slices.
-    given: BTreeMap<String, BTreeMap<String, BTreeMap<String, Given>>>,
+    by_pair: BTreeMap<Pair, BTreeSet<Box<str>>>,
+    /// The slices of a service, which may come after them.
+    slices_of: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     /// The services for which some slice names the pod.
-    given_by_pod: BTreeMap<String, BTreeSet<String>>,
+    given_by_pod: BTreeMap<Box<str>, Box<[Box<str>]>>,
 }
 
 /// A service, and what was said of its endpoints.
@@ -36,27 +42,61 @@ pub(super) struct Space {
 struct Held {
     service: Service,
     pair: Option<Pair>,
-    said: BTreeMap<String, u64>,
+    said: BTreeMap<Box<str>, u64>,
 }
 
 impl Space {
-    pub(super) fn new(cluster: ClusterName, namespace: String) -> Self {
+    pub(super) fn new(cluster: Arc<Cluster>, endpoints: Endpoints, namespace: String) -> Self {
         Self {
             cluster,
+            endpoints,
             namespace,
             services: BTreeMap::new(),
             pods: BTreeMap::new(),
             slices: BTreeMap::new(),
             by_pair: BTreeMap::new(),
-            given: BTreeMap::new(),
+            slices_of: BTreeMap::new(),
             given_by_pod: BTreeMap::new(),
         }
     }
 
-    pub(super) fn apply_service(&mut self, id: &Id, object: &v1::Service) -> Vec<Change> {
-        let Ok(name) = ObjectName::new(&self.namespace, &id.name) else { return Vec::new() };
-        let key = ServiceKey { cluster: self.cluster.clone(), name };
-        let Some(service) = Service::new(key, object) else { return self.delete_service(&id.name) };
+    /// The names of the objects of a kind.
+    pub(super) fn names(&self, kind: Kind) -> Vec<&str> {
+        match kind {
+            Kind::Service => self.services.keys().map(|name| &**name).collect(),
+            Kind::Pod => self.pods.keys().map(|name| &**name).collect(),
+            Kind::EndpointSlice => self.slices.keys().map(|name| &**name).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The addresses that this pod has for itself.
+    pub(super) fn own_ips(&self, pod: &str) -> Vec<IpAddr> {
+        self.pods.get(pod).map(|pod| pod.own_ips().to_vec()).unwrap_or_default()
+    }
+
+    /// A pod other than this one that has the address for itself.
+    pub(super) fn holder(&self, ip: IpAddr, except: Option<&str>) -> Option<&str> {
+        let mut pods = self.pods.iter().filter(|(name, _)| Some(&***name) != except);
+        pods.find(|(_, pod)| pod.own_ips().contains(&ip)).map(|(name, _)| &**name)
+    }
+
+    pub(super) fn apply_service(
+        &mut self,
+        id: &Id,
+        object: &v1::Service,
+        found: &mut Vec<Complaint>,
+    ) -> Vec<Change> {
+        let name = match ObjectName::new(&self.namespace, &id.name) {
+            Ok(name) => name,
+            Err(error) => {
+                let message = format!("{error}; nobody hears of the service until then");
+                complain(found, "NameUnusable", message);
+                return self.delete_service(&id.name);
+            }
+        };
+        let key = ServiceKey { cluster: self.cluster.name.clone(), name };
+        let Some(service) = Service::new(key, object, found) else { return self.delete_service(&id.name) };
         let before = self.forget(&id.name);
         if before.as_ref().is_some_and(|held| held.service == service) {
             let said = before.map(|held| held.said).unwrap_or_default();
@@ -68,9 +108,12 @@ impl Space {
             changes.push(Change::Upsert(Object::Service(service.said.clone())));
         }
         // Pods that were not said can come in only by another selector or family.
-        let given = self.given.get(&id.name).into_iter().flatten().map(|(name, _)| name.clone());
-        let mut names: BTreeSet<String> = given.collect();
-        if before.as_ref().is_none_or(|held| !held.service.sees_alike(&service)) {
+        let slices = self.slices_of(&id.name);
+        let given = slices.flat_map(|slice| slice.endpoints.iter().map(|(name, _)| name.clone()));
+        let mut names: BTreeSet<Box<str>> = given.collect();
+        if self.endpoints == Endpoints::FromSelectors
+            && before.as_ref().is_none_or(|held| !held.service.sees_alike(&service))
+        {
             names.extend(
                 self.pods.iter().filter(|(_, pod)| service.selects(pod)).map(|(name, _)| name.clone()),
             );
@@ -85,19 +128,26 @@ impl Space {
     pub(super) fn delete_service(&mut self, name: &str) -> Vec<Change> {
         let Some(held) = self.forget(name) else { return Vec::new() };
         let key = held.service.said.key;
-        let endpoint = |name| Change::Delete(Key::Endpoint(EndpointKey { service: key.clone(), name }));
+        let endpoint = |name: Box<str>| {
+            Change::Delete(Key::Endpoint(EndpointKey { service: key.clone(), name: name.into() }))
+        };
         let mut changes: Vec<Change> = held.said.into_keys().map(endpoint).collect();
         changes.push(Change::Delete(Key::Service(key)));
         changes
     }
 
-    pub(super) fn apply_pod(&mut self, name: &str, object: &v1::Pod) -> Vec<Change> {
-        let pod = Pod::new(object);
+    pub(super) fn apply_pod(
+        &mut self,
+        name: &str,
+        object: &v1::Pod,
+        found: &mut Vec<Complaint>,
+    ) -> Vec<Change> {
+        let pod = Pod::new(object, &self.cluster, self.endpoints, found);
         if self.pods.get(name) == Some(&pod) {
             return Vec::new();
         }
         let mut services = self.candidates(name);
-        self.pods.insert(name.to_string(), pod);
+        self.pods.insert(name.into(), pod);
         services.extend(self.candidates(name));
         services.into_iter().filter_map(|service| self.settle(&service, name)).collect()
     }
@@ -108,56 +158,75 @@ impl Space {
         services.into_iter().filter_map(|service| self.settle(&service, name)).collect()
     }
 
-    pub(super) fn apply_slice(&mut self, name: &str, object: &EndpointSlice) -> Vec<Change> {
-        let slice = Slice::new(object);
-        if self.slices.get(name) == slice.as_ref() {
-            return Vec::new();
-        }
-        let mut touched = self.take_slice(name);
-        if let Some(slice) = slice {
-            for (endpoint, given) in &slice.endpoints {
-                touched.insert((slice.service.clone(), endpoint.clone()));
-                if given.pod {
-                    let services = self.given_by_pod.entry(endpoint.clone()).or_default();
-                    services.insert(slice.service.clone());
-                }
-                let of_service = self.given.entry(slice.service.clone()).or_default();
-                let of_endpoint = of_service.entry(endpoint.clone()).or_default();
-                of_endpoint.insert(name.to_string(), given.clone());
-            }
-            self.slices.insert(name.to_string(), slice);
-        }
-        touched.into_iter().filter_map(|(service, endpoint)| self.settle(&service, &endpoint)).collect()
+    pub(super) fn apply_slice(
+        &mut self,
+        name: &str,
+        object: &EndpointSlice,
+        found: &mut Vec<Complaint>,
+    ) -> Vec<Change> {
+        self.replace_slice(name, Slice::new(object, &self.cluster, found))
     }
 
     pub(super) fn delete_slice(&mut self, name: &str) -> Vec<Change> {
-        let touched = self.take_slice(name);
+        self.replace_slice(name, None)
+    }
+
+    fn replace_slice(&mut self, name: &str, new: Option<Slice>) -> Vec<Change> {
+        let old = self.slices.remove(name);
+        let mut touched: BTreeSet<(Box<str>, Box<str>)> = BTreeSet::new();
+        match (&old, &new) {
+            (Some(old), Some(new)) => {
+                for name in old.differences(new) {
+                    touched.insert((old.service.clone(), name.into()));
+                    touched.insert((new.service.clone(), name.into()));
+                }
+            }
+            (Some(one), None) | (None, Some(one)) => {
+                touched.extend(one.endpoints.iter().map(|(name, _)| (one.service.clone(), name.clone())));
+            }
+            (None, None) => {}
+        }
+        if let Some(old) = &old {
+            drop_from(&mut self.slices_of, &old.service, name);
+        }
+        if let Some(new) = new {
+            self.slices_of.entry(new.service.clone()).or_default().insert(name.into());
+            self.slices.insert(name.into(), new);
+        }
+        for (service, endpoint) in &touched {
+            self.note_given(service, endpoint);
+        }
         touched.into_iter().filter_map(|(service, endpoint)| self.settle(&service, &endpoint)).collect()
     }
 
-    /// Removes a slice. Returns the service and name of each endpoint it had.
-    fn take_slice(&mut self, name: &str) -> BTreeSet<(String, String)> {
-        let Some(slice) = self.slices.remove(name) else { return BTreeSet::new() };
-        for endpoint in slice.endpoints.keys() {
-            let Some(of_service) = self.given.get_mut(&slice.service) else { continue };
-            let Some(of_endpoint) = of_service.get_mut(endpoint) else { continue };
-            of_endpoint.remove(name);
-            if of_endpoint.is_empty() {
-                of_service.remove(endpoint);
-                drop_from(&mut self.given_by_pod, endpoint, &slice.service);
-            }
-            if of_service.is_empty() {
-                self.given.remove(&slice.service);
-            }
+    /// Notes whether some slice of a service names a pod.
+    fn note_given(&mut self, service: &str, pod: &str) {
+        let is = self.slices_of(service).any(|slice| slice.get(pod).is_some_and(|given| given.pod));
+        let known = self.given_by_pod.get(pod).map(|services| &**services).unwrap_or_default();
+        let was = known.iter().any(|known| **known == *service);
+        if is == was {
+            return;
         }
-        slice.endpoints.into_keys().map(|endpoint| (slice.service.clone(), endpoint)).collect()
+        let others = known.iter().filter(|known| ***known != *service).cloned();
+        let now: Box<[Box<str>]> = others.chain(is.then(|| service.into())).collect();
+        if now.is_empty() {
+            self.given_by_pod.remove(pod);
+        } else {
+            self.given_by_pod.insert(pod.into(), now);
+        }
+    }
+
+    fn slices_of(&self, service: &str) -> impl Iterator<Item = &Slice> {
+        let names = self.slices_of.get(service).into_iter().flatten();
+        names.filter_map(|name| self.slices.get(name))
     }
 
     /// The services that may have something to do with a pod as it is now.
-    fn candidates(&self, pod: &str) -> BTreeSet<String> {
-        let mut services = self.given_by_pod.get(pod).cloned().unwrap_or_default();
-        let Some(held) = self.pods.get(pod) else { return services };
-        for (key, value) in held.labels() {
+    fn candidates(&self, pod: &str) -> BTreeSet<Box<str>> {
+        let given = self.given_by_pod.get(pod).map(|services| &**services).unwrap_or_default();
+        let mut services: BTreeSet<Box<str>> = given.iter().cloned().collect();
+        let held = self.pods.get(pod).filter(|_| self.endpoints == Endpoints::FromSelectors);
+        for (key, value) in held.iter().flat_map(|held| held.labels.iter()) {
             let pair = (key.to_string(), value.to_string());
             services.extend(self.by_pair.get(&pair).into_iter().flatten().cloned());
         }
@@ -166,17 +235,20 @@ impl Space {
 
     /// Works out one endpoint of one service. Says so if it is different from what was said before.
     fn settle(&mut self, service: &str, name: &str) -> Option<Change> {
-        let held = self.services.get_mut(service)?;
+        let held = self.services.get(service)?;
         let pod = self.pods.get(name);
-        let derived = pod.filter(|pod| held.service.selects(pod));
-        let endpoint = derived.and_then(|pod| held.service.endpoint(name, pod)).or_else(|| {
-            let given = self.given.get(service)?.get(name)?.values();
-            slice::endpoint(&held.service, name, given, pod)
-        });
+        let derived = match self.endpoints {
+            Endpoints::FromSelectors => pod.filter(|pod| held.service.selects(pod)),
+            Endpoints::FromSlices => None,
+        };
+        let endpoint = derived
+            .and_then(|pod| held.service.endpoint(name, pod))
+            .or_else(|| slice::endpoint(&held.service, name, self.slices_of(service), pod));
+        let held = self.services.get_mut(service)?;
         match endpoint {
             Some(endpoint) => {
                 let print = fingerprint(&endpoint);
-                let before = held.said.insert(name.to_string(), print);
+                let before = held.said.insert(name.into(), print);
                 (before != Some(print)).then_some(Change::Upsert(Object::Endpoint(endpoint)))
             }
             None => {
@@ -188,13 +260,17 @@ impl Space {
     }
 
     /// Puts a service in, under whichever pair of its selector the fewest others have.
-    fn remember(&mut self, name: &str, service: Service, said: BTreeMap<String, u64>) {
-        let pairs = service.selector.iter().map(|(key, value)| (key.clone(), value.clone()));
+    fn remember(&mut self, name: &str, service: Service, said: BTreeMap<Box<str>, u64>) {
+        let selector = match self.endpoints {
+            Endpoints::FromSelectors => Some(&service.selector),
+            Endpoints::FromSlices => None,
+        };
+        let pairs = selector.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
         let pair = pairs.min_by_key(|pair| self.by_pair.get(pair).map_or(0, BTreeSet::len));
         if let Some(pair) = &pair {
-            self.by_pair.entry(pair.clone()).or_default().insert(name.to_string());
+            self.by_pair.entry(pair.clone()).or_default().insert(name.into());
         }
-        self.services.insert(name.to_string(), Held { service, pair, said });
+        self.services.insert(name.into(), Held { service, pair, said });
     }
 
     fn forget(&mut self, name: &str) -> Option<Held> {
@@ -207,7 +283,7 @@ impl Space {
 }
 
 /// Removes one of a set, and the set with its last.
-fn drop_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<String>>, key: &K, value: &str) {
+fn drop_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<Box<str>>>, key: &K, value: &str) {
     if let Some(set) = sets.get_mut(key) {
         set.remove(value);
         if set.is_empty() {

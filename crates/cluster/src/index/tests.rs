@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{Change, Key, World};
 use proptest::prelude::*;
 
-use super::Index;
+use super::{Endpoints, Index};
 use crate::manifest::{Id, Manifest};
 
 use table::{READY, UNREADY};
@@ -16,7 +16,7 @@ pub(crate) use table::{Step, cluster, line, manifests, table};
 #[test]
 fn objects_to_changes() {
     for case in table() {
-        let mut index = Index::new(cluster());
+        let mut index = Index::new(cluster(), Endpoints::FromSelectors);
         for (n, (step, expected)) in case.steps.iter().enumerate() {
             let changes: Vec<Change> = match step {
                 Step::Apply(text) => manifests(text).iter().flat_map(|m| index.apply(m)).collect(),
@@ -71,7 +71,7 @@ proptest! {
     /// Whatever came and went in whatever order, the sum of what was said is what the remaining objects say afresh.
     #[test]
     fn increments_add_up(steps in proptest::collection::vec((any_object(), 0u8..4), 1..40)) {
-        let mut index = Index::new(cluster());
+        let mut index = Index::new(cluster(), Endpoints::FromSelectors);
         let mut world = World::default();
         let mut present: BTreeMap<Id, Manifest> = BTreeMap::new();
         let mut said: BTreeSet<Key> = BTreeSet::new();
@@ -103,7 +103,7 @@ proptest! {
             }
         }
         let mut fresh = World::default();
-        let mut from_scratch = Index::new(cluster());
+        let mut from_scratch = Index::new(cluster(), Endpoints::FromSelectors);
         for manifest in present.values() {
             for change in from_scratch.apply(manifest) {
                 fresh.apply(change);

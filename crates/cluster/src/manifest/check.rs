@@ -1,14 +1,17 @@
 //! What must be right about an object before it is used, each mistake with its place.
 
+mod multicluster;
 mod node;
 mod pod;
+mod policy;
 mod service;
 mod slice;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use ipnet::IpNet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Manifest;
@@ -23,7 +26,7 @@ type At<'a> = &'a Located<()>;
 pub(super) fn check(at: At<'_>, manifest: &Manifest) -> Result {
     let name = match manifest {
         Manifest::Namespace(_) => Syntax::Label,
-        Manifest::Service(_) => Syntax::ServiceName,
+        Manifest::Service(_) | Manifest::ServiceExport(_) | Manifest::ServiceImport(_) => Syntax::ServiceName,
         _ => Syntax::Subdomain,
     };
     metadata(at, manifest.metadata(), name, manifest.kind().namespaced())?;
@@ -34,6 +37,10 @@ pub(super) fn check(at: At<'_>, manifest: &Manifest) -> Result {
         Manifest::Pod(pod) => pod::check(at, pod),
         Manifest::Deployment(deployment) => pod::check_deployment(at, deployment),
         Manifest::EndpointSlice(slice) => slice::check(at, slice),
+        Manifest::NetworkPolicy(policy) => policy::check(at, policy),
+        Manifest::ClusterNetworkPolicy(policy) => policy::check_cluster(at, policy),
+        Manifest::ServiceExport(export) => multicluster::check_export(at, export),
+        Manifest::ServiceImport(import) => multicluster::check_import(at, import),
     }
 }
 
@@ -77,6 +84,46 @@ fn syntactic(at: At<'_>, path: &str, text: &str, syntax: Syntax) -> Result {
     }
     let short: String = text.chars().take(80).collect();
     Err(at.error(path, format!("{short:?} is not allowed here"), syntax.words()))
+}
+
+/// A choice of objects by their labels. Says nothing of which; an empty one is all of them.
+fn selector(at: At<'_>, path: &str, selector: &LabelSelector) -> Result {
+    labels(at, &format!("{path}.matchLabels"), selector.match_labels.as_ref())?;
+    for (n, wanted) in selector.match_expressions.iter().flatten().enumerate() {
+        let path = format!("{path}.matchExpressions[{n}]");
+        syntactic(at, &format!("{path}.key"), &wanted.key, Syntax::LabelKey)?;
+        let operators = &["In", "NotIn", "Exists", "DoesNotExist"];
+        one_of(at, &format!("{path}.operator"), Some(&wanted.operator), operators)?;
+        let values = wanted.values.as_deref().unwrap_or_default();
+        if wanted.operator.ends_with("In") == values.is_empty() {
+            let instead = if values.is_empty() { "at least one value" } else { "no values" };
+            let what = format!("`{}` with {} values", wanted.operator, values.len());
+            return Err(at.error(&format!("{path}.values"), what, instead));
+        }
+        for (m, value) in values.iter().enumerate() {
+            syntactic(at, &format!("{path}.values[{m}]"), value, Syntax::LabelValue)?;
+        }
+    }
+    Ok(())
+}
+
+/// Exactly one of several fields.
+fn exactly_one(at: At<'_>, path: &str, fields: &[(&str, bool)]) -> Result {
+    let given: Vec<&str> = fields.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+    if given.len() == 1 {
+        return Ok(());
+    }
+    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    let what =
+        if given.is_empty() { "there is nothing".into() } else { format!("{} at once", given.join(" and ")) };
+    Err(at.error(path, what, format!("exactly one of {}", names.join(", "))))
+}
+
+/// A range of addresses, whatever stands behind its prefix.
+fn range(at: At<'_>, path: &str, text: &str) -> std::result::Result<IpNet, Error> {
+    text.parse().map_err(|_| {
+        at.error(path, format!("{text:?} is no address range"), "a range such as 10.1.0.0/24 or fd00:1::/64")
+    })
 }
 
 /// Refuses an object without a field that the schema requires.

@@ -20,6 +20,14 @@ pub enum Kind {
     Pod,
     /// discovery.k8s.io/v1
     EndpointSlice,
+    /// networking.k8s.io/v1
+    NetworkPolicy,
+    /// policy.networking.k8s.io/v1alpha2
+    ClusterNetworkPolicy,
+    /// multicluster.x-k8s.io
+    ServiceExport,
+    /// multicluster.x-k8s.io
+    ServiceImport,
 }
 
 /// A word that names no kind we read.
@@ -37,8 +45,18 @@ pub struct UnknownKind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Namespace, Self::Node, Self::Service, Self::Deployment, Self::Pod, Self::EndpointSlice];
+    pub const ALL: [Self; 10] = [
+        Self::Namespace,
+        Self::Node,
+        Self::Service,
+        Self::Deployment,
+        Self::Pod,
+        Self::EndpointSlice,
+        Self::NetworkPolicy,
+        Self::ClusterNetworkPolicy,
+        Self::ServiceExport,
+        Self::ServiceImport,
+    ];
 
     /// Its name in a manifest.
     pub fn as_str(self) -> &'static str {
@@ -49,6 +67,10 @@ impl Kind {
             Self::Deployment => "Deployment",
             Self::Pod => "Pod",
             Self::EndpointSlice => "EndpointSlice",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::ServiceExport => "ServiceExport",
+            Self::ServiceImport => "ServiceImport",
         }
     }
 
@@ -61,6 +83,18 @@ impl Kind {
             Self::Deployment => "deployment",
             Self::Pod => "pod",
             Self::EndpointSlice => "endpointslice",
+            Self::NetworkPolicy => "networkpolicy",
+            Self::ClusterNetworkPolicy => "clusternetworkpolicy",
+            Self::ServiceExport => "serviceexport",
+            Self::ServiceImport => "serviceimport",
+        }
+    }
+
+    /// Its name in the paths of the API.
+    pub fn plural(self) -> String {
+        match self.lower().strip_suffix('y') {
+            Some(stem) => format!("{stem}ies"),
+            None => format!("{}s", self.lower()),
         }
     }
 
@@ -73,21 +107,35 @@ impl Kind {
             Self::Deployment => "deploy",
             Self::Pod => "po",
             Self::EndpointSlice => "eps",
+            Self::NetworkPolicy => "netpol",
+            Self::ClusterNetworkPolicy => "cnp",
+            Self::ServiceExport => "svcex",
+            Self::ServiceImport => "svcim",
         }
     }
 
-    /// The version of the API in which it is read.
-    pub fn api_version(self) -> &'static str {
+    /// The versions of the API in which it is read, the best one first.
+    pub fn api_versions(self) -> &'static [&'static str] {
         match self {
-            Self::Namespace | Self::Node | Self::Service | Self::Pod => "v1",
-            Self::Deployment => "apps/v1",
-            Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::Namespace | Self::Node | Self::Service | Self::Pod => &["v1"],
+            Self::Deployment => &["apps/v1"],
+            Self::EndpointSlice => &["discovery.k8s.io/v1"],
+            Self::NetworkPolicy => &["networking.k8s.io/v1"],
+            Self::ClusterNetworkPolicy => &["policy.networking.k8s.io/v1alpha2"],
+            Self::ServiceExport | Self::ServiceImport => {
+                &["multicluster.x-k8s.io/v1beta1", "multicluster.x-k8s.io/v1alpha1"]
+            }
         }
+    }
+
+    /// The version of the API in which it is written.
+    pub fn api_version(self) -> &'static str {
+        self.api_versions()[0]
     }
 
     /// Whether its objects are in namespaces.
     pub fn namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node)
+        !matches!(self, Self::Namespace | Self::Node | Self::ClusterNetworkPolicy)
     }
 }
 
@@ -103,9 +151,8 @@ impl FromStr for Kind {
     /// Takes what `kubectl` takes: `Service`, `service`, `services`, `svc`.
     fn from_str(word: &str) -> Result<Self, UnknownKind> {
         let lower = word.to_lowercase();
-        let singular = lower.strip_suffix('s').unwrap_or(&lower);
         let matches =
-            |kind: &Self| kind.lower() == singular || [kind.short(), kind.lower()].contains(&lower.as_str());
+            |kind: &Self| [kind.lower(), kind.short()].contains(&lower.as_str()) || kind.plural() == lower;
         Self::ALL.into_iter().find(matches).ok_or_else(|| UnknownKind {
             nearest: nearest(&lower, Self::ALL.map(Self::lower)),
             word: word.chars().take(80).collect(),
@@ -159,6 +206,8 @@ mod tests {
             ("pods", Some(Kind::Pod)),
             ("ns", Some(Kind::Namespace)),
             ("endpointslices", Some(Kind::EndpointSlice)),
+            ("NetworkPolicies", Some(Kind::NetworkPolicy)),
+            ("cnp", Some(Kind::ClusterNetworkPolicy)),
             ("ingress", None),
         ] {
             assert_eq!(word.parse::<Kind>().ok(), kind, "{word}");

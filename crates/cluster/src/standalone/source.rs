@@ -10,7 +10,8 @@ use model::{Change, Cluster, Key, ObjectName};
 use super::folder::{Folder, Report};
 use super::text;
 use super::vips::Vips;
-use crate::index::Index;
+use crate::Complaint;
+use crate::index::{Endpoints, Index};
 use crate::manifest::{Id, Kind, Manifest};
 
 /// The file in the folder that remembers which service has which address.
@@ -21,6 +22,10 @@ const MEMORY: &str = ".vips.json";
 pub(super) struct Said {
     pub(super) changes: Vec<Change>,
     pub(super) problems: Vec<String>,
+    /// What is wrong with single objects, where that is different now.
+    pub(super) complaints: Vec<(Id, Vec<Complaint>)>,
+    /// The notes, if they are others now.
+    pub(super) notes: Option<Vec<String>>,
 }
 
 /// A folder as a source of changes.
@@ -31,12 +36,15 @@ pub(super) struct Source {
     vips: Vips,
     /// Services that cannot have the addresses they ask for, tried again whenever others change.
     refused: BTreeSet<Id>,
+    /// The notes as they were last said.
+    notes: Vec<String>,
 }
 
 impl Source {
     pub(super) fn new(folder: Folder, cluster: Cluster) -> Self {
         let vips = Vips::new(cluster.service_cidrs.clone());
-        Self { folder, index: Index::new(cluster), vips, refused: BTreeSet::new() }
+        let index = Index::new(cluster, Endpoints::FromSelectors);
+        Self { folder, index, vips, refused: BTreeSet::new(), notes: Vec::new() }
     }
 
     /// Reads everything for the first time.
@@ -68,7 +76,7 @@ impl Source {
 
     fn take_in(&mut self, report: Report) -> Said {
         let Report { ids, problems } = report;
-        let mut said = Said { changes: Vec::new(), problems };
+        let mut said = Said { problems, ..Said::default() };
         let (present, gone): (Vec<Id>, Vec<Id>) =
             ids.into_iter().partition(|id| self.folder.get(id).is_some());
         for id in gone.iter().rev() {
@@ -97,6 +105,12 @@ impl Source {
             self.apply(id, &mut said);
         }
         said.changes = last_of_each(said.changes);
+        said.complaints = self.index.take_complaints();
+        let notes = self.index.notes();
+        if notes != self.notes {
+            self.notes.clone_from(&notes);
+            said.notes = Some(notes);
+        }
         self.remember(&mut said.problems);
         said
     }

@@ -1,5 +1,4 @@
 //! The watching of a folder: inotify says which file, the source says what changed.
-
 //!
 //! It is a thread of its own: reading files would hold up whatever shares a thread with it, and a descriptor can be
 //! waited for there without the promises that tokio's `AsyncFd` asks of its users in `unsafe`.
@@ -164,7 +163,13 @@ impl Watcher {
             tracing::warn!(problem, "a manifest is not in force");
             self.send(Event::Problem(problem))?;
         }
-        if said.changes.is_empty() { Ok(()) } else { self.send(Event::Changes(said.changes)) }
+        if !said.changes.is_empty() {
+            self.send(Event::Changes(said.changes))?;
+        }
+        for (id, complaints) in said.complaints {
+            self.send(Event::Object { id, complaints })?;
+        }
+        said.notes.map_or(Ok(()), |notes| self.send(Event::Notes(notes)))
     }
 
     fn send(&self, event: Event) -> Result<(), Ended> {

@@ -34,7 +34,7 @@ pub fn place<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Placement
             Manifest::Node(node) => drop(nodes.insert(manifest.id().name, &**node)),
             Manifest::Deployment(deployment) => drop(deployments.insert(manifest.id(), &**deployment)),
             Manifest::Pod(pod) => drop(there.insert(manifest.id(), &**pod)),
-            Manifest::Namespace(_) | Manifest::Service(_) | Manifest::EndpointSlice(_) => {}
+            _ => {}
         }
     }
     let mut placement = Placement::default();

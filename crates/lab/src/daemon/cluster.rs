@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
-use cluster::index::Index;
+use cluster::index::{Endpoints, Index};
 use cluster::manifest::{self, Kind, Manifest};
 use cluster::standalone::Store;
 use ipnet::IpNet;
@@ -121,7 +121,7 @@ impl ClusterHost {
     pub(super) fn expected(&self) -> Vec<Expected> {
         let Ok(all) = self.objects.store.all() else { return Vec::new() };
         let dialled: BTreeSet<ServiceKey> = all.iter().filter_map(|m| dialled(self.name(), m)).collect();
-        let mut index = Index::new(self.plan.cluster.clone());
+        let mut index = Index::new(self.plan.cluster.clone(), Endpoints::FromSelectors);
         let mut services: BTreeMap<ServiceKey, bool> = BTreeMap::new();
         let mut ready: BTreeMap<EndpointKey, Vec<IpAddr>> = BTreeMap::new();
         for change in all.iter().flat_map(|manifest| index.apply(manifest)) {

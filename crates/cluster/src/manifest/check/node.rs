@@ -33,9 +33,7 @@ pub(super) fn check(at: At<'_>, node: &Node) -> Result {
 }
 
 fn prefix(at: At<'_>, path: &str, text: &str) -> std::result::Result<IpNet, crate::yaml::Error> {
-    let net: IpNet = text.parse().map_err(|_| {
-        at.error(path, format!("{text:?} is no address range"), "a range such as 10.1.0.0/24 or fd00:1::/64")
-    })?;
+    let net = super::range(at, path, text)?;
     if net.trunc() != net {
         let what = format!("{net} has bits set behind its prefix");
         return Err(at.error(path, what, net.trunc().to_string()));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use model::{Change, World};
 
 use super::*;
-use crate::index::Index;
 use crate::index::tests::{Step, cluster, line, manifests, table};
+use crate::index::{Endpoints, Index};
 use crate::manifest::{Id, Kind, Manifest};
 use crate::standalone::Store;
 
@@ -203,7 +203,7 @@ async fn notices_that_overflow() {
     bench.write("last.yaml", &service("last", 9));
     fs::remove_file(bench.folder.path().join("b.yaml")).unwrap();
 
-    let mut index = Index::new(cluster());
+    let mut index = Index::new(cluster(), Endpoints::FromSelectors);
     let mut expected = World::default();
     let store = Store::open(bench.folder.path()).unwrap();
     for change in store.all().unwrap().iter().flat_map(|manifest| index.apply(manifest)) {
