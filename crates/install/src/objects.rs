@@ -1,0 +1,58 @@
+//! The manifests, in the order they are applied in.
+
+mod access;
+mod agent;
+mod common;
+mod config;
+mod controller;
+mod placeholder;
+
+use serde_json::Value;
+
+use crate::settings::Settings;
+use crate::tree::Tree;
+
+pub(crate) use config::FILES;
+
+/// One manifest, and what the chart calls its template.
+pub(crate) struct Part {
+    /// The template's name.
+    pub(crate) file: &'static str,
+    /// The manifest.
+    pub(crate) tree: Tree,
+}
+
+/// Every manifest, in the order it is applied in.
+pub(crate) fn parts() -> Vec<Part> {
+    let part = |file, tree| Part { file, tree };
+    vec![
+        part("namespace", common::namespace()),
+        part("resourcequota", common::quota()),
+        part("crd-meshnodes", common::mesh_nodes()),
+        part("controller-serviceaccount", common::service_account(controller::NAME)),
+        part("agent-serviceaccount", common::service_account(agent::NAME)),
+        part("controller-clusterrole", access::cluster_role()),
+        part("controller-clusterrolebinding", access::cluster_role_binding()),
+        part("controller-role", access::role()),
+        part("controller-rolebinding", access::role_binding()),
+        part("settings-configmap", config::settings()),
+        part("controller-configmap", config::controller()),
+        part("agent-configmap", config::agent()),
+        part("controller-poddisruptionbudget", controller::disruption_budget()),
+        part("controller-deployment", controller::deployment()),
+        part("agent-daemonset", agent::daemon_set()),
+    ]
+}
+
+/// Every object of an installation with these settings, in the order it is applied in.
+pub fn objects(settings: &Settings) -> Vec<Value> {
+    let settings = settings.to_json();
+    parts().iter().map(|part| part.tree.fill(&settings)).collect()
+}
+
+/// The same as YAML documents, as `kubectl apply --filename -` takes them.
+pub fn to_yaml(settings: &Settings) -> String {
+    let settings = settings.to_json();
+    let document = |part: &Part| format!("---\n{}\n", crate::tree::yaml::text(&part.tree.filled(&settings)));
+    parts().iter().map(document).collect()
+}

@@ -1,0 +1,73 @@
+//! What the daemons read when they start.
+
+use super::common::metadata;
+use super::{agent, controller};
+use crate::tree::{Expr, File, Tree, concat, each, item, set, text, tree};
+
+/// The controller's configuration.
+pub(super) static CONTROLLER: File = File { name: "controllerConfig", tree: controller_file };
+/// The agent's configuration, the same for all nodes.
+pub(super) static AGENT: File = File { name: "agentConfig", tree: agent_file };
+/// The settings themselves: what an upgrade starts from.
+static SETTINGS: File = File { name: "settings", tree: settings_file };
+
+/// Every text file among the manifests.
+pub(crate) static FILES: [&File; 3] = [&CONTROLLER, &AGENT, &SETTINGS];
+
+/// Where the agent's token and the controllers' roots are mounted.
+pub(super) const SECRETS: &str = "/run/secrets/causeway";
+/// Where the configuration is mounted.
+pub(super) const FOLDER: &str = "/etc/causeway";
+
+pub(super) fn settings() -> Tree {
+    config_map("causeway-settings", "settings.yaml", &SETTINGS)
+}
+
+pub(super) fn controller() -> Tree {
+    config_map(controller::NAME, "controller.yaml", &CONTROLLER)
+}
+
+pub(super) fn agent() -> Tree {
+    config_map(agent::NAME, "agent.yaml", &AGENT)
+}
+
+fn config_map(name: &str, key: &str, file: &'static File) -> Tree {
+    let data = Tree::Map(vec![(key.to_owned(), Tree::File(file))]);
+    tree!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": (metadata(name)), "data": data })
+}
+
+fn settings_file() -> Tree {
+    Tree::Hole(Expr::Settings)
+}
+
+fn controller_file() -> Tree {
+    tree!({
+        "cluster": {
+            "name": (set("cluster.name")),
+            "id": (set("cluster.id")),
+            "podCIDRs": (set("cluster.podCIDRs")),
+            "serviceCIDRs": (set("cluster.serviceCIDRs")),
+        },
+        "source": { "kubernetes": { "namespace": (set("namespace")) } },
+        "listen": (text("[::]:{}", ["controllers.port"])),
+        "httpListen": (text("[::]:{}", ["controllers.httpPort"])),
+        "advertise": (each("controllers.addresses", item())),
+    })
+}
+
+fn agent_file() -> Tree {
+    tree!({
+        "cluster": (set("cluster.name")),
+        "controllers": (each("controllers.addresses", item())),
+        "serviceAccount": { "token": "/run/secrets/causeway/token", "roots": "/run/secrets/causeway/ca.crt" },
+        "hostRoot": (set("agent.hostRoot")),
+        "cni": { "binDirs": (set("agent.cni.binDirs")), "confDir": (set("agent.cni.confDir")) },
+        "interface": (set("agent.interface")),
+        "underlay": (set("agent.underlay")),
+        "wireguardPort": (set("agent.wireguardPort")),
+        "httpListen": (text("[::]:{}", ["agent.httpPort"])),
+        "masquerade": (set("agent.masquerade")),
+        "nonMasqueradeCIDRs": (set("agent.nonMasqueradeCIDRs")),
+        "failClosed": (concat("cluster.podCIDRs", "agent.failClosed")),
+    })
+}

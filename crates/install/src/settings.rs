@@ -1,0 +1,90 @@
+//! Everything that can be chosen about an installation.
+//!
+//! One definition: `causeway install` fills it from flags, a file and the cluster; the chart's `values.yaml` and its
+//! schema, and the table in the book, are generated from the docstrings here. Nothing is optional by absence: an empty
+//! text, list or map means "not set", in YAML as in Helm's templates.
+
+mod agent;
+mod check;
+mod cluster;
+mod controllers;
+mod pods;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use agent::{Agent, Cni};
+pub use check::{Problem, check};
+pub use cluster::{Cidr, Cluster};
+pub use controllers::{ApiServer, Controllers};
+pub use pods::{
+    Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,
+};
+
+/// The settings of an installation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Settings {
+    /// The namespace that everything lives in.
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
+    pub namespace: String,
+    /// The cluster, as it presents itself to others.
+    pub cluster: Cluster,
+    /// The image that everything runs from.
+    pub image: Image,
+    /// The cluster's daemon: watches the API server, speaks to the agents and to other clusters.
+    pub controllers: Controllers,
+    /// The nodes' daemon: tunnels, services, pods' network.
+    pub agent: Agent,
+    /// What the daemons log.
+    pub log: Log,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            namespace: "causeway-system".into(),
+            cluster: Cluster::default(),
+            image: Image::default(),
+            controllers: Controllers::default(),
+            agent: Agent::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// These settings, and over them what `values` says: a field at a time, as Helm does with its values.
+    ///
+    /// # Errors
+    /// A value that is no setting, or not what its setting takes.
+    pub fn with(&self, values: &Value) -> Result<Self, serde_json::Error> {
+        let mut all = self.to_json();
+        merge(&mut all, values);
+        serde_json::from_value(all)
+    }
+
+    /// As the manifests' templates see them.
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("settings are JSON")
+    }
+}
+
+fn merge(all: &mut Value, over: &Value) {
+    match (all, over) {
+        (Value::Object(all), Value::Object(over)) => {
+            over.iter().for_each(|(key, value)| merge(all.entry(key).or_insert(Value::Null), value));
+        }
+        (_, Value::Null) => {}
+        (all, over) => *all = over.clone(),
+    }
+}
+
+/// The schema of the settings, in the dialect that Helm reads.
+pub fn schema() -> Value {
+    let mut dialect = schemars::generate::SchemaSettings::draft07();
+    dialect.inline_subschemas = true;
+    let schema = dialect.into_generator().into_root_schema_for::<Settings>();
+    serde_json::to_value(schema).expect("a schema is JSON")
+}

@@ -1,0 +1,147 @@
+//! What is wrong with settings as a whole: what each field's type cannot see.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use model::ClusterName;
+
+use super::{Cidr, Settings};
+
+/// One thing that is wrong with the settings. Always the writer's to fix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Which setting, by its path.
+    pub setting: &'static str,
+    /// The flag of `causeway install` that sets it, if there is one.
+    pub flag: Option<&'static str>,
+    /// What to write.
+    pub problem: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.problem)?;
+        match self.flag {
+            Some(flag) => write!(f, " ({flag})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that is wrong; nothing may be installed while there is anything.
+pub fn check(settings: &Settings) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let mut say = |setting, flag: &'static str, problem: String| {
+        let flag = if flag.is_empty() { None } else { Some(flag) };
+        found.push(Problem { setting, flag, problem });
+    };
+    let cluster = &settings.cluster;
+    if cluster.name.is_empty() {
+        say("cluster.name", "--name", "give the cluster a name that no linked cluster has".into());
+    } else if let Err(e) = ClusterName::new(cluster.name.clone()) {
+        say("cluster.name", "--name", e.to_string());
+    }
+    if let Err(e) = model::ClusterId::new(cluster.id.into()) {
+        say("cluster.id", "--id", e.to_string());
+    }
+    for (setting, flag, ranges) in [
+        ("cluster.podCIDRs", "--pod-cidr", &cluster.pod_cidrs),
+        ("cluster.serviceCIDRs", "--service-cidr", &cluster.service_cidrs),
+    ] {
+        if let Some(problem) = wrong_with(ranges) {
+            say(setting, flag, problem);
+        }
+    }
+    for pod in &cluster.pod_cidrs {
+        if let Some(service) = cluster.service_cidrs.iter().find(|s| overlap(&pod.0, &s.0)) {
+            say("cluster.podCIDRs", "--pod-cidr", format!("{pod} overlaps the services' {service}"));
+        }
+        let (mask, setting) = match pod.0 {
+            IpNet::V4(_) => (cluster.node_mask_size_ipv4, "cluster.nodeMaskSizeIpv4"),
+            IpNet::V6(_) => (cluster.node_mask_size_ipv6, "cluster.nodeMaskSizeIpv6"),
+        };
+        if mask < pod.0.prefix_len() {
+            say(setting, "", format!("/{mask} is larger than all of {pod}"));
+        }
+    }
+    let controllers = &settings.controllers;
+    if controllers.nodes.is_empty() {
+        say(
+            "controllers.nodes",
+            "--controller-node",
+            "name the nodes that run a controller, two or three".into(),
+        );
+    }
+    if controllers.addresses.is_empty() {
+        let problem = format!("give the controllers' addresses, such as 192.0.2.1:{}", controllers.port);
+        say("controllers.addresses", "--controller-address", problem);
+    }
+    let cni = &settings.agent.cni;
+    for (setting, path) in
+        [("agent.cni.confDir", &cni.conf_dir), ("agent.hostRoot", &settings.agent.host_root)]
+    {
+        if !path.is_empty() && !path.starts_with('/') {
+            say(setting, "", format!("{path:?} is not an absolute path"));
+        }
+    }
+    if let Some(path) = cni.bin_dirs.iter().find(|path| !path.starts_with('/')) {
+        say("agent.cni.binDirs", "", format!("{path:?} is not an absolute path"));
+    }
+    found
+}
+
+fn wrong_with(ranges: &[Cidr]) -> Option<String> {
+    if ranges.is_empty() {
+        return Some("give at least one range, such as 10.42.0.0/16".into());
+    }
+    let loose = ranges.iter().find(|range| range.0 != range.0.trunc());
+    if let Some(range) = loose {
+        return Some(format!("{range} has bits beyond its prefix; write {}", range.0.trunc()));
+    }
+    ranges.iter().enumerate().find_map(|(i, a)| {
+        let b = ranges[..i].iter().find(|b| overlap(&a.0, &b.0))?;
+        Some(format!("{a} overlaps {b}"))
+    })
+}
+
+pub(crate) fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Settings {
+        let mut settings = Settings::default();
+        settings.cluster.name = "home".into();
+        settings.controllers.nodes = vec!["n1".into()];
+        settings.controllers.addresses = vec!["192.0.2.1:9640".parse().unwrap()];
+        settings
+    }
+
+    #[test]
+    fn what_is_wrong() {
+        type Spoil = fn(&mut Settings);
+        let cases: [(&[&str], Spoil); 11] = [
+            (&[], |_| ()),
+            (&["cluster.name", "controllers.nodes", "controllers.addresses"], |s| *s = Settings::default()),
+            (&["cluster.name"], |s| s.cluster.name = "Home".into()),
+            (&["cluster.id"], |s| s.cluster.id = 512),
+            (&["cluster.podCIDRs"], |s| s.cluster.pod_cidrs.clear()),
+            (&["cluster.podCIDRs"], |s| s.cluster.pod_cidrs = vec!["10.43.7.0/24".parse().unwrap()]),
+            (&["cluster.serviceCIDRs"], |s| s.cluster.service_cidrs = vec!["10.96.0.1/12".parse().unwrap()]),
+            (&["cluster.podCIDRs"], |s| s.cluster.pod_cidrs.push("10.42.1.0/24".parse().unwrap())),
+            (&["cluster.nodeMaskSizeIpv4"], |s| s.cluster.node_mask_size_ipv4 = 12),
+            (&["agent.cni.binDirs"], |s| s.agent.cni.bin_dirs.push("bin".into())),
+            (&["agent.cni.confDir"], |s| s.agent.cni.conf_dir = "net.d".into()),
+        ];
+        for (expected, spoil) in cases {
+            let mut settings = good();
+            spoil(&mut settings);
+            let found = check(&settings);
+            let names: Vec<_> = found.iter().map(|p| p.setting).collect();
+            assert_eq!(names, expected, "{found:?}");
+        }
+    }
+}
