@@ -2,7 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod chart;
+pub mod decide;
+pub mod facts;
 mod objects;
+pub mod read;
 pub mod settings;
 mod tree;
 

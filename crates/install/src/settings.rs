@@ -5,7 +5,7 @@
 //! text, list or map means "not set", in YAML as in Helm's templates.
 
 mod agent;
-mod check;
+pub(crate) mod check;
 mod cluster;
 mod controllers;
 mod pods;
