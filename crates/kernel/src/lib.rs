@@ -8,6 +8,7 @@ pub mod icmp;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod nft;
 pub mod pod;
 pub mod process;
 pub mod routes;
