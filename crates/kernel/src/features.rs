@@ -156,7 +156,7 @@ fn packet_path(devices: &devices::Devices) -> [Feature; 8] {
     ]
 }
 
-fn links(devices: &devices::Devices) -> [Feature; 5] {
+fn links(devices: &devices::Devices) -> [Feature; 7] {
     [
         Feature {
             name: "netns",
@@ -193,6 +193,22 @@ fn links(devices: &devices::Devices) -> [Feature; 5] {
             },
             required: !devices.wireguard,
             advice: "load the module tun; in a container, pass the device /dev/net/tun in",
+        },
+        Feature {
+            name: "nftables",
+            present: devices.nftables,
+            purpose: "pods leaving the mesh with their node's address; hostPort",
+            fallback: Some("neither of them"),
+            required: false,
+            advice: "load the modules nf_tables, nft_nat, nft_masq and nft_fib_inet",
+        },
+        Feature {
+            name: "shaping",
+            present: devices.shaping,
+            purpose: "limits of pods' bandwidth",
+            fallback: Some("such a pod is refused"),
+            required: false,
+            advice: "load the module sch_tbf",
         },
         Feature {
             name: "vxlan",

@@ -145,17 +145,17 @@ impl Netlink {
     }
 
     /// Makes something, in place of what may be there.
-    async fn replace(&self, message: RouteNetlinkMessage) -> io::Result<()> {
+    pub(crate) async fn replace(&self, message: RouteNetlinkMessage) -> io::Result<()> {
         self.request(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE).await.map(drop)
     }
 
     /// Changes or deletes something.
-    async fn change(&self, message: RouteNetlinkMessage) -> io::Result<()> {
+    pub(crate) async fn change(&self, message: RouteNetlinkMessage) -> io::Result<()> {
         self.request(message, NLM_F_ACK).await.map(drop)
     }
 
     /// Asks for one thing.
-    async fn get(&self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    pub(crate) async fn get(&self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         // The acknowledgement ends the answer when there is nothing to tell.
         Ok(self.request(message, NLM_F_ACK).await?.0)
     }
@@ -171,12 +171,12 @@ impl Netlink {
     }
 }
 
-fn failed(attempt: &'static str, target: impl ToString) -> impl FnOnce(io::Error) -> NetlinkError {
+pub(crate) fn failed(attempt: &'static str, target: impl ToString) -> impl FnOnce(io::Error) -> NetlinkError {
     move |source| NetlinkError { attempt, target: target.to_string(), source }
 }
 
 /// Success, if the failure is only that what was to be deleted is not there.
-fn if_there(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+pub(crate) fn if_there(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
     match result {
         Err(e) if e.is_missing() => Ok(()),
         other => other,

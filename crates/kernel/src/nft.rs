@@ -9,6 +9,7 @@ mod attributes;
 mod batch;
 mod content;
 mod expression;
+mod foreign;
 mod intervals;
 mod observed;
 
@@ -135,6 +136,12 @@ pub fn remove(name: &str) -> Result<(), NftError> {
 /// The kernel refused.
 pub fn observe(name: &str) -> Result<Option<Observed>, NftError> {
     Nft::open()?.observe(name)
+}
+
+/// Shows the table and the name of every chain, whosever it is, in the calling thread's namespace.
+pub(crate) fn each_chain(take: impl FnMut(&str, &str)) -> io::Result<()> {
+    let nft = Nft::open().map_err(|e| e.source)?;
+    foreign::each_chain(&nft.socket, take)
 }
 
 /// Whether address translation works: tries it in the calling thread's namespace, which should be one of its own.

@@ -10,7 +10,10 @@ use rtnetlink::{Handle, LinkVeth, LinkVxlan, LinkWireguard};
 
 use crate::bpf::sys::Hook;
 use crate::bpf::sys::tiny::knows_hook;
+use crate::netlink::Netlink;
 use crate::netns::on_thread;
+use crate::nft::can_translate;
+use crate::shaping::can_limit;
 use crate::sockets::can_destroy;
 use crate::tun::{Tun, TunOptions};
 
@@ -25,6 +28,8 @@ pub(super) struct Devices {
     pub(super) tcx: bool,
     pub(super) clsact: bool,
     pub(super) socket_destroy: bool,
+    pub(super) nftables: bool,
+    pub(super) shaping: bool,
 }
 
 /// Makes one of each in a namespace that ends with this call.
@@ -32,7 +37,7 @@ pub(super) fn try_all() -> Devices {
     let attempt = || {
         unshare(CloneFlags::CLONE_NEWNET)?;
         let loopback = if_nametoindex("lo")?;
-        let [veth, wireguard, vxlan] = make_links([
+        let ([veth, wireguard, vxlan], shaping) = make_links([
             LinkVeth::new("one", "two").build(),
             LinkWireguard::new("wg").build(),
             LinkVxlan::new("vx", 7).build(),
@@ -46,14 +51,16 @@ pub(super) fn try_all() -> Devices {
             tcx: knows_hook(loopback, Hook::TcxIngress).is_ok(),
             clsact: qdisc_add_clsact("lo").is_ok(),
             socket_destroy: can_destroy().unwrap_or_default(),
+            nftables: can_translate(),
+            shaping,
         })
     };
     // Without a namespace of our own nothing can be tried without leaving traces.
     on_thread(attempt).unwrap_or_default()
 }
 
-/// Which of these the kernel makes.
-fn make_links<const N: usize>(links: [LinkMessage; N]) -> io::Result<[bool; N]> {
+/// Which of these the kernel makes, and whether what they send can be limited.
+fn make_links<const N: usize>(links: [LinkMessage; N]) -> io::Result<([bool; N], bool)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection()?;
@@ -63,7 +70,8 @@ fn make_links<const N: usize>(links: [LinkMessage; N]) -> io::Result<[bool; N]> 
             *made = make_link(&handle, link).await;
         }
         talk.abort();
-        Ok(made)
+        let shaping = can_limit(&Netlink::open().map_err(io::Error::other)?).await;
+        Ok((made, shaping))
     })
 }
 
