@@ -5,9 +5,11 @@ mod joining;
 mod links;
 mod listener;
 mod peers;
+mod review;
 mod service;
 mod session;
 mod shared;
+pub mod state;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,13 +19,14 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use engine::exchange::{Audience, Held, Position};
-use model::{Change, Cluster, ClusterName, NodeName};
+use model::{Change, Cluster, ClusterName, NodeName, Object};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use wire::local::{LinkStatus, Token};
 
+pub use self::review::{NotReviewed, Review, Reviewer};
 use self::shared::Shared;
-use crate::pki::fingerprint;
+use crate::pki::{fingerprint, pem};
 use crate::token::{JoinToken, TokenKind};
 use crate::{Error, NodeReport, files};
 
@@ -42,10 +45,17 @@ pub struct ControllerOptions {
     pub held: BTreeMap<ClusterName, Held>,
     /// How long a certificate is valid; it is renewed at half of that.
     pub certificate_lifetime: Duration,
+    /// Who checks tokens that we did not make; nobody: then they are refused.
+    pub reviewer: Option<Arc<dyn Reviewer>>,
+    /// How long a node's certificate is valid where such tokens are taken.
+    pub reviewed_lifetime: Duration,
+    /// Whether this is the one controller that others talk with: that joins nodes with tokens of ours, and that linked
+    /// clusters hear. [`Handle::lead`] says when that changes.
+    pub leads: bool,
 }
 
 impl ControllerOptions {
-    /// Options with nothing known and certificates of 24 hours.
+    /// Options with nothing known, for the only controller of a cluster, and certificates of 24 hours.
     pub fn new(
         cluster: Cluster,
         listen: SocketAddr,
@@ -59,6 +69,9 @@ impl ControllerOptions {
             state_dir: state_dir.into(),
             held: BTreeMap::new(),
             certificate_lifetime: Duration::from_secs(24 * 3600),
+            reviewer: None,
+            reviewed_lifetime: Duration::from_secs(3600),
+            leads: true,
         }
     }
 }
@@ -212,6 +225,7 @@ impl Handle {
 
     fn token(&self, kind: TokenKind, terms: &TokenTerms, node: Option<String>) -> Result<Token, Error> {
         let shared = &self.shared;
+        shared.must_lead()?;
         let minted = shared.tokens.mint(kind, terms.uses, terms.expires, node)?;
         let token = JoinToken {
             kind,
@@ -227,11 +241,13 @@ impl Handle {
 
     /// Links with the cluster that made the token; both sides know each other when it returns.
     pub async fn join(&self, token: &str) -> Result<ClusterName, Error> {
+        self.shared.must_lead()?;
         joining::join(&self.shared, token).await
     }
 
     /// Ends a link and withdraws everything it has brought. Returns whether there was one.
     pub fn remove_link(&self, cluster: &ClusterName) -> Result<bool, Error> {
+        self.shared.must_lead()?;
         let there = self.shared.links().remove(cluster)?;
         if there {
             self.shared.trust.remove(cluster);
@@ -250,6 +266,65 @@ impl Handle {
     /// The nodes whose agents are connected, in order.
     pub fn agents(&self) -> Vec<NodeName> {
         self.shared.agents().keys().cloned().collect()
+    }
+
+    /// Ends the stream of a node's agent, and tells it why; it goes on with its next controller. Returns whether there
+    /// was a stream.
+    pub fn dismiss(&self, node: &NodeName, why: &str) -> bool {
+        let session = self.shared.agents().remove(node);
+        let there = session.is_some();
+        if let Some(session) = session {
+            session.dismiss(why.to_string());
+        }
+        there
+    }
+
+    /// Says whether this controller is the one that others talk with. To one that was not, the links are as somebody
+    /// else has left them in the state directory, and `held` what is known of each cluster by now.
+    ///
+    /// # Errors
+    /// The state directory cannot be read. Then nothing has changed.
+    pub fn lead(&self, leads: bool, held: BTreeMap<ClusterName, Held>) -> Result<(), Error> {
+        let shared = &self.shared;
+        if shared.leads() == leads {
+            return Ok(());
+        }
+        if leads {
+            shared.tokens.reload()?;
+            shared.links().reload(held)?;
+            let linked: Vec<_> = shared
+                .links()
+                .iter()
+                .map(|l| (l.record.cluster.name.clone(), l.record.roots.clone()))
+                .collect();
+            for (cluster, roots) in &linked {
+                shared.trust.set(cluster, roots.clone());
+            }
+            shared.leads.send_replace(true);
+            for (cluster, _) in &linked {
+                joining::start_dialling(shared, cluster);
+            }
+            let shared = shared.clone();
+            tokio::spawn(async move { shared.take_leave().await });
+        } else {
+            shared.leads.send_replace(false);
+        }
+        Ok(())
+    }
+
+    /// Ticks when a file of [`state::FILES`] was written.
+    pub fn state_saved(&self) -> watch::Receiver<()> {
+        self.shared.saved.subscribe()
+    }
+
+    /// The roots of the cluster's CA (PEM), newest first.
+    pub fn roots(&self) -> String {
+        self.shared.authority.roots().iter().map(pem).collect()
+    }
+
+    /// Everything that is told to agents, as it is now.
+    pub fn told(&self) -> Vec<Arc<Object>> {
+        self.shared.teller().log(Audience::Agents).objects().cloned().collect()
     }
 
     /// The revision of what agents are told.

@@ -101,6 +101,12 @@ pub enum Error {
     /// The other side does not keep to the protocol.
     #[error("the other side does not keep to the exchange protocol: {0}; it is not Causeway, or a bug")]
     Protocol(#[from] ProtocolError),
+    /// Another controller of the cluster has to be asked.
+    #[error("this controller stands by: {0}")]
+    Standby(String),
+    /// The stream was ended by us, for this reason.
+    #[error("{0}")]
+    Dismissed(String),
     /// The other cluster cannot be linked.
     #[error("cannot link: {0}")]
     Link(Box<Refusal>),
@@ -130,7 +136,11 @@ impl Error {
     /// Whether trying again by itself may help: nobody has to change anything first.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Broken { .. } | Self::Stopping => true,
+            Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::Stopping
+            | Self::Standby(_)
+            | Self::Dismissed(_) => true,
             Self::File { .. }
             | Self::Damaged { .. }
             | Self::Listen { .. }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use model::{ClusterName, World};
+use model::{ClusterName, Object, World};
 use wire::state::{Place, Saved};
 
 use crate::Error;
@@ -59,10 +59,21 @@ pub fn load(path: &Path) -> Result<Found, Error> {
 /// # Errors
 /// The file cannot be written.
 pub fn save(path: &Path, world: &World, places: &BTreeMap<ClusterName, Place>) -> Result<(), Error> {
-    let bytes = wire::state::encode(world, places);
+    write(path, &wire::state::encode(world, places))
+}
+
+/// Writes a state file of objects that stand at no place in anybody's log, wholly or not at all. Blocks.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save_objects<'a>(path: &Path, objects: impl Iterator<Item = &'a Object>) -> Result<(), Error> {
+    write(path, &wire::state::encode_all(objects, &BTreeMap::new()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let temporary = path.with_extension("new");
     let written = std::fs::File::create(&temporary).and_then(|mut file| {
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         file.sync_data()
     });
     written.and_then(|()| std::fs::rename(&temporary, path)).map_err(|source| Error::File {

@@ -15,6 +15,10 @@ pub(crate) enum Refused {
     Certificate,
     /// A token.
     Token,
+    /// A token, from where too many came that proved nothing.
+    Impatience,
+    /// A token that could not be checked.
+    Unreviewed,
     /// A call without the certificate it needs, or with another's.
     Caller,
     /// A version too far from ours.
@@ -36,6 +40,8 @@ impl Refused {
             Self::Handshake => "handshake",
             Self::Certificate => "certificate",
             Self::Token => "token",
+            Self::Impatience => "impatience",
+            Self::Unreviewed => "unreviewed",
             Self::Caller => "caller",
             Self::Version => "version",
             Self::Message => "message",

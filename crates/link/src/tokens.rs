@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::{constant_time, digest, rand};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::token::{ID_BYTES, SECRET_BYTES, TokenError, TokenKind};
 use crate::{Error, files};
@@ -33,22 +34,24 @@ pub(crate) struct Minted {
 /// The tokens that still have uses.
 pub(crate) struct Tokens {
     path: PathBuf,
+    /// Ticks when the file was written.
+    saved: watch::Sender<()>,
     records: Mutex<Vec<Record>>,
 }
 
 impl Tokens {
     /// Loads them. A damaged file is an error that says what it costs to remove it.
-    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(dir: &Path, saved: watch::Sender<()>) -> Result<Self, Error> {
         let path = dir.join("tokens.json");
-        let records = match files::read(&path)? {
-            None => Vec::new(),
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::Damaged {
-                path: path.clone(),
-                detail: e.to_string(),
-                advice: "remove it and make new tokens; nodes and links that have joined are not affected",
-            })?,
-        };
-        Ok(Self { path, records: Mutex::new(records) })
+        let records = load(&path)?;
+        Ok(Self { path, saved, records: Mutex::new(records) })
+    }
+
+    /// Loads them again: somebody else has written the file.
+    pub(crate) fn reload(&self) -> Result<(), Error> {
+        let mut records = self.lock();
+        *records = load(&self.path)?;
+        Ok(())
     }
 
     /// Makes one.
@@ -112,7 +115,19 @@ impl Tokens {
         let bytes = serde_json::to_vec(&next).map_err(|e| Error::Crypto(e.to_string()))?;
         files::write(&self.path, &bytes)?;
         *records = next;
+        self.saved.send_replace(());
         Ok(())
+    }
+}
+
+fn load(path: &Path) -> Result<Vec<Record>, Error> {
+    match files::read(path)? {
+        None => Ok(Vec::new()),
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::Damaged {
+            path: path.into(),
+            detail: e.to_string(),
+            advice: "remove it and make new tokens; nodes and links that have joined are not affected",
+        }),
     }
 }
 
@@ -152,21 +167,24 @@ mod tests {
     #[test]
     fn uses_are_counted_across_restarts() {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = Tokens::open(dir.path()).unwrap();
+        let tokens = Tokens::open(dir.path(), watch::Sender::default()).unwrap();
         let Minted { id, secret, .. } = tokens.mint(TokenKind::Node, 2, HOUR, None).unwrap();
         let redeem = |tokens: &Tokens| tokens.redeem(TokenKind::Node, &id, &secret, Some("aws-1"));
         assert!(tokens.check(TokenKind::Node, &id, &secret, None).is_ok());
         redeem(&tokens).unwrap();
-        let tokens = Tokens::open(dir.path()).unwrap();
+        let tokens = Tokens::open(dir.path(), watch::Sender::default()).unwrap();
         redeem(&tokens).unwrap();
         assert!(matches!(redeem(&tokens), Err(Error::Token(TokenError::Unknown))));
-        assert!(matches!(redeem(&Tokens::open(dir.path()).unwrap()), Err(Error::Token(TokenError::Unknown))));
+        assert!(matches!(
+            redeem(&Tokens::open(dir.path(), watch::Sender::default()).unwrap()),
+            Err(Error::Token(TokenError::Unknown))
+        ));
     }
 
     #[test]
     fn only_the_right_one_for_the_right_thing() {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = Tokens::open(dir.path()).unwrap();
+        let tokens = Tokens::open(dir.path(), watch::Sender::default()).unwrap();
         let node = Some("aws-1".to_string());
         let Minted { id, secret, .. } = tokens.mint(TokenKind::Node, 1, HOUR, node).unwrap();
         let mut wrong = secret;
@@ -186,12 +204,12 @@ mod tests {
     #[test]
     fn secrets_are_not_on_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = Tokens::open(dir.path()).unwrap();
+        let tokens = Tokens::open(dir.path(), watch::Sender::default()).unwrap();
         let Minted { secret, .. } = tokens.mint(TokenKind::Link, 1, HOUR, None).unwrap();
         let text = std::fs::read_to_string(dir.path().join("tokens.json")).unwrap();
         let list = secret.iter().map(u8::to_string).collect::<Vec<_>>().join(",");
         assert!(!text.contains(&list));
         std::fs::write(dir.path().join("tokens.json"), &text[..text.len() / 2]).unwrap();
-        assert!(matches!(Tokens::open(dir.path()), Err(Error::Damaged { .. })));
+        assert!(matches!(Tokens::open(dir.path(), watch::Sender::default()), Err(Error::Damaged { .. })));
     }
 }

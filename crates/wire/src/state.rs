@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 
-use model::{Change, ClusterName, World};
+use model::{Change, ClusterName, Object, World};
 use prost::Message;
 use siphasher::sip::SipHasher13;
 
@@ -65,14 +65,23 @@ pub enum StateError {
 
 /// The bytes to write.
 pub fn encode(world: &World, places: &BTreeMap<ClusterName, Place>) -> Vec<u8> {
+    encode_objects(world.objects().map(|object| encode_object(&object)).collect(), places)
+}
+
+/// The bytes to write for a world whose objects are at hand one by one.
+pub fn encode_all<'a>(
+    objects: impl Iterator<Item = &'a Object>,
+    places: &BTreeMap<ClusterName, Place>,
+) -> Vec<u8> {
+    encode_objects(objects.map(encode_object).collect(), places)
+}
+
+fn encode_objects(objects: Vec<pb::Object>, places: &BTreeMap<ClusterName, Place>) -> Vec<u8> {
     let place = |(teller, place): (&ClusterName, &Place)| pb::Place {
         teller: teller.to_string(),
         position: Some(pb::Position { epoch: place.epoch, revision: place.revision }),
     };
-    let body = pb::Snapshot {
-        places: places.iter().map(place).collect(),
-        objects: world.objects().map(|object| encode_object(&object)).collect(),
-    };
+    let body = pb::Snapshot { places: places.iter().map(place).collect(), objects };
     let length = body.encoded_len();
     let mut bytes = Vec::with_capacity(HEADER + length);
     bytes.extend_from_slice(MAGIC);

@@ -167,6 +167,11 @@ impl Log {
         self.live.get(self.index.get(key)?)
     }
 
+    /// Every object, in the order of the keys.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.index.values().filter_map(|revision| self.live.get(revision))
+    }
+
     /// The objects whose keys are not before `from`, in order.
     pub fn objects_from(&self, from: &Key) -> impl Iterator<Item = &Arc<Object>> {
         self.index.range(from..).filter_map(|(_, revision)| self.live.get(revision))

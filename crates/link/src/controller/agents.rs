@@ -37,7 +37,7 @@ pub(crate) async fn serve(
     let outbox = Outbox::new(replies.clone(), Ok);
     let error = tokio::select! {
         error = talk(&shared, &node, remote, incoming, &outbox) => error,
-        () = ending.wait() => Error::Stopping,
+        why = ending.wait() => why.map_or(Error::Stopping, Error::Dismissed),
         () = shared.stopped() => Error::Stopping,
     };
     close(&shared, &remote, &error, replies);
@@ -47,14 +47,19 @@ pub(crate) async fn serve(
     }
 }
 
-/// Takes the stream off the list, if it still counts.
+/// Takes the stream off the list, if it still counts. Returns whether the agent has none now.
 fn leave(shared: &Shared, node: &NodeName, ending: &Ending) -> bool {
     let mut agents = shared.agents();
-    let counts = agents.get(node).is_some_and(|session| session.id() == ending.id());
-    if counts {
-        agents.remove(node);
+    match agents.get(node) {
+        Some(session) if session.id() == ending.id() => {
+            agents.remove(node);
+            true
+        }
+        // A newer one.
+        Some(_) => false,
+        // It was dismissed.
+        None => true,
     }
-    counts
 }
 
 /// Says why a stream ends, to the other side if it is its fault, and counts that.

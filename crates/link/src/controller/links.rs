@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use engine::exchange::{Bounds, Held, Mirror};
 use model::{Cluster, ClusterName, Kind};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use wire::local::{LinkStatus, StreamStatus};
 
@@ -97,6 +98,8 @@ impl Drop for Link {
 pub(crate) struct Links {
     own: Cluster,
     path: PathBuf,
+    /// Ticks when the file was written.
+    saved: watch::Sender<()>,
     list: Vec<Link>,
     /// What was brought by links that are gone, until it is said to be gone too.
     leaving: BTreeMap<ClusterName, Held>,
@@ -108,26 +111,29 @@ impl Links {
         dir: &Path,
         own: Cluster,
         mut held: BTreeMap<ClusterName, Held>,
+        saved: watch::Sender<()>,
     ) -> Result<Self, Error> {
         let path = dir.join("links.json");
-        let damaged = |detail: String| Error::Damaged {
-            path: path.clone(),
-            detail,
-            advice: "remove it and link the clusters again with new tokens",
-        };
-        let stored: Vec<Stored> = match files::read(&path)? {
-            None => Vec::new(),
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?,
-        };
-        let mut list = Vec::new();
-        for Stored { cluster, addresses, roots } in stored {
-            let roots: Result<_, _> = roots.iter().map(|r| STANDARD.decode(r)).collect();
-            let roots = parse_roots(roots.map_err(|e| damaged(e.to_string()))?)
-                .map_err(|e| damaged(format!("{}: {e}", cluster.name)))?;
-            let held = held.remove(&cluster.name).unwrap_or_default();
-            list.push(Link::new(Record { cluster, addresses, roots }, held));
+        let records = load(&path)?.into_iter();
+        let list = records.map(|record| {
+            let held = held.remove(&record.cluster.name).unwrap_or_default();
+            Link::new(record, held)
+        });
+        let list = list.collect();
+        Ok(Self { own, path, saved, list, leaving: held })
+    }
+
+    /// Loads the list again: somebody else has written it. `held` is what is known of each cluster by now; what belongs
+    /// to no link is leaving. Ends every stream.
+    pub(crate) fn reload(&mut self, held: BTreeMap<ClusterName, Held>) -> Result<(), Error> {
+        let own = self.own.clone();
+        let dir = self.path.parent().map(Path::to_path_buf).unwrap_or_default();
+        let mut next = Self::open(&dir, own, held, self.saved.clone())?;
+        for (cluster, held) in std::mem::take(&mut self.leaving) {
+            next.leaving.entry(cluster).or_insert(held);
         }
-        Ok(Self { own, path, list, leaving: held })
+        *self = next;
+        Ok(())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
@@ -232,8 +238,29 @@ impl Links {
     pub(crate) fn save(&self) -> Result<(), Error> {
         let stored: Vec<Stored> = self.list.iter().map(|link| store(&link.record)).collect();
         let bytes = serde_json::to_vec_pretty(&stored).map_err(|e| Error::Crypto(e.to_string()))?;
-        files::write(&self.path, &bytes)
+        files::write(&self.path, &bytes)?;
+        self.saved.send_replace(());
+        Ok(())
     }
+}
+
+fn load(path: &Path) -> Result<Vec<Record>, Error> {
+    let damaged = |detail: String| Error::Damaged {
+        path: path.into(),
+        detail,
+        advice: "remove it and link the clusters again with new tokens",
+    };
+    let stored: Vec<Stored> = match files::read(path)? {
+        None => Vec::new(),
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?,
+    };
+    let record = |Stored { cluster, addresses, roots }| {
+        let roots: Result<_, _> = roots.iter().map(|r: &String| STANDARD.decode(r)).collect();
+        let roots = parse_roots(roots.map_err(|e| damaged(e.to_string()))?)
+            .map_err(|e| damaged(format!("{}: {e}", cluster.name)))?;
+        Ok(Record { cluster, addresses, roots })
+    };
+    stored.into_iter().map(record).collect()
 }
 
 fn store(record: &Record) -> Stored {

@@ -35,7 +35,7 @@ pub(crate) async fn serve(
 ) {
     let outbox = Outbox::new(replies.clone(), Ok);
     let peer = Peer { shared: &shared, cluster: &cluster, remote, dialled: false };
-    if let Err(error) = peer.session(incoming, &outbox, std::future::pending(), || {}).await {
+    if let Err(error) = peer.session(incoming, &outbox, shared.deposed(), || {}).await {
         close(&shared, &remote, &error, replies);
     }
 }
@@ -45,6 +45,8 @@ pub(crate) async fn dial(shared: Arc<Shared>, cluster: ClusterName) {
     let mut backoff = Backoff::new();
     let mut renewed = shared.renewed.subscribe();
     for turn in 0.. {
+        // The other side hears one of us: the one that leads.
+        shared.elected().await;
         let addresses = match shared.links().get(&cluster) {
             Some(link) => link.record.addresses.clone(),
             None => return,
@@ -88,7 +90,10 @@ impl Peer<'_> {
         let outbox = Outbox::new(sender, std::convert::identity);
         let until = async {
             // The sender lives as long as everything does.
-            let _ = renewed.changed().await;
+            tokio::select! {
+                _ = renewed.changed() => {}
+                () = self.shared.deposed() => {}
+            }
         };
         self.session(incoming, &outbox, until, || backoff.reset()).await
     }
@@ -140,7 +145,7 @@ impl Peer<'_> {
         }
         let ended = tokio::select! {
             error = self.talk(incoming, outbox, id, greeted) => Err(error),
-            () = ending.wait() => Err(self.refused("a newer stream has taken this one's place, or the link was removed")),
+            _ = ending.wait() => Err(self.refused("a newer stream has taken this one's place, or the link was removed")),
             () = self.shared.stopped() => Err(Error::Stopping),
             () = until => Ok(()),
         };

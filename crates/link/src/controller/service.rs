@@ -1,5 +1,6 @@
 //! The calls that the listener answers, and who may make them.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use wire::pb::exchange_server::Exchange;
 use wire::{VERSION, check_version, limits, pb};
 
 use super::links::Record;
+use super::review::NotReviewed;
 use super::shared::Shared;
 use super::{agents, peers};
 use crate::Error;
@@ -33,14 +35,23 @@ impl Exchange for Service {
         &self,
         request: Request<pb::EnrollRequest>,
     ) -> Result<Response<pb::EnrollResponse>, Status> {
-        let origin = self.caller(&request)?.remote.ip().to_string();
+        let from = self.caller(&request)?.remote.ip().to_canonical();
+        let origin = from.to_string();
         let request = request.into_inner();
         self.version(request.version, &origin)?;
         let node = NodeName::new(self.0.name().clone(), request.node)
             .map_err(|e| self.refuse(Refused::Message, &origin, Status::invalid_argument(e.to_string())))?;
-        // Signed before the token is spent: a bad request costs no use.
-        let certificate = self.sign(&Identity::Node(node.clone()), &request.csr, &origin)?;
-        self.redeem(TokenKind::Node, &request.token_id, &request.token_secret, Some(&node.node), &origin)?;
+        let certificate = if request.service_account_token.is_empty() {
+            self.0.must_lead().map_err(|e| Status::unavailable(e.to_string()))?;
+            // Signed before the token is spent: a bad request costs no use.
+            let certificate = self.sign(&Identity::Node(node.clone()), &request.csr, &origin)?;
+            let (id, secret) = (&request.token_id, &request.token_secret);
+            self.redeem(TokenKind::Node, id, secret, Some(&node.node), &origin)?;
+            certificate
+        } else {
+            self.review(&request.service_account_token, &node, from).await?;
+            self.sign(&Identity::Node(node.clone()), &request.csr, &origin)?
+        };
         tracing::info!(%node, origin, "a node has joined");
         let roots = raw_roots(self.0.authority.roots());
         Ok(Response::new(pb::EnrollResponse { version: Some(VERSION), certificate, roots }))
@@ -50,6 +61,7 @@ impl Exchange for Service {
         let origin = self.caller(&request)?.remote.ip().to_string();
         let request = request.into_inner();
         self.version(request.version, &origin)?;
+        self.0.must_lead().map_err(|e| Status::unavailable(e.to_string()))?;
         let malformed = |e: wire::ParseError| {
             self.refuse(Refused::Message, &origin, Status::invalid_argument(e.to_string()))
         };
@@ -86,6 +98,10 @@ impl Exchange for Service {
         };
         let request = request.into_inner();
         self.version(request.version, &origin)?;
+        if self.0.options.reviewer.as_ref().is_some_and(|reviewer| !reviewer.is_node(&node.node)) {
+            let gone = Status::permission_denied(format!("there is no Node {} any more", node.node));
+            return Err(self.refuse(Refused::Caller, &origin, gone));
+        }
         let certificate = self.sign(&Identity::Node(node), &request.csr, &origin)?;
         let roots = raw_roots(self.0.authority.roots());
         Ok(Response::new(pb::RenewResponse { version: Some(VERSION), certificate, roots }))
@@ -104,6 +120,7 @@ impl Exchange for Service {
                 tokio::spawn(agents::serve(shared, node, remote, request.into_inner(), replies));
             }
             Some(Identity::Controller(cluster)) if self.is_linked(cluster) => {
+                self.0.must_lead().map_err(|e| Status::unavailable(e.to_string()))?;
                 let cluster = cluster.clone();
                 tokio::spawn(peers::serve(shared, cluster, remote, request.into_inner(), replies));
             }
@@ -149,11 +166,46 @@ impl Service {
         if request.len() > limits::CERTIFICATE_BYTES {
             return Err(malformed("the signing request is too long".into()));
         }
-        match self.0.authority.sign(identity, request) {
+        // Who can prove itself anew at any time needs no certificate that outlives its Node for long.
+        let options = &self.0.options;
+        let lifetime = match options.reviewer {
+            Some(_) => options.reviewed_lifetime,
+            None => options.certificate_lifetime,
+        };
+        match self.0.authority.sign(identity, request, lifetime) {
             Ok(certificate) => Ok(certificate.to_vec()),
             Err(SignError::Ours(error)) => Err(ours(error)),
             Err(error @ SignError::Request(_)) => Err(malformed(error.to_string())),
         }
+    }
+
+    /// Has a token of somebody else's checked: it must prove this node.
+    async fn review(&self, token: &str, node: &NodeName, from: IpAddr) -> Result<(), Status> {
+        let (shared, origin) = (&self.0, from.to_string());
+        let Some(reviewer) = shared.options.reviewer.as_ref() else {
+            let none =
+                format!("the controller of {} takes join tokens, not ServiceAccount tokens", shared.name());
+            return Err(self.refuse(Refused::Token, &origin, Status::unauthenticated(none)));
+        };
+        if let Err(wait) = shared.patience.take(from) {
+            let seconds = wait.as_secs_f64().ceil();
+            let late = format!("too many tokens from {origin} proved nothing; try again in {seconds} s");
+            return Err(self.refuse(Refused::Impatience, &origin, Status::resource_exhausted(late)));
+        }
+        let reviewed = reviewer.review(token).await;
+        let good = reviewed.as_ref().is_ok_and(|proved| *proved == node.node);
+        if good || matches!(reviewed, Err(NotReviewed::NotNow(_))) {
+            shared.patience.give_back(from);
+        }
+        let refused = match reviewed {
+            Ok(proved) if proved == node.node => return Ok(()),
+            Ok(proved) => format!("the token is one of node {proved}, not of {}", node.node),
+            Err(NotReviewed::Refused(why)) => why,
+            Err(NotReviewed::NotNow(why)) => {
+                return Err(self.refuse(Refused::Unreviewed, &origin, Status::unavailable(why)));
+            }
+        };
+        Err(self.refuse(Refused::Token, &origin, Status::unauthenticated(refused)))
     }
 
     fn redeem(

@@ -10,7 +10,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug)]
 pub(crate) struct Session {
     id: u64,
-    _end: oneshot::Sender<()>,
+    end: oneshot::Sender<String>,
 }
 
 impl Session {
@@ -18,11 +18,17 @@ impl Session {
     pub(crate) fn new() -> (Self, Ending) {
         let (end, ended) = oneshot::channel();
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        (Self { id, _end: end }, Ending { id, ended })
+        (Self { id, end }, Ending { id, ended })
     }
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Ends the stream, and says why to the other side.
+    pub(crate) fn dismiss(self, why: String) {
+        // A stream that is gone already needs no reason.
+        let _ = self.end.send(why);
     }
 }
 
@@ -30,7 +36,7 @@ impl Session {
 #[derive(Debug)]
 pub(crate) struct Ending {
     id: u64,
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<String>,
 }
 
 impl Ending {
@@ -38,8 +44,8 @@ impl Ending {
         self.id
     }
 
-    /// Waits until the stream has to end.
-    pub(crate) async fn wait(&mut self) {
-        let _ = (&mut self.ended).await;
+    /// Waits until the stream has to end. Returns why, if the other side is to be told.
+    pub(crate) async fn wait(&mut self) -> Option<String> {
+        (&mut self.ended).await.ok()
     }
 }

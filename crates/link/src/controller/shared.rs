@@ -10,6 +10,7 @@ use model::{Change, ClusterName, NodeName, Object};
 use tokio::sync::{mpsc, watch};
 
 use super::links::Links;
+use super::review::Patience;
 use super::session::Session;
 use super::{ControllerEvent, ControllerOptions};
 use crate::Error;
@@ -34,6 +35,12 @@ pub(crate) struct Shared {
     pub(crate) published: watch::Sender<bool>,
     /// Ticks when the own certificate has been renewed.
     pub(crate) renewed: watch::Sender<()>,
+    /// Whether this is the controller that others talk with, where a cluster has several.
+    pub(crate) leads: watch::Sender<bool>,
+    /// Ticks when a file of [`super::state`] was written.
+    pub(crate) saved: watch::Sender<()>,
+    /// Whose tokens proved nothing.
+    pub(crate) patience: Patience,
     /// Turns true when the last handle is gone.
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) events: mpsc::Sender<ControllerEvent>,
@@ -51,7 +58,9 @@ impl Shared {
         let dir: PathBuf = options.state_dir.clone();
         let own = options.cluster.clone();
         let authority = Authority::open(&dir, &own.name, options.certificate_lifetime)?;
-        let links = Links::open(&dir, own.clone(), std::mem::take(&mut options.held))?;
+        let saved = watch::Sender::new(());
+        let held = std::mem::take(&mut options.held);
+        let links = Links::open(&dir, own.clone(), held, saved.clone())?;
         let trust = Trust::default();
         trust.set(&own.name, authority.roots().clone());
         for link in links.iter() {
@@ -61,7 +70,10 @@ impl Shared {
         teller.apply(Change::Upsert(Object::Cluster(own)));
         let (events, receiver) = mpsc::channel(EVENTS);
         let shared = Self {
-            tokens: Tokens::open(&dir)?,
+            tokens: Tokens::open(&dir, saved.clone())?,
+            leads: watch::Sender::new(options.leads),
+            saved,
+            patience: Patience::default(),
             options,
             local,
             authority,
@@ -100,6 +112,33 @@ impl Shared {
         if let Some(line) = self.tally.refuse(why, origin, detail) {
             let _ = self.events.try_send(ControllerEvent::Problem(line));
         }
+    }
+
+    /// Whether this is the controller that others talk with.
+    pub(crate) fn leads(&self) -> bool {
+        *self.leads.borrow()
+    }
+
+    /// That something is only to be had from the controller that leads.
+    ///
+    /// # Errors
+    /// This is another.
+    pub(crate) fn must_lead(&self) -> Result<(), Error> {
+        match self.leads() {
+            true => Ok(()),
+            false => Err(Error::Standby("ask the one that leads".into())),
+        }
+    }
+
+    /// Waits until this controller leads.
+    pub(crate) async fn elected(&self) {
+        // The sender is `self`'s own, so this ends with `true` only.
+        let _ = self.leads.subscribe().wait_for(|leads| *leads).await;
+    }
+
+    /// Waits until it does not.
+    pub(crate) async fn deposed(&self) {
+        let _ = self.leads.subscribe().wait_for(|leads| !*leads).await;
     }
 
     /// Waits until everything has to end.

@@ -85,28 +85,35 @@ impl Authority {
     pub(crate) fn own_leaf(&self) -> Result<Leaf, Error> {
         let key = Key::generate()?;
         let identity = Identity::Controller(self.cluster.clone());
-        Leaf::new(&key, self.issue(&identity, key.pair())?, &self.roots)
+        Leaf::new(&key, self.issue(&identity, key.pair(), self.lifetime)?, &self.roots)
     }
 
-    /// A certificate for the public key in a signing request. Nothing else of the request counts.
+    /// A certificate for the public key in a signing request. Nothing else of the request counts. It is valid for
+    /// `lifetime`, if that is shorter than what is usual.
     pub(crate) fn sign(
         &self,
         identity: &Identity,
         request: &[u8],
+        lifetime: Duration,
     ) -> Result<CertificateDer<'static>, SignError> {
         let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
             .map_err(|e| SignError::Request(e.to_string()))?;
-        self.issue(identity, &request.public_key).map_err(SignError::Ours)
+        self.issue(identity, &request.public_key, lifetime.min(self.lifetime)).map_err(SignError::Ours)
     }
 
-    fn issue(&self, identity: &Identity, key: &impl PublicKeyData) -> Result<CertificateDer<'static>, Error> {
+    fn issue(
+        &self,
+        identity: &Identity,
+        key: &impl PublicKeyData,
+        lifetime: Duration,
+    ) -> Result<CertificateDer<'static>, Error> {
         let now = SystemTime::now();
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         let uri = identity.to_string().try_into().map_err(|e: rcgen::Error| Error::Crypto(e.to_string()))?;
         params.subject_alt_names = vec![SanType::URI(uri)];
-        params.not_before = (now - self.lifetime / BACKDATED).into();
-        params.not_after = (now + self.lifetime).into();
+        params.not_before = (now - lifetime / BACKDATED).into();
+        params.not_after = (now + lifetime).into();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         if matches!(identity, Identity::Controller(_)) {

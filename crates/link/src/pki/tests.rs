@@ -61,7 +61,7 @@ fn a_request_is_signed_for_its_key_alone() {
     let mut params = rcgen::CertificateParams::new(vec!["evil.example".to_string()]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let greedy = params.serialize_request(key.pair()).unwrap();
-    let leaf = authority.sign(&identity, greedy.der()).unwrap();
+    let leaf = authority.sign(&identity, greedy.der(), Duration::MAX).unwrap();
     assert_eq!(check_leaf(&leaf, authority.roots(), UnixTime::now()), Ok(identity.clone()));
     let (_, parsed) = x509_parser::parse_x509_certificate(&leaf).unwrap();
     assert!(!parsed.is_ca());
@@ -72,12 +72,12 @@ fn a_request_is_signed_for_its_key_alone() {
     for at in 0..request.len() {
         let mut bytes = request.clone();
         bytes[at] ^= 1;
-        if let Ok(leaf) = authority.sign(&identity, &bytes) {
+        if let Ok(leaf) = authority.sign(&identity, &bytes, Duration::MAX) {
             // A change that the signature does not cover cannot change the key.
             assert!(Leaf::new(&key, leaf, &[]).is_ok(), "{at}");
         }
     }
-    assert!(authority.sign(&identity, b"").is_err());
+    assert!(authority.sign(&identity, b"", Duration::MAX).is_err());
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn certificates_end() {
     let stranger = Authority::open(other.path(), &aws(), DAY).unwrap();
     let identity = Identity::Node(NodeName::new(aws(), "aws-1").unwrap());
     let key = Key::generate().unwrap();
-    let leaf = authority.sign(&identity, &key.request().unwrap()).unwrap();
+    let leaf = authority.sign(&identity, &key.request().unwrap(), Duration::MAX).unwrap();
     let now = UnixTime::now().as_secs();
     let at = |seconds: u64, roots: &Roots| {
         check_leaf(&leaf, roots, UnixTime::since_unix_epoch(Duration::from_secs(seconds)))

@@ -258,11 +258,22 @@ impl Agent {
         if !token.is_empty() {
             std::fs::write(&token_file, token).unwrap();
         }
+        Self::proving(dir, node, controllers, Proof::JoinToken(token_file), world, position)
+    }
+
+    pub(crate) fn proving(
+        dir: &std::path::Path,
+        node: NodeName,
+        controllers: Vec<SocketAddr>,
+        proof: Proof,
+        world: World,
+        position: Option<Position>,
+    ) -> Self {
         let (sender, receiver) = watch::channel(report(1));
         let events = agent::spawn(AgentOptions {
             node,
             controllers,
-            proof: Proof::JoinToken(token_file),
+            proof,
             state_dir: dir.to_path_buf(),
             held: Held::of(&world, position, |_| true),
             report: receiver,

@@ -1,0 +1,61 @@
+//! What of a controller's state directory must not be lost with its machine: the CA, the links, the join tokens.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use model::ClusterName;
+
+use crate::pki::Authority;
+use crate::{Error, files};
+
+/// The files, the CA's key and certificate first.
+pub const FILES: [&str; 4] = ["ca.key", "ca.crt", "links.json", "tokens.json"];
+
+/// The files' contents, by name.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// Reads the files that are there.
+///
+/// # Errors
+/// One cannot be read.
+pub fn read(dir: &Path) -> Result<Files, Error> {
+    let mut found = Files::new();
+    for name in FILES {
+        if let Some(bytes) = files::read(&dir.join(name))? {
+            found.insert(name.into(), bytes);
+        }
+    }
+    Ok(found)
+}
+
+/// Writes what differs. Returns the names of the files that were written. Names that are none of [`FILES`] are left out.
+///
+/// # Errors
+/// One cannot be written.
+pub fn write(dir: &Path, wanted: &Files) -> Result<Vec<&'static str>, Error> {
+    files::make_dir(dir)?;
+    let found = read(dir)?;
+    let mut written = Vec::new();
+    for name in FILES {
+        if let Some(bytes) = wanted.get(name).filter(|bytes| found.get(name) != Some(bytes)) {
+            files::write(&dir.join(name), bytes)?;
+            written.push(name);
+        }
+    }
+    Ok(written)
+}
+
+/// Whether the CA is there.
+pub fn has_authority(files: &Files) -> bool {
+    files.contains_key("ca.key") && files.contains_key("ca.crt")
+}
+
+/// Makes a CA for the cluster, unless there is one, and reads the files.
+///
+/// # Errors
+/// What is there is damaged, or a file cannot be written.
+pub fn found(dir: &Path, cluster: &ClusterName) -> Result<Files, Error> {
+    Authority::open(dir, cluster, Duration::ZERO)?;
+    read(dir)
+}
