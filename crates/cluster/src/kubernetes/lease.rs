@@ -15,7 +15,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Patch, PostParams};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, ExponentialBackoff};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::info;
 
+use super::retry::Steps;
 use super::write::{Remedy, answered, now, ours};
 use super::{Error, FIELD_MANAGER};
 use elector::{Ask, Elector, Seen};
@@ -219,7 +220,7 @@ impl Candidate {
     fn watch(&self) -> impl Stream<Item = watcher::Result<watcher::Event<Lease>>> + use<> {
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.options.name));
         // Quick: while it is not watched it is not known who leads.
-        let backoff = ExponentialBackoff::new(Duration::from_millis(200), Duration::from_secs(2), 2.0, true);
+        let backoff = Steps::new(Duration::from_millis(200), Duration::from_secs(2));
         watcher::watcher(self.api.clone(), config).backoff(backoff)
     }
 
@@ -240,7 +241,8 @@ impl Candidate {
             Ask::Create => {
                 let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
                 let lease = Lease { metadata, spec: Some(self.spec(0)) };
-                let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+                let params =
+                    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
                 let created = self.api.create(&params, &lease);
                 Answer::Held(answered(|| format!("create leases/{name}"), PATIENCE, created).await, sent)
             }
@@ -265,7 +267,8 @@ impl Candidate {
             "metadata": { "name": name, "resourceVersion": version },
             "spec": spec,
         });
-        let patched = self.api.patch(name, &ours(), &Patch::Apply(fields));
+        let (ours, fields) = (ours(), Patch::Apply(fields));
+        let patched = self.api.patch(name, &ours, &fields);
         answered(|| format!("patch leases/{name}"), PATIENCE, patched).await
     }
 

@@ -2,6 +2,7 @@
 //! controller of the cluster knows what was told to one of them.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use kube::api::{DeleteParams, Preconditions};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Error;
+use super::retry::Steps;
 use super::write::{self, Fields, PATIENCE, Remedy, answered};
 
 /// Objects that wait to be taken in.
@@ -118,7 +120,8 @@ impl From<&MeshNode> for Held {
         for text in &object.spec.pod_cidrs {
             match text.parse::<IpNet>() {
                 Ok(net) => pod_cidrs.push(net.trunc()),
-                Err(_) => unreadable.push(format!("spec.podCIDRs: {text:?} is no range; write one such as 10.1.7.0/24")),
+                Err(_) => unreadable
+                    .push(format!("spec.podCIDRs: {text:?} is no range; write one such as 10.1.7.0/24")),
             }
         }
         let status = object.status.as_ref().filter(|status| !status.public_key.is_empty());
@@ -142,7 +145,8 @@ impl From<&MeshNode> for Held {
 
 fn reported(status: &MeshNodeStatus) -> Result<Reported, String> {
     let public_key = status.public_key.parse().map_err(|e| format!("status.publicKey: {e}"))?;
-    let address = |text: &String| text.parse().map_err(|_| format!("status.addresses: {text:?} is no address"));
+    let address =
+        |text: &String| text.parse().map_err(|_| format!("status.addresses: {text:?} is no address"));
     Ok(Reported {
         public_key,
         port: status.port,
@@ -168,6 +172,10 @@ pub enum Event {
     Synced,
 }
 
+/// A watch that failed is tried again after this long at first, and this long at last.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(5);
+
 /// Watches all MeshNodes, for as long as anybody listens.
 pub fn watch_all(client: Client) -> mpsc::Receiver<Event> {
     let (events, receiver) = mpsc::channel(QUEUE);
@@ -183,7 +191,7 @@ pub fn watch_all(client: Client) -> mpsc::Receiver<Event> {
 
 async fn follow(api: Api<MeshNode>, events: mpsc::Sender<Event>) {
     use futures::StreamExt as _;
-    let mut stream = std::pin::pin!(watch(api, Config::default()).default_backoff());
+    let mut stream = std::pin::pin!(watch(api, Config::default()).backoff(Steps::new(FIRST, LONGEST)));
     let mut silent = false;
     while let Some(event) = stream.next().await {
         let event = match event {
@@ -264,7 +272,8 @@ impl Fields for Status<'_> {
 /// # Errors
 /// What the API server says.
 pub async fn apply_spec(client: &Client, owner: &Owner, ranges: &[IpNet]) -> Result<Held, Error> {
-    let applied = write::apply(&Api::<MeshNode>::all(client.clone()), &owner.name, &Spec(owner, ranges)).await?;
+    let applied =
+        write::apply(&Api::<MeshNode>::all(client.clone()), &owner.name, &Spec(owner, ranges)).await?;
     Ok(Held::from(&applied))
 }
 
@@ -334,12 +343,8 @@ mod tests {
         let mut value = Spec(&owner, &ranges).value();
         value["status"] = Status("a", &reported).value()["status"].clone();
         let held = Held::from(&serde_json::from_value::<MeshNode>(value).unwrap());
-        let expected = Held {
-            owner: Some("n1".into()),
-            pod_cidrs: ranges,
-            reported: Some(reported),
-            ..Held::default()
-        };
+        let expected =
+            Held { owner: Some("n1".into()), pod_cidrs: ranges, reported: Some(reported), ..Held::default() };
         assert_eq!(held, expected);
     }
 

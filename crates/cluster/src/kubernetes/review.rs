@@ -3,6 +3,7 @@
 //! A token is handed on once and kept nowhere; nothing that is said of a failure contains it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -32,12 +33,18 @@ pub enum Unproved {
 }
 
 /// Asks the API server about tokens.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TokenReviewer {
     client: Client,
     namespace: String,
     /// Whose tokens are agents'.
     user: String,
+}
+
+impl fmt::Debug for TokenReviewer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenReviewer").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 impl TokenReviewer {
@@ -53,7 +60,8 @@ impl TokenReviewer {
     /// It is no token of an agent, or that cannot be found out now.
     pub async fn review(&self, token: &str) -> Result<String, Unproved> {
         let status = self.ask(token).await?;
-        let user = self.user(status).map_err(|problem| Unproved::Token(problem.replace(token, "(the token)")))?;
+        let user =
+            self.user(status).map_err(|problem| Unproved::Token(problem.replace(token, "(the token)")))?;
         let extra = user.extra.unwrap_or_default();
         let node = match one(&extra, NODE_NAME) {
             Some(node) => node.to_string(),
@@ -108,7 +116,9 @@ impl TokenReviewer {
             .map_err(Unproved::Unchecked)?;
         let pod = pod.filter(|pod| pod.uid().as_deref() == Some(uid));
         let node = pod.and_then(|pod| pod.spec?.node_name).filter(|node| !node.is_empty());
-        node.ok_or_else(|| Unproved::Token(format!("its pod {}/{name} is gone, or on no node", self.namespace)))
+        node.ok_or_else(|| {
+            Unproved::Token(format!("its pod {}/{name} is gone, or on no node", self.namespace))
+        })
     }
 }
 

@@ -23,7 +23,7 @@ pub const ROOTS_KEY: &str = "ca.crt";
 pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// Where a controller's state is kept in its cluster.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
     client: Client,
     namespace: String,
@@ -40,7 +40,8 @@ impl Store {
     /// # Errors
     /// What the API server says.
     pub async fn load(&self) -> Result<Option<Files>, Error> {
-        let secret = answered(|| format!("get secrets/{STATE}"), PATIENCE, self.secrets().get_opt(STATE)).await?;
+        let secret =
+            answered(|| format!("get secrets/{STATE}"), PATIENCE, self.secrets().get_opt(STATE)).await?;
         Ok(secret.map(|secret| {
             let data = secret.data.unwrap_or_default().into_iter();
             data.map(|(name, ByteString(bytes))| (name, bytes)).collect()
@@ -76,7 +77,8 @@ impl Store {
     /// # Errors
     /// What the API server says.
     pub async fn roots(&self) -> Result<Option<String>, Error> {
-        let map = answered(|| format!("get configmaps/{ROOTS}"), PATIENCE, self.maps().get_opt(ROOTS)).await?;
+        let map =
+            answered(|| format!("get configmaps/{ROOTS}"), PATIENCE, self.maps().get_opt(ROOTS)).await?;
         Ok(map.and_then(|map| map.data?.remove(ROOTS_KEY)))
     }
 

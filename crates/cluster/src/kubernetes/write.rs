@@ -41,7 +41,9 @@ impl Error {
 fn remedy(error: &KubeError) -> Remedy {
     let KubeError::Api(status) = error else {
         return match error {
-            KubeError::Service(_) | KubeError::HyperError(_) | KubeError::ReadEvents(_) => Remedy::Again(None),
+            KubeError::Service(_) | KubeError::HyperError(_) | KubeError::ReadEvents(_) => {
+                Remedy::Again(None)
+            }
             // An answer that is no Kubernetes: something in between is in trouble.
             KubeError::SerdeError(_) | KubeError::FromUtf8(_) => Remedy::Again(None),
             _ => Remedy::Repair,

@@ -64,6 +64,8 @@ pub(super) struct Elector {
     /// None before the first look, and while it is known to be absent.
     seen: Option<Seen>,
     looked: bool,
+    /// There was none when we first looked, and none since.
+    never_was: bool,
     /// When the last change was noticed.
     changed_at: Duration,
     /// When the last write that made us holder was sent.
@@ -79,6 +81,7 @@ impl Elector {
             timing,
             seen: None,
             looked: false,
+            never_was: false,
             changed_at: Duration::ZERO,
             held_since: None,
             must_look: false,
@@ -94,8 +97,8 @@ impl Elector {
         }
         self.must_look = false;
         // A lease that is absent from the beginning is free; one that was deleted may still be believed in.
-        let free = first && seen.is_none();
-        self.changed_at = if free { now.saturating_sub(self.timing.duration) } else { now };
+        self.never_was = first && seen.is_none();
+        self.changed_at = now;
         if !seen.as_ref().is_some_and(|seen| self.is_me(seen)) {
             self.held_since = None;
         }
@@ -168,6 +171,7 @@ impl Elector {
             // Released, or our own from before we lost it: nobody else has to be waited for.
             (Some(seen), None) if seen.holder.is_none() || self.is_me(seen) => Duration::ZERO,
             (Some(seen), None) => self.changed_at + seen.duration.max(self.timing.duration),
+            (None, None) if self.never_was => Duration::ZERO,
             (None, None) => self.changed_at + self.timing.duration,
         };
         due.max(self.not_before)
