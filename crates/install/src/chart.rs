@@ -93,8 +93,9 @@ Where pod security is enforced, the namespace needs a label, because agents use 
   kubectl label namespace {{ .Values.namespace }} pod-security.kubernetes.io/enforce=privileged
 {{- end }}
 
-Before uninstalling, let the agents take everything of ours off their nodes:
-  helm upgrade {{ .Release.Name }} CHART --namespace {{ .Release.Namespace }} --reuse-values --set agent.cleanup=true --wait
+Before uninstalling, let the agents take everything of ours off their nodes, and wait until they have:
+  causeway uninstall --nodes-only --namespace {{ .Values.namespace }}
+  helm uninstall {{ .Release.Name }} --namespace {{ .Release.Namespace }}
 ";
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub(crate) enum Tree {
     Text(&'static str, Vec<Expr>),
     /// A field or an item that is only there when the setting is set.
     When(&'static str, Box<Tree>),
+    /// A field or an item that is only there when the setting is not set.
+    Unless(&'static str, Box<Tree>),
     /// A field that is one thing when the setting is set, and another when it is not.
     Either(&'static str, Box<Tree>, Box<Tree>),
     /// A list with an item for each of a setting's items.
@@ -88,6 +90,11 @@ pub(crate) fn text<const N: usize>(format: &'static str, settings: [&'static str
 /// Only there when the setting is set.
 pub(crate) fn when(setting: &'static str, then: impl Into<Tree>) -> Tree {
     Tree::When(setting, Box::new(then.into()))
+}
+
+/// Only there when the setting is not set.
+pub(crate) fn unless(setting: &'static str, then: impl Into<Tree>) -> Tree {
+    Tree::Unless(setting, Box::new(then.into()))
 }
 
 /// One thing or another.

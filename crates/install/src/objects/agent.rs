@@ -2,7 +2,7 @@
 
 use super::common::{downward, labels, log_environment, metadata, probe};
 use super::config::{AGENT, FOLDER, SECRETS};
-use crate::tree::{Tree, each, either, item, set, text, tree, when};
+use crate::tree::{Tree, each, either, item, set, text, tree, unless, when};
 
 /// The name of everything that is the agent's.
 pub(crate) const NAME: &str = "causeway-agent";
@@ -54,11 +54,12 @@ fn pod() -> Tree {
 }
 
 /// What the agent shows to its controller, and by what it knows it. The roots are the controller's to write: until it
-/// has, the pod waits.
+/// has, the pod waits, unless it only cleans.
 fn identity() -> Tree {
     tree!([
         { "serviceAccountToken": { "audience": "causeway", "expirationSeconds": 3600, "path": "token" } },
-        { "configMap": { "name": "causeway-roots", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
+        { "configMap": { "name": "causeway-roots", "items": [{ "key": "ca.crt", "path": "ca.crt" }],
+            "optional": (set("agent.cleanup")) } },
     ])
 }
 
@@ -75,8 +76,8 @@ fn container() -> Tree {
         "command": ["/causeway", "agent", (config.as_str()), (when("agent.cleanup", "--cleanup"))],
         "env": (environment()),
         "ports": [{ "name": "http", "containerPort": (set("agent.httpPort")), "protocol": "TCP" }],
-        "livenessProbe": (probe("/healthz", "agent.httpPort", 10, 6)),
-        "readinessProbe": (probe("/readyz", "agent.httpPort", 2, 3)),
+        "livenessProbe": (unless("agent.cleanup", probe("/healthz", "agent.httpPort", 10, 6))),
+        "readinessProbe": (unless("agent.cleanup", probe("/readyz", "agent.httpPort", 2, 3))),
         "resources": (set("agent.resources")),
         "securityContext": (either("agent.privileged", tree!({ "privileged": true }), capable())),
         "volumeMounts": [

@@ -38,6 +38,9 @@ impl Tree {
             Self::When(path, then) => {
                 return if is_set(scope.setting(path)) { then.in_scope(scope) } else { None };
             }
+            Self::Unless(path, then) => {
+                return if is_set(scope.setting(path)) { None } else { then.in_scope(scope) };
+            }
             Self::Either(path, then, otherwise) => {
                 let chosen = if is_set(scope.setting(path)) { then } else { otherwise };
                 return chosen.in_scope(scope);

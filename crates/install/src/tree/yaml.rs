@@ -39,6 +39,11 @@ impl Writer {
                 self.field(indent, &key, then);
                 self.control("end");
             }
+            Tree::Unless(path, then) => {
+                self.control(&format!("if not {}", setting(path, self.in_each)));
+                self.field(indent, &key, then);
+                self.control("end");
+            }
             Tree::Either(path, then, otherwise) => {
                 self.control(&format!("if {}", setting(path, self.in_each)));
                 self.field(indent, &key, then);
@@ -97,6 +102,11 @@ impl Writer {
                 self.item(indent, then);
                 self.control("end");
             }
+            Tree::Unless(path, then) => {
+                self.control(&format!("if not {}", setting(path, self.in_each)));
+                self.item(indent, then);
+                self.control("end");
+            }
             Tree::Map(fields) => {
                 let first = self.lines.len();
                 fields.iter().for_each(|(key, value)| self.field(indent + 2, key, value));
@@ -114,7 +124,7 @@ impl Writer {
 
 /// Whether something is there whatever the settings are.
 fn holds<'a>(trees: impl IntoIterator<Item = &'a Tree>) -> bool {
-    trees.into_iter().any(|tree| !matches!(tree, Tree::When(..)))
+    trees.into_iter().any(|tree| !matches!(tree, Tree::When(..) | Tree::Unless(..)))
 }
 
 /// What fits behind a key.

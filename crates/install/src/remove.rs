@@ -1,0 +1,183 @@
+//! Taking everything away again: first from the nodes, by the agents themselves, then from the API server.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
+use kube::api::{DeleteParams, ListParams, PropagationPolicy};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::api::{self, Error};
+use crate::objects::objects;
+use crate::settings::Settings;
+use crate::standing::Daemon;
+
+/// The settings under which agents clean their nodes, all at a time.
+pub fn cleaning(settings: &Settings) -> Settings {
+    let mut settings = settings.clone();
+    settings.agent.cleanup = true;
+    settings.agent.max_unavailable = "100%".into();
+    settings
+}
+
+/// Whose nodes are not clean yet.
+///
+/// # Errors
+/// Nodes or pods cannot be listed.
+pub async fn unclean(client: &Client, settings: &Settings) -> Result<BTreeSet<String>, Error> {
+    let pods =
+        Api::<Pod>::namespaced(client.clone(), &settings.namespace).list(&Daemon::Agent.selector()).await;
+    let pods = pods.map_err(Error::new("listing", "the agents' pods"))?;
+    let cleaned: BTreeSet<String> = pods.iter().filter(|pod| has_cleaned(pod)).filter_map(node_of).collect();
+    let present: BTreeSet<String> = pods.iter().filter_map(node_of).collect();
+    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await;
+    let nodes = nodes.map_err(Error::new("listing", "nodes"))?;
+    // A node that no agent ever ran on has nothing to clean.
+    Ok(nodes
+        .iter()
+        .map(ResourceExt::name_any)
+        .filter(|name| present.contains(name) && !cleaned.contains(name))
+        .collect())
+}
+
+fn node_of(pod: &Pod) -> Option<String> {
+    pod.spec.as_ref()?.node_name.clone()
+}
+
+/// Whether this pod cleans rather than runs the agent, and has ended well once. It is started again and again, because
+/// that is what a DaemonSet does, and finds nothing to do.
+fn has_cleaned(pod: &Pod) -> bool {
+    let mut words =
+        pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|c| c.command.iter().flatten());
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let mut ends =
+        containers.flat_map(|c| [&c.state, &c.last_state]).flatten().filter_map(|s| s.terminated.as_ref());
+    words.any(|word| word == "--cleanup") && ends.any(|end| end.exit_code == 0)
+}
+
+/// Whether any pod of ours is still there: what they would write after being deleted is waited for.
+///
+/// # Errors
+/// Pods cannot be listed.
+pub async fn pods(client: &Client, namespace: &str) -> Result<usize, Error> {
+    let ours = ListParams::default().labels("app.kubernetes.io/name=causeway");
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&ours).await;
+    Ok(pods.map_err(Error::new("listing", "our pods"))?.items.len())
+}
+
+/// The daemons, first of all to be deleted.
+pub fn daemons(settings: &Settings) -> Vec<Value> {
+    let is_daemon = |object: &Value| object["kind"] == "DaemonSet" || object["kind"] == "Deployment";
+    objects(settings).into_iter().rev().filter(is_daemon).collect()
+}
+
+/// Everything else, in the order it is deleted in: what we were given, and what the controllers wrote.
+pub fn rest(settings: &Settings) -> Vec<Value> {
+    let written = |api: &str, kind: &str, name: &str| json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": settings.namespace}});
+    let mut all = vec![
+        written("v1", "Secret", "causeway-state"),
+        written("v1", "ConfigMap", "causeway-roots"),
+        written("coordination.k8s.io/v1", "Lease", "causeway-controller"),
+    ];
+    let is_daemon = |object: &Value| object["kind"] == "DaemonSet" || object["kind"] == "Deployment";
+    all.extend(objects(settings).into_iter().rev().filter(|object| !is_daemon(object)));
+    all
+}
+
+/// Deletes one object, with what hangs on it. Whether it was there.
+///
+/// # Errors
+/// The API server refuses, or does not answer.
+pub async fn delete(client: &Client, object: &Value) -> Result<bool, Error> {
+    if object["kind"] == "Namespace" && !is_ours(client, api::name(object)).await? {
+        return Ok(false);
+    }
+    let params =
+        DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
+    match api::of(client, object).delete(api::name(object), &params).await {
+        Ok(_) => Ok(true),
+        Err(error) if api::is_missing(&error) => Ok(false),
+        Err(error) => Err(Error::new("deleting", api::named(object))(error)),
+    }
+}
+
+/// Whether an object is still there.
+///
+/// # Errors
+/// The API server does not say.
+pub async fn is_there(client: &Client, object: &Value) -> Result<bool, Error> {
+    let found = api::of(client, object).get_opt(api::name(object)).await;
+    Ok(found.map_err(Error::new("reading", api::named(object)))?.is_some())
+}
+
+/// A namespace that somebody else made, or shares with us, stays.
+async fn is_ours(client: &Client, name: &str) -> Result<bool, Error> {
+    let found = Api::<Namespace>::all(client.clone()).get_opt(name).await;
+    let found = found.map_err(Error::new("reading", format!("Namespace {name}")))?;
+    Ok(found.is_some_and(|n| n.labels().get("app.kubernetes.io/name").is_some_and(|name| name == "causeway")))
+}
+
+/// Deletes what the controllers said about objects, in every namespace. How many Events there were.
+///
+/// # Errors
+/// Events cannot be listed or deleted.
+pub async fn events(client: &Client) -> Result<usize, Error> {
+    let ours = ListParams::default().fields("reportingComponent=causeway.io/controller");
+    let events =
+        Api::<Event>::all(client.clone()).list(&ours).await.map_err(Error::new("listing", "Events"))?;
+    for event in &events.items {
+        let (namespace, name) = (event.namespace().unwrap_or_default(), event.name_any());
+        let api = Api::<Event>::namespaced(client.clone(), &namespace);
+        match api.delete(&name, &DeleteParams::default()).await {
+            Err(error) if !api::is_missing(&error) => {
+                return Err(Error::new("deleting", format!("Event {namespace}/{name}"))(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(events.items.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_pods_have_cleaned() {
+        let pod = |command: &str, states: Value| -> Pod {
+            let mut container =
+                json!({"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 0});
+            container.as_object_mut().unwrap().extend(states.as_object().unwrap().clone());
+            let spec = json!({"containers": [{"name": "agent", "command": ["/causeway", "agent", command]}]});
+            serde_json::from_value(json!({"spec": spec, "status": {"containerStatuses": [container]}}))
+                .unwrap()
+        };
+        let ended = |field: &str, status: i32| json!({field: {"terminated": {"exitCode": status}}});
+        for (command, states, expected) in [
+            ("--cleanup", json!({"state": {"running": {}}}), false),
+            ("--cleanup", ended("state", 0), true),
+            ("--cleanup", ended("lastState", 0), true),
+            ("--cleanup", ended("lastState", 1), false),
+            ("--config=x", ended("lastState", 0), false),
+        ] {
+            assert_eq!(has_cleaned(&pod(command, states.clone())), expected, "{command} {states}");
+        }
+    }
+
+    #[test]
+    fn everything_is_deleted_once() {
+        let settings = Settings::default();
+        let names = |objects: Vec<Value>| objects.iter().map(api::named).collect::<Vec<_>>();
+        let (daemons, rest) = (names(daemons(&settings)), names(rest(&settings)));
+        assert_eq!(
+            daemons,
+            ["DaemonSet causeway-system/causeway-agent", "Deployment causeway-system/causeway-controller"]
+        );
+        assert_eq!(
+            daemons.len() + rest.len(),
+            objects(&settings).len() + 3,
+            "and three that controllers write"
+        );
+        assert_eq!(rest.last().map(String::as_str), Some("Namespace causeway-system"));
+    }
+}
