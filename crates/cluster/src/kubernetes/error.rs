@@ -29,3 +29,18 @@ impl Error {
         Self::Api { action: action.into(), source: Box::new(source) }
     }
 }
+
+/// An error with everything that led to it, each said once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = error.source();
+    }
+    text
+}
