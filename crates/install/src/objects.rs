@@ -5,7 +5,6 @@ mod agent;
 mod common;
 mod config;
 mod controller;
-mod placeholder;
 
 use serde_json::Value;
 

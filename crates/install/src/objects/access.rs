@@ -1,5 +1,7 @@
 //! Who may do what: the controller what it does, the agent nothing at all.
 
+use cluster::kubernetes::access::controller_rules;
+
 use super::common::{cluster_metadata, metadata};
 use super::controller;
 use crate::tree::{Tree, set, tree};
@@ -8,13 +10,13 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 const VERSION: &str = "rbac.authorization.k8s.io/v1";
 
 pub(super) fn cluster_role() -> Tree {
-    let (rules, _) = super::placeholder::controller_rules();
+    let (rules, _) = controller_rules();
     let rules = serde_json::to_value(rules).expect("rules are JSON");
     tree!({ "apiVersion": VERSION, "kind": "ClusterRole", "metadata": (cluster_metadata(controller::NAME)), "rules": rules })
 }
 
 pub(super) fn role() -> Tree {
-    let (_, rules) = super::placeholder::controller_rules();
+    let (_, rules) = controller_rules();
     let rules = serde_json::to_value(rules).expect("rules are JSON");
     tree!({ "apiVersion": VERSION, "kind": "Role", "metadata": (metadata(controller::NAME)), "rules": rules })
 }

@@ -1,5 +1,8 @@
 //! What belongs to neither daemon alone.
 
+use cluster::kubernetes::meshnode::MeshNode;
+use kube::CustomResourceExt as _;
+
 use crate::tree::{Tree, set, tree};
 
 /// The namespace, in which pods may use the host.
@@ -40,7 +43,7 @@ pub(super) fn quota() -> Tree {
 
 /// The kind that controllers share what they know of nodes by.
 pub(super) fn mesh_nodes() -> Tree {
-    super::placeholder::crd().into()
+    serde_json::to_value(MeshNode::crd()).expect("a definition is JSON").into()
 }
 
 /// Nobody is given its token unasked: the controller's pod asks, and the agent's wants one for us alone.
