@@ -4,32 +4,55 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use model::{ClusterName, NameError, NodeName, Topology};
+use kernel::host::Host;
+use link::agent::Proof;
+use model::{ClusterName, NameError, Node, NodeName, Topology};
 use serde::{Deserialize, Serialize};
 
-/// An agent's configuration.
+/// An agent's configuration. One file does for all nodes of a cluster: what differs between them is found, or comes
+/// from the world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
     /// The cluster the node belongs to.
     pub cluster: ClusterName,
-    /// The node's own name.
+    /// The node's own name; may be given beside the file instead.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub node: String,
     /// Where the cluster's controllers listen, tried in turn.
     pub controllers: Vec<SocketAddr>,
     /// The file that holds the join token; read only while the node has no identity yet.
-    pub token_file: PathBuf,
-    /// The device that reaches other nodes.
-    #[serde(default = "defaults::underlay")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// In place of a join token: what Kubernetes gives the agent's pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccount>,
+    /// The device that reaches other nodes; empty: the one with the node's address, or the default route.
+    #[serde(default)]
     pub underlay: String,
     /// The tunnel's name.
     #[serde(default = "defaults::interface")]
     pub interface: String,
+    /// The machine's root, where the agent lives in a container on it: `/proc/1/root`. Empty: its own view.
+    #[serde(default)]
+    pub host_root: PathBuf,
     /// The cgroup (v2) directory under which everything on this node runs: where the socket balancer attaches.
-    pub cgroup: PathBuf,
-    /// This node's slices of its cluster's pod ranges: at most one a family.
-    #[serde(rename = "podCIDRs")]
+    /// Without one, the root of the machine's hierarchy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<PathBuf>,
+    /// This node's slices of its cluster's pod ranges: at most one a family. Without any, those that the world gives
+    /// the node.
+    #[serde(default, rename = "podCIDRs")]
     pub pod_cidrs: Vec<IpNet>,
+    /// Where the container runtime looks for networks; without it nothing is installed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni: Option<CniFolders>,
+    /// Whether pods reach what is outside the mesh under their node's address.
+    #[serde(default = "defaults::masquerade")]
+    pub masquerade: bool,
+    /// Ranges outside the mesh that see pods' own addresses all the same.
+    #[serde(default, rename = "nonMasqueradeCIDRs")]
+    pub non_masquerade_cidrs: Vec<IpNet>,
     /// Every pod range of every cluster known beforehand: dropped rather than sent in the clear, from the first
     /// packet on.
     #[serde(default)]
@@ -46,10 +69,10 @@ pub struct Config {
     /// Where metrics and health are answered.
     #[serde(default = "defaults::http_listen")]
     pub http_listen: SocketAddr,
-    /// `topology.kubernetes.io/region`.
+    /// `topology.kubernetes.io/region`; empty: what the world says.
     #[serde(default)]
     pub region: String,
-    /// `topology.kubernetes.io/zone`.
+    /// `topology.kubernetes.io/zone`; empty: what the world says.
     #[serde(default)]
     pub zone: String,
     /// Nodes of one location reach each other by private address; empty means the region's name.
@@ -57,15 +80,35 @@ pub struct Config {
     pub location: String,
 }
 
+/// What Kubernetes gives the agent's pod to show who it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceAccount {
+    /// The file that holds the projected token, for the audience `causeway`.
+    pub token: PathBuf,
+    /// The file that holds the roots of the cluster's CA (PEM): who is believed to be the controller.
+    pub roots: PathBuf,
+}
+
+/// Where a container runtime looks for its network, as the machine sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CniFolders {
+    /// Its folders of plugins; ours goes into each that exists.
+    pub bin_dirs: Vec<PathBuf>,
+    /// Its folder of configurations.
+    pub conf_dir: PathBuf,
+}
+
 mod defaults {
     use std::net::{Ipv6Addr, SocketAddr};
     use std::path::PathBuf;
 
-    pub(super) fn underlay() -> String {
-        "eth0".into()
-    }
     pub(super) fn interface() -> String {
         "cw0".into()
+    }
+    pub(super) fn masquerade() -> bool {
+        true
     }
     pub(super) fn state_dir() -> PathBuf {
         "/var/lib/causeway".into()
@@ -126,77 +169,131 @@ impl Config {
         NodeName::new(self.cluster.clone(), self.node.clone()).expect("load() has checked the node's name")
     }
 
-    /// Where the node stands.
-    pub fn topology(&self) -> Topology {
-        Topology { region: self.region.clone(), zone: self.zone.clone() }
-    }
-}
-
-/// Reads and checks a configuration.
-pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-    parse(path, &text)
-}
-
-fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let mut config: Config = serde_saphyr::from_str(text)
-        .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })?;
-    NodeName::new(config.cluster.clone(), config.node.clone())
-        .map_err(|source| ConfigError::Name { path: path.into(), source })?;
-    let field = |field, problem| Err(ConfigError::Field { path: path.into(), field, problem });
-    if config.controllers.is_empty() {
-        return field("controllers", "give at least one address, such as 192.0.2.1:9640");
-    }
-    let families = |v4: bool| config.pod_cidrs.iter().filter(|net| net.addr().is_ipv4() == v4).count();
-    if config.pod_cidrs.is_empty() || families(true) > 1 || families(false) > 1 {
-        return field("podCIDRs", "give one range a family, IPv4 or IPv6 or both");
-    }
-    if !config.cgroup.is_absolute() {
-        return field("cgroup", "give the absolute path of a cgroup v2 directory");
-    }
-    if config.location.is_empty() {
-        config.location = config.region.clone();
-    }
-    Ok(config)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = "\
-cluster: aws
-node: aws-1
-controllers: ['198.18.1.250:9640']
-tokenFile: /run/causeway/join-token
-cgroup: /sys/fs/cgroup/causeway-lab/aws/aws-1
-podCIDRs: [10.1.0.0/24, 'fd00:1::/64']
-region: eu-west-1
-";
-
-    #[test]
-    fn good() {
-        let config = parse(Path::new("a.yaml"), GOOD).unwrap();
-        assert_eq!(config.name().to_string(), "aws/aws-1");
-        assert_eq!((config.underlay.as_str(), config.wireguard_port), ("eth0", 51820));
-        assert_eq!(config.location, "eu-west-1");
-        let again = serde_saphyr::to_string(&config).unwrap();
-        assert_eq!(parse(Path::new("b.yaml"), &again).unwrap(), config, "what is written is what is read");
+    /// The machine that the agent works on; [`load`] has checked its root.
+    pub fn host(&self) -> Host {
+        Host::new(&self.host_root).expect("load() has checked the machine's root")
     }
 
-    #[test]
-    fn bad() {
-        for (from, to, said) in [
-            ("node: aws-1", "nodes: aws-1", "nodes"),
-            ("node: aws-1", "node: AWS_1", "AWS_1"),
-            ("['198.18.1.250:9640']", "[]", "controllers"),
-            ("cgroup: /", "cgroup: ", "absolute"),
-            ("'fd00:1::/64'", "10.2.0.0/24", "podCIDRs"),
-            ("10.1.0.0/24", "10.1.0.0/33", "podCIDRs"),
-        ] {
-            let error = parse(Path::new("a.yaml"), &GOOD.replace(from, to)).unwrap_err().to_string();
-            assert!(error.contains("a.yaml") && error.contains(said), "{to}: {error}");
+    /// What proves who this is; [`load`] has checked that it is there.
+    pub(crate) fn proof(&self) -> Proof {
+        match (&self.service_account, &self.token_file) {
+            (Some(ServiceAccount { token, roots }), _) => {
+                Proof::ServiceAccount { token: token.clone(), roots: roots.clone() }
+            }
+            (None, file) => Proof::JoinToken(file.clone().expect("load() has checked that there is a proof")),
+        }
+    }
+
+    /// Where the node stands: what is configured, and for the rest what the world says.
+    pub(crate) fn topology(&self, world: Option<&Node>) -> Topology {
+        let known = world.map(|node| node.topology.clone()).unwrap_or_default();
+        let or = |own: &String, known| if own.is_empty() { known } else { own.clone() };
+        Topology { region: or(&self.region, known.region), zone: or(&self.zone, known.zone) }
+    }
+
+    /// The node's location: what is configured, else what the world says.
+    pub(crate) fn location(&self, world: Option<&Node>) -> String {
+        let own = if self.location.is_empty() { &self.region } else { &self.location };
+        match world {
+            Some(node) if own.is_empty() => node.location.clone(),
+            _ => own.clone(),
         }
     }
 }
+
+/// Reads and checks a configuration. The node's name may be given beside it: it wins over the file's.
+pub fn load(path: &Path, node: Option<&str>) -> Result<Config, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    parse(path, &text, node)
+}
+
+fn parse(path: &Path, text: &str, node: Option<&str>) -> Result<Config, ConfigError> {
+    let mut config: Config = serde_saphyr::from_str(text)
+        .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })?;
+    if let Some(node) = node {
+        config.node = node.into();
+    }
+    check(&config).map_err(|Wrong { field, problem }| ConfigError::Field {
+        path: path.into(),
+        field,
+        problem,
+    })?;
+    NodeName::new(config.cluster.clone(), config.node.clone())
+        .map_err(|source| ConfigError::Name { path: path.into(), source })?;
+    Ok(config)
+}
+
+/// What is wrong, and what to write instead.
+struct Wrong {
+    field: &'static str,
+    problem: &'static str,
+}
+
+fn check(config: &Config) -> Result<(), Wrong> {
+    let one_a_family = |ranges: &[IpNet]| {
+        let of = |v4: bool| ranges.iter().filter(|net| net.addr().is_ipv4() == v4).count();
+        of(true) <= 1 && of(false) <= 1
+    };
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let proofs = [config.token_file.is_some(), config.service_account.is_some()];
+    let service_account = config.service_account.iter().flat_map(|account| [&account.token, &account.roots]);
+    let cni = config.cni.as_ref();
+    let checks = [
+        (!config.node.is_empty(), "node", "name the node here, by --node or in CAUSEWAY_NODE"),
+        (!config.controllers.is_empty(), "controllers", "give at least one address, such as 192.0.2.1:9640"),
+        (proofs != [false, false], "tokenFile", "give tokenFile, or serviceAccount in its place"),
+        (proofs != [true, true], "tokenFile", "give tokenFile or serviceAccount, not both"),
+        (service_account.into_iter().all(absolute), "serviceAccount", "give absolute paths"),
+        (one_a_family(&config.pod_cidrs), "podCIDRs", "give one range a family, IPv4 or IPv6 or both"),
+        (
+            config.cgroup.as_ref().is_none_or(absolute),
+            "cgroup",
+            "give the absolute path of a cgroup v2 directory",
+        ),
+        (
+            is_device(&config.interface),
+            "interface",
+            "give a name of 1 to 15 characters without '/' and blanks",
+        ),
+        (
+            config.underlay.is_empty() || is_device(&config.underlay),
+            "underlay",
+            "name a device, or leave it out",
+        ),
+        (
+            Host::new(&config.host_root).is_ok(),
+            "hostRoot",
+            "write /proc/1/root (with hostPID), or nothing where the agent runs on the machine itself",
+        ),
+        (
+            config.host_root.as_os_str().is_empty() || cni.is_some(),
+            "hostRoot",
+            "give cni, too: the machine needs a copy of the program",
+        ),
+        (
+            cni.is_none_or(|cni| !cni.bin_dirs.is_empty() && cni.bin_dirs.iter().all(absolute)),
+            "cni.binDirs",
+            "give the absolute path of at least one folder, such as /opt/cni/bin",
+        ),
+        (
+            cni.is_none_or(|cni| absolute(&cni.conf_dir)),
+            "cni.confDir",
+            "give an absolute path, such as /etc/cni/net.d",
+        ),
+        (config.wireguard_port != 0, "wireguardPort", "give a UDP port, such as 51820"),
+    ];
+    match checks.into_iter().find(|(good, ..)| !good) {
+        None => Ok(()),
+        Some((_, field, problem)) => Err(Wrong { field, problem }),
+    }
+}
+
+/// Whether the kernel takes it for a device's name (`dev_valid_name`).
+fn is_device(name: &str) -> bool {
+    let good = |c: char| !c.is_whitespace() && c != '/' && c != ':';
+    (1..16).contains(&name.len()) && name != "." && name != ".." && name.chars().all(good)
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,35 +2,64 @@
 //! of the kernel an operation belongs to is all that is decided here.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{Context as _, Result};
 use engine::plan::{Masquerade, Op, State, Tunnel};
-use kernel::bpf;
+use ipnet::IpNet;
 use kernel::netlink::Netlink;
-use kernel::routes;
-use kernel::wireguard::{self, Device, PrivateKey};
+use kernel::wireguard::{self, Device, Launch, PrivateKey};
+use kernel::{bpf, nft, routes};
 use serve::metrics::DatapathCounter;
 
 use crate::cni::PodHook;
 use crate::config::Config;
 
-/// WireGuard, routes and eBPF of this node.
+/// The nf_tables table that lets pods out of the mesh.
+pub(crate) const TABLE: &str = "causeway";
+
+/// Where WireGuard's control socket belongs, on the machine.
+const WIREGUARD_SOCKETS: &str = "/run/wireguard";
+
+/// WireGuard, routes, packet filters and eBPF of this node.
 pub(crate) struct Datapath {
     pub(crate) device: Device,
     maps: Arc<Mutex<bpf::Datapath>>,
     pub(crate) netlink: Netlink,
     interface: String,
+    masquerade: Masqueraded,
+}
+
+/// Whether the kernel translates addresses, and what it was last told to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Masqueraded {
+    /// It does not.
+    Never,
+    /// It does; the kernel says whether it holds just this.
+    Told(Masquerade),
 }
 
 impl Datapath {
     /// Makes what is missing and takes over what is there, without disturbing it.
-    pub(crate) async fn open(config: &Config, key: &PrivateKey) -> Result<Self> {
-        let options = bpf::Options::new(&config.cgroup, &config.underlay);
-        let bpf = bpf::Datapath::open(options).context("loading the eBPF programs")?;
+    pub(crate) async fn open(
+        config: &Config,
+        key: &PrivateKey,
+        underlay: &str,
+        masquerade: Masqueraded,
+    ) -> Result<Self> {
+        let bpf = load(config, underlay)?;
         let netlink = Netlink::open()?;
         let device = ensure(config, key)?;
-        Ok(Self { device, maps: Arc::new(Mutex::new(bpf)), netlink, interface: config.interface.clone() })
+        let interface = config.interface.clone();
+        Ok(Self { device, maps: Arc::new(Mutex::new(bpf)), netlink, interface, masquerade })
+    }
+
+    /// From now on another device leads to other nodes.
+    pub(crate) fn move_to(&mut self, config: &Config, underlay: &str) -> Result<()> {
+        let moved = load(config, underlay)?;
+        *self.maps() = moved;
+        Ok(())
     }
 
     /// Brings the tunnel device back if it is gone. Returns whether it was.
@@ -71,11 +100,22 @@ impl Datapath {
             },
             routes: routes.routes,
             guarded: maps.guarded,
-            masquerade: Masquerade::default(),
+            masquerade: self.observe_masquerade()?,
             frontends: maps.frontends,
             sets: maps.sets,
             dead: maps.dead,
         })
+    }
+
+    /// What the kernel was told last, if it holds just that; else what no plan ever asks for.
+    fn observe_masquerade(&self) -> Result<Masquerade> {
+        let Masqueraded::Told(told) = &self.masquerade else { return Ok(Masquerade::default()) };
+        let observed = nft::observe(TABLE)?;
+        if table(told).is_held(observed.as_ref()) {
+            return Ok(told.clone());
+        }
+        let everything = ["0.0.0.0/0", "::/0"].map(|range| range.parse::<IpNet>().expect("a range"));
+        Ok(Masquerade { sources: everything.into(), ..Masquerade::default() })
     }
 
     /// Makes the changes in their order, as far as they go. Returns what failed.
@@ -93,6 +133,7 @@ impl Datapath {
                         run.iter().map(|op| self.device.apply(op).context("changing the tunnel device"));
                     failed.extend(changes.filter_map(Result::err));
                 }
+                Owner::Filters => failed.extend(run.iter().filter_map(|op| self.translate(op).err())),
                 Owner::Routes => {
                     for op in run {
                         let applied = routes::apply(&self.netlink, op, &self.interface).await;
@@ -103,6 +144,21 @@ impl Datapath {
         }
         failed
     }
+
+    fn translate(&mut self, op: &Op) -> Result<()> {
+        if let (Op::Masquerade(wanted), Masqueraded::Told(told)) = (op, &mut self.masquerade) {
+            nft::replace(&table(wanted))?;
+            told.clone_from(wanted);
+        }
+        Ok(())
+    }
+}
+
+fn table(masquerade: &Masquerade) -> nft::Table {
+    let Masquerade { sources, except } = masquerade;
+    let list = |ranges: &std::collections::BTreeSet<IpNet>| ranges.iter().copied().collect();
+    let rules = nft::Masquerade { sources: list(sources), except_destinations: list(except) };
+    nft::Table { masquerade: (!sources.is_empty()).then_some(rules), ..nft::Table::named(TABLE) }
 }
 
 /// The part of the kernel that an operation belongs to.
@@ -110,6 +166,7 @@ impl Datapath {
 enum Owner {
     Device,
     Maps,
+    Filters,
     Routes,
 }
 
@@ -124,8 +181,8 @@ fn owner(op: &Op) -> Owner {
         | Op::DeleteFrontend(_)
         | Op::MarkDead(_)
         | Op::MarkAlive(_) => Owner::Maps,
-        Op::Masquerade(_)
-        | Op::TunnelMtu(_)
+        Op::Masquerade(_) => Owner::Filters,
+        Op::TunnelMtu(_)
         | Op::AddAddress(_)
         | Op::DeleteAddress(_)
         | Op::SetRoute(..)
@@ -146,11 +203,39 @@ impl PodHook for PodMaps {
     }
 }
 
+/// The packet path, with the programs of this version.
+fn load(config: &Config, underlay: &str) -> Result<bpf::Datapath> {
+    let host = config.host();
+    let cgroup = match &config.cgroup {
+        Some(cgroup) => host.path(cgroup),
+        None => host.cgroup_root()?,
+    };
+    let pin_dir = host.path(Path::new(bpf::PIN_DIR));
+    let options = bpf::Options { pin_dir, ..bpf::Options::new(cgroup, underlay) };
+    bpf::Datapath::open(options).context("loading the eBPF programs")
+}
+
 /// The tunnel device, made if need be, with its key.
 fn ensure(config: &Config, key: &PrivateKey) -> Result<Device> {
-    let options = wireguard::Options::new(&config.interface);
-    let binary = std::env::current_exe().context("finding the path of this program")?;
-    let device = Device::ensure(&options, &binary)?;
+    let device = Device::ensure(&tunnel_options(config), &launch(config)?)?;
     device.set_private_key(key.secret())?;
     Ok(device)
+}
+
+/// The tunnel device, as the agent reaches it.
+pub(crate) fn tunnel_options(config: &Config) -> wireguard::Options {
+    let uapi_dir = config.host().path(Path::new(WIREGUARD_SOCKETS));
+    wireguard::Options { uapi_dir, ..wireguard::Options::new(&config.interface) }
+}
+
+/// How its process is started, where the kernel is not the device: by the machine's copy of this program, if this one
+/// is in a container.
+fn launch(config: &Config) -> Result<Launch> {
+    let host = config.host();
+    if host.is_here() {
+        return Ok(Launch::here(std::env::current_exe().context("finding the path of this program")?));
+    }
+    let binary = crate::install::program(config)?;
+    let log = config.run_dir.join(format!("{}.log", config.interface));
+    Ok(Launch::on(host, binary, PathBuf::from(WIREGUARD_SOCKETS), log))
 }

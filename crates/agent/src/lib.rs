@@ -3,13 +3,18 @@
 
 mod aborts;
 mod api;
+mod cleanup;
 pub mod cni;
 pub mod config;
 mod datapath;
+mod install;
+mod neighbour;
 mod node;
 mod outlook;
 mod problems;
 mod run;
 mod status;
+mod underlay;
 
+pub use cleanup::{cleanup, rest};
 pub use run::run;

@@ -12,6 +12,8 @@ use engine::plan::{self, Op, State};
 use engine::{mesh, services};
 use ipnet::IpNet;
 use kernel::features::Feature;
+use kernel::host::forwarding;
+use kernel::netlink::Netlink;
 use kernel::wireguard::PrivateKey;
 use link::agent::AgentEvent;
 use model::{Change, NodeName, World};
@@ -23,11 +25,13 @@ use wire::local::StreamStatus;
 use wire::state::Place;
 
 use crate::api::{Ask, Vital};
+use crate::cni::PodNetwork;
 use crate::config::Config;
-use crate::datapath::Datapath;
+use crate::datapath::{Datapath, Masqueraded};
+use crate::neighbour::Neighbour;
 use crate::outlook::{Outlook, Plan};
 use crate::problems::Problems;
-use crate::status;
+use crate::{status, underlay};
 
 /// How often the device is looked for and the clusters are ranked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -63,6 +67,13 @@ pub(crate) struct Node {
     /// What the kernel can do; tried once, at the start.
     pub(crate) features: Vec<Feature>,
     pub(crate) vital: Arc<Vital>,
+    /// The device to other nodes.
+    pub(crate) underlay: String,
+    /// This node's slices, as the newest plan grants them.
+    pub(crate) own: Vec<IpNet>,
+    pub(crate) neighbour: Neighbour,
+    /// Why a container runtime cannot be served yet; nothing when it can.
+    pub(crate) cni: Option<String>,
     key: PrivateKey,
     started: Instant,
     position: Option<Position>,
@@ -80,16 +91,18 @@ impl Node {
         features: Vec<Feature>,
         world: World,
         position: Option<Position>,
+        neighbour: Neighbour,
     ) -> Result<Self> {
-        let datapath = Datapath::open(&config, &key).await?;
-        let underlay = datapath.netlink.link(&config.underlay).await?;
-        let underlay = underlay.ok_or_else(|| anyhow::anyhow!("there is no device {}", config.underlay))?;
         let me = config.name();
+        let underlay = underlay::find(&Netlink::open()?, &config, world.nodes.get(&me)).await?;
+        let translates = features.iter().any(|feature| feature.name == "nftables" && feature.present);
+        let masqueraded = if translates { Masqueraded::Told(Default::default()) } else { Masqueraded::Never };
+        let datapath = Datapath::open(&config, &key, &underlay.name, masqueraded).await?;
         let settings = mesh::Settings {
-            mtu: underlay.mtu.saturating_sub(OVERHEAD).max(1280),
+            mtu: tunnel_mtu(underlay.mtu),
             fail_closed: config.fail_closed.clone(),
             keepalive: 0,
-            masquerade: None,
+            masquerade: (config.masquerade && translates).then(|| config.non_masquerade_cidrs.clone()),
         };
         let now = Instant::now();
         let seed = u64::from(std::process::id());
@@ -117,6 +130,10 @@ impl Node {
                 health: Mutex::default(),
                 metrics: AgentMetrics::new(env!("CARGO_PKG_VERSION")),
             }),
+            underlay: underlay.name,
+            own: Vec::new(),
+            neighbour,
+            cni: None,
             key,
             started: now,
             position,
@@ -131,7 +148,13 @@ impl Node {
         node.prober.presume_dead(node.outlook.dead.clone());
         let remembered = services::remembered_ranking(&node.observed, &node.outlook.world);
         node.outlook.ranking = Ranking::new(remembered);
+        if node.config.masquerade && !translates {
+            let problem = "pods reach nothing outside the mesh: load the modules nf_tables, nft_nat and nft_masq, or \
+                           set masquerade to false";
+            node.problems.set_machine("masquerade", Some(problem.into()));
+        }
         node.settle().await;
+        node.look_after_machine().await;
         Ok(node)
     }
 
@@ -240,6 +263,7 @@ impl Node {
         }
         if now >= self.observe_at {
             self.observe_at = now + OBSERVE_EVERY;
+            self.look_after_machine().await;
             match self.datapath.observe().await {
                 Ok(state) => self.observed = state,
                 Err(e) => warn!("cannot observe the kernel: {e:#}"),
@@ -250,6 +274,45 @@ impl Node {
             self.save().await;
         }
         revived
+    }
+
+    /// What the world says of this node, if it does.
+    pub(crate) fn myself(&self) -> Option<&model::Node> {
+        self.outlook.world.nodes.get(&self.outlook.me)
+    }
+
+    /// What pods are made from; nothing while nobody has said.
+    pub(crate) fn pod_network(&self) -> Option<PodNetwork> {
+        let configured = &self.config.pod_cidrs;
+        let ranges = if configured.is_empty() { &self.own } else { configured };
+        let network = PodNetwork { pod_cidrs: ranges.clone(), mtu: self.outlook.settings.mtu };
+        (!ranges.is_empty()).then_some(network)
+    }
+
+    /// Sees to it that the machine forwards for its pods, and that the guard stands where other nodes are reached.
+    async fn look_after_machine(&mut self) {
+        let ranges = self.pod_network().map(|network| network.pod_cidrs).unwrap_or_default();
+        let families = forwarding::Families {
+            v4: ranges.iter().any(|range| range.addr().is_ipv4()),
+            v6: ranges.iter().any(|range| range.addr().is_ipv6()),
+        };
+        let refused: Vec<String> = forwarding::ensure(families).iter().map(ToString::to_string).collect();
+        self.problems.set_machine("forwarding", (!refused.is_empty()).then(|| refused.join("; ")));
+        let followed = self.follow_underlay().await;
+        self.problems.set_machine("underlay", followed.err().map(|e| format!("{e:#}")));
+    }
+
+    async fn follow_underlay(&mut self) -> Result<()> {
+        let underlay = underlay::find(&self.datapath.netlink, &self.config, self.myself()).await?;
+        if underlay.name != self.underlay {
+            info!(from = self.underlay, to = underlay.name, "another device leads to other nodes now");
+            self.datapath.move_to(&self.config, &underlay.name)?;
+            self.underlay = underlay.name;
+        }
+        let mtu = tunnel_mtu(underlay.mtu);
+        self.replan |= self.outlook.settings.mtu != mtu;
+        self.outlook.settings.mtu = mtu;
+        Ok(())
     }
 
     /// Answers from what is known and what the device says right now.
@@ -291,7 +354,12 @@ impl Node {
             return;
         }
         let begun = Instant::now();
-        let Plan { state: mut desired, problems, .. } = self.outlook.plan();
+        let Plan { state: mut desired, own, problems } = self.outlook.plan();
+        if self.own != own {
+            // What the machine has to do for its pods depends on it.
+            self.own = own;
+            self.look_after_machine().await;
+        }
         // Before the first word of a controller nothing is granted, and that is no problem yet.
         if self.position.is_some() {
             self.problems.set_claims(problems);
@@ -349,9 +417,14 @@ impl Node {
     /// Why the node is not ready yet; nothing when it is.
     pub(crate) fn waiting_for(&self) -> Vec<String> {
         let mut waiting = Vec::new();
-        if !self.outlook.world.nodes.contains_key(&self.outlook.me) {
+        if self.myself().is_none() {
             waiting.push("the controller to name this node".to_string());
+        } else if self.pod_network().is_none() {
+            waiting.push(
+                "this node's pod ranges: spec.podCIDRs of its Node, or a slice from the controller".into(),
+            );
         }
+        waiting.extend(self.cni.clone());
         let pending = self.pending();
         if pending > 0 {
             waiting.push(format!("{pending} operations on the kernel"));
@@ -371,4 +444,9 @@ impl Node {
     pub(crate) fn uptime(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
+}
+
+/// Bytes of the largest packet inside the tunnel: IPv6 wants 1280 at least.
+fn tunnel_mtu(underlay: u32) -> u32 {
+    underlay.saturating_sub(OVERHEAD).max(1280)
 }

@@ -1,6 +1,6 @@
 //! What an operator should put right: said once in the log, kept for the status.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tracing::warn;
 
@@ -12,6 +12,8 @@ const KEPT: usize = 100;
 pub(crate) struct Problems {
     /// What the newest plan could not grant; gone when a plan grants it.
     claims: BTreeSet<String>,
+    /// What the machine does not let us do, by what it is about; gone when it does.
+    machine: BTreeMap<&'static str, String>,
     /// What was wrong with things heard: they do not come back to say that they are well.
     complaints: VecDeque<String>,
 }
@@ -24,6 +26,18 @@ impl Problems {
             warn!("{claim}");
         }
         self.claims = claims;
+    }
+
+    /// What the machine does not let us do about this; nothing: all is well.
+    pub(crate) fn set_machine(&mut self, about: &'static str, problem: Option<String>) {
+        let Some(problem) = problem else {
+            self.machine.remove(about);
+            return;
+        };
+        if self.machine.get(about) != Some(&problem) {
+            warn!("{problem}");
+        }
+        self.machine.insert(about, problem);
     }
 
     /// Something heard was wrong.
@@ -40,7 +54,7 @@ impl Problems {
 
     /// All of them.
     pub(crate) fn list(&self) -> Vec<String> {
-        self.claims.iter().chain(&self.complaints).cloned().collect()
+        self.machine.values().chain(&self.claims).chain(&self.complaints).cloned().collect()
     }
 }
 
@@ -55,6 +69,9 @@ mod tests {
         problems.complain("x".into());
         problems.complain("x".into());
         problems.set_claims(vec!["b".into()]);
+        problems.set_machine("forwarding", Some("f".into()));
+        assert_eq!(problems.list(), ["f", "b", "x"]);
+        problems.set_machine("forwarding", None);
         assert_eq!(problems.list(), ["b", "x"]);
         for n in 0..2 * KEPT {
             problems.complain(n.to_string());

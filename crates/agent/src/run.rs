@@ -6,10 +6,11 @@ use anyhow::{Context as _, Result, bail};
 use engine::exchange::{Held, Position};
 use engine::health::Event as Verdict;
 use kernel::features::Feature;
+use kernel::host::Host;
 use kernel::icmp::{Echo, Heard, Kind};
 use kernel::wireguard::PrivateKey;
 use link::NodeReport;
-use link::agent::{AgentEvent, AgentOptions, Proof};
+use link::agent::{AgentEvent, AgentOptions};
 use model::KubeProxy;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -18,6 +19,8 @@ use crate::aborts::Aborts;
 use crate::api::{self, Ask};
 use crate::cni::{Cni, PodNetwork};
 use crate::config::Config;
+use crate::datapath::PodMaps;
+use crate::neighbour::Neighbour;
 use crate::node::Node;
 
 /// Something happened.
@@ -35,7 +38,10 @@ enum Event {
 /// A kernel feature, folder, file or port that it cannot do without. What happens later is tried again and shown in
 /// the status.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
-    let features = require_features()?;
+    let host = config.host();
+    host.open_settings()?;
+    host.ensure_bpffs()?;
+    let features = require_features(&host)?;
     for folder in [&config.state_dir, &config.run_dir] {
         std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     }
@@ -48,7 +54,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let position = place.map(|p| Position { epoch: p.epoch, revision: p.revision });
     let held = Held::of(&found.saved.world, position, |_| true);
 
-    let (_report, reported) = watch::channel(NodeReport {
+    let (report, reported) = watch::channel(NodeReport {
         public_key: key.public(),
         port: config.wireguard_port,
         addresses: Vec::new(),
@@ -58,28 +64,30 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let mut stream = link::agent::spawn(AgentOptions {
         node: config.name(),
         controllers: config.controllers.clone(),
-        proof: Proof::JoinToken(config.token_file.clone()),
+        proof: config.proof(),
         state_dir: config.state_dir.clone(),
         held,
         report: reported,
     });
 
-    let mut node = Node::open(config, key, features, found.saved.world, position).await?;
+    let neighbour = Neighbour::watch(report);
+    let mut node = Node::open(config, key, features, found.saved.world, position, neighbour).await?;
     let mut echo = Echo::open(Some(&node.config.interface))?;
     let (asks, mut asked) = mpsc::channel(16);
     let state = node.config.state_dir.join("ipam.json");
     let cni = Cni::open(&state, node.datapath.netlink.clone(), node.datapath.pod_hook()).await?;
-    cni.configure(PodNetwork { pod_cidrs: node.config.pod_cidrs.clone(), mtu: node.outlook.settings.mtu });
+    let mut network = None;
     for refused in cni.reattach().await {
         warn!("a pod of before may send nothing: {refused}");
     }
     let cni = Arc::new(cni);
     let aborts = Aborts::start(cni.clone(), node.vital.clone(), &node.features)?;
-    api::start(asks, node.vital.clone(), cni, &node.config).await?;
+    api::start(asks, node.vital.clone(), cni.clone(), &node.config).await?;
     info!(node = %node.outlook.me, "started; what the kernel holds was taken over");
 
     tokio::pin!(stop);
     loop {
+        follow_network(&node, &cni, &mut network);
         let event = tokio::select! {
             event = stream.recv() => match event {
                 Some(event) => Event::Stream(event),
@@ -118,6 +126,14 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     Ok(())
 }
 
+/// Pods are made from what the node has now. Ranges that are gone for a while take nothing from pods that are there.
+fn follow_network(node: &Node, cni: &Cni<PodMaps>, known: &mut Option<PodNetwork>) {
+    let Some(network) = node.pod_network().filter(|network| known.as_ref() != Some(network)) else { return };
+    info!(ranges = ?network.pod_cidrs, mtu = network.mtu, "what pods are made from");
+    cni.configure(network.clone());
+    *known = Some(network);
+}
+
 /// Sends what is due and follows the verdicts.
 async fn probe(node: &mut Node, echo: &Echo, aborts: &Aborts) {
     while let Some(probe) = node.prober.poll_probe(node.now()) {
@@ -151,8 +167,8 @@ fn handle_heard(node: &mut Node, heard: &Heard) {
     }
 }
 
-fn require_features() -> Result<Vec<Feature>> {
-    let features = kernel::features::probe();
+fn require_features(host: &Host) -> Result<Vec<Feature>> {
+    let features = kernel::features::probe_on(host);
     let missing = kernel::features::missing(&features);
     if !missing.is_empty() {
         let lines = missing.iter().map(|f| format!("\n  {} ({}): {}", f.name, f.purpose, f.advice));

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use engine::services::{Explained, Standing, Why};
 use model::{Node, PublicKey};
-use wire::local::{AgentStatus, BackendStatus, FeatureStatus, PortStatus, ServiceStatus, TunnelStatus};
+use wire::local::{
+    AgentStatus, BackendStatus, FeatureStatus, KubeProxyStatus, PortStatus, ServiceStatus, TunnelStatus,
+};
 
 /// One service as this node sees it.
 pub(crate) fn service(explained: Explained) -> ServiceStatus {
@@ -71,6 +73,7 @@ pub(crate) fn tunnels(node: &crate::node::Node, observed: &kernel::wireguard::Ob
 pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Observed) -> AgentStatus {
     let waiting_for = node.waiting_for();
     let features = node.features.iter();
+    let kube_proxy = node.neighbour.last();
     AgentStatus {
         node: node.outlook.me.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -80,12 +83,15 @@ pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Obse
         waiting_for,
         rss_bytes: kernel::process::rss_bytes(std::process::id() as i32).ok().flatten().unwrap_or(0),
         controller: node.stream.clone(),
-        topology: node.config.topology(),
-        location: node.config.location.clone(),
+        topology: node.config.topology(node.myself()),
+        location: node.config.location(node.myself()),
         public_key: observed.public_key,
         wireguard: if node.datapath.device.is_kernel() { "kernel" } else { "userspace" }.into(),
         tunnels: tunnels(node, observed),
         services: engine::services::explain(&node.outlook.view()).into_iter().map(service).collect(),
+        underlay: node.underlay.clone(),
+        pod_cidrs: node.pod_network().map(|network| network.pod_cidrs).unwrap_or_default(),
+        kube_proxy: KubeProxyStatus { state: kube_proxy.state, seen: kube_proxy.seen },
         features: features
             .map(|f| FeatureStatus {
                 name: f.name.to_string(),

@@ -14,6 +14,13 @@ pub(crate) struct AgentArgs {
     /// The configuration.
     #[arg(long, default_value = "/run/causeway/agent.yaml", value_name = "FILE")]
     config: PathBuf,
+    /// The node's own name, where the configuration is the same for all nodes.
+    #[arg(long, env = "CAUSEWAY_NODE", value_name = "NAME")]
+    node: Option<String>,
+    /// Take everything of ours off this node instead: the container runtime's files, tunnel, routes, packet path and
+    /// state. In a container it then stays, ready, until it is stopped, so that whoever rolls it out sees it done.
+    #[arg(long)]
+    cleanup: bool,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -46,8 +53,15 @@ pub(crate) struct WireguardArgs {
 
 pub(crate) async fn agent(args: AgentArgs) -> Result<ExitCode> {
     logging::start(&args.log)?;
-    let config = agent::config::load(&args.config)?;
-    agent::run(config, asked_to_stop()?).await?;
+    let config = agent::config::load(&args.config, args.node.as_deref().filter(|node| !node.is_empty()))?;
+    if args.cleanup {
+        agent::cleanup(&config).await?;
+        if !config.host().is_here() {
+            agent::rest(&config, asked_to_stop()?).await?;
+        }
+    } else {
+        agent::run(config, asked_to_stop()?).await?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

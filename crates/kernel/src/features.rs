@@ -6,6 +6,9 @@ mod devices;
 mod programs;
 
 use std::fs;
+use std::path::Path;
+
+use crate::host::Host;
 
 pub use programs::has_set_retval;
 
@@ -28,8 +31,16 @@ pub struct Feature {
 
 /// Tries everything. Takes some tens of milliseconds.
 pub fn probe() -> Vec<Feature> {
-    let devices = devices::try_all();
-    base().into_iter().chain(packet_path(&devices)).chain(links(&devices)).collect()
+    probe_on(&Host::default())
+}
+
+/// Tries everything, for a machine that this process may be in a container on: what only the machine has is looked
+/// for there.
+pub fn probe_on(host: &Host) -> Vec<Feature> {
+    let mut devices = devices::try_all();
+    // In a container the device cannot be opened, but programs that are started outside can.
+    devices.tun |= !host.is_here() && host.path(Path::new("/dev/net/tun")).exists();
+    base(host).into_iter().chain(packet_path(&devices)).chain(links(&devices)).collect()
 }
 
 /// The features among these without which nothing works, and which are missing. Without privileges nothing else could
@@ -49,7 +60,7 @@ const AS_ROOT: &str = "run as root, or with the capabilities CAP_BPF and CAP_NET
 const BPF_KERNEL: &str =
     "run as root on a kernel of 5.15 or newer that was built with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF";
 
-fn base() -> [Feature; 4] {
+fn base(host: &Host) -> [Feature; 4] {
     [
         Feature {
             name: "kernel",
@@ -69,7 +80,7 @@ fn base() -> [Feature; 4] {
         },
         Feature {
             name: "cgroup2",
-            present: crate::cgroup::root().is_ok(),
+            present: host.cgroup_root().is_ok(),
             purpose: "attaching the service balancer to pods and programs",
             fallback: None,
             required: true,

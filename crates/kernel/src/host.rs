@@ -5,7 +5,9 @@
 //! machine's symbolic links as the machine does: an absolute one (`/var/run`) would otherwise lead back into the
 //! container.
 
+mod devices;
 pub mod forwarding;
+pub(crate) mod outside;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -17,12 +19,18 @@ use std::path::{Component, Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::sys::statvfs::{FsFlags, statvfs};
+
+pub use devices::{device_with, source_towards};
 
 use crate::cgroup::{self, CgroupError};
 use crate::netns::on_thread;
 
 /// Where the BPF file system belongs, as the machine sees it.
 const BPFFS: &str = "/sys/fs/bpf";
+
+/// Where the kernel's settings are.
+const SETTINGS: &str = "/proc/sys";
 
 /// As many symbolic links as the kernel follows in one path (`MAXSYMLINKS`).
 const LINKS: usize = 40;
@@ -141,6 +149,42 @@ impl Host {
             attempt: "mount a BPF file system on",
             path: seen,
             source,
+        })
+    }
+
+    /// Container runtimes show the kernel's settings read-only. Those of the network are this agent's to set, in pods'
+    /// namespaces, too: they become writable in this process's own view.
+    pub fn open_settings(&self) -> Result<(), HostError> {
+        let path = Path::new(SETTINGS);
+        let read_only = statvfs(path).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY));
+        if self.is_here() || !read_only {
+            return Ok(());
+        }
+        let flags = MsFlags::MS_REMOUNT
+            | MsFlags::MS_BIND
+            | MsFlags::MS_NOSUID
+            | MsFlags::MS_NODEV
+            | MsFlags::MS_NOEXEC;
+        let remounted = mount(None::<&str>, path, None::<&str>, flags, None::<&str>);
+        remounted.map_err(|e| HostError::System {
+            attempt: "make writable the settings in",
+            path: path.into(),
+            source: e.into(),
+        })
+    }
+
+    /// Removes the control group of the programs that outlived their container, once they are gone. Blocks, for at
+    /// most ten seconds.
+    pub fn remove_group(&self) -> Result<(), HostError> {
+        let group = outside::group(self)?;
+        if !group.exists() {
+            return Ok(());
+        }
+        let path = group.path().to_path_buf();
+        group.remove_tree().map_err(|e| HostError::System {
+            attempt: "remove the control group",
+            path,
+            source: io::Error::other(e),
         })
     }
 }

@@ -14,6 +14,6 @@ mod process;
 mod socket;
 pub mod uapi;
 
-pub use driver::{Device, DeviceError, Observed, PeerStats};
+pub use driver::{Device, DeviceError, Launch, Observed, PeerStats, process_of};
 pub use key::PrivateKey;
 pub use process::{Options, RunError, run, stop_signals};

@@ -8,7 +8,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use model::{ClusterName, NodeName, Protocol, PublicKey, ServiceKey, Tier, Topology};
+use ipnet::IpNet;
+use model::{ClusterName, KubeProxy, NodeName, Protocol, PublicKey, ServiceKey, Tier, Topology};
 use serde::{Deserialize, Serialize};
 
 /// What an agent says of itself.
@@ -43,6 +44,15 @@ pub struct AgentStatus {
     pub tunnels: Vec<TunnelStatus>,
     /// The services as this node sees them.
     pub services: Vec<ServiceStatus>,
+    /// The device that reaches other nodes.
+    #[serde(default)]
+    pub underlay: String,
+    /// The ranges that this node's pods take addresses from.
+    #[serde(default, rename = "podCIDRs")]
+    pub pod_cidrs: Vec<IpNet>,
+    /// Whether kube-proxy is at work beside the agent.
+    #[serde(default)]
+    pub kube_proxy: KubeProxyStatus,
     /// What the kernel can and cannot do.
     pub features: Vec<FeatureStatus>,
     /// Operations that observed and desired state still differ by.
@@ -50,6 +60,16 @@ pub struct AgentStatus {
     /// What an operator should put right, in words.
     #[serde(default)]
     pub problems: Vec<String>,
+}
+
+/// What a node sees of kube-proxy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeProxyStatus {
+    /// What follows from it.
+    pub state: KubeProxy,
+    /// What was seen, in words: rules, a device, its answer.
+    pub seen: Vec<String>,
 }
 
 /// A stream of the exchange.

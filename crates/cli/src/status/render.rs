@@ -37,6 +37,14 @@ pub(crate) fn agent(status: &AgentStatus) -> String {
     line(&mut text, "controller", &stream(&status.controller));
     let key = status.public_key.map_or("no key yet".to_string(), |key| format!("key {key}"));
     line(&mut text, "wireguard", &format!("{}, {key}", status.wireguard));
+    let ranges: Vec<_> = status.pod_cidrs.iter().map(ToString::to_string).collect();
+    let ranges = if ranges.is_empty() { "no range yet".to_string() } else { ranges.join(" ") };
+    line(&mut text, "pods", &format!("{ranges}, other nodes by {}", unknown(&status.underlay)));
+    let seen = match status.kube_proxy.seen.as_slice() {
+        [] => String::new(),
+        seen => format!(": {}", seen.join(", ")),
+    };
+    line(&mut text, "kube-proxy", &format!("{}{seen}", status.kube_proxy.state));
     let plan = match status.pending_operations {
         0 => "the kernel holds it".to_string(),
         n => format!("{n} operations to go"),

@@ -30,8 +30,8 @@ impl Observed {
 
 /// Attributes of a table and a chain: linux/netfilter/nf_tables.h.
 const TABLE_COMMENT: u16 = 6;
-const CHAIN_TABLE: u16 = 1;
-const CHAIN_NAME: u16 = 3;
+pub(super) const CHAIN_TABLE: u16 = 1;
+pub(super) const CHAIN_NAME: u16 = 3;
 const CHAIN_USE: u16 = 6;
 
 const SEQUENCE: u32 = 1;
@@ -39,7 +39,7 @@ const SEQUENCE: u32 = 1;
 pub(super) fn observe(socket: &Socket, name: &str) -> io::Result<Option<Observed>> {
     let named = Attributes::new().text(1, name);
     let mut found = None;
-    let asked = ask(socket, GET_TABLE, NLM_F_ACK, &named, |kind, attributes| {
+    let asked = ask(socket, INET, GET_TABLE, NLM_F_ACK, &named, |kind, attributes| {
         let comment = read(attributes).find(|(kind, _)| *kind == TABLE_COMMENT);
         if kind == NEW_TABLE {
             found = Some(comment.and_then(|(_, bytes)| parse_comment(bytes)));
@@ -51,7 +51,7 @@ pub(super) fn observe(socket: &Socket, name: &str) -> io::Result<Option<Observed
     }
     let Some(digest) = found else { return Ok(None) };
     let mut rules = BTreeMap::new();
-    ask(socket, GET_CHAIN, NLM_F_DUMP, &Attributes::new(), |kind, attributes| {
+    ask(socket, INET, GET_CHAIN, NLM_F_DUMP, &Attributes::new(), |kind, attributes| {
         let (mut ours, mut chain, mut uses) = (false, None, 0);
         for (kind, value) in read(attributes) {
             match kind {
@@ -68,20 +68,21 @@ pub(super) fn observe(socket: &Socket, name: &str) -> io::Result<Option<Observed
     Ok(Some(Observed { digest, rules }))
 }
 
-fn text(value: &[u8]) -> Option<&str> {
+pub(super) fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok().map(|text| text.trim_end_matches('\0'))
 }
 
-/// Asks one question and takes in the kind and the attributes of every answer.
-fn ask(
+/// Asks one question about a family and takes in the kind and the attributes of every answer.
+pub(super) fn ask(
     socket: &Socket,
+    family: u8,
     kind: u16,
     flags: u16,
     attributes: &Attributes,
     mut take: impl FnMut(u16, &[u8]),
 ) -> io::Result<()> {
     let mut bytes = header(kind, NLM_F_REQUEST | flags, SEQUENCE, attributes.as_bytes().len());
-    bytes.extend([INET, 0, 0, 0]);
+    bytes.extend([family, 0, 0, 0]);
     bytes.extend(attributes.as_bytes());
     socket.send(&bytes, 0)?;
     loop {

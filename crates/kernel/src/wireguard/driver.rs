@@ -10,7 +10,7 @@ mod spawn;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use self::client::Client;
 use self::kernel::Kernel;
+pub use self::spawn::{Launch, process_of};
 use super::process::Options;
 use super::uapi::{LineError, SetRequest, Status};
 use crate::tun::Interface;
@@ -143,13 +144,13 @@ impl Device {
         Ok(Self { interface: interface.clone(), backend, link, said: Mutex::default() })
     }
 
-    /// The device, made if it is not there, and up. If the kernel cannot be it, `binary` (the path of `causeway`) is
-    /// run as one, in a session of its own: it outlives the caller, and stays in the caller's cgroup.
-    pub fn ensure(options: &Options, binary: &Path) -> Result<Self, DeviceError> {
+    /// The device, made if it is not there, and up. If the kernel cannot be it, `causeway` is launched as one, in a
+    /// session of its own: it outlives the caller.
+    pub fn ensure(options: &Options, launch: &Launch) -> Result<Self, DeviceError> {
         let device = match Self::open_at(options) {
             Ok(device) => device,
             Err(DeviceError::Absent { .. }) => {
-                make(options, binary)?;
+                make(options, launch)?;
                 Self::open_at(options)?
             }
             Err(error) => return Err(error),
@@ -290,13 +291,13 @@ impl Device {
 }
 
 /// Makes a device: the kernel's, or else a process of ours.
-fn make(options: &Options, binary: &Path) -> Result<(), DeviceError> {
+fn make(options: &Options, launch: &Launch) -> Result<(), DeviceError> {
     let interface = &options.interface;
     match kernel::make(interface) {
         Ok(true) => Ok(()),
         Ok(false) => {
             tracing::info!(interface, "the kernel has no WireGuard: running it in user space");
-            spawn::start(options, binary)
+            spawn::start(options, launch)
         }
         Err(source) => Err(DeviceError::Interface { attempt: "make", interface: interface.clone(), source }),
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use causeway_kernel::process::Process;
-use causeway_kernel::wireguard::{Device, Options};
+use causeway_kernel::wireguard::{Device, Launch, Options};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
@@ -98,7 +98,8 @@ pub(crate) fn ensured_once() {
     let dir = tempfile::tempdir().expect("tempdir");
     let options = Options { uapi_dir: dir.path().into(), ..Options::new("wgs1") };
     let binary = std::env::current_exe().expect("this program");
-    let ensure = |binary: &Path| netns.netns().run(|| Device::ensure(&options, binary)).expect("netns");
+    let ensure =
+        |binary: &Path| netns.netns().run(|| Device::ensure(&options, &Launch::here(binary))).expect("netns");
     let device = ensure(&binary).unwrap_or_else(|error| panic!("{error}"));
     device.set_private_key(&[7; 32]).expect("key");
     assert!(netns.run("ip -o link show wgs1").contains("UP"));
@@ -127,7 +128,7 @@ pub(crate) fn ensured_once() {
 }
 
 /// Who listens on the control socket.
-fn listener(options: &Options) -> i32 {
+pub(crate) fn listener(options: &Options) -> i32 {
     let stream = UnixStream::connect(options.socket()).expect("connect");
     getsockopt(&stream, PeerCredentials).expect("credentials").pid()
 }

@@ -2,8 +2,9 @@
 //!
 //! It needs root, `/dev/net/tun`, iproute2, wireguard-tools and wireguard-go, and says which of them is missing. The
 //! test's program is also the device: run as `… wireguard --socket-dir DIR IFNAME` it is what `causeway wireguard` is.
-//! Run as `… with-the-kernel` it speaks with the kernel's own WireGuard, on a machine that has it.
+//! Run as `… start-on-the-machine` it is what the agent is in a container. Run as `… with-the-kernel` it speaks with the kernel's own WireGuard, on a machine that has it.
 
+mod container;
 mod life;
 #[path = "../net_common/mod.rs"]
 mod net_common;
@@ -16,10 +17,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(exit) = program::device(&args) {
+    if let Some(exit) = program::device(&args).or_else(|| container::starter(&args)) {
         return exit;
     }
-    let cases: [(&str, fn()); 10] = [
+    let cases: [(&str, fn()); 11] = [
         ("two_of_ours", traffic::two_of_ours),
         ("jumbo_frames", traffic::jumbo_frames),
         ("ours_asks_wireguard_go", traffic::ours_asks_wireguard_go),
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         ("killed_and_started_again", life::killed_and_started_again),
         ("ends_when_asked", life::ends_when_asked),
         ("ensured_once", life::ensured_once),
+        ("outlives_its_container", container::outlives_its_container),
         ("wg_reads_and_writes", tools::wg_reads_and_writes),
     ];
     if args.first().is_some_and(|arg| arg == "with-the-kernel") {

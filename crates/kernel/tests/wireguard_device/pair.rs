@@ -1,13 +1,13 @@
 //! Two nodes on a wire, each with a tunnel device.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use causeway_kernel::netns::Netns;
 use causeway_kernel::tun::Interface;
-use causeway_kernel::wireguard::{Device, Options, PrivateKey};
+use causeway_kernel::wireguard::{Device, Launch, Options, PrivateKey};
 use engine::plan::{Op, Peer};
 use model::PublicKey;
 
@@ -152,8 +152,8 @@ fn start(netns: &Netns, kind: Kind, interface: &str) -> Option<Child> {
             command
         }
         Kind::Kernel => {
-            let nothing = Path::new("/nonexistent");
-            let device = netns.run(|| Device::ensure(&options, nothing)).expect("netns");
+            let nothing = Launch::here("/nonexistent");
+            let device = netns.run(|| Device::ensure(&options, &nothing)).expect("netns");
             let device = device.unwrap_or_else(|error| panic!("this kernel has no WireGuard: {error}"));
             assert!(device.is_kernel());
             return None;

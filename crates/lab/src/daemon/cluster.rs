@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
@@ -201,11 +201,17 @@ fn agent_config(
         cluster,
         node: name,
         controllers: controllers.to_vec(),
-        token_file: "/run/causeway/join-token".into(),
+        token_file: Some("/run/causeway/join-token".into()),
+        service_account: None,
         underlay: "eth0".into(),
         interface: "cw0".into(),
-        cgroup: kernel::cgroup::Cgroup::at(state::node_cgroup(&node.cgroup))?.path().into(),
+        host_root: PathBuf::new(),
+        cgroup: Some(kernel::cgroup::Cgroup::at(state::node_cgroup(&node.cgroup))?.path().into()),
         pod_cidrs: node.pod_cidrs.clone(),
+        cni: None,
+        // Nothing is outside a lab.
+        masquerade: false,
+        non_masquerade_cidrs: Vec::new(),
         fail_closed: fail_closed.to_vec(),
         state_dir: "/var/lib/causeway".into(),
         run_dir: "/run/causeway".into(),

@@ -1,4 +1,6 @@
-use model::{NodeName, Protocol, PublicKey, ServiceKey, Topology};
+use model::{KubeProxy, NodeName, Protocol, PublicKey, ServiceKey, Topology};
+
+use wire::local::KubeProxyStatus;
 
 use super::*;
 
@@ -82,6 +84,12 @@ pub(crate) fn an_agent() -> AgentStatus {
             ),
             a_service("demo/peers", &[], vec![a_backend("aws", Tier::Node, true, 0.0)]),
         ],
+        underlay: "eth0".into(),
+        pod_cidrs: vec!["10.1.1.0/24".parse().unwrap(), "fd00:1:0:1::/64".parse().unwrap()],
+        kube_proxy: KubeProxyStatus {
+            state: KubeProxy::Unknown,
+            seen: vec!["nftables table kube-proxy".into()],
+        },
         features: vec![
             FeatureStatus {
                 name: "tcx".into(),
@@ -111,6 +119,8 @@ node aws/aws-1: ready
   place      region eu-west-1, zone eu-west-1a, location eu-west-1
   controller connected to 172.16.1.250:9640, revision 42
   wireguard  userspace, key AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+  pods       10.1.1.0/24 fd00:1:0:1::/64, other nodes by eth0
+  kube-proxy unknown: nftables table kube-proxy
   plan       the kernel holds it
 
 tunnels, 1 of 2 answer
@@ -146,6 +156,8 @@ fn an_agent_that_waits() {
     status.public_key = None;
     status.pending_operations = 3;
     status.topology = Topology::default();
+    status.pod_cidrs = vec![];
+    status.kube_proxy = KubeProxyStatus { state: KubeProxy::Absent, seen: vec![] };
     (status.tunnels, status.services, status.features) = (vec![], vec![], vec![]);
     assert_eq!(
         agent(&status),
@@ -156,6 +168,8 @@ node aws/aws-1: not ready
   place      region unknown, zone unknown, location eu-west-1
   controller not connected, last revision 41, what is known is from disk: connection refused; is the controller running?
   wireguard  userspace, no key yet
+  pods       no range yet, other nodes by eth0
+  kube-proxy absent
   plan       3 operations to go
 
 tunnels, 0 of 0 answer

@@ -1,0 +1,99 @@
+use super::*;
+
+const GOOD: &str = "\
+cluster: aws
+node: aws-1
+controllers: ['198.18.1.250:9640']
+tokenFile: /run/causeway/join-token
+cgroup: /sys/fs/cgroup/causeway-lab/aws/aws-1
+podCIDRs: [10.1.0.0/24, 'fd00:1::/64']
+region: eu-west-1
+";
+
+/// One file for all nodes of a cluster.
+const SHARED: &str = "\
+cluster: aws
+controllers: ['198.18.1.250:9640', '[2001:db8::1]:9640']
+serviceAccount: {token: /run/secrets/causeway/token, roots: /run/secrets/causeway/ca.crt}
+hostRoot: /proc/1/root
+cni: {binDirs: [/opt/cni/bin], confDir: /etc/cni/net.d}
+underlay: ''
+nonMasqueradeCIDRs: [10.0.0.0/8]
+";
+
+fn read(text: &str, node: Option<&str>) -> Result<Config, ConfigError> {
+    parse(Path::new("a.yaml"), text, node)
+}
+
+#[test]
+fn good() {
+    let config = read(GOOD, None).unwrap();
+    assert_eq!(config.name().to_string(), "aws/aws-1");
+    assert_eq!((config.underlay.as_str(), config.wireguard_port), ("", 51820));
+    assert!(config.masquerade && config.host().is_here());
+    assert_eq!(config.proof(), Proof::JoinToken("/run/causeway/join-token".into()));
+    let shared = read(SHARED, Some("ip-10-0-0-1.ec2.internal")).unwrap();
+    assert_eq!(shared.name().to_string(), "aws/ip-10-0-0-1.ec2.internal");
+    assert!(matches!(shared.proof(), Proof::ServiceAccount { .. }));
+    for config in [config, shared] {
+        let again = serde_saphyr::to_string(&config).unwrap();
+        assert_eq!(read(&again, None).unwrap(), config, "what is written is what is read");
+    }
+    assert_eq!(read(GOOD, Some("other")).unwrap().node, "other", "what is given beside the file wins");
+}
+
+#[test]
+fn the_world_says_what_the_file_does_not() {
+    let node = Node {
+        name: NodeName::try_from("aws/aws-1".to_string()).unwrap(),
+        topology: Topology { region: "r".into(), zone: "z".into() },
+        location: "l".into(),
+        private_ips: vec![],
+        public_ips: vec![],
+        pod_cidrs: vec![],
+        public_key: None,
+        port: 51820,
+    };
+    let of = |config: &Config, node| (config.topology(node), config.location(node));
+    let place = |region: &str, zone: &str, location: &str| {
+        (Topology { region: region.into(), zone: zone.into() }, location.to_string())
+    };
+    let config = read(GOOD, None).unwrap();
+    assert_eq!(of(&config, None), place("eu-west-1", "", "eu-west-1"));
+    assert_eq!(of(&config, Some(&node)), place("eu-west-1", "z", "eu-west-1"));
+    let shared = read(SHARED, Some("aws-1")).unwrap();
+    assert_eq!(of(&shared, None), place("", "", ""));
+    assert_eq!(of(&shared, Some(&node)), place("r", "z", "l"));
+}
+
+#[test]
+fn bad() {
+    let token = "tokenFile: /run/causeway/join-token\n";
+    for (text, from, to, said) in [
+        (GOOD, "node: aws-1", "nodes: aws-1", "nodes"),
+        (GOOD, "node: aws-1", "node: AWS_1", "AWS_1"),
+        (GOOD, "node: aws-1\n", "", "CAUSEWAY_NODE"),
+        (GOOD, "['198.18.1.250:9640']", "[]", "controllers"),
+        (GOOD, "cgroup: /", "cgroup: ", "absolute"),
+        (GOOD, "'fd00:1::/64'", "10.2.0.0/24", "podCIDRs"),
+        (GOOD, "10.1.0.0/24", "10.1.0.0/33", "podCIDRs"),
+        (GOOD, token, "", "tokenFile"),
+        (GOOD, token, &format!("{token}serviceAccount: {{token: /a, roots: /b}}\n"), "not both"),
+        (GOOD, token, "serviceAccount: {token: a, roots: /b}\n", "serviceAccount"),
+        (GOOD, token, "serviceAccount: {token: /a}\n", "roots"),
+        (GOOD, token, &format!("{token}hostRoot: /proc/1/root\n"), "give cni"),
+        (GOOD, token, &format!("{token}interface: a/b\n"), "interface"),
+        (GOOD, token, &format!("{token}wireguardPort: 0\n"), "wireguardPort"),
+        (SHARED, "underlay: ''", "underlay: a-name-that-is-too-long", "underlay"),
+        (SHARED, "/proc/1/root", "/host", "hostPID"),
+        (SHARED, "[/opt/cni/bin]", "[]", "cni.binDirs"),
+        (SHARED, "[/opt/cni/bin]", "[bin]", "cni.binDirs"),
+        (SHARED, "/etc/cni/net.d", "net.d", "cni.confDir"),
+        (SHARED, "10.0.0.0/8", "10.0.0.0", "nonMasqueradeCIDRs"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let node = (text == SHARED).then_some("aws-1");
+        let error = read(&text.replace(from, to), node).unwrap_err().to_string();
+        assert!(error.contains("a.yaml") && error.contains(said), "{to}: {error}");
+    }
+}
