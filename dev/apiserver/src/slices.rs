@@ -173,11 +173,11 @@ fn desired(store: &Store, service: &Value, namespace: &str, selector: &BTreeMap<
         let terminating = value["metadata"]["deletionTimestamp"].is_string();
         for family in &families {
             let Some(ip) = ips.iter().find(|ip| ip.contains(':') == (*family == "IPv6")) else { continue };
-            let Some(ports) = ports(service, &value) else { continue };
+            let ports = ports(service, &value);
             let mut endpoint = json!({
                 "addresses": [ip],
                 "conditions": { "ready": unready_too || ready && !terminating,
-                                "serving": unready_too || ready, "terminating": terminating },
+                                "serving": ready, "terminating": terminating },
                 "targetRef": { "kind": "Pod", "namespace": namespace, "name": pod.name(), "uid": text(&value, "uid") },
             });
             if let Some(node) = value["spec"]["nodeName"].as_str() {
@@ -201,24 +201,31 @@ fn desired(store: &Store, service: &Value, namespace: &str, selector: &BTreeMap<
     groups
 }
 
-/// The Service's ports with their targets on this pod; a named port that the pod does not have leaves it out.
-fn ports(service: &Value, pod: &Value) -> Option<Value> {
+/// The Service's ports with their targets on this pod, without those whose name the pod does not have.
+fn ports(service: &Value, pod: &Value) -> Value {
     let mut found = Vec::new();
     for port in service["spec"]["ports"].as_array().into_iter().flatten() {
         let target = match &port["targetPort"] {
             Value::String(name) => {
                 let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
                 let mut ports = containers.flat_map(|c| c["ports"].as_array().into_iter().flatten());
-                ports.find(|p| p["name"] == name.as_str() && p["protocol"] == port["protocol"])?["containerPort"].clone()
+                let same = |p: &&Value| p["name"] == name.as_str() && protocol(p) == protocol(port);
+                let Some(target) = ports.find(same) else { continue };
+                target["containerPort"].clone()
             }
             Value::Null => port["port"].clone(),
             number => number.clone(),
         };
-        let mut said = json!({ "name": port["name"].as_str().unwrap_or_default(), "port": target, "protocol": port["protocol"] });
+        let mut said = json!({ "name": port["name"].as_str().unwrap_or_default(), "port": target, "protocol": protocol(port) });
         if port["appProtocol"].is_string() {
             said["appProtocol"] = port["appProtocol"].clone();
         }
         found.push(said);
     }
-    Some(found.into())
+    found.into()
+}
+
+/// TCP where it is not said.
+fn protocol(port: &Value) -> &str {
+    port["protocol"].as_str().unwrap_or("TCP")
 }

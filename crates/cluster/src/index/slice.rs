@@ -187,6 +187,8 @@ pub(super) fn endpoint<'a>(
         serving &= given.serving;
         terminating |= given.terminating;
     }
+    // Which slice comes first depends on names that mean nothing.
+    ips.sort_by_key(IpAddr::is_ipv6);
     let ips = service.visible(ips);
     if ips.is_empty() {
         return None;

@@ -1,5 +1,7 @@
 //! Objects in, changes out: one table for every source of objects, and the proof that increments add up.
 
+mod complaints;
+mod slices;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +10,7 @@ use model::{Change, Key, World};
 use proptest::prelude::*;
 
 use super::{Endpoints, Index};
+use crate::Complaint;
 use crate::manifest::{Id, Manifest};
 
 use table::{READY, UNREADY};
@@ -31,7 +34,14 @@ fn objects_to_changes() {
 /// An object out of a small world, in which everything meets everything.
 fn any_object() -> impl Strategy<Value = String> {
     let labels = prop_oneof![Just("{app: a}"), Just("{app: b}"), Just("{app: a, v: x}"), Just("{v: x}")];
-    let statuses = prop_oneof![Just(READY), Just(UNREADY), Just(""), Just("phase: Failed, podIP: 10.1.0.6")];
+    let statuses = prop_oneof![
+        Just(READY),
+        Just(UNREADY),
+        Just(""),
+        Just("phase: Failed, podIP: 10.1.0.6"),
+        Just("podIP: 10.1.0.6"),
+        Just("podIP: 192.0.2.9")
+    ];
     let pods = (0..4, labels.clone(), statuses, any::<bool>()).prop_map(|(n, labels, status, dying)| {
         let dying = if dying { "deletionTimestamp: \"2026-01-02T03:04:05Z\"," } else { "" };
         format!(
@@ -64,17 +74,29 @@ fn any_object() -> impl Strategy<Value = String> {
              5}}]\nendpoints: [{{addresses: [{ip}]{target}}}]"
         )
     });
-    prop_oneof![4 => pods, 2 => services, 2 => slices]
+    let nodes = (0..3, prop_oneof![Just("10.1.0.0/24"), Just("10.1.0.128/25"), Just("10.1.1.0/24")], 1..4).prop_map(
+        |(n, range, second)| {
+            format!(
+                "apiVersion: v1\nkind: Node\nmetadata: {{name: n{n}, creationTimestamp: \"2026-01-02T03:04:0{second}Z\"}}\n\
+                 spec: {{podCIDR: {range}}}"
+            )
+        },
+    );
+    prop_oneof![4 => pods, 2 => services, 2 => slices, 1 => nodes]
 }
 
 proptest! {
     /// Whatever came and went in whatever order, the sum of what was said is what the remaining objects say afresh.
     #[test]
-    fn increments_add_up(steps in proptest::collection::vec((any_object(), 0u8..4), 1..40)) {
-        let mut index = Index::new(cluster(), Endpoints::FromSelectors);
+    fn increments_add_up(
+        steps in proptest::collection::vec((any_object(), 0u8..4), 1..40),
+        endpoints in prop_oneof![Just(Endpoints::FromSelectors), Just(Endpoints::FromSlices)],
+    ) {
+        let mut index = Index::new(cluster(), endpoints);
         let mut world = World::default();
         let mut present: BTreeMap<Id, Manifest> = BTreeMap::new();
         let mut said: BTreeSet<Key> = BTreeSet::new();
+        let mut wrong: BTreeMap<Id, Vec<Complaint>> = BTreeMap::new();
         for (text, coin) in steps {
             let manifest = manifests(&text).remove(0);
             let id = manifest.id();
@@ -86,6 +108,10 @@ proptest! {
                 present.insert(id, manifest);
                 changes
             };
+            for (id, complaints) in index.take_complaints() {
+                prop_assert!(wrong.get(&id).unwrap_or(&Vec::new()) != &complaints, "{id}: said twice");
+                if complaints.is_empty() { wrong.remove(&id) } else { wrong.insert(id, complaints) };
+            }
             for change in changes {
                 // Nothing is deleted that was not said, no endpoint without its service.
                 match &change {
@@ -103,12 +129,14 @@ proptest! {
             }
         }
         let mut fresh = World::default();
-        let mut from_scratch = Index::new(cluster(), Endpoints::FromSelectors);
+        let mut from_scratch = Index::new(cluster(), endpoints);
         for manifest in present.values() {
             for change in from_scratch.apply(manifest) {
                 fresh.apply(change);
             }
         }
         prop_assert_eq!(world, fresh);
+        let fresh: BTreeMap<Id, Vec<Complaint>> = from_scratch.take_complaints().into_iter().collect();
+        prop_assert_eq!(wrong, fresh);
     }
 }

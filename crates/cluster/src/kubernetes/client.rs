@@ -139,7 +139,10 @@ mod tests {
             Ok(_) => String::new(),
             Err(error) => error.to_string().replace(&*path.to_string_lossy(), "FILE"),
         };
-        assert!(said(options(None, None)).await.contains("the kubeconfig FILE: "), "a file that is not there");
+        assert!(
+            said(options(None, None)).await.contains("the kubeconfig FILE: "),
+            "a file that is not there"
+        );
         std::fs::write(&path, good).unwrap();
         assert_eq!(said(options(None, None)).await, "");
         assert!(said(options(Some("b"), None)).await.contains("context"), "a context that is not there");

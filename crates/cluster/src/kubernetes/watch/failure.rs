@@ -40,12 +40,16 @@ impl Failure {
 
     /// Whether the server does not understand what was asked.
     pub(super) fn misunderstood(&self) -> bool {
-        [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY].iter().any(|code| self.code() == Some(code.as_u16()))
+        [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY]
+            .iter()
+            .any(|code| self.code() == Some(code.as_u16()))
     }
 
     /// Whether trying again changes nothing before somebody has done something.
     pub(super) fn lasting(&self) -> bool {
-        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].iter().any(|code| self.code() == Some(code.as_u16()))
+        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN]
+            .iter()
+            .any(|code| self.code() == Some(code.as_u16()))
     }
 
     pub(super) fn retry_after(&self) -> Option<Duration> {

@@ -101,7 +101,8 @@ impl Joint {
             && TARGETS.iter().all(|target| {
                 let settled = self.progress.get(&target.what).is_some_and(|progress| progress.settled);
                 // What only some clusters have, and we may not read here, is not worth waiting for.
-                let forbidden = self.troubles.get(&target.what).is_some_and(|trouble| trouble.failure.lasting());
+                let forbidden =
+                    self.troubles.get(&target.what).is_some_and(|trouble| trouble.failure.lasting());
                 settled || (!target.needed && forbidden)
             })
     }

@@ -45,7 +45,10 @@ impl Pending {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.upserts.is_empty() && self.deletes.is_empty() && self.complaints.is_empty() && self.notes.is_none()
+        self.upserts.is_empty()
+            && self.deletes.is_empty()
+            && self.complaints.is_empty()
+            && self.notes.is_none()
     }
 
     /// The next thing to say: what goes before what comes, services before their endpoints, the network before what is
@@ -86,7 +89,12 @@ mod tests {
         };
         let service = |name: &str| {
             let key = key(name);
-            Change::Upsert(Object::Service(model::Service { key, vips: vec![], ports: vec![], global: false }))
+            Change::Upsert(Object::Service(model::Service {
+                key,
+                vips: vec![],
+                ports: vec![],
+                global: false,
+            }))
         };
         let node = Change::Delete(Key::Node(NodeName::new(cluster.clone(), "n").unwrap()));
         let gone = |name: &str| Change::Delete(Key::Service(key(name)));

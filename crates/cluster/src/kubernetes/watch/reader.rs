@@ -218,7 +218,8 @@ impl Reader {
         let broken = |failure| Stop::Broken(Broken { verb: "watch", failure, from: None });
         let renewal = self.jitter(self.options.renewal);
         let asked = wire::watch(&self.client, &self.paths[self.path], None, renewal);
-        let mut lines = timeout(self.options.slow, asked).await.map_err(|_| broken(late()))?.map_err(broken)?;
+        let mut lines =
+            timeout(self.options.slow, asked).await.map_err(|_| broken(late()))?.map_err(broken)?;
         self.tell(Heard::Listing).await?;
         loop {
             let line = timeout(self.options.slow, lines.next()).await;
@@ -231,7 +232,8 @@ impl Reader {
                 Told::Deleted => {}
                 Told::Error => return Err(broken(refused(line.object))),
                 Told::Bookmark => {
-                    let mark: Mark = serde_json::from_str(line.object.get()).map_err(|e| unreadable("watch", e))?;
+                    let mark: Mark =
+                        serde_json::from_str(line.object.get()).map_err(|e| unreadable("watch", e))?;
                     if mark.metadata.annotations.ends {
                         let version = mark.metadata.resource_version;
                         self.tell(Heard::Listed).await?;
@@ -309,7 +311,8 @@ impl Reader {
             version = match line.what {
                 Told::Error => return Err(broken(refused(line.object), &version)),
                 Told::Bookmark => {
-                    let mark: Mark = serde_json::from_str(line.object.get()).map_err(|e| unreadable("watch", e))?;
+                    let mark: Mark =
+                        serde_json::from_str(line.object.get()).map_err(|e| unreadable("watch", e))?;
                     mark.metadata.resource_version
                 }
                 Told::Added | Told::Modified | Told::Deleted => {

@@ -91,8 +91,10 @@ mod tests {
         assert_eq!(said(&[]), [""; 0]);
         assert_eq!(
             said(&[(Kind::Pod, trouble("list", down(), 9)), (Kind::Node, trouble("watch", down(), 5))]),
-            ["the API server is out of reach since 2027-01-15T08:00:05Z: connection refused; what was read before stays \
-              in force; check that it runs, and the network from here to it"]
+            [
+                "the API server is out of reach since 2027-01-15T08:00:05Z: connection refused; what was read before stays \
+              in force; check that it runs, and the network from here to it"
+            ]
         );
         let both = said(&[
             (Kind::Pod, trouble("list", refused(403), 0)),

@@ -96,7 +96,8 @@ async fn ask(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Body
     }
     let code = response.status();
     let retry_after = response.headers().get(RETRY_AFTER);
-    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+    let retry_after =
+        retry_after.and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
     let text = http_body_util::Limited::new(response.into_body(), REASON).collect().await;
     let text = text.map(|body| body.to_bytes()).unwrap_or_default();
     let message = match serde_json::from_slice::<Status>(&text) {

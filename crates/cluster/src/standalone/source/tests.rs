@@ -37,7 +37,7 @@ impl Bench {
 
     /// Changes as lines, and problems without the folder's name.
     fn lines(&mut self, read: impl FnOnce(&mut Source) -> Said) -> (Vec<String>, Vec<String>) {
-        let Said { changes, problems } = read(&mut self.source);
+        let Said { changes, problems, .. } = read(&mut self.source);
         let dir = format!("{}/", self.folder.path().display());
         (
             changes.iter().map(line).collect(),

@@ -89,7 +89,8 @@ impl Bench {
         value["kind"] = json!(manifest.kind().as_str());
         // A real server says which families a service has by its addresses, where it does not say so itself.
         if manifest.kind() == Kind::Service && value["spec"]["ipFamilies"].is_null() {
-            let family = |ip: &Value| if ip.as_str().is_some_and(|ip| ip.contains(':')) { "IPv6" } else { "IPv4" };
+            let family =
+                |ip: &Value| if ip.as_str().is_some_and(|ip| ip.contains(':')) { "IPv6" } else { "IPv4" };
             let ips = value["spec"]["clusterIPs"].as_array().filter(|ips| ips.len() < 2);
             value["spec"]["ipFamilies"] =
                 ips.map_or(json!(["IPv4", "IPv6"]), |ips| ips.iter().map(family).collect());
@@ -105,7 +106,8 @@ impl Bench {
             "" => id.name.clone(),
             namespace => format!("{namespace}/{}", id.name),
         };
-        let group = id.kind.api_version().split_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
+        let group =
+            id.kind.api_version().split_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
         let deleted = self.server.delete(&format!("{}{group}", id.kind.plural()), &key);
         assert!(deleted, "{id} is there");
     }
@@ -158,7 +160,7 @@ impl Bench {
         while self.world != expected || !self.synced {
             match timeout_at(end, self.source.recv()).await {
                 Ok(event) => self.take_in(event.expect("a watch does not end")),
-                    Err(_) => pretty(what, &self.world, &expected),
+                Err(_) => pretty(what, &self.world, &expected),
             }
         }
     }
@@ -171,12 +173,14 @@ impl Bench {
 
     /// The reasons of what is wrong, by object.
     pub(super) fn reasons(&self) -> BTreeMap<String, Vec<&'static str>> {
-        let reasons = |complaints: &Vec<Complaint>| complaints.iter().map(|complaint| complaint.reason).collect();
+        let reasons =
+            |complaints: &Vec<Complaint>| complaints.iter().map(|complaint| complaint.reason).collect();
         self.complaints.iter().map(|(id, complaints)| (id.to_string(), reasons(complaints))).collect()
     }
 }
 
 fn pretty(what: &str, found: &World, expected: &World) -> ! {
-    let lines = |world: &World| world.objects().map(|object| line(&Change::Upsert(object))).collect::<Vec<_>>();
+    let lines =
+        |world: &World| world.objects().map(|object| line(&Change::Upsert(object))).collect::<Vec<_>>();
     panic!("{what}: not in {PATIENCE:?}\nfound {:#?}\nexpected {:#?}", lines(found), lines(expected));
 }

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::bench::{Bench, connect, hasty, lively};
+use crate::Event;
 use crate::index::tests::cluster;
 use crate::kubernetes::watch::{WatchOptions, watch};
-use crate::Event;
 
 pub(super) fn service(name: &str) -> Value {
     json!({
@@ -34,7 +34,8 @@ async fn eventually(what: &str, so: impl Fn() -> bool) {
 /// A definition of a kind of the cluster's, or its namespaces', own.
 pub(super) fn definition(group: &str, version: &str, kind: &str, scope: &str) -> Value {
     let singular = kind.to_lowercase();
-    let plural = singular.strip_suffix('y').map_or_else(|| format!("{singular}s"), |stem| format!("{stem}ies"));
+    let plural =
+        singular.strip_suffix('y').map_or_else(|| format!("{singular}s"), |stem| format!("{stem}ies"));
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("{plural}.{group}")},
@@ -159,7 +160,10 @@ async fn errors_of_the_server_are_said_while_they_last() {
     bench.until("notes", |bench| bench.notes.len() == 2).await;
     assert!(!bench.synced);
     let notes = bench.notes.join("\n");
-    assert!(notes.contains("answers 503 since ") && notes.contains("services: the server is currently"), "{notes}");
+    assert!(
+        notes.contains("answers 503 since ") && notes.contains("services: the server is currently"),
+        "{notes}"
+    );
     assert!(notes.contains("answers 500 since ") && notes.contains("pods"), "{notes}");
     bench.server.faults().clear();
     bench.synced().await;
@@ -199,7 +203,9 @@ async fn kinds_without_a_definition_are_waited_for_by_nobody() {
         "apiVersion": "multicluster.x-k8s.io/v1alpha1", "kind": "ServiceExport",
         "metadata": {"name": "echo", "namespace": "demo"},
     }));
-    bench.until("an export", |bench| bench.notes.iter().any(|note| note.starts_with("1 ServiceExport is "))).await;
+    bench
+        .until("an export", |bench| bench.notes.iter().any(|note| note.starts_with("1 ServiceExport is ")))
+        .await;
     bench.server.delete("customresourcedefinitions.apiextensions.k8s.io", &format!("serviceexports.{group}"));
     bench.until("none", |bench| bench.notes.is_empty()).await;
 }
@@ -209,7 +215,15 @@ async fn what_is_forbidden_is_said_with_its_verb() {
     let server = Server::start(lively());
     server.apply_json(service("a"));
     let rule = |resources: &[&str]| json!([{"apiGroups": ["*"], "resources": resources, "verbs": ["list", "watch"]}]);
-    let most = ["nodes", "namespaces", "services", "endpointslices", "networkpolicies", "meshnodes", "serviceexports"];
+    let most = [
+        "nodes",
+        "namespaces",
+        "services",
+        "endpointslices",
+        "networkpolicies",
+        "meshnodes",
+        "serviceexports",
+    ];
     server.enforce(None, &rule(&most));
     let mut bench = Bench::over(server, hasty()).await;
     bench.until("a note", |bench| bench.notes.iter().any(|note| note.contains("watch pods"))).await;
@@ -253,10 +267,12 @@ async fn a_consumer_that_sleeps_misses_nothing_and_is_not_flooded() {
     bench.apply_json(service("last"));
     // Nobody listens, and the watches get to the end all the same: what waits is kept once an object.
     let before = bench.events;
-    bench.until("the last", |bench| {
-        has(bench, "last") && bench.world.services.values().filter(|s| s.ports[0].port.get() == 1039).count() == 100
-    })
-    .await;
+    bench
+        .until("the last", |bench| {
+            has(bench, "last")
+                && bench.world.services.values().filter(|s| s.ports[0].port.get() == 1039).count() == 100
+        })
+        .await;
     assert!(bench.events - before < 2000, "{} events", bench.events - before);
 }
 
