@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use engine::exchange::Position;
 use engine::health::{Event as Verdict, Prober, Ranking};
+use engine::mesh::Unserved;
 use engine::plan::{self, Op, State};
 use engine::{mesh, services};
 use ipnet::IpNet;
@@ -37,7 +38,7 @@ use crate::{status, underlay};
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the kernel is compared with the plan although nothing is known to have changed.
-const OBSERVE_EVERY: Duration = Duration::from_secs(15);
+pub(crate) const OBSERVE_EVERY: Duration = Duration::from_secs(15);
 
 /// How long after an operation failed the kernel is looked at again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -103,6 +104,8 @@ impl Node {
             fail_closed: config.fail_closed.clone(),
             keepalive: 0,
             masquerade: (config.masquerade && translates).then(|| config.non_masquerade_cidrs.clone()),
+            // Where Kubernetes is, kube-proxy is, was or may come.
+            unserved: if config.service_account.is_some() { Unserved::Leave } else { Unserved::Refuse },
         };
         let now = Instant::now();
         let seed = u64::from(std::process::id());

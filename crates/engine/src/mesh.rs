@@ -38,6 +38,19 @@ pub struct Settings {
     pub keepalive: u16,
     /// Pods show the node's address outside the mesh, but for these ranges; none: they show their own everywhere.
     pub masquerade: Option<Vec<IpNet>>,
+    /// What becomes of packets to service addresses that nobody has.
+    pub unserved: Unserved,
+}
+
+/// What becomes of packets to addresses of services that no socket was led away from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unserved {
+    /// This node answers at once that nobody is there.
+    #[default]
+    Refuse,
+    /// They go where the machine's other routes lead. Where kube-proxy is or was, the connections that it translated
+    /// are routed by the services' addresses: to refuse those would end them.
+    Leave,
 }
 
 /// The part of the plan that is the mesh's.
@@ -139,7 +152,9 @@ pub fn plan(world: &World, me: &NodeName, settings: &Settings) -> Mesh {
 
     let ranges = claim_ranges(world, me, myself, &mut mesh);
     let slices = claim_slices(world, me, &ranges, &mut mesh);
-    refuse_services(world.clusters.get(&me.cluster), &mut mesh);
+    if settings.unserved == Unserved::Refuse {
+        refuse_services(world.clusters.get(&me.cluster), &mut mesh);
+    }
     if let Some(node) = myself {
         let mine = slices.get(me).map_or(&[][..], Vec::as_slice);
         let ips = Node { pod_cidrs: mine.to_vec(), ..node.clone() }.mesh_ips();

@@ -17,7 +17,13 @@ use support::{Situation, me, situation};
 fn state(situation: &Situation) -> State {
     let Situation { world, dead, ranking } = situation;
     let me = me();
-    let settings = Settings { mtu: 1420, fail_closed: vec![], keepalive: 25, masquerade: Some(vec![]) };
+    let settings = Settings {
+        mtu: 1420,
+        fail_closed: vec![],
+        keepalive: 25,
+        masquerade: Some(vec![]),
+        unserved: mesh::Unserved::Refuse,
+    };
     let mesh = mesh::plan(world, &me, &settings);
     let services = services::plan(&View { world, me: &me, dead, ranking });
     State::assemble(mesh, services, dead)

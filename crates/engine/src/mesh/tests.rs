@@ -2,7 +2,13 @@ use super::*;
 use crate::testing::{cluster, meshed, node, node_name, world};
 
 fn settings() -> Settings {
-    Settings { mtu: 1420, fail_closed: Vec::new(), keepalive: 25, masquerade: None }
+    Settings {
+        mtu: 1420,
+        fail_closed: Vec::new(),
+        keepalive: 25,
+        masquerade: None,
+        unserved: Unserved::Refuse,
+    }
 }
 
 fn net(text: &str) -> IpNet {
@@ -270,4 +276,13 @@ fn outside_the_mesh_pods_show_the_nodes_address() {
     let without_me = crate::testing::world(vec![cluster("a", 1, &["10.1.0.0/16"])], vec![], vec![], vec![]);
     let all = Settings { masquerade: Some(vec![]), ..settings() };
     assert_eq!(masquerade(&without_me, all).0, Vec::<String>::new(), "a node without a slice has no pods");
+}
+
+#[test]
+fn beside_kube_proxy_service_addresses_are_left_alone() {
+    let unserved = |unserved| {
+        let mesh = plan(&two_clusters(), &node_name("a/1"), &Settings { unserved, ..settings() });
+        mesh.routes.values().filter(|route| route.via == RouteVia::Unreachable).count()
+    };
+    assert_eq!((unserved(Unserved::Refuse), unserved(Unserved::Leave)), (2, 0));
 }

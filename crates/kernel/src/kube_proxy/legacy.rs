@@ -22,8 +22,8 @@ const ENTRIES: usize = 40;
 /// Whether there is a chain of this name. A table that is not there is not asked for: the question would make it.
 pub(super) fn has_chain(name: &str) -> io::Result<bool> {
     let families = [
-        ("/proc/net/ip_tables_names", AddressFamily::Inet, libc::IPPROTO_IP),
-        ("/proc/net/ip6_tables_names", AddressFamily::Inet6, libc::IPPROTO_IPV6),
+        ("/proc/thread-self/net/ip_tables_names", AddressFamily::Inet, libc::IPPROTO_IP),
+        ("/proc/thread-self/net/ip6_tables_names", AddressFamily::Inet6, libc::IPPROTO_IPV6),
     ];
     // A chain begins with an entry that holds its name, ended by a zero.
     let needle = [name.as_bytes(), b"\0"].concat();
