@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use apiserver::{Options, Server};
@@ -31,6 +31,9 @@ struct Args {
     /// Endpoint changes in a second, from the first watch of EndpointSlices on.
     #[arg(long, default_value_t = 0)]
     churn: u32,
+    /// Write the time of each change, in microseconds since 1970, as its endpoint's node: `at-1234567890`.
+    #[arg(long)]
+    stamp: bool,
     /// Begin watches with a list where clients ask for it, as Kubernetes 1.34 does and 1.33 does not.
     #[arg(long)]
     streaming_lists: bool,
@@ -86,6 +89,10 @@ async fn churn(server: &Server, args: &Args) {
             for mut slice in slices(args, service).into_iter().take(1) {
                 let ready = (turn / args.services.max(1)) % 2 == 1;
                 slice["endpoints"][0]["conditions"]["ready"] = ready.into();
+                if args.stamp {
+                    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                    slice["endpoints"][0]["nodeName"] = format!("at-{}", now.as_micros()).into();
+                }
                 server.apply_json(slice);
             }
             turn += 1;
