@@ -2,7 +2,6 @@
 //! waiting for their programs' timeouts. Connections that were made already are left alone: a silence of half a
 //! second must not cut them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,9 +48,10 @@ impl Aborts {
                 while let Ok(more) = ordered.try_recv() {
                     ranges.extend(more);
                 }
-                let pods = cni.entries().await.into_iter().map(|entry| entry.netns).collect();
-                let own = own.clone();
-                let round = tokio::task::spawn_blocking(move || round(&own, pods, &ranges, LIMIT)).await;
+                let pods = cni.entries().await;
+                let (own, cni) = (own.clone(), cni.clone());
+                let round = move || round(&own, &pods, |pod| cni.open_netns(pod), &ranges, LIMIT);
+                let round = tokio::task::spawn_blocking(round).await;
                 report(&round.expect("a round does not panic"), &vital);
             }
         });
@@ -79,18 +79,24 @@ fn report(round: &Round, vital: &Vital) {
 }
 
 /// Goes through the node's own namespace and its pods'. Those that are not known or gone have nobody who waits.
-fn round(own: &Netns, pods: Vec<PathBuf>, to: &[IpNet], limit: Duration) -> Round {
+fn round<P>(
+    own: &Netns,
+    pods: &[P],
+    open: impl Fn(&P) -> Result<Option<Netns>, NetnsError>,
+    to: &[IpNet],
+    limit: Duration,
+) -> Round {
     let begun = Instant::now();
     let mut round = Round::default();
     round.add(abort_connecting(own, to));
-    for path in pods.into_iter().filter(|path| !path.as_os_str().is_empty()) {
+    for pod in pods {
         if begun.elapsed() > limit {
             round.fail(format!("it took longer than {limit:?}"));
             continue;
         }
-        match Netns::open_path(&path) {
-            Ok(netns) => round.add(abort_connecting(&netns, to)),
-            Err(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => {}
+        match open(pod) {
+            Ok(Some(netns)) => round.add(abort_connecting(&netns, to)),
+            Ok(None) => {}
             Err(e) => round.fail(e.to_string()),
         }
     }
@@ -119,9 +125,9 @@ mod tests {
     fn a_round_goes_on_past_what_is_gone_and_ends_in_time() {
         let own = Netns::current().unwrap();
         let to: Vec<IpNet> = vec!["192.0.2.0/24".parse().unwrap()];
-        let pods = || ["", "/run/netns/cwt_gone", "/proc/self/status"].map(PathBuf::from).to_vec();
-        assert_eq!(round(&own, pods(), &to, LIMIT), Round::default());
-        let late = round(&own, pods(), &to, Duration::ZERO);
+        let round = |limit| round(&own, &[(), ()], |()| Ok(None), &to, limit);
+        assert_eq!(round(LIMIT), Round::default());
+        let late = round(Duration::ZERO);
         assert_eq!((late.aborted, late.failed), (0, 2));
         assert!(late.failure.is_some_and(|why| why.contains("longer than 0ns")));
     }

@@ -32,7 +32,7 @@ use crate::datapath::{Datapath, Masqueraded};
 use crate::neighbour::Neighbour;
 use crate::outlook::{Outlook, Plan};
 use crate::problems::Problems;
-use crate::{status, underlay};
+use crate::{install, status, underlay};
 
 /// How often the device is looked for and the clusters are ranked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -108,6 +108,8 @@ impl Node {
             unserved: if config.service_account.is_some() { Unserved::Leave } else { Unserved::Refuse },
         };
         let now = Instant::now();
+        let untold =
+            config.cni.is_some().then(|| "the container runtime to be told of this network".to_string());
         let seed = u64::from(std::process::id());
         let mut node = Self {
             prober: Prober::new(&me, seed),
@@ -136,7 +138,7 @@ impl Node {
             underlay: underlay.name,
             own: Vec::new(),
             neighbour,
-            cni: None,
+            cni: untold,
             key,
             started: now,
             position,
@@ -262,6 +264,9 @@ impl Node {
                 self.observe_at = now;
             }
             self.replan |= self.outlook.ranking.update(&self.prober.cluster_rtts());
+            if self.cni.is_some() || now >= self.observe_at {
+                self.offer_network();
+            }
             self.refresh_vital();
         }
         if now >= self.observe_at {
@@ -290,6 +295,23 @@ impl Node {
         let ranges = if configured.is_empty() { &self.own } else { configured };
         let network = PodNetwork { pod_cidrs: ranges.clone(), mtu: self.outlook.settings.mtu };
         (!ranges.is_empty()).then_some(network)
+    }
+
+    /// Lets the container runtime know of us, once a pod could be served.
+    fn offer_network(&mut self) {
+        if self.pod_network().is_none() || self.pending() > 0 {
+            return;
+        }
+        match install::put_configuration(&self.config) {
+            Ok(problem) => {
+                self.cni = None;
+                self.problems.set_machine("cni", problem);
+            }
+            Err(e) => {
+                self.cni = Some("the container runtime's folders".into());
+                self.problems.set_machine("cni", Some(format!("{e:#}")));
+            }
+        }
     }
 
     /// Sees to it that the machine forwards for its pods, and that the guard stands where other nodes are reached.

@@ -8,6 +8,7 @@ use engine::health::Event as Verdict;
 use kernel::features::Feature;
 use kernel::host::Host;
 use kernel::icmp::{Echo, Heard, Kind};
+use kernel::netns::Netns;
 use kernel::wireguard::PrivateKey;
 use link::NodeReport;
 use link::agent::{AgentEvent, AgentOptions};
@@ -17,11 +18,12 @@ use tracing::{info, warn};
 
 use crate::aborts::Aborts;
 use crate::api::{self, Ask};
-use crate::cni::{Cni, PodNetwork};
+use crate::cni::{Cni, Place, PodNetwork};
 use crate::config::Config;
 use crate::datapath::PodMaps;
+use crate::install;
 use crate::neighbour::Neighbour;
-use crate::node::Node;
+use crate::node::{Node, OBSERVE_EVERY};
 
 /// Something happened.
 enum Event {
@@ -45,6 +47,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     for folder in [&config.state_dir, &config.run_dir] {
         std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     }
+    install::put_program(&config)?;
     let key = PrivateKey::load_or_create(&config.state_dir.join("private.key"))?;
     let found = link::saved::load(&config.state_dir.join("world.state"))?;
     if let Some(problem) = &found.problem {
@@ -75,12 +78,19 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let mut echo = Echo::open(Some(&node.config.interface))?;
     let (asks, mut asked) = mpsc::channel(16);
     let state = node.config.state_dir.join("ipam.json");
-    let cni = Cni::open(&state, node.datapath.netlink.clone(), node.datapath.pod_hook()).await?;
+    let place = Place {
+        ledger: state,
+        netlink: node.datapath.netlink.clone(),
+        netns: Netns::current().context("opening the node's own network namespace")?,
+        host,
+    };
+    let cni = Cni::open(place, node.datapath.pod_hook()).await?;
     let mut network = None;
     for refused in cni.reattach().await {
         warn!("a pod of before may send nothing: {refused}");
     }
     let cni = Arc::new(cni);
+    tokio::spawn(keep_host_ports(cni.clone()));
     let aborts = Aborts::start(cni.clone(), node.vital.clone(), &node.features)?;
     api::start(asks, node.vital.clone(), cni.clone(), &node.config).await?;
     info!(node = %node.outlook.me, "started; what the kernel holds was taken over");
@@ -124,6 +134,18 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     node.save().await;
     info!("stopped; the data path stays");
     Ok(())
+}
+
+/// Host ports are a table that others may take away by accident (`nft flush ruleset`): it comes back.
+async fn keep_host_ports(cni: Arc<Cni<PodMaps>>) {
+    loop {
+        tokio::time::sleep(OBSERVE_EVERY).await;
+        match cni.repair().await {
+            Ok(false) => {}
+            Ok(true) => warn!("somebody changed the pods' host ports; they are as before"),
+            Err(failure) => warn!(%failure, "pods' host ports cannot be looked after"),
+        }
+    }
 }
 
 /// Pods are made from what the node has now. Ranges that are gone for a while take nothing from pods that are there.
