@@ -92,10 +92,15 @@ pub(crate) fn remove(value: &mut Value, fields: &Set) {
                     remove(&mut items[at], set);
                 }
             }
-            (Some(("v", text)), Value::Array(items)) => items.retain(|i| i.to_string() != text),
+            (Some(("v", text)), Value::Array(items)) => items.retain(|i| !is_written(i, text)),
             _ => {}
         }
     }
+}
+
+/// Whether a set's step names this value.
+fn is_written(value: &Value, text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|written| written == *value)
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -104,7 +109,9 @@ fn is_empty(value: &Value) -> bool {
 
 /// The fields in which two versions differ, of those that `set` names.
 pub(crate) fn differing(a: &Value, b: &Value, set: &Set) -> Set {
-    let mut found = Set { here: set.here && set.below.is_empty() && a != b, ..Set::default() };
+    // An empty map asks for no more than that there is one.
+    let differs = a != b && !(a.is_object() && b.as_object().is_some_and(Map::is_empty));
+    let mut found = Set { here: set.here && set.below.is_empty() && differs, ..Set::default() };
     for (step, inner) in &set.below {
         let (x, y) = (step_into(a, step), step_into(b, step));
         let mut below = differing(x, y, inner);
@@ -126,7 +133,7 @@ fn step_into<'a>(value: &'a Value, step: &str) -> &'a Value {
             items.iter().find(|i| item(&names, i) == step).unwrap_or(&Value::Null)
         }
         (Some(("v", text)), Value::Array(items)) => {
-            items.iter().find(|i| i.to_string() == text).unwrap_or(&Value::Null)
+            items.iter().find(|i| is_written(i, text)).unwrap_or(&Value::Null)
         }
         _ => &Value::Null,
     }

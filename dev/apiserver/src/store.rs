@@ -23,6 +23,9 @@ pub(crate) struct Store {
     random: u64,
 }
 
+/// The version of the empty store: there are older ones, which nobody remembers.
+const BEGIN: u64 = 100;
+
 /// The objects of one resource.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -59,8 +62,9 @@ impl Store {
     pub(crate) fn new(history: usize) -> Store {
         let random = std::hash::RandomState::new().build_hasher().finish() | 1;
         let kinds = kind::built_in();
-        let tables = kinds.iter().map(|k| (k.resource(), Table::default())).collect();
-        Store { version: 1, kinds, tables, history, changed: watch::Sender::new(1), random }
+        let table = |k: &Arc<Kind>| (k.resource(), Table { oldest: BEGIN, ..Table::default() });
+        let tables = kinds.iter().map(table).collect();
+        Store { version: BEGIN, kinds, tables, history, changed: watch::Sender::new(BEGIN), random }
     }
 
     /// What is served.

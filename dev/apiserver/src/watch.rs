@@ -29,6 +29,8 @@ pub(crate) struct Watch {
     /// Everything up to this version has been said.
     version: u64,
     bookmarks: bool,
+    /// The version of the last bookmark, or where the watch began.
+    announced: u64,
     ends: Instant,
     next_bookmark: Instant,
     /// Lines that wait to be sent.
@@ -84,11 +86,13 @@ pub(crate) fn open(
     let ends = now + Duration::from_secs(timeout);
     let number = shared.opened.fetch_add(1, Ordering::Relaxed);
     shared.watches.lock().expect("never poisoned").insert(number, (kind.plural.clone(), who.to_string()));
+    let version = if everything { store.version } else { asked.unwrap_or(store.version) };
     Ok(Watch {
         kind,
         prefix,
         selector,
-        version: if everything { store.version } else { asked.unwrap_or(store.version) },
+        version,
+        announced: version,
         bookmarks,
         ends,
         next_bookmark: next_bookmark(now, ends, shared.bookmarks),
@@ -177,9 +181,10 @@ impl Watch {
             }
             if now >= self.next_bookmark {
                 self.next_bookmark = next_bookmark(now, self.ends, self.shared.bookmarks);
-                if self.bookmarks && !asked.stalled {
+                if self.bookmarks && !asked.stalled && self.newest() > self.announced {
+                    self.announced = self.newest();
                     let mut lines = Vec::new();
-                    bookmark(&mut lines, &self.kind, self.version, false);
+                    bookmark(&mut lines, &self.kind, self.announced, false);
                     return Some(Ok(lines.into()));
                 }
             }
@@ -190,6 +195,13 @@ impl Watch {
                 _ = self.control.changed() => {}
             }
         }
+    }
+
+    /// The version of the last change of any object of the kind: as far as a bookmark goes.
+    fn newest(&self) -> u64 {
+        let store = self.shared.store.lock().expect("never poisoned");
+        let table = store.table(&self.kind.resource());
+        table.ok().and_then(|t| t.log.back()).map_or(0, |change| change.object.version)
     }
 
     /// What has happened since.

@@ -63,7 +63,9 @@ impl Write {
             self.name = format!("{stem}{}", store.suffix());
         }
         if !text(&value, "resourceVersion").is_empty() {
-            return Err(Failure::bad_request("resourceVersion should not be set on objects to be created"));
+            // The real server has no better word for it either.
+            let why = "resourceVersion should not be set on objects to be created";
+            return Err(Failure::new(500, "", why));
         }
         metadata(&mut value).remove("managedFields");
         self.reset(&mut value, None);

@@ -20,6 +20,8 @@ pub(crate) struct Place {
     pub(crate) client: kube::Client,
     /// Made for this case alone; also a name for objects of the whole cluster.
     pub(crate) namespace: String,
+    /// Whether the server begins a watch with a list where it is asked to.
+    pub(crate) streaming_lists: bool,
 }
 
 /// An answer: the code and the body.
@@ -48,16 +50,18 @@ impl Answer {
 }
 
 impl Place {
-    async fn new(kubeconfig: &str) -> Place {
+    async fn new(kubeconfig: &str, streaming_lists: bool) -> Place {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let config = Kubeconfig::from_yaml(kubeconfig).expect("the kubeconfig is one");
         let options = KubeConfigOptions::default();
-        let config =
-            kube::Config::from_custom_kubeconfig(config, &options).await.expect("a usable kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(config, &options).await;
+        let mut config = config.expect("a usable kubeconfig");
+        // The cases look at refusals that the client would otherwise answer by trying again.
+        config.default_retry = false;
         let client = kube::Client::try_from(config).expect("a client");
         let namespace = format!("cwt-{}-{number}", std::process::id());
-        let place = Place { client, namespace };
+        let place = Place { client, namespace, streaming_lists };
         place.create("/api/v1/namespaces", json!({ "metadata": { "name": place.namespace } })).await.ok();
         place
     }
@@ -102,6 +106,13 @@ impl Place {
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.call("DELETE", path, "application/json", None).await
+    }
+
+    /// The account that pods of this namespace run under, which a controller may be about to make.
+    pub(crate) async fn account(&self) {
+        let account = json!({ "metadata": { "name": "default" } });
+        let made = self.create(&self.core("serviceaccounts"), account).await;
+        assert!(matches!(made.code, 201 | 409), "{}", made.body);
     }
 
     /// A watch as its lines.
@@ -178,18 +189,25 @@ pub(crate) fn names(list: &Value) -> Vec<String> {
     items.map(|i| i["metadata"]["name"].as_str().unwrap_or_default().to_string()).collect()
 }
 
-pub(crate) async fn on_double<F: Future<Output = ()>>(case: impl FnOnce(Place) -> F) {
-    let server = apiserver::Server::start(apiserver::Options::default());
-    case(Place::new(&server.kubeconfig()).await).await;
+/// A case that waits for what never comes is a failed one.
+async fn in_time(case: impl Future<Output = ()>) {
+    tokio::time::timeout(3 * PATIENCE, case).await.expect("a case ends within a minute");
+}
+
+pub(crate) async fn on_double<F: Future<Output = ()>>(streaming_lists: bool, case: impl FnOnce(Place) -> F) {
+    let options = apiserver::Options { streaming_lists, endpoint_slices: true, ..Default::default() };
+    let server = apiserver::Server::start(options);
+    in_time(case(Place::new(&server.kubeconfig(), streaming_lists).await)).await;
 }
 
 pub(crate) async fn on_real<F: Future<Output = ()>>(case: impl FnOnce(Place) -> F) {
     let path =
         std::env::var("CAUSEWAY_TEST_KUBECONFIG").expect("run by ./x test kubernetes, which says where");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("reading {path}: {e}"));
-    let place = Place::new(&text).await;
+    let streaming_lists = std::env::var("CAUSEWAY_TEST_STREAMING_LISTS").is_ok_and(|v| v == "1");
+    let place = Place::new(&text, streaming_lists).await;
     let space = format!("/api/v1/namespaces/{}", place.namespace);
     let guard = place.clone();
-    case(place).await;
+    in_time(case(place)).await;
     guard.delete(&space).await;
 }

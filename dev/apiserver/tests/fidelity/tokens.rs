@@ -40,3 +40,25 @@ pub(crate) async fn a_token_names_the_node(place: &Place) {
     }
     place.delete(&format!("/api/v1/nodes/{node}")).await.ok();
 }
+
+pub(crate) async fn a_token_is_refused(place: &Place) {
+    place.create(&place.core("serviceaccounts"), json!({ "metadata": { "name": "agent" } })).await.ok();
+    place.account().await;
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "automountServiceAccountToken": false,
+                      "containers": [{ "name": "c", "image": "i" }] } });
+    place.create(&place.core("pods"), pod).await.ok();
+    let path = place.core("serviceaccounts/agent/token");
+    let bound = |name: &str| json!({ "spec": { "boundObjectRef": { "kind": "Pod", "apiVersion": "v1", "name": name } } });
+    // The pod is another account's.
+    place.create(&path, bound("p")).await.refused(400, "BadRequest");
+    place.create(&path, bound("nowhere")).await.refused(404, "NotFound");
+    place.create(&path, json!({ "spec": { "expirationSeconds": 10 } })).await.refused(422, "Invalid");
+    let nobody = place.core("serviceaccounts/nobody/token");
+    place.create(&nobody, json!({ "spec": {} })).await.refused(404, "NotFound");
+    let review = json!({ "spec": { "token": "nonsense", "audiences": ["causeway"] } });
+    let answer = place.create("/apis/authentication.k8s.io/v1/tokenreviews", review).await;
+    assert_eq!(answer.code, 201);
+    let answer = answer.ok();
+    assert_ne!(answer["status"]["authenticated"], true);
+    assert!(answer["status"]["error"].is_string());
+}
