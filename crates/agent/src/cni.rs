@@ -3,10 +3,15 @@
 //! The plugin (`causeway cni`) hands over what the container runtime said; here it is checked and done, one request
 //! at a time: the kernel makes and deletes devices under one lock anyway. What was handed out is on disk before the
 //! kernel is told, so nothing is given out twice whatever happens in between, and every request may be repeated.
+//!
+//! Paths of network namespaces are the machine's, which an agent in a container sees below a root of its own.
 
 mod answer;
+mod extras;
 mod failure;
+pub mod install;
 mod ipam;
+mod ports;
 mod request;
 mod store;
 
@@ -15,17 +20,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ipnet::IpNet;
+use kernel::host::Host;
 use kernel::netlink::Netlink;
+use kernel::netns::{Netns, NetnsError};
 use kernel::pod::{self, PodSpec, Wired};
 use serde_json::Value;
 use tracing::{info, warn};
 use wire::local::{CniRequest, CniResponse};
 
+pub use extras::{Extras, PortMapping};
 pub use failure::Failure;
 pub use ipam::choose;
 pub use request::{Attachment, Request, VERSIONS, Version, parse};
 pub use store::{CorruptError, Entry, Ledger};
 
+use ports::Ports;
 use store::Loaded;
 
 /// Whoever has to know of pods' wires: the data path, which lets a pod send with its own addresses only.
@@ -44,6 +53,19 @@ pub struct PodNetwork {
     pub pod_cidrs: Vec<IpNet>,
     /// Bytes of the largest packet: the tunnel's.
     pub mtu: u32,
+}
+
+/// Where the pods of a node are served.
+#[derive(Debug)]
+pub struct Place {
+    /// The file of what was handed out.
+    pub ledger: PathBuf,
+    /// Speaks for the node's namespace.
+    pub netlink: Netlink,
+    /// The node's namespace.
+    pub netns: Netns,
+    /// The machine, whose paths the runtime says.
+    pub host: Host,
 }
 
 /// The state could not be read or rebuilt.
@@ -65,19 +87,28 @@ pub enum OpenError {
 /// Serves CNI requests.
 #[derive(Debug)]
 pub struct Cni<H> {
-    path: PathBuf,
-    netlink: Netlink,
+    place: Place,
     hook: H,
     network: Mutex<Option<PodNetwork>>,
-    ledger: tokio::sync::Mutex<Ledger>,
+    state: tokio::sync::Mutex<State>,
+}
+
+/// What changes with every request: whoever holds it is alone.
+#[derive(Debug)]
+struct State {
+    ledger: Ledger,
+    ports: Ports,
+    /// What the data path did not take back of the pods of before.
+    cut_off: Vec<String>,
 }
 
 impl<H: PodHook> Cni<H> {
     /// Reads what was handed out before. A file that is missing or corrupt (it is set aside then) is made up for
-    /// from the wires that are on the node. `netlink` speaks for the node's namespace.
-    pub async fn open(path: &Path, netlink: Netlink, hook: H) -> Result<Self, OpenError> {
+    /// from the wires that are on the node, and from the file of before the last change.
+    pub async fn open(place: Place, hook: H) -> Result<Self, OpenError> {
+        let path = place.ledger.as_path();
         let failed = |source| OpenError::File { path: path.into(), source };
-        let wires = pod::find(&netlink).await?;
+        let wires = pod::find(&place.netlink).await?;
         let ledger = match store::load(path).map_err(failed)? {
             Loaded::Ledger(mut ledger) => {
                 let gone = ledger.keep_wired(&wires);
@@ -86,29 +117,75 @@ impl<H: PodHook> Cni<H> {
                 }
                 ledger
             }
-            Loaded::Nothing => Ledger::from_wires(&wires),
+            Loaded::Nothing => Ledger::from_wires(&wires, &store::load_older(path)),
             Loaded::SetAside(aside, why) => {
-                let ledger = Ledger::from_wires(&wires);
+                let ledger = Ledger::from_wires(&wires, &store::load_older(path));
                 let (pods, aside) = (ledger.entries.len(), aside.display().to_string());
                 warn!(%why, aside, pods, "the file of pods' addresses was corrupt; put together again from the wires");
                 ledger
             }
         };
         store::save(path, &ledger).map_err(failed)?;
-        let (network, ledger) = (Mutex::new(None), tokio::sync::Mutex::new(ledger));
-        Ok(Self { path: path.into(), netlink, hook, network, ledger })
+        let state = State { ledger, ports: Ports::default(), cut_off: Vec::new() };
+        Ok(Self { place, hook, network: Mutex::new(None), state: tokio::sync::Mutex::new(state) })
     }
 
-    /// Tells the data path of every pod that was there before: once, after the agent's start. Returns what it did
-    /// not take.
+    /// Tells the data path of every pod that was there before, and brings back their host ports: once, after the
+    /// agent's start. Returns what could not be done.
     pub async fn reattach(&self) -> Vec<String> {
-        let ledger = self.ledger.lock().await;
+        let mut state = self.state.lock().await;
         let mut refused = Vec::new();
-        for Entry { host_ifname, ips, .. } in ledger.entries.values() {
-            let attached = self.hook.attached(host_ifname, ips).await;
-            refused.extend(attached.err().map(|why| format!("{host_ifname}: {why}")));
+        for entry in state.ledger.entries.values() {
+            let attached = self.hook.attached(&entry.host_ifname, &entry.ips).await;
+            refused.extend(attached.err().map(|why| format!("{}: {why}", entry.host_ifname)));
+            let passed = ports::let_loopback_pass(&self.place.netns, entry);
+            refused.extend(passed.err().map(|failure| format!("{}: {failure}", entry.host_ifname)));
         }
+        refused.extend(self.repair_ports(&mut state).err().map(|failure| failure.to_string()));
+        state.cut_off.clone_from(&refused);
         refused
+    }
+
+    /// Writes the table of host ports again if somebody changed it or took it away. Returns whether that was so.
+    ///
+    /// # Errors
+    /// The kernel has no nf_tables, or refused.
+    pub async fn repair(&self) -> Result<bool, Failure> {
+        self.repair_ports(&mut *self.state.lock().await)
+    }
+
+    fn repair_ports(&self, state: &mut State) -> Result<bool, Failure> {
+        let State { ledger, ports, .. } = state;
+        let asked = ledger.entries.values().any(|entry| !entry.extras.ports.is_empty());
+        match Ports::is_set(&self.place.netns, ledger.entries.values()) {
+            Ok(true) => return Ok(false),
+            Ok(false) => {}
+            // A kernel that cannot have a table has none that is wrong.
+            Err(_) if !asked => return Ok(false),
+            Err(failure) => return Err(failure),
+        }
+        ports.forget();
+        ports.set(&self.place.netns, ledger.entries.values()).map(|()| true)
+    }
+
+    /// The network namespace of a pod; none if nobody knows it any more.
+    ///
+    /// # Errors
+    /// It is there and cannot be opened.
+    pub fn open_netns(&self, entry: &Entry) -> Result<Option<Netns>, NetnsError> {
+        if entry.netns.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        match Netns::open_below(&self.root(), &entry.netns) {
+            Ok(netns) => Ok(Some(netns)),
+            Err(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The machine's root directory.
+    fn root(&self) -> PathBuf {
+        self.place.host.path(Path::new("/"))
     }
 
     /// Says what pods are made from, from now on. Before the first time every `ADD` is asked to try again.
@@ -118,7 +195,7 @@ impl<H: PodHook> Cni<H> {
 
     /// Every pod that is wired, or was about to be.
     pub async fn entries(&self) -> Vec<Entry> {
-        self.ledger.lock().await.entries.values().cloned().collect()
+        self.state.lock().await.ledger.entries.values().cloned().collect()
     }
 
     /// Does what is asked.
@@ -138,17 +215,18 @@ impl<H: PodHook> Cni<H> {
     }
 
     async fn fulfil(&self, request: Request) -> Result<Value, Failure> {
-        let mut ledger = self.ledger.lock().await;
+        let state = &mut *self.state.lock().await;
         match request {
-            Request::Add { attachment, netns, pod, version, dns, prev } => {
+            Request::Add { attachment, netns, pod, version, dns, prev, extras } => {
                 let network = self.network()?;
-                let entry = self.reserve(&mut ledger, &network, attachment, pod, &netns)?;
-                let spec = spec(&entry, netns, network.mtu);
-                let wired = self.wire(&spec).await;
+                let asked = Asked { attachment, pod, netns: netns.clone(), extras };
+                let entry = self.reserve(&mut state.ledger, &network, asked)?;
+                let spec = self.spec(&entry, netns, network.mtu);
+                let wired = self.wire(&spec, &entry, state).await;
                 let result =
                     wired.and_then(|wired| answer::added(version, &spec, &wired, &dns, prev.as_ref()));
                 if result.is_err()
-                    && let Err(failure) = self.take_away(&mut ledger, &entry).await
+                    && let Err(failure) = self.take_away(state, &entry).await
                 {
                     // The first failure is the one to tell; DEL or GC finds what is left.
                     warn!(device = entry.host_ifname, %failure, "a failed ADD could not be taken back");
@@ -157,32 +235,45 @@ impl<H: PodHook> Cni<H> {
             }
             Request::Del { attachment } => {
                 let host_ifname = pod::host_ifname(&attachment.container_id, &attachment.ifname);
-                let entry = ledger.entries.get(&attachment).cloned();
-                let unknown =
-                    || Entry { attachment, host_ifname, ips: Vec::new(), pod: None, netns: PathBuf::new() };
-                let entry = entry.unwrap_or_else(unknown);
-                self.take_away(&mut ledger, &entry).await?;
+                let entry = state.ledger.entries.get(&attachment).cloned();
+                let unknown = || Entry {
+                    attachment,
+                    host_ifname,
+                    ips: Vec::new(),
+                    pod: None,
+                    netns: PathBuf::new(),
+                    extras: Extras::default(),
+                };
+                self.take_away(state, &entry.unwrap_or_else(unknown)).await?;
                 Ok(Value::Null)
             }
             Request::Check { attachment, netns, ips } => {
                 let network = self.network()?;
-                let entry = ledger.entries.get(&attachment);
+                let entry = state.ledger.entries.get(&attachment);
                 let entry = entry.ok_or(Failure::UnknownContainer(attachment))?;
                 if !entry.ips.iter().all(|ip| ips.contains(ip)) {
                     let why = "its ips must contain those that ADD gave to this container";
                     return Err(Failure::Config { field: "prevResult", why });
                 }
-                pod::check(&self.netlink, &spec(entry, netns, network.mtu)).await?;
+                pod::check(&self.place.netlink, &self.spec(entry, netns, network.mtu)).await?;
+                let ports = !entry.extras.ports.is_empty();
+                if ports && !Ports::is_set(&self.place.netns, state.ledger.entries.values())? {
+                    return Err(Failure::PortsChanged);
+                }
                 Ok(Value::Null)
             }
             Request::Status => {
-                let unavailable = |failure: Failure| Failure::Unavailable { why: failure.to_string() };
+                let unavailable = |failure: Failure| match state.cut_off.first() {
+                    None => Failure::Unavailable { why: failure.to_string() },
+                    Some(first) => Failure::Limited { why: format!("{failure}; {first}") },
+                };
                 let network = self.network().map_err(unavailable)?;
-                let chosen = choose(&network.pod_cidrs, &ledger.used(), &ledger.freed);
+                let chosen = choose(&network.pod_cidrs, &state.ledger.used(), &state.ledger.freed);
                 chosen.map(|_| Value::Null).map_err(|ranges| unavailable(Failure::Exhausted(ranges)))
             }
             Request::Gc { valid } => {
-                let stale: Vec<Entry> = ledger
+                let stale: Vec<Entry> = state
+                    .ledger
                     .entries
                     .values()
                     .filter(|entry| !valid.contains(&entry.attachment))
@@ -190,12 +281,12 @@ impl<H: PodHook> Cni<H> {
                     .collect();
                 let mut failures = Vec::new();
                 for entry in &stale {
-                    failures.extend(self.take_away(&mut ledger, entry).await.err());
+                    failures.extend(self.take_away(state, entry).await.err());
                 }
                 // Wires that nobody knows of any more.
                 let known: Vec<&str> =
-                    ledger.entries.values().map(|entry| entry.host_ifname.as_str()).collect();
-                for device in pod::find(&self.netlink).await?.into_keys() {
+                    state.ledger.entries.values().map(|entry| entry.host_ifname.as_str()).collect();
+                for device in pod::find(&self.place.netlink).await?.into_keys() {
                     if !known.contains(&device.as_str()) {
                         failures.extend(self.unwire(&device).await.err());
                     }
@@ -214,69 +305,105 @@ impl<H: PodHook> Cni<H> {
     }
 
     /// The container's entry: the one it has, or a new one, which is on disk when this returns.
-    fn reserve(
-        &self,
-        ledger: &mut Ledger,
-        network: &PodNetwork,
-        attachment: Attachment,
-        pod: Option<model::ObjectName>,
-        netns: &Path,
-    ) -> Result<Entry, Failure> {
-        let netns = netns.to_path_buf();
+    fn reserve(&self, ledger: &mut Ledger, network: &PodNetwork, asked: Asked) -> Result<Entry, Failure> {
+        let Asked { attachment, pod, netns, extras } = asked;
+        ports::taken(ledger, &attachment, &extras.ports)?;
         let entry = match ledger.entries.get(&attachment) {
-            Some(entry) if entry.netns == netns => return Ok(entry.clone()),
-            Some(entry) => Entry { netns, ..entry.clone() },
+            Some(entry) if (&entry.netns, &entry.extras) == (&netns, &extras) => return Ok(entry.clone()),
+            Some(entry) => Entry { netns, extras, ..entry.clone() },
             None => {
                 let chosen = choose(&network.pod_cidrs, &ledger.used(), &ledger.freed);
                 let host_ifname = pod::host_ifname(&attachment.container_id, &attachment.ifname);
-                Entry { attachment, host_ifname, ips: chosen.map_err(Failure::Exhausted)?, pod, netns }
+                Entry {
+                    attachment,
+                    host_ifname,
+                    ips: chosen.map_err(Failure::Exhausted)?,
+                    pod,
+                    netns,
+                    extras,
+                }
             }
         };
         let mut next = ledger.clone();
         next.freed.retain(|ip| !entry.ips.contains(ip));
         next.entries.insert(entry.attachment.clone(), entry.clone());
-        store::save(&self.path, &next).map_err(Failure::State)?;
-        *ledger = next;
+        self.save(ledger, next)?;
         Ok(entry)
     }
 
-    /// Makes the wire, unless it is there and good, and tells the data path.
-    async fn wire(&self, spec: &PodSpec) -> Result<Wired, Failure> {
-        let there = self.netlink.link(&spec.host_ifname).await.map_err(pod::PodError::from)?.is_some();
-        let good = if there { pod::check(&self.netlink, spec).await.ok() } else { None };
+    fn save(&self, ledger: &mut Ledger, next: Ledger) -> Result<(), Failure> {
+        store::save(&self.place.ledger, &next).map_err(Failure::State)?;
+        *ledger = next;
+        Ok(())
+    }
+
+    /// Makes the wire, unless it is there and good, tells the data path, and opens the host ports.
+    async fn wire(&self, spec: &PodSpec, entry: &Entry, state: &mut State) -> Result<Wired, Failure> {
+        let netlink = &self.place.netlink;
+        self.refuse_own_namespace(spec)?;
+        let there = netlink.link(&spec.host_ifname).await.map_err(pod::PodError::from)?.is_some();
+        let good = if there { pod::check(netlink, spec).await.ok() } else { None };
         let wired = match good {
             Some(wired) => wired,
-            None => pod::add(&self.netlink, spec).await?,
+            None => pod::add(netlink, spec).await?,
         };
         self.hook.attached(&spec.host_ifname, &spec.ips).await.map_err(Failure::Datapath)?;
+        ports::let_loopback_pass(&self.place.netns, entry)?;
+        state.ports.set(&self.place.netns, state.ledger.entries.values())?;
         Ok(wired)
     }
 
+    /// A pod of the host network has no wire; the node's own namespace must never be taken for a pod's.
+    fn refuse_own_namespace(&self, spec: &PodSpec) -> Result<(), Failure> {
+        let inode = |netns: &Netns| netns.inode().map_err(Failure::State);
+        let pod = spec.open_netns().map_err(pod::PodError::from)?;
+        if inode(&pod)? == inode(&self.place.netns)? {
+            let why = "a namespace of the pod's own, not the node's";
+            return Err(Failure::Environment { variable: "CNI_NETNS", why });
+        }
+        Ok(())
+    }
+
     async fn unwire(&self, host_ifname: &str) -> Result<(), Failure> {
-        pod::remove(&self.netlink, host_ifname).await?;
+        pod::remove(&self.place.netlink, host_ifname).await?;
         self.hook.detached(host_ifname).await.map_err(Failure::Datapath)
     }
 
-    /// Takes the wire away, then the addresses: as long as the one is there, the others are not free.
-    async fn take_away(&self, ledger: &mut Ledger, entry: &Entry) -> Result<(), Failure> {
+    /// Takes the host ports away, then the wire, then the addresses: as long as something leads to them, they are not
+    /// free.
+    async fn take_away(&self, state: &mut State, entry: &Entry) -> Result<(), Failure> {
+        let State { ledger, ports, .. } = state;
+        if !entry.extras.ports.is_empty() {
+            let others = ledger.entries.values().filter(|other| other.attachment != entry.attachment);
+            ports.set(&self.place.netns, others)?;
+        }
         self.unwire(&entry.host_ifname).await?;
         if ledger.entries.contains_key(&entry.attachment) {
             let mut next = ledger.clone();
             next.release(&entry.attachment);
-            store::save(&self.path, &next).map_err(Failure::State)?;
-            *ledger = next;
+            self.save(ledger, next)?;
         }
         Ok(())
     }
+
+    fn spec(&self, entry: &Entry, netns: PathBuf, mtu: u32) -> PodSpec {
+        PodSpec {
+            root: self.root(),
+            netns,
+            ifname: entry.attachment.ifname.clone(),
+            host_ifname: entry.host_ifname.clone(),
+            ips: entry.ips.clone(),
+            mtu,
+            note: entry.note(),
+            limits: entry.extras.limits,
+        }
+    }
 }
 
-fn spec(entry: &Entry, netns: PathBuf, mtu: u32) -> PodSpec {
-    PodSpec {
-        netns,
-        ifname: entry.attachment.ifname.clone(),
-        host_ifname: entry.host_ifname.clone(),
-        ips: entry.ips.clone(),
-        mtu,
-        note: entry.note(),
-    }
+/// What a container asks for.
+struct Asked {
+    attachment: Attachment,
+    pod: Option<model::ObjectName>,
+    netns: PathBuf,
+    extras: Extras,
 }

@@ -187,12 +187,14 @@ async fn garbage_is_collected() {
     // A wire that no file tells of.
     let orphan = Space::new("cni_gc_orphan");
     let spec = kernel::pod::PodSpec {
+        root: "/".into(),
         netns: orphan.path(),
         ifname: "eth0".into(),
         host_ifname: kernel::pod::host_ifname("orphan", "eth0"),
         ips: vec!["10.1.2.200".parse().unwrap()],
         mtu: 1420,
         note: String::new(),
+        limits: Default::default(),
     };
     kernel::pod::add(&node.netlink, &spec).await.unwrap();
     let mut gc = ask("GC", "", "".into());

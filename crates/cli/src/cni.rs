@@ -36,6 +36,9 @@ enum PluginError {
     Missing(&'static str),
     #[error("the agent does not answer at {socket}")]
     Unreachable { socket: String, source: io::Error },
+    /// The same, to `STATUS`, which has a number of its own for "no pod can be added".
+    #[error("no pod can be added: the agent does not answer at {socket}")]
+    Unavailable { socket: String, source: io::Error },
     #[error("the agent's answer is not understood")]
     Answer(String),
 }
@@ -48,6 +51,7 @@ impl PluginError {
             Self::Input(_) => 5,
             Self::TooLong | Self::Json(_) => 6,
             Self::Unreachable { .. } | Self::Answer(_) => 11,
+            Self::Unavailable { .. } => 50,
         }
     }
 
@@ -59,7 +63,7 @@ impl PluginError {
             Self::Input(e) => e.to_string(),
             Self::TooLong => "write a shorter one".into(),
             Self::Json(e) => e.to_string(),
-            Self::Unreachable { source, .. } => format!(
+            Self::Unreachable { source, .. } | Self::Unavailable { source, .. } => format!(
                 "{source}; is `causeway agent` running on this node, and does the configuration's \"socket\" name its socket?"
             ),
             Self::Answer(why) => format!("{why}; is the agent of the same version as the plugin?"),
@@ -114,7 +118,12 @@ fn answer(command: &str, config: Value) -> Result<CniResponse, PluginError> {
         args: variable("CNI_ARGS"),
         config,
     };
-    ask(&socket, &request)
+    ask(&socket, &request).map_err(|e| match e {
+        PluginError::Unreachable { socket, source } if command == "STATUS" => {
+            PluginError::Unavailable { socket, source }
+        }
+        other => other,
+    })
 }
 
 /// What goes to standard output, and the exit status.
@@ -243,5 +252,7 @@ mod tests {
             config: json!({}),
         };
         assert_eq!(ask("/nowhere/agent.sock", &request).unwrap_err().code(), 11);
+        let nowhere = |command| answer(command, json!({"socket": "/nowhere/agent.sock"})).unwrap_err().code();
+        assert_eq!((nowhere("ADD"), nowhere("DEL"), nowhere("STATUS")), (11, 11, 50));
     }
 }

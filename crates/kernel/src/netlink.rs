@@ -15,8 +15,8 @@ use std::io;
 
 use futures::StreamExt;
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
-    NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE,
+    NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
@@ -155,9 +155,17 @@ impl Netlink {
     }
 
     /// Asks for one thing.
-    pub(crate) async fn get(&self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    async fn get(&self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         // The acknowledgement ends the answer when there is nothing to tell.
         Ok(self.request(message, NLM_F_ACK).await?.0)
+    }
+
+    /// Asks for one thing of a kind whose answers are notifications: whoever asks must want to hear them.
+    pub(crate) async fn get_echoed(
+        &self,
+        message: RouteNetlinkMessage,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
+        Ok(self.request(message, NLM_F_ACK | NLM_F_ECHO).await?.0)
     }
 
     /// Asks for all things of a kind.

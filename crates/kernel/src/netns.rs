@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -116,6 +116,32 @@ impl Netns {
         }
     }
 
+    /// Opens a namespace by a path that somebody else said, as a machine whose root directory is `root` sees it: a
+    /// name's file, or `/proc/PID/ns/net`. Symbolic links, absolute ones as well, stay below `root`.
+    pub fn open_below(root: &Path, path: &Path) -> Result<Self, NetnsError> {
+        // Never a wait: whatever else lies there (a FIFO, a terminal) is found out below.
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let opened = if is_of_process(path) {
+            // The last step is no link to a path, and openat2(2) with a root refuses it; those before are no links.
+            let inside = root.join(path.strip_prefix("/").unwrap_or(path));
+            OpenOptions::new().read(true).custom_flags(flags.bits()).open(inside).map(OwnedFd::from)
+        } else {
+            let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+            File::open(root).and_then(|root| Ok(openat2(root, path, how)?))
+        };
+        let fd = match opened {
+            Ok(fd) => fd,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(NetnsError::Missing(path.display().to_string()));
+            }
+            Err(e) => return Err(kernel("open", path.display().to_string())(e)),
+        };
+        match namespace_type(fd.as_fd()) {
+            Some(kind) if kind == CloneFlags::CLONE_NEWNET => Ok(Self { fd }),
+            _ => Err(NetnsError::NotANamespace(path.into())),
+        }
+    }
+
     /// The namespace of the calling thread.
     pub fn current() -> Result<Self, NetnsError> {
         Self::open_path(Path::new("/proc/thread-self/ns/net"))
@@ -178,6 +204,17 @@ impl AsFd for Netns {
 impl From<Netns> for OwnedFd {
     fn from(netns: Netns) -> Self {
         netns.fd
+    }
+}
+
+/// Whether a path is `/proc/PID/ns/net` or `/proc/PID/task/TID/ns/net`.
+fn is_of_process(path: &Path) -> bool {
+    let parts: Option<Vec<&str>> = path.components().map(|part| part.as_os_str().to_str()).collect();
+    let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    match parts.unwrap_or_default()[..] {
+        ["/", "proc", process, "ns", "net"] => is_number(process),
+        ["/", "proc", process, "task", thread, "ns", "net"] => is_number(process) && is_number(thread),
+        _ => false,
     }
 }
 
@@ -252,6 +289,23 @@ mod tests {
         }
         for bad in ["", ".", "..", "a/b", "a\0b", &"x".repeat(256)] {
             assert!(matches!(path_of(bad), Err(NetnsError::Name(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn namespaces_of_processes() {
+        for (path, expected) in [
+            ("/proc/1/ns/net", true),
+            ("/proc/1/task/2/ns/net", true),
+            ("/proc/self/ns/net", false),
+            ("/proc/1/root/ns/net", false),
+            ("/proc/1/../ns/net", false),
+            ("/proc/1/cwd/x", false),
+            ("proc/1/ns/net", false),
+            ("/run/netns/a", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_process(Path::new(path)), expected, "{path}");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
 use crate::netlink::sysctl::{self, SysctlError};
@@ -17,6 +18,7 @@ use crate::netlink::{
     LinkChange, LinkLocal, Mac, Netlink, NetlinkError, PROTOCOL_POD, RouteKind, RouteSpec, VethEnd,
 };
 use crate::netns::{Netns, NetnsError};
+use crate::shaping::{self, Limit};
 
 /// What every pod takes for its IPv4 gateway.
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -65,7 +67,9 @@ pub enum PodError {
 /// How a pod is to be wired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSpec {
-    /// The pod's network namespace.
+    /// The root directory of the machine that knows `netns`: `/`, or what a container sees of the machine.
+    pub root: PathBuf,
+    /// The pod's network namespace, as the machine calls it.
     pub netns: PathBuf,
     /// The interface in the pod.
     pub ifname: String,
@@ -77,6 +81,20 @@ pub struct PodSpec {
     pub mtu: u32,
     /// A note on the node's interface, from which a lost state can be put together again.
     pub note: String,
+    /// How fast the pod may send and receive.
+    pub limits: Limits,
+}
+
+/// How fast a pod may send and receive; none: as fast as it can.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// What it receives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_pod: Option<Limit>,
+    /// What it sends. Kept in the pod's own namespace: a pod with `CAP_NET_ADMIN` can lift it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_pod: Option<Limit>,
 }
 
 /// A pod's wire, as it is.
@@ -111,7 +129,7 @@ pub fn host_ifname(container_id: &str, ifname: &str) -> String {
 /// Wires a pod. `node` speaks for the node's namespace. What an earlier, interrupted attempt left is replaced; what
 /// this one leaves unfinished is taken back.
 pub async fn add(node: &Netlink, spec: &PodSpec) -> Result<Wired, PodError> {
-    let netns = Netns::open_path(&spec.netns)?;
+    let netns = spec.open_netns()?;
     let (host_mac, pod_mac) = macs(&spec.host_ifname);
     let here = VethEnd { mtu: Some(spec.mtu), mac: Some(host_mac), ..VethEnd::named(&spec.host_ifname) };
     let there = VethEnd {
@@ -158,7 +176,7 @@ pub async fn check(node: &Netlink, spec: &PodSpec) -> Result<Wired, PodError> {
     let (host_mac, pod_mac) = macs(&spec.host_ifname);
     let missing = || broken(format!("the node has no interface {}", spec.host_ifname));
     let host = node.link(&spec.host_ifname).await?.ok_or_else(missing)?;
-    let netns = Netns::open_path(&spec.netns)?;
+    let netns = spec.open_netns()?;
     let pod_links = Netlink::open_in(&netns)?;
     let missing = || broken(format!("it has no interface {}", spec.ifname));
     let pod = pod_links.link(&spec.ifname).await?.ok_or_else(missing)?;
@@ -184,6 +202,16 @@ pub async fn check(node: &Netlink, spec: &PodSpec) -> Result<Wired, PodError> {
         }
         if !from_pod.contains(&default_route(*ip, pod.index)) {
             return Err(broken(format!("it has no default route for {ip}")));
+        }
+    }
+    for (netlink, link, limit) in
+        [(node, &host, spec.limits.to_pod), (&pod_links, &pod, spec.limits.from_pod)]
+    {
+        if !shaping::is_limited(netlink, link.index, limit).await? {
+            return Err(broken(format!(
+                "what {} sends is limited otherwise than it was asked for",
+                link.name
+            )));
         }
     }
     Ok(Wired { host_index: host.index, host_mac, pod_mac })
@@ -234,8 +262,15 @@ async fn wire(
         link_local: Some(LinkLocal::None),
         ..LinkChange::default()
     };
-    node.set_link(host_index, &change).await?;
     let pod_index = pod.index(&spec.ifname).await?;
+    // Before they are up: an exchange of queues at work would wait for the packets in them.
+    if spec.limits.to_pod.is_some() {
+        shaping::limit(node, host_index, spec.limits.to_pod).await?;
+    }
+    if spec.limits.from_pod.is_some() {
+        shaping::limit(pod, pod_index, spec.limits.from_pod).await?;
+    }
+    node.set_link(host_index, &change).await?;
     pod.set_up(pod_index).await?;
     for ip in &spec.ips {
         pod.add_address(pod_index, IpNet::from(*ip)).await?;
@@ -243,8 +278,19 @@ async fn wire(
         pod.set_route(&default_route(*ip, pod_index)).await?;
         node.set_neighbour(host_index, *ip, pod_mac).await?;
         node.set_route(&route_to(*ip, host_index)).await?;
+        if ip.is_ipv6() {
+            pod.take_in(*ip, pod_index).await?;
+        }
     }
+    node.await_running(&spec.host_ifname).await?;
     Ok(host_index)
+}
+
+impl PodSpec {
+    /// The pod's namespace.
+    pub fn open_netns(&self) -> Result<Netns, NetnsError> {
+        Netns::open_below(&self.root, &self.netns)
+    }
 }
 
 fn route_to(ip: IpAddr, device: u32) -> RouteSpec {

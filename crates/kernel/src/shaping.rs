@@ -99,7 +99,7 @@ fn at_root(device: u32) -> TcMessage {
 
 /// The parameters of a device's token bucket; none if it has none.
 async fn current(netlink: &Netlink, device: u32) -> Result<Option<Vec<u8>>, NetlinkError> {
-    let answers = netlink.get(RouteNetlinkMessage::GetQueueDiscipline(at_root(device))).await;
+    let answers = netlink.get_echoed(RouteNetlinkMessage::GetQueueDiscipline(at_root(device))).await;
     let answers = answers.map_err(failed("look at the queue of", format!("device number {device}")))?;
     Ok(answers.into_iter().find_map(|answer| {
         let RouteNetlinkMessage::NewQueueDiscipline(message) = answer else { return None };

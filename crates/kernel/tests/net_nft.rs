@@ -45,12 +45,14 @@ impl Scene {
         }
         for (pod, ips) in pods.iter().zip(PODS) {
             let spec = PodSpec {
+                root: "/".into(),
                 netns: path_of(pod.name()).unwrap(),
                 ifname: "eth0".into(),
                 host_ifname: host_ifname(pod.name(), "eth0"),
                 ips: ips.map(ip).to_vec(),
                 mtu: 1420,
                 note: String::new(),
+                limits: Default::default(),
             };
             pod::add(&netlink, &spec).await.unwrap();
             let device = format!("net/ipv4/conf/{}/route_localnet", spec.host_ifname);
@@ -311,7 +313,7 @@ async fn many_host_ports_are_one_lookup() {
     assert!(table.is_held(nft.observe("cwt-many").unwrap().as_ref()));
     let text = node.run("nft list table inet cwt-many");
     assert_eq!(
-        text.matches(" dnat ip").count(),
+        text.matches("dport map @at-all").count(),
         4,
         "one rule a family and hook:\n{}",
         &text[text.len() - 900..]

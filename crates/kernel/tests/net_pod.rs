@@ -1,11 +1,16 @@
 //! Pods wired to a node: reached both ways at once, checked, taken away. Needs root.
 
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use causeway_kernel::icmp::{Echo, Heard, Kind};
 use causeway_kernel::netlink::{Netlink, sysctl};
-use causeway_kernel::netns::path_of;
-use causeway_kernel::pod::{self, PodError, PodSpec, host_ifname};
+use causeway_kernel::netns::{Netns, NetnsError, path_of};
+use causeway_kernel::pod::{self, Limits, PodError, PodSpec, host_ifname};
+use causeway_kernel::shaping::Limit;
 
 mod net_common;
 use net_common::{TestNetns, answers};
@@ -28,12 +33,14 @@ async fn node(name: &str) -> (TestNetns, Netlink) {
 
 fn spec(pod: &TestNetns, number: u16) -> PodSpec {
     PodSpec {
+        root: "/".into(),
         netns: path_of(pod.name()).unwrap(),
         ifname: "eth0".into(),
         host_ifname: host_ifname(pod.name(), "eth0"),
         ips: vec![ip(&format!("10.1.0.{number}")), ip(&format!("fd00:1::{number:x}"))],
         mtu: 1420,
         note: format!("cni {}", pod.name()),
+        limits: Limits::default(),
     }
 }
 
@@ -93,7 +100,9 @@ async fn a_pod_again_and_a_pod_of_others() {
 async fn every_way_to_be_broken() {
     let (node, netlink) = node("pod_broken_node").await;
     let one = TestNetns::new("pod_broken");
-    let spec = spec(&one, 2);
+    let limit = |rate| Some(Limit { rate, burst: 0 });
+    let limits = Limits { to_pod: limit(8_000_000), from_pod: limit(80_000_000) };
+    let spec = PodSpec { limits, ..spec(&one, 2) };
     let host = &spec.host_ifname;
     let breakages = [
         (one.netns(), "ip addr del 10.1.0.2/32 dev eth0".to_string(), "address 10.1.0.2"),
@@ -104,6 +113,8 @@ async fn every_way_to_be_broken() {
         (one.netns(), "ip link set eth0 address 02:00:00:00:00:07".to_string(), "not the one we made"),
         (node.netns(), "ip route del 10.1.0.2".to_string(), "no route to 10.1.0.2"),
         (node.netns(), "ip -6 route del fd00:1::2".to_string(), "no route to fd00:1::2"),
+        (one.netns(), "tc qdisc del dev eth0 root".to_string(), "what eth0 sends"),
+        (node.netns(), format!("tc qdisc del dev {host} root"), "is limited otherwise"),
         (node.netns(), format!("ip link del {host}"), "no interface"),
     ];
     for (netns, line, expected) in breakages {
@@ -116,6 +127,81 @@ async fn every_way_to_be_broken() {
             "{line}: {error}"
         );
     }
+}
+
+/// Whether the one and only echo request is answered.
+async fn answers_the_first(from: &Netns, to: IpAddr) -> bool {
+    let echo = Echo::open_in(from, None).unwrap();
+    let answer = async {
+        while !matches!(echo.recv().await.unwrap(), Heard { from, kind: Kind::Reply, .. } if from == to) {}
+    };
+    echo.send(to, 7, 1, b"there?").await.is_ok()
+        && tokio::time::timeout(Duration::from_millis(500), answer).await.is_ok()
+}
+
+#[tokio::test]
+async fn the_first_packet_is_as_good_as_the_second() {
+    let (node, netlink) = node("pod_first_node").await;
+    let one = TestNetns::new("pod_first");
+    for round in 0..50 {
+        for (number, to, from_pod) in
+            [(2, "10.1.0.2", false), (3, "fd00:1::3", false), (4, "10.1.0.1", true), (5, "fd00:1::1", true)]
+        {
+            let spec = spec(&one, number);
+            pod::add(&netlink, &spec).await.unwrap();
+            let from = if from_pod { one.netns() } else { node.netns() };
+            assert!(answers_the_first(from, ip(to)).await, "round {round}: {to}");
+            pod::remove(&netlink, &spec.host_ifname).await.unwrap();
+        }
+    }
+}
+
+#[test]
+fn paths_of_others_stay_below_the_root() {
+    let space = TestNetns::new("pod_below");
+    let named = path_of(space.name()).unwrap();
+    let inode = space.netns().inode().unwrap();
+    let opened =
+        |root: &Path, path: &str| Netns::open_below(root, Path::new(path)).map(|n| n.inode().unwrap());
+    let here = Path::new("/");
+    assert_eq!(opened(here, named.to_str().unwrap()).unwrap(), inode);
+    assert_eq!(opened(here, &format!("/var{}", named.display())).unwrap(), inode, "a link on most machines");
+    let own = Netns::current().unwrap().inode().unwrap();
+    let process = std::process::id();
+    for path in [format!("/proc/{process}/ns/net"), format!("/proc/{process}/task/{process}/ns/net")] {
+        assert_eq!(opened(here, &path).unwrap(), own);
+    }
+    // A machine whose /var/run is a link to /run, as seen by a container elsewhere.
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::create_dir_all(root.join("run/netns")).unwrap();
+    fs::create_dir_all(root.join("var")).unwrap();
+    let mine = root.join("run/netns/mine");
+    fs::write(&mine, "").unwrap();
+    symlink("/run", root.join("var/run")).unwrap();
+    symlink(&named, root.join("run/netns/out")).unwrap();
+    symlink("../../../../../../../../run/netns", root.join("run/up")).unwrap();
+    symlink(format!("/proc/{process}/ns/net"), root.join("run/netns/process")).unwrap();
+    nix::unistd::mkfifo(&root.join("run/netns/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    net_common::run_in(space.netns(), &format!("mount --bind {} {}", named.display(), mine.display()));
+    for path in ["/run/netns/mine", "/var/run/netns/mine", "/../run/netns/mine", "/run/up/mine"] {
+        assert_eq!(opened(root, path).unwrap(), inode, "{path}");
+    }
+    let refused = |path: &str| opened(root, path).unwrap_err();
+    for path in ["/run/netns/out", "/run/netns/none", "/run/up/out", "/proc/1/ns/net"] {
+        assert!(matches!(refused(path), NetnsError::Missing(_)), "{path}");
+    }
+    assert!(
+        matches!(refused("/run/netns/fifo"), NetnsError::NotANamespace(_)),
+        "and nobody waits for a writer"
+    );
+    assert!(matches!(refused("/run/netns"), NetnsError::NotANamespace(_)));
+    assert!(matches!(refused("/run/netns/process"), NetnsError::Missing(_)));
+    assert!(
+        matches!(opened(here, "/proc/self/exe").unwrap_err(), NetnsError::Kernel { .. }),
+        "a link that is no path"
+    );
+    net_common::run_in(space.netns(), &format!("umount {}", mine.display()));
 }
 
 #[tokio::test]

@@ -66,12 +66,14 @@ mod tests {
     #[test]
     fn each_version_in_its_own_words() {
         let spec = PodSpec {
+            root: "/".into(),
             netns: "/run/netns/x".into(),
             ifname: "eth0".into(),
             host_ifname: "cw0123456789".into(),
             ips: vec!["10.1.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
             mtu: 1420,
             note: String::new(),
+            limits: Default::default(),
         };
         let wired =
             Wired { host_index: 7, host_mac: Mac([2, 0, 0, 0, 0, 1]), pod_mac: Mac([2, 0, 0, 0, 0, 2]) };

@@ -1,6 +1,7 @@
 //! What goes wrong, in CNI's own words: CNI 1.1.0, "Section 5: Result Types", error codes.
 
 use ipnet::IpNet;
+use model::Protocol;
 use wire::local::CniResponse;
 
 use super::request::{Attachment, VERSIONS};
@@ -39,6 +40,12 @@ pub enum Failure {
     /// 11: not yet.
     #[error("the agent does not know this node's pod ranges yet")]
     NotReady,
+    /// 51: `STATUS` says that `ADD` would fail, and that pods of before may be cut off.
+    #[error("ADD would fail now, and pods of before may be cut off")]
+    Limited {
+        /// Why.
+        why: String,
+    },
     /// 50: `STATUS` says that `ADD` would fail.
     #[error("ADD would fail now")]
     Unavailable {
@@ -54,6 +61,22 @@ pub enum Failure {
     /// 102: the data path would not take the pod.
     #[error("the data path did not take the pod: {0}")]
     Datapath(String),
+    /// 104: the node's port leads to another pod.
+    #[error("the node's port {port}/{protocol} is taken by {owner}")]
+    PortTaken {
+        /// Of which protocol.
+        protocol: Protocol,
+        /// Which.
+        port: u16,
+        /// By whom: a pod, or a container.
+        owner: String,
+    },
+    /// 105: the table of host ports could not be written or read.
+    #[error("the node's ports for pods: {0}")]
+    Ports(#[from] kernel::nft::NftError),
+    /// 106: the table of host ports is not what it should be.
+    #[error("the node's ports for pods are not as they should be")]
+    PortsChanged,
     /// 103: some of what `GC` was to take away is still there.
     #[error("{0} attachments could not be taken away")]
     Leftovers(usize, String),
@@ -70,10 +93,14 @@ impl Failure {
             Self::Config { .. } => 7,
             Self::NotReady => 11,
             Self::Unavailable { .. } => 50,
+            Self::Limited { .. } => 51,
             Self::Exhausted(_) => 100,
             Self::Wire(_) => 101,
             Self::Datapath(_) => 102,
             Self::Leftovers(..) => 103,
+            Self::PortTaken { .. } => 104,
+            Self::Ports(_) => 105,
+            Self::PortsChanged => 106,
         }
     }
 
@@ -85,12 +112,19 @@ impl Failure {
             Self::Environment { why, .. } | Self::Config { why, .. } => format!("expected: {why}"),
             Self::State(e) => format!("{e}; is the agent's state directory full or read-only?"),
             Self::NotReady => "try again in a moment; `causeway status` on the node says what it waits for".into(),
-            Self::Unavailable { why } => why.clone(),
+            Self::Unavailable { why } | Self::Limited { why } => why.clone(),
             Self::Exhausted(_) => {
                 "delete pods of this node, run GC if there are leftovers, or give the cluster a larger pod range".into()
             }
             Self::Wire(_) => "see the agent's log".into(),
             Self::Datapath(_) => "are the agent's BPF programs loaded? See `causeway status` on the node".into(),
+            Self::PortTaken { .. } => {
+                "give one of them another hostPort; if that pod is gone, DEL or GC of its container frees the port".into()
+            }
+            Self::Ports(_) => "see `causeway check`: hostPort needs nf_tables in the kernel".into(),
+            Self::PortsChanged => {
+                format!("somebody changed the nf_tables table {}; the agent writes it again", super::ports::TABLE)
+            }
             Self::Leftovers(_, first) => format!("the first: {first}; run GC again"),
         }
     }

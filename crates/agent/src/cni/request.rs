@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wire::local::CniRequest;
 
+use super::extras::Extras;
 use super::failure::Failure;
 
 /// The versions of the specification that we speak, oldest first.
@@ -100,6 +101,8 @@ pub enum Request {
         dns: Value,
         /// What plugins before us made.
         prev: Option<Value>,
+        /// Host ports and limits.
+        extras: Extras,
     },
     /// Take a container's wire away.
     Del {
@@ -152,6 +155,7 @@ pub fn parse(request: &CniRequest) -> Result<Request, Failure> {
                 .cloned()
                 .unwrap_or_else(|| Value::Object(Default::default())),
             prev: config.get("prevResult").filter(|prev| !prev.is_null()).cloned(),
+            extras: Extras::parse(config)?,
         }),
         "DEL" => Ok(Request::Del { attachment: attachment()? }),
         "CHECK" => Ok(Request::Check {
@@ -289,7 +293,7 @@ mod tests {
     #[test]
     fn refused() {
         type Change = fn(&mut CniRequest);
-        let cases: [(&str, Change, u32); 26] = [
+        let cases: [(&str, Change, u32); 28] = [
             ("ADD", |r| r.config = json!([]), 7),
             ("ADD", |r| r.config["cniVersion"] = json!("2.0.0"), 1),
             ("ADD", |r| r.config["cniVersion"] = json!(1), 1),
@@ -308,6 +312,8 @@ mod tests {
             ("ADD", |r| r.netns = "run/netns/x".into(), 4),
             ("ADD", |r| r.args = "K8S_POD_NAMESPACE".into(), 4),
             ("ADD", |r| r.args = "K8S_POD_NAMESPACE=Demo;K8S_POD_NAME=x".into(), 4),
+            ("ADD", |r| r.config["runtimeConfig"] = json!({"portMappings": 80}), 7),
+            ("ADD", |r| r.config["runtimeConfig"] = json!({"bandwidth": {"egressRate": "1M"}}), 7),
             ("CHECK", |_| {}, 7),
             ("CHECK", |r| r.config["prevResult"] = json!({"ips": [{"address": "10.1.0.2"}]}), 7),
             ("GC", |_| {}, 7),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -13,10 +13,14 @@ use kernel::pod::Found;
 use model::ObjectName;
 use serde::{Deserialize, Serialize};
 
+use super::extras::Extras;
 use super::request::Attachment;
 
 /// How many freed addresses are remembered, of each family: those of a whole IPv4 /24.
 const FREED_MAX: usize = 256;
+
+/// What the name of the file before the last change ends in.
+const OLDER: &str = "older";
 
 /// The layout of the file.
 const LAYOUT: u32 = 1;
@@ -40,6 +44,9 @@ pub struct Entry {
     /// The file of its network namespace; empty if that is not known, as when the wire is all that told of it.
     #[serde(default)]
     pub netns: PathBuf,
+    /// Host ports and limits.
+    #[serde(default)]
+    pub extras: Extras,
 }
 
 /// Everything that was handed out.
@@ -135,21 +142,27 @@ impl Ledger {
         gone.len()
     }
 
-    /// Puts a ledger together from the wires that are on the node.
-    pub fn from_wires(wires: &BTreeMap<String, Found>) -> Self {
+    /// Puts a ledger together from the wires that are on the node. They tell addresses and names; the rest is known
+    /// of those that an older ledger tells the same of.
+    pub fn from_wires(wires: &BTreeMap<String, Found>, older: &Self) -> Self {
         let entries = wires.values().filter_map(|found| {
             let (attachment, pod) = parse_note(&found.note)?;
+            let same = |entry: &&Entry| entry.host_ifname == found.host_ifname && entry.ips == found.ips;
+            if let Some(entry) = older.entries.get(&attachment).filter(same) {
+                return Some((attachment, entry.clone()));
+            }
             let entry = Entry {
                 attachment: attachment.clone(),
                 host_ifname: found.host_ifname.clone(),
                 ips: found.ips.clone(),
                 pod,
                 netns: PathBuf::new(),
+                extras: Extras::default(),
             };
             (kernel::pod::host_ifname(&attachment.container_id, &attachment.ifname) == found.host_ifname)
                 .then_some((attachment, entry))
         });
-        Self { entries: entries.collect(), freed: Vec::new() }
+        Self { entries: entries.collect(), freed: older.freed.clone() }
     }
 }
 
@@ -207,10 +220,24 @@ pub(super) fn load(path: &Path) -> io::Result<Loaded> {
     }
 }
 
-/// Writes the file.
+/// The ledger before the last change, or an empty one: what is left when the file itself is lost.
+pub(super) fn load_older(path: &Path) -> Ledger {
+    let file = fs::File::open(beside(path, OLDER)).map(|file| file.take(FILE_MAX));
+    let mut bytes = Vec::new();
+    match file.and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => Ledger::from_bytes(&bytes).unwrap_or_default(),
+        Err(_) => Ledger::default(),
+    }
+}
+
+/// Writes the file; the one before stays beside it.
 pub(super) fn save(path: &Path, ledger: &Ledger) -> io::Result<()> {
-    let new = beside(path, "new");
+    let (new, older) = (beside(path, "new"), beside(path, OLDER));
     fs::write(&new, ledger.to_bytes())?;
+    match fs::rename(path, older) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     fs::rename(&new, path)
 }
 
@@ -232,6 +259,7 @@ mod tests {
             ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
             pod: Some("demo/echo-0".parse().unwrap()),
             netns: "/run/netns/pod".into(),
+            extras: Extras::default(),
             attachment,
         }
     }
@@ -257,7 +285,9 @@ mod tests {
     fn from_before_namespaces_were_kept() {
         let full = ledger(&[entry("a", &["10.1.0.2"])]);
         let text = String::from_utf8(full.to_bytes()).unwrap();
-        let old = text.replace(",\"netns\":\"/run/netns/pod\"", "");
+        let extras = ",\"extras\":{\"limits\":{}}";
+        let old = text.replace(",\"netns\":\"/run/netns/pod\"", "").replace(extras, "");
+        assert!(text.contains(extras), "{text}");
         assert_ne!(old, text);
         assert_eq!(Ledger::from_bytes(old.as_bytes()).unwrap().entries, without_namespaces(&full));
     }
@@ -309,7 +339,13 @@ mod tests {
         });
         let mut wires: BTreeMap<String, Found> =
             wires.map(|found| (found.host_ifname.clone(), found)).collect();
-        assert_eq!(Ledger::from_wires(&wires).entries, without_namespaces(&full));
+        let nothing = Ledger::default();
+        assert_eq!(Ledger::from_wires(&wires, &nothing).entries, without_namespaces(&full));
+        assert_eq!(Ledger::from_wires(&wires, &full).entries, full.entries);
+        // An older ledger that tells something else of a wire is not believed about it.
+        let mut other = full.clone();
+        other.entries.values_mut().for_each(|entry| entry.ips = vec!["10.1.0.99".parse().unwrap()]);
+        assert_eq!(Ledger::from_wires(&wires, &other).entries, without_namespaces(&full));
         let mut more = full.clone();
         let gone = entry("gone", &["10.1.0.7"]);
         more.entries.insert(gone.attachment.clone(), gone);
@@ -319,7 +355,7 @@ mod tests {
         for found in wires.values_mut() {
             found.note.insert(0, 'x');
         }
-        assert_eq!(Ledger::from_wires(&wires), Ledger::default());
+        assert_eq!(Ledger::from_wires(&wires, &nothing), nothing);
         assert!(full.entries.values().all(|entry| entry.note().len() <= 255));
     }
 
@@ -332,6 +368,10 @@ mod tests {
         let full = ledger(&[entry("a", &["10.1.0.2"])]);
         save(&path, &full).unwrap();
         assert!(matches!(load(&path).unwrap(), Loaded::Ledger(found) if found == full));
+        assert_eq!(load_older(&path), Ledger::default());
+        let next = ledger(&[entry("b", &["10.1.0.3"])]);
+        save(&path, &next).unwrap();
+        assert_eq!(load_older(&path), full);
         for n in 1..3 {
             fs::write(&path, "{").unwrap();
             let expected = directory.join(format!("ipam.json.corrupt-{n}"));

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use causeway_agent::cni::{Cni, PodHook, PodNetwork};
+use causeway_agent::cni::{Cni, Place, PodHook, PodNetwork};
+use kernel::host::Host;
 use kernel::icmp::{Echo, Kind};
 use kernel::netlink::{Netlink, sysctl};
 use kernel::netns::{Netns, path_of};
@@ -93,7 +94,13 @@ impl Node {
 
     /// An agent that has just started and knows nothing of pod ranges.
     pub(crate) async fn starting(&self, told: Told) -> Cni<Told> {
-        Cni::open(&self.state(), self.netlink.clone(), told).await.unwrap()
+        let place = Place {
+            ledger: self.state(),
+            netlink: self.netlink.clone(),
+            netns: self.space.netns.try_clone().unwrap(),
+            host: Host::default(),
+        };
+        Cni::open(place, told).await.unwrap()
     }
 
     /// An agent that is ready.

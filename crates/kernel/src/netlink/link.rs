@@ -3,11 +3,12 @@
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    LinkFlags, LinkInfo, LinkMessage, State,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,8 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// Whether it is up (administratively).
     pub up: bool,
+    /// Whether it passes packets: it is up, and so is what it is connected to (RFC 2863, operational state).
+    pub running: bool,
     /// Its kind, such as `veth`, `bridge`, `tun`; none for loopback and hardware.
     pub kind: Option<String>,
     /// The bridge it is a port of.
@@ -220,6 +223,21 @@ impl Netlink {
         self.set_link(index, &LinkChange { up: Some(true), ..LinkChange::default() }).await
     }
 
+    /// Returns when a device passes packets, or has not begun to for a second.
+    ///
+    /// A device whose other end comes up after itself drops what it is to send until the kernel's link watch, a
+    /// worker of its own, has taken notice. Being asked makes newer kernels take notice at once (6.8, "synchronize
+    /// link-watch when carrier is queried"); the worker of older ones needs some tens of microseconds.
+    pub async fn await_running(&self, name: &str) -> Result<(), NetlinkError> {
+        const AGAIN: Duration = Duration::from_micros(200);
+        const LIMIT: Duration = Duration::from_secs(1);
+        let begun = Instant::now();
+        while !self.link(name).await?.is_some_and(|link| link.running) && begun.elapsed() < LIMIT {
+            tokio::time::sleep(AGAIN).await;
+        }
+        Ok(())
+    }
+
     /// Sets a device down.
     pub async fn set_down(&self, index: u32) -> Result<(), NetlinkError> {
         self.set_link(index, &LinkChange { up: Some(false), ..LinkChange::default() }).await
@@ -260,6 +278,7 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         mtu: 0,
         mac: None,
         up: message.header.flags.contains(LinkFlags::Up),
+        running: false,
         kind: None,
         master: None,
         peer: None,
@@ -272,6 +291,7 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(Mac),
             LinkAttribute::Controller(master) => link.master = Some(master),
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::OperState(state) => link.running = state == State::Up,
             LinkAttribute::Link(peer) => link.peer = Some(peer),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.iter().find_map(|info| match info {

@@ -56,6 +56,17 @@ impl Netlink {
         set.map_err(failed("set route", format!("{} metric {} ({:?})", route.to, route.metric, route.kind)))
     }
 
+    /// Takes packets to an address in, beside the kernel's own route for it: that of an IPv6 address comes from a
+    /// worker of the kernel's, some time after the address (`addrconf_dad_work`, net/ipv6/addrconf.c).
+    pub(crate) async fn take_in(&self, ip: IpAddr, device: u32) -> Result<(), NetlinkError> {
+        let mut message = header(IpNet::from(ip), super::PROTOCOL_POD);
+        message.header.table = libc::RT_TABLE_LOCAL;
+        message.header.kind = RouteType::Local;
+        message.attributes.push(RouteAttribute::Oif(device));
+        let set = self.replace(RouteNetlinkMessage::NewRoute(message)).await;
+        set.map_err(failed("take in packets to", ip))
+    }
+
     /// Deletes the route with this range, metric and protocol, if there is one.
     pub async fn delete_route(&self, to: IpNet, metric: u32, protocol: u8) -> Result<(), NetlinkError> {
         let mut message = header(to, protocol);
