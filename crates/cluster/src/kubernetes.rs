@@ -16,6 +16,7 @@ pub mod watch;
 pub mod write;
 
 pub use error::Error;
+pub use kube::Client;
 
 /// Who owns the fields that we apply.
 pub const FIELD_MANAGER: &str = "causeway";

@@ -1,18 +1,25 @@
 //! What the controller answers, on its Unix socket and over HTTP.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
+use cluster::kubernetes::lease::{Contact, Role};
 use link::controller::TokenTerms;
+use model::Kind;
 use serve::http::{Health, Vitals};
 use serve::local::{Access, ControllerApi, Refusal, controller_router};
-use wire::local::{ControllerStatus, LinkJoin, Token};
+use tokio::time::Instant;
+use wire::local::{ComplaintStatus, ControllerStatus, LinkJoin, RoleStatus, SourceStatus, Token};
 
 use crate::config::Config;
-use crate::run::Controller;
+use crate::controller::{Controller, Inner};
 
 /// A token for nodes is used by a whole cluster's provisioning.
 const NODE_TOKEN_USES: u32 = 10_000;
+
+/// Complaints in a status; the rest is in Events.
+const COMPLAINTS: usize = 100;
 
 /// Begins to answer. What answers ends with the runtime.
 pub(crate) async fn start(controller: &Arc<Controller>, config: &Config) -> Result<()> {
@@ -26,6 +33,13 @@ pub(crate) async fn start(controller: &Arc<Controller>, config: &Config) -> Resu
 
 impl Controller {
     fn status(&self) -> ControllerStatus {
+        let objects = self.count();
+        let inner = self.inner();
+        let complaints = inner.complaints.iter().map(|(id, complaint)| ComplaintStatus {
+            object: id.to_string(),
+            reason: complaint.reason.into(),
+            message: complaint.message.clone(),
+        });
         ControllerStatus {
             cluster: self.cluster.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -35,8 +49,71 @@ impl Controller {
             revision: self.handle.revision(),
             agents: self.handle.agents(),
             links: self.handle.links(),
-            problems: self.inner().all_problems(),
+            problems: inner.all_problems(),
+            role: inner.role(),
+            source: inner.source(),
+            objects,
+            complaints: complaints.take(COMPLAINTS).collect(),
         }
+    }
+
+    /// How many objects agents are told of, by kind.
+    fn count(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for object in self.handle.told() {
+            *counts.entry(kind_name(object.key().kind()).to_string()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl Inner {
+    fn role(&self) -> RoleStatus {
+        let Some(kubernetes) = &self.kubernetes else {
+            return RoleStatus { leads: true, ..RoleStatus::default() };
+        };
+        let leader = match &kubernetes.role {
+            Role::Leader => Some(kubernetes.identity.clone()),
+            Role::Standby { leader } => leader.clone(),
+        };
+        let leads = kubernetes.role == Role::Leader;
+        RoleStatus { leads, identity: kubernetes.identity.clone(), leader }
+    }
+
+    fn source(&self) -> SourceStatus {
+        let Some(kubernetes) = &self.kubernetes else {
+            let kind = "standalone".into();
+            return SourceStatus {
+                kind,
+                synced_seconds: self.synced.map(seconds),
+                ..SourceStatus::default()
+            };
+        };
+        let (away_seconds, away_why) = match &kubernetes.contact {
+            Contact::Away { since, why } => (Some(seconds(*since)), why.clone()),
+            Contact::Unknown | Contact::Answers { .. } => (None, String::new()),
+        };
+        SourceStatus {
+            kind: "kubernetes".into(),
+            server_version: kubernetes.version.clone(),
+            synced_seconds: self.synced.map(seconds),
+            stale: self.synced.is_none() || self.known.is_stale(),
+            away_seconds,
+            away_why,
+        }
+    }
+}
+
+fn seconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64()
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Cluster => "clusters",
+        Kind::Node => "nodes",
+        Kind::Service => "services",
+        Kind::Endpoint => "endpoints",
     }
 }
 
@@ -48,8 +125,9 @@ impl Vitals for Controller {
 
     fn metrics(&self) -> String {
         self.metrics.set_status(&self.status());
-        for (kind, count) in self.inner().known.count() {
-            self.metrics.set_objects(kind, count);
+        let counts = self.count();
+        for kind in [Kind::Cluster, Kind::Node, Kind::Service, Kind::Endpoint] {
+            self.metrics.set_objects(kind, counts.get(kind_name(kind)).copied().unwrap_or_default());
         }
         self.metrics.set_refused(&self.handle.refused());
         self.metrics.encode()

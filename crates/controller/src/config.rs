@@ -45,11 +45,27 @@ pub struct ClusterConfig {
     /// The ranges its services take addresses from.
     #[serde(rename = "serviceCIDRs")]
     pub service_cidrs: Vec<IpNet>,
+    /// The length of the IPv4 range that a node is given where nobody else gives it one.
+    #[serde(default = "node_mask_size_v4", rename = "nodeMaskSizeIPv4")]
+    pub node_mask_size_v4: u8,
+    /// The length of the IPv6 range that a node is given where nobody else gives it one.
+    #[serde(default = "node_mask_size_v6", rename = "nodeMaskSizeIPv6")]
+    pub node_mask_size_v6: u8,
+}
+
+impl ClusterConfig {
+    /// A cluster with the usual sizes.
+    pub fn new(cluster: Cluster) -> Self {
+        let Cluster { name, id, pod_cidrs, service_cidrs } = cluster;
+        let (node_mask_size_v4, node_mask_size_v6) = (node_mask_size_v4(), node_mask_size_v6());
+        Self { name, id, pod_cidrs, service_cidrs, node_mask_size_v4, node_mask_size_v6 }
+    }
 }
 
 impl From<ClusterConfig> for Cluster {
     fn from(config: ClusterConfig) -> Self {
-        let ClusterConfig { name, id, pod_cidrs, service_cidrs } = config;
+        let ClusterConfig { name, id, pod_cidrs, service_cidrs, node_mask_size_v4: _, node_mask_size_v6: _ } =
+            config;
         Self { name, id, pod_cidrs, service_cidrs }
     }
 }
@@ -63,6 +79,32 @@ pub enum Source {
         /// The folder.
         path: PathBuf,
     },
+    /// An API server. Several controllers of one cluster may share it: one of them leads.
+    #[serde(rename_all = "camelCase")]
+    Kubernetes {
+        /// How to reach it; without one, as every pod does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kubeconfig: Option<PathBuf>,
+        /// The namespace in which Causeway runs.
+        #[serde(default = "namespace")]
+        namespace: String,
+        /// How long a node's certificate is valid, in seconds; it is renewed at half of that.
+        #[serde(default = "certificate_seconds")]
+        certificate_seconds: u32,
+    },
+}
+
+fn node_mask_size_v4() -> u8 {
+    24
+}
+fn node_mask_size_v6() -> u8 {
+    64
+}
+fn namespace() -> String {
+    "causeway-system".into()
+}
+fn certificate_seconds() -> u32 {
+    3600
 }
 
 fn listen() -> SocketAddr {
@@ -126,6 +168,19 @@ fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     if config.cluster.pod_cidrs.is_empty() {
         return field("cluster.podCIDRs", "give at least one range, such as 10.1.0.0/16");
     }
+    let ClusterConfig { pod_cidrs, node_mask_size_v4, node_mask_size_v6, .. } = &config.cluster;
+    for (is_v4, name, size, longest) in [
+        (true, "cluster.nodeMaskSizeIPv4", *node_mask_size_v4, 30),
+        (false, "cluster.nodeMaskSizeIPv6", *node_mask_size_v6, 126),
+    ] {
+        let mut ranges = pod_cidrs.iter().filter(|range| range.addr().is_ipv4() == is_v4);
+        if size > longest || ranges.any(|range| range.prefix_len() > size) {
+            return field(name, "give a length between those of the cluster's ranges and a few addresses");
+        }
+    }
+    if let Source::Kubernetes { certificate_seconds: ..600, .. } = config.source {
+        return field("source.kubernetes.certificateSeconds", "give at least 600: clocks differ");
+    }
     Ok(config)
 }
 
@@ -154,12 +209,34 @@ advertise: ['198.18.1.250:9640']
     }
 
     #[test]
+    fn an_api_server() {
+        let text = GOOD.replace("standalone: {path: /run/causeway-lab/clusters/aws/store}", "kubernetes: {}");
+        let config = parse(Path::new("c.yaml"), &text).unwrap();
+        let expected = Source::Kubernetes {
+            kubeconfig: None,
+            namespace: "causeway-system".into(),
+            certificate_seconds: 3600,
+        };
+        assert_eq!(config.source, expected);
+        assert_eq!((config.cluster.node_mask_size_v4, config.cluster.node_mask_size_v6), (24, 64));
+        let again = serde_saphyr::to_string(&config).unwrap();
+        assert_eq!(parse(Path::new("d.yaml"), &again).unwrap(), config, "what is written is what is read");
+    }
+
+    #[test]
     fn bad() {
         for (from, to, said) in [
             ("advertise", "advertises", "advertise"),
             ("id: 1", "id: 512", "512"),
             ("name: aws", "name: AWS", "AWS"),
-            ("standalone: {path", "kubernetes: {path", "kubernetes"),
+            ("standalone: {path", "kubernetes: {path", "path"),
+            (
+                "standalone: {path: /run/causeway-lab/clusters/aws/store}",
+                "kubernetes: {certificateSeconds: 60}",
+                "600",
+            ),
+            ("id: 1", "id: 1\n  nodeMaskSizeIPv4: 8", "nodeMaskSizeIPv4"),
+            ("id: 1", "id: 1\n  nodeMaskSizeIPv6: 127", "nodeMaskSizeIPv6"),
             ("['198.18.1.250:9640']", "[]", "advertise"),
         ] {
             let error = parse(Path::new("c.yaml"), &GOOD.replace(from, to)).unwrap_err().to_string();

@@ -1,28 +1,21 @@
 //! What the controller knows: its own cluster from the source, what nodes reported of themselves, and what linked
 //! clusters said. Values in, changes to publish out; nothing here waits or writes.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 
+use cluster::kubernetes::meshnode::Reported;
 use engine::exchange::{Held, Position};
 use link::NodeReport;
-use model::{Change, Cluster, ClusterName, Key, Node, NodeName, Object, PublicKey, World};
-use serde::{Deserialize, Serialize};
+use model::{Change, Cluster, ClusterName, Key, Node, NodeName, Object, World};
 use wire::state::{Place, Saved};
 
-/// What a node has said of itself, as it is kept on disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Report {
-    public_key: PublicKey,
-    port: u16,
-    addresses: Vec<IpAddr>,
-}
+/// What a node has said of itself.
+pub(crate) type Report = Reported;
 
-impl From<NodeReport> for Report {
-    fn from(report: NodeReport) -> Self {
-        Self { public_key: report.public_key, port: report.port, addresses: report.addresses }
-    }
+/// What an agent's report says, in the words in which it is kept.
+pub(crate) fn report(report: NodeReport) -> Report {
+    let NodeReport { public_key, port, addresses, version, kube_proxy } = report;
+    Report { public_key, port, addresses, kube_proxy, version }
 }
 
 /// A linked cluster's objects, and the place in its log that they stand at.
@@ -32,21 +25,31 @@ pub(crate) struct Peer {
     pub(crate) position: Option<Position>,
 }
 
-/// Everything, by whom it came from.
+/// Everything, by whom it came from. The own cluster's objects are kept by whoever tells them; here only what their
+/// changes have to be worked out from.
 #[derive(Debug)]
 pub(crate) struct Known {
     cluster: Cluster,
     /// Nodes as the source has them, before reports are merged in.
     nodes: BTreeMap<NodeName, Node>,
     reports: BTreeMap<NodeName, Report>,
-    own: World,
+    /// The own cluster's objects, until somebody tells them.
+    untold: Option<World>,
+    /// What is told of the own cluster from disk, and the source has not said yet.
+    stale: BTreeSet<Key>,
     peers: BTreeMap<ClusterName, Peer>,
 }
 
 impl Known {
-    /// Starts from what was on disk.
-    pub(crate) fn new(cluster: Cluster, reports: BTreeMap<NodeName, Report>, saved: &Saved) -> Self {
-        let mut own = World::default();
+    /// Starts from what was on disk: reports, linked clusters, and the own cluster as it was.
+    pub(crate) fn new(
+        cluster: Cluster,
+        reports: BTreeMap<NodeName, Report>,
+        saved: &Saved,
+        mut own: World,
+    ) -> Self {
+        let mut stale: BTreeSet<Key> = own.objects().map(|object| object.key()).collect();
+        stale.remove(&Key::Cluster(cluster.name.clone()));
         own.apply(Change::Upsert(Object::Cluster(cluster.clone())));
         let mut peers: BTreeMap<ClusterName, Peer> = BTreeMap::new();
         for object in saved.world.objects() {
@@ -57,13 +60,23 @@ impl Known {
             let position = Position { epoch: place.epoch, revision: place.revision };
             peers.entry(teller.clone()).or_default().position = Some(position);
         }
-        Self { cluster, nodes: BTreeMap::new(), reports, own, peers }
+        Self { cluster, nodes: BTreeMap::new(), reports, untold: Some(own), stale, peers }
     }
 
-    /// Everything known, as changes from nothing.
-    pub(crate) fn everything(&self) -> Vec<Change> {
+    /// The own cluster's name.
+    pub(crate) fn cluster(&self) -> &ClusterName {
+        &self.cluster.name
+    }
+
+    /// Everything known, as changes from nothing, to be told once; what changes later is handed out as it comes.
+    pub(crate) fn begin(&mut self) -> Vec<Change> {
+        let World { clusters, nodes, services, endpoints } = self.untold.take().unwrap_or_default();
+        let endpoints = endpoints.into_values().flat_map(BTreeMap::into_values).map(Object::Endpoint);
+        let own = clusters.into_values().map(Object::Cluster);
+        let own = own.chain(nodes.into_values().map(Object::Node));
+        let own = own.chain(services.into_values().map(Object::Service)).chain(endpoints);
         let peers = self.peers.values().flat_map(|peer| peer.world.objects());
-        self.own.objects().chain(peers).map(Change::Upsert).collect()
+        own.chain(peers).map(Change::Upsert).collect()
     }
 
     /// What is held of each linked cluster, for its stream to resume from.
@@ -72,32 +85,68 @@ impl Known {
         self.peers.iter().map(|(name, peer)| (name.clone(), held(peer))).collect()
     }
 
-    /// Takes in changes of the own cluster. Returns what is different now.
+    /// Takes in changes of the own cluster. Returns what to tell: some of it may be told already.
     pub(crate) fn handle_source(&mut self, changes: Vec<Change>) -> Vec<Change> {
-        let merged = changes.into_iter().map(|change| match change {
-            Change::Upsert(Object::Node(node)) => {
-                self.nodes.insert(node.name.clone(), node.clone());
-                Change::Upsert(Object::Node(merge(node, &self.reports)))
+        let merged = changes.into_iter().map(|change| {
+            if !self.stale.is_empty() {
+                self.stale.remove(&change.key());
             }
-            Change::Delete(Key::Node(name)) => {
-                self.nodes.remove(&name);
-                Change::Delete(Key::Node(name))
+            match change {
+                Change::Upsert(Object::Node(node)) => {
+                    self.nodes.insert(node.name.clone(), node.clone());
+                    Change::Upsert(Object::Node(merge(node, &self.reports)))
+                }
+                Change::Delete(Key::Node(name)) => {
+                    self.nodes.remove(&name);
+                    Change::Delete(Key::Node(name))
+                }
+                other => other,
             }
-            other => other,
         });
-        let merged: Vec<Change> = merged.collect();
-        merged.into_iter().filter(|change| self.own.apply(change.clone())).collect()
+        let merged = merged.collect();
+        self.tell(merged)
     }
 
-    /// Takes in what a node says of itself. Returns what is different now; `None` when the report is an old one.
+    /// The source has said everything. Returns what to tell: that what is only known from disk is gone.
+    pub(crate) fn handle_synced(&mut self) -> Vec<Change> {
+        // Endpoints before the services and nodes they refer to.
+        let gone = std::mem::take(&mut self.stale).into_iter().rev().map(Change::Delete).collect();
+        self.tell(gone)
+    }
+
+    /// Whether what is told of the own cluster is in part from disk.
+    pub(crate) fn is_stale(&self) -> bool {
+        !self.stale.is_empty()
+    }
+
+    /// The own cluster's nodes.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// Takes in what a node says of itself. Returns what to tell; `None` when the report is an old one.
     pub(crate) fn handle_report(&mut self, name: NodeName, report: Report) -> Option<Vec<Change>> {
         if name.cluster != self.cluster.name || self.reports.get(&name) == Some(&report) {
             return None;
         }
         self.reports.insert(name.clone(), report);
         let node = self.nodes.get(&name).cloned();
-        let change = node.map(|node| Change::Upsert(Object::Node(merge(node, &self.reports))));
-        Some(change.into_iter().filter(|change| self.own.apply(change.clone())).collect())
+        let changes = node.map(|node| Change::Upsert(Object::Node(merge(node, &self.reports))));
+        Some(self.tell(changes.into_iter().collect()))
+    }
+
+    /// What a node has said of itself.
+    pub(crate) fn report(&self, name: &NodeName) -> Option<&Report> {
+        self.reports.get(name)
+    }
+
+    /// Hands changes out, or takes them in as long as nobody tells them.
+    fn tell(&mut self, changes: Vec<Change>) -> Vec<Change> {
+        let Some(untold) = &mut self.untold else { return changes };
+        for change in changes {
+            untold.apply(change);
+        }
+        Vec::new()
     }
 
     /// Takes in changes of a linked cluster. Returns what is different now.
@@ -135,18 +184,6 @@ impl Known {
     pub(crate) fn reports(&self) -> &BTreeMap<NodeName, Report> {
         &self.reports
     }
-
-    /// How many objects are told to agents, by kind.
-    pub(crate) fn count(&self) -> [(model::Kind, usize); 4] {
-        let worlds = || std::iter::once(&self.own).chain(self.peers.values().map(|peer| &peer.world));
-        let sum = |f: fn(&World) -> usize| worlds().map(f).sum();
-        [
-            (model::Kind::Cluster, sum(|w| w.clusters.len())),
-            (model::Kind::Node, sum(|w| w.nodes.len())),
-            (model::Kind::Service, sum(|w| w.services.len())),
-            (model::Kind::Endpoint, sum(|w| w.endpoints.values().map(BTreeMap::len).sum())),
-        ]
-    }
 }
 
 /// The node as the source has it, with what only the node itself knows. Addresses that it reports are used only where
@@ -165,7 +202,7 @@ fn merge(mut node: Node, reports: &BTreeMap<NodeName, Report>) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{ClusterId, Topology};
+    use model::{ClusterId, KubeProxy, PublicKey, Topology};
 
     fn cluster() -> Cluster {
         Cluster {
@@ -194,7 +231,13 @@ mod tests {
             public_key: PublicKey([byte; 32]),
             port: 51820,
             addresses: vec!["192.0.2.1".parse().unwrap()],
+            kube_proxy: KubeProxy::Unknown,
+            version: "1".into(),
         }
+    }
+
+    fn new() -> Known {
+        Known::new(cluster(), BTreeMap::new(), &Saved::default(), World::default())
     }
 
     fn key_of(changes: &[Change]) -> Option<PublicKey> {
@@ -206,38 +249,56 @@ mod tests {
 
     #[test]
     fn a_report_and_its_node_meet_in_either_order() {
-        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default());
+        let mut known = new();
+        assert_eq!(known.begin().len(), 1, "the cluster itself");
         let told = known.handle_source(vec![Change::Upsert(Object::Node(node()))]);
         assert_eq!(key_of(&told), None);
         let told = known.handle_report(node().name, report(1)).unwrap();
         assert_eq!(key_of(&told), Some(PublicKey([1; 32])));
         assert!(known.handle_report(node().name, report(1)).is_none(), "an old report is no news");
 
-        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default());
+        let mut known = new();
+        known.begin();
         assert_eq!(known.handle_report(node().name, report(1)), Some(vec![]));
         let told = known.handle_source(vec![Change::Upsert(Object::Node(node()))]);
         assert_eq!(key_of(&told), Some(PublicKey([1; 32])));
     }
 
     #[test]
-    fn a_source_that_repeats_itself_is_no_news() {
-        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default());
+    fn what_comes_before_the_beginning_is_told_then() {
+        let mut known = new();
         known.handle_report(node().name, report(1));
-        assert_eq!(known.handle_source(vec![Change::Upsert(Object::Node(node()))]).len(), 1);
         assert_eq!(known.handle_source(vec![Change::Upsert(Object::Node(node()))]), vec![]);
-        assert_eq!(known.everything().len(), 2, "the cluster itself and the node");
+        let told = known.begin();
+        assert_eq!(told.len(), 2, "the cluster itself and the node");
+        assert_eq!(key_of(&told[1..]), Some(PublicKey([1; 32])));
+        assert!(known.handle_synced().is_empty());
+    }
+
+    #[test]
+    fn what_was_on_disk_stays_until_the_source_has_said_everything() {
+        let other = Node { name: NodeName::new(cluster().name, "aws-2").unwrap(), ..node() };
+        let mut disk = World::default();
+        for node in [node(), other.clone()] {
+            disk.apply(Change::Upsert(Object::Node(node)));
+        }
+        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default(), disk);
+        assert_eq!((known.begin().len(), known.is_stale()), (3, true));
+        assert_eq!(known.handle_source(vec![Change::Upsert(Object::Node(node()))]).len(), 1);
+        assert_eq!(known.handle_synced(), [Change::Delete(Key::Node(other.name))]);
+        assert!(!known.is_stale());
     }
 
     #[test]
     fn a_report_for_another_cluster_is_not_taken() {
-        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default());
+        let mut known = new();
         let stranger = NodeName::new("gcp".parse().unwrap(), "aws-1").unwrap();
         assert!(known.handle_report(stranger, report(1)).is_none());
     }
 
     #[test]
     fn peers_resume_from_what_was_kept() {
-        let mut known = Known::new(cluster(), BTreeMap::new(), &Saved::default());
+        let mut known = new();
         let gcp: ClusterName = "gcp".parse().unwrap();
         let other = Object::Cluster(Cluster { name: gcp.clone(), ..cluster() });
         let position = Some(Position { epoch: 7, revision: 3 });
@@ -247,7 +308,8 @@ mod tests {
         assert_eq!(held[&gcp].keys.len(), 1);
 
         let (world, places) = known.peers();
-        let again = Known::new(cluster(), BTreeMap::new(), &Saved { world, places, skipped: 0 });
+        let saved = Saved { world, places, skipped: 0 };
+        let again = Known::new(cluster(), BTreeMap::new(), &saved, World::default());
         assert_eq!(again.held(), held, "the same after a restart");
     }
 }

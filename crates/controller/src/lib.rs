@@ -2,8 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod complaints;
 pub mod config;
+mod controller;
+mod disk;
 mod known;
+mod mesh;
 mod run;
+mod site;
+mod writer;
 
 pub use run::run;

@@ -1,48 +1,58 @@
 //! The controller's life: read the source, listen, then carry every change to whoever is to know it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use cluster::manifest::Id;
-use cluster::{Complaint, standalone};
-use link::controller::{ControllerEvent, ControllerOptions, Handle, Server};
-use model::{Change, Cluster, NodeName};
-use serve::metrics::ControllerMetrics;
+use cluster::kubernetes::lease::{Contact, Election, Role};
+use cluster::kubernetes::meshnode;
+use cluster::kubernetes::watch::{WatchOptions, watch};
+use cluster::standalone::{self, Watch};
+use cluster::{Event, kubernetes};
+use engine::ranges::Ranges;
+use link::controller::{ControllerEvent, ControllerOptions, Server};
+use model::{Cluster, World};
+use tokio::sync::{mpsc, watch as latest};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::config::{Config, Source};
-use crate::known::{Known, Report};
+use crate::config::{ClusterConfig, Config, Source};
+use crate::controller::{Controller, Inner, Kubernetes};
+use crate::disk::Disk;
+use crate::known::Known;
+use crate::mesh::Mesh;
+use crate::site::{Nodes, Site};
+use crate::writer::Writer;
 
-/// How long what changed may wait before it is on disk: what a crash costs is asked for again.
-const SAVE_AFTER: Duration = Duration::from_secs(1);
+/// How long the API server may take to say everything before a controller that knows how the cluster was begins with that.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a controller that stops gives the Lease back.
+const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How many problems are kept for `causeway status`.
-const PROBLEMS: usize = 100;
-
-/// The controller, as its local API sees it.
-pub(crate) struct Controller {
-    pub(crate) cluster: Cluster,
-    pub(crate) handle: Handle,
-    inner: Mutex<Inner>,
-    pub(crate) metrics: ControllerMetrics,
+/// Where objects come from.
+enum Objects {
+    Folder(Watch),
+    Server { objects: mpsc::Receiver<Event>, mesh_nodes: mpsc::Receiver<meshnode::Event> },
 }
 
-/// What changes while it runs.
-pub(crate) struct Inner {
-    pub(crate) known: Known,
-    pub(crate) problems: VecDeque<String>,
-    /// What the source says of itself, as long as it is so.
-    notes: Vec<String>,
-    /// What is wrong with objects, as long as it is.
-    pub(crate) complaints: BTreeMap<Id, Vec<Complaint>>,
-    reports_file: PathBuf,
-    peers_file: PathBuf,
-    /// When to write what linked clusters said; none when it is on disk.
-    save_at: Option<Instant>,
+/// What was said by where objects come from.
+enum Said {
+    Source(Event),
+    MeshNode(meshnode::Event),
+}
+
+impl Objects {
+    async fn next(&mut self) -> Result<Said> {
+        match self {
+            Self::Folder(watch) => watch.recv().await.map(Said::Source).context("the source ended"),
+            Self::Server { objects, mesh_nodes } => tokio::select! {
+                // What nodes reported comes first: a node without its key is none to others.
+                biased;
+                event = mesh_nodes.recv() => event.map(Said::MeshNode).context("the watch of MeshNodes ended"),
+                event = objects.recv() => event.map(Said::Source).context("the source ended"),
+            },
+        }
+    }
 }
 
 /// Runs until `stop` resolves.
@@ -50,67 +60,180 @@ pub(crate) struct Inner {
 /// # Errors
 /// A folder, a file or a port that it cannot do without. What happens later is tried again and shown in the status.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
-    let cluster = Cluster::from(config.cluster.clone());
     for folder in [&config.state_dir, &config.run_dir] {
         std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     }
-    let Source::Standalone { path } = &config.source;
-    let mut source = standalone::watch(path, &cluster).context("watching the source")?;
-
-    let peers_file = config.state_dir.join("peers.state");
-    let reports_file = config.state_dir.join("nodes.json");
-    let found = link::saved::load(&peers_file)?;
-    let known = Known::new(cluster.clone(), load_reports(&reports_file), &found.saved);
-    let mut inner = Inner {
-        known,
-        problems: VecDeque::new(),
-        notes: Vec::new(),
-        complaints: BTreeMap::new(),
-        reports_file,
-        peers_file,
-        save_at: None,
-    };
-    if let Some(problem) = found.problem {
-        inner.note(problem);
-    }
-
-    // Nobody is told anything before the source has been read in full: an agent would take what is missing for gone.
-    loop {
-        match source.recv().await.context("the source ended before it was read in full")? {
-            standalone::Event::Changes(changes) => drop(inner.known.handle_source(changes)),
-            standalone::Event::Problem(problem) => inner.note(problem),
-            standalone::Event::Object { id, complaints } => inner.complain(id, complaints),
-            standalone::Event::Notes(notes) => inner.take_notes(notes),
-            standalone::Event::Synced => break,
+    let site = Site::find(&config.source).await?;
+    tokio::pin!(stop);
+    tokio::select! {
+        begun = begin(&config, site.as_ref()) => {
+            let (controller, objects, streams) = begun?;
+            live(&config, site.as_ref(), &controller, objects, streams, stop).await
         }
+        () = &mut stop => Ok(()),
     }
+}
+
+/// Reads everything, and listens.
+async fn begin(
+    config: &Config,
+    site: Option<&Site>,
+) -> Result<(Arc<Controller>, Objects, mpsc::Receiver<ControllerEvent>)> {
+    let cluster = Cluster::from(config.cluster.clone());
+    if let Some(site) = site {
+        site.fetch_state(&config.state_dir, &cluster.name).await?;
+    }
+    let nodes = Nodes::default();
+    let (mut inner, from_disk) = remembered(config, &cluster, site.map(|site| (site, nodes.clone())))?;
+    let mut objects = match (&config.source, site) {
+        (Source::Standalone { path }, _) => {
+            Objects::Folder(standalone::watch(path, &cluster).context("watching the source")?)
+        }
+        (Source::Kubernetes { .. }, Some(site)) => Objects::Server {
+            objects: watch(site.client.clone(), &cluster, WatchOptions::default()),
+            mesh_nodes: meshnode::watch_all(site.client.clone()),
+        },
+        (Source::Kubernetes { .. }, None) => unreachable!("a source of Kubernetes has a site"),
+    };
+    // Nobody is told anything before the source has been read in full: an agent would take what is missing for gone.
+    let read = read_all(&mut objects, &mut inner);
+    if !from_disk {
+        read.await?;
+    } else if let Ok(read) = tokio::time::timeout(PATIENCE, read).await {
+        read?;
+    } else {
+        warn!("the API server has not said everything yet; beginning with the cluster as it was last");
+    }
+
     let mut options =
         ControllerOptions::new(cluster.clone(), config.listen, config.advertise.clone(), &config.state_dir);
     options.held = inner.known.held();
-    let (handle, mut streams) = Server::start(options).await?;
-    handle.publish(inner.known.everything());
-    info!(cluster = %cluster.name, listen = %handle.local_addr(), "the source is read; agents and clusters are served");
+    if let Some(site) = site {
+        options.reviewer = Some(site.reviewer(nodes));
+        options.reviewed_lifetime = site.certificate_lifetime;
+        options.leads = false;
+    }
+    let (handle, streams) = Server::start(options).await?;
+    handle.publish(inner.known.begin());
+    info!(cluster = %cluster.name, listen = %handle.local_addr(), "agents and clusters are served");
+    let controller = Controller::new(cluster, handle, inner);
+    crate::api::start(&controller, config).await?;
+    Ok((controller, objects, streams))
+}
 
-    let metrics = ControllerMetrics::new(env!("CARGO_PKG_VERSION"));
-    let controller = Arc::new(Controller { cluster, handle, inner: Mutex::new(inner), metrics });
-    crate::api::start(&controller, &config).await?;
-    tokio::pin!(stop);
-    loop {
-        let save_at = controller.inner().save_at;
-        tokio::select! {
-            event = source.recv() => {
-                controller.handle_source(event.context("the source ended")?);
+/// What is on disk, and whether that is enough to begin with.
+fn remembered(config: &Config, cluster: &Cluster, site: Option<(&Site, Nodes)>) -> Result<(Inner, bool)> {
+    let disk = Disk::new(&config.state_dir);
+    let (peers, peers_problem) = disk.peers()?;
+    let (own, own_problem) = match site {
+        Some(_) => disk.own()?,
+        // A folder is always there.
+        None => (World::default(), None),
+    };
+    let from_disk = !own.is_empty();
+    let known = Known::new(cluster.clone(), disk.reports(), &peers, own);
+    let kubernetes = site.map(|(site, nodes)| {
+        let ClusterConfig { pod_cidrs, node_mask_size_v4, node_mask_size_v6, .. } = &config.cluster;
+        let ranges = Ranges::new(pod_cidrs, *node_mask_size_v4, *node_mask_size_v6);
+        Kubernetes::new(site.identity.clone(), Mesh::new(ranges), nodes)
+    });
+    let mut inner = Inner::new(known, disk, kubernetes);
+    for problem in [peers_problem, own_problem].into_iter().flatten() {
+        inner.note(problem);
+    }
+    Ok((inner, from_disk))
+}
+
+/// Takes in everything there is.
+async fn read_all(objects: &mut Objects, inner: &mut Inner) -> Result<()> {
+    let mut reports = matches!(objects, Objects::Folder(_));
+    while inner.synced.is_none() || !reports {
+        match objects.next().await.context("before everything was read")? {
+            Said::Source(event) => drop(inner.handle_source(event)),
+            Said::MeshNode(event) => {
+                reports |= event == meshnode::Event::Synced;
+                inner.handle_meshnode(event);
             }
-            event = streams.recv() => {
-                controller.handle_stream(event.context("the listener ended")?);
-            }
-            () = at(save_at) => controller.save_peers().await,
-            () = &mut stop => break,
         }
     }
+    Ok(())
+}
+
+/// Carries every change to whoever is to know it, until it is to stop.
+async fn live(
+    config: &Config,
+    site: Option<&Site>,
+    controller: &Arc<Controller>,
+    mut objects: Objects,
+    mut streams: mpsc::Receiver<ControllerEvent>,
+    mut stop: impl Future<Output = ()> + Unpin,
+) -> Result<()> {
+    let election = site.map(Site::elect);
+    let mut role = election.as_ref().map(Election::role);
+    let mut contact = election.as_ref().map(Election::contact);
+    let write = async {
+        match (site, &election) {
+            (Some(site), Some(election)) => {
+                let (controller, dir) = (controller.clone(), config.state_dir.clone());
+                let (fence, role) = (election.fence(), election.role());
+                Writer { controller, site, fence, role, dir }.run().await
+            }
+            _ => std::future::pending().await,
+        }
+    };
+    let ask_version = async {
+        if let Some(site) = site {
+            let version = kubernetes::write::version(&site.client).await;
+            if let Some(kubernetes) = &mut controller.inner().kubernetes {
+                kubernetes.version = Some(version);
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    {
+        tokio::pin!(write, ask_version);
+        loop {
+            let (save_peers, save_own, links) = {
+                let inner = controller.inner();
+                (inner.save_peers_at, inner.save_own_at, inner.await_until)
+            };
+            tokio::select! {
+                said = objects.next() => match said? {
+                    Said::Source(event) => controller.handle_source(event),
+                    Said::MeshNode(event) => controller.handle_meshnode(event),
+                },
+                event = streams.recv() => controller.handle_stream(event.context("the listener ended")?),
+                role = changed(&mut role) => controller.handle_role(role?),
+                contact = changed(&mut contact) => controller.handle_contact(contact?),
+                written = &mut write => written?,
+                () = &mut ask_version => {}
+                () = at(save_peers) => controller.save_peers().await,
+                () = at(save_own) => controller.save_own().await,
+                () = at(links) => controller.stop_waiting(),
+                () = &mut stop => break,
+            }
+        }
+    }
+    if let Some(election) = election {
+        controller.handle_role(Role::Standby { leader: None });
+        // A server that is away does not keep us.
+        let _ = tokio::time::timeout(FAREWELL, election.resign()).await;
+    }
     controller.save_peers().await;
+    controller.save_own().await;
     info!("stopped");
     Ok(())
+}
+
+/// The next value, of somebody who may not be there.
+async fn changed<T: Clone>(latest: &mut Option<latest::Receiver<T>>) -> Result<T> {
+    match latest {
+        Some(latest) => {
+            latest.changed().await.context("the election ended")?;
+            Ok(latest.borrow_and_update().clone())
+        }
+        None => std::future::pending().await,
+    }
 }
 
 async fn at(when: Option<Instant>) {
@@ -121,139 +244,12 @@ async fn at(when: Option<Instant>) {
 }
 
 impl Controller {
-    fn handle_source(&self, event: standalone::Event) {
-        let mut inner = self.inner();
-        match event {
-            standalone::Event::Changes(changes) => self.publish(inner.known.handle_source(changes)),
-            standalone::Event::Problem(problem) => inner.note(problem),
-            standalone::Event::Object { id, complaints } => inner.complain(id, complaints),
-            standalone::Event::Notes(notes) => inner.take_notes(notes),
-            standalone::Event::Synced => {}
+    fn handle_contact(&self, contact: Contact) {
+        if let Contact::Away { why, .. } = &contact {
+            warn!(why, "the API server does not answer");
         }
-    }
-
-    fn handle_stream(&self, event: ControllerEvent) {
-        let mut inner = self.inner();
-        match event {
-            ControllerEvent::AgentUp { node } => info!(%node, "agent connected"),
-            ControllerEvent::AgentDown { node } => info!(%node, "agent disconnected"),
-            ControllerEvent::Report { node, report } => {
-                if let Some(changes) = inner.known.handle_report(node, Report::from(report)) {
-                    self.publish(changes);
-                    inner.save_reports();
-                }
-            }
-            ControllerEvent::PeerUp { cluster } => info!(%cluster, "link up"),
-            ControllerEvent::PeerDown { cluster, error } => warn!(%cluster, error, "link down"),
-            ControllerEvent::PeerChanges { cluster, changes, position } => {
-                self.publish(inner.known.handle_peer(&cluster, changes, position));
-                inner.save_soon();
-            }
-            ControllerEvent::PeerSynced { cluster, position } => {
-                inner.known.handle_peer_synced(&cluster, position);
-                inner.save_soon();
-            }
-            ControllerEvent::Problem(problem) => inner.note(problem),
-        }
-    }
-
-    /// Writes what linked clusters said to disk, if it is not there yet.
-    async fn save_peers(&self) {
-        let (path, (world, places)) = {
-            let mut inner = self.inner();
-            if inner.save_at.take().is_none() {
-                return;
-            }
-            (inner.peers_file.clone(), inner.known.peers())
-        };
-        let saved = tokio::task::spawn_blocking(move || link::saved::save(&path, &world, &places)).await;
-        if let Ok(Err(e)) = saved {
-            self.inner().note(e.to_string());
-        }
-    }
-
-    /// What changes; never held across an await.
-    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nobody panics while holding it")
-    }
-
-    fn publish(&self, changes: Vec<Change>) {
-        if !changes.is_empty() {
-            self.handle.publish(changes);
-        }
-    }
-}
-
-impl Inner {
-    /// Says a problem once and keeps it for whoever asks.
-    fn note(&mut self, problem: String) {
-        if self.problems.contains(&problem) {
-            return;
-        }
-        warn!("{problem}");
-        if self.problems.len() == PROBLEMS {
-            self.problems.pop_front();
-        }
-        self.problems.push_back(problem);
-    }
-
-    /// Takes in what the source says of itself now.
-    fn take_notes(&mut self, notes: Vec<String>) {
-        for note in notes.iter().filter(|note| !self.notes.contains(note)) {
-            warn!("{note}");
-        }
-        for note in self.notes.iter().filter(|note| !notes.contains(note)) {
-            info!("no longer: {note}");
-        }
-        self.notes = notes;
-    }
-
-    /// Takes in what is wrong with an object now.
-    fn complain(&mut self, id: Id, complaints: Vec<Complaint>) {
-        if complaints.is_empty() {
-            self.complaints.remove(&id);
-            return;
-        }
-        for Complaint { reason, message } in &complaints {
-            warn!(%id, reason, "{message}");
-        }
-        self.complaints.insert(id, complaints);
-    }
-
-    /// Everything that an operator should put right.
-    pub(crate) fn all_problems(&self) -> Vec<String> {
-        let objects = self.complaints.iter().flat_map(|(id, complaints)| {
-            complaints.iter().map(move |Complaint { reason, message }| format!("{id}: {reason}: {message}"))
-        });
-        self.notes.iter().cloned().chain(objects).chain(self.problems.iter().cloned()).collect()
-    }
-
-    fn save_soon(&mut self) {
-        self.save_at.get_or_insert_with(|| Instant::now() + SAVE_AFTER);
-    }
-
-    fn save_reports(&mut self) {
-        let text = serde_json::to_vec(&self.known.reports().iter().collect::<Vec<_>>());
-        let text = text.expect("names and keys are text");
-        let temporary = self.reports_file.with_extension("new");
-        let written =
-            std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &self.reports_file));
-        if let Err(e) = written {
-            let problem = format!("cannot write {}: {e}", self.reports_file.display());
-            self.note(problem);
-        }
-    }
-}
-
-/// What nodes said before the last stop. They say it again when they connect, so a file that cannot be read costs
-/// nothing but that wait.
-fn load_reports(path: &Path) -> BTreeMap<NodeName, Report> {
-    let Ok(text) = std::fs::read(path) else { return BTreeMap::new() };
-    match serde_json::from_slice::<Vec<(NodeName, Report)>>(&text) {
-        Ok(reports) => reports.into_iter().collect(),
-        Err(e) => {
-            warn!("{}: {e}; nodes will report themselves anew", path.display());
-            BTreeMap::new()
+        if let Some(kubernetes) = &mut self.inner().kubernetes {
+            kubernetes.contact = contact;
         }
     }
 }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -207,10 +208,23 @@ impl Handle {
             changed |= teller.apply(change);
         }
         drop(teller);
+        let holding = self.shared.holding.load(Ordering::Relaxed);
         self.shared.published.send_if_modified(|published| {
-            let first = !std::mem::replace(published, true);
+            let first = !holding && !std::mem::replace(published, true);
             changed || first
         });
+    }
+
+    /// Tells nobody anything until [`Handle::release`]: what is known has become less than everything.
+    pub fn hold(&self) {
+        self.shared.holding.store(true, Ordering::Relaxed);
+        self.shared.published.send_replace(false);
+    }
+
+    /// Tells again.
+    pub fn release(&self) {
+        self.shared.holding.store(false, Ordering::Relaxed);
+        self.shared.published.send_replace(true);
     }
 
     /// A token for nodes that join the cluster. Secret: hand it over in a file, log nothing of it.

@@ -6,6 +6,7 @@
 //! Controller (`/run/causeway/controller.sock`): `GET /v1/status` → [`ControllerStatus`]; `POST /v1/tokens/node`,
 //! `POST /v1/tokens/link` → [`Token`]; `POST /v1/links` ([`LinkJoin`]).
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -205,6 +206,60 @@ pub struct ControllerStatus {
     pub links: Vec<LinkStatus>,
     /// Objects refused, with the reason; the newest last, at most 100.
     pub problems: Vec<String>,
+    /// Whether it leads, where a cluster has several controllers.
+    #[serde(default)]
+    pub role: RoleStatus,
+    /// Where its objects come from.
+    #[serde(default)]
+    pub source: SourceStatus,
+    /// How many objects its agents are told of, by kind, those of linked clusters included.
+    #[serde(default)]
+    pub objects: BTreeMap<String, usize>,
+    /// What is wrong with single objects; at most 100.
+    #[serde(default)]
+    pub complaints: Vec<ComplaintStatus>,
+}
+
+/// A controller among those of its cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleStatus {
+    /// Whether it leads: writes to the API server, and talks with linked clusters.
+    pub leads: bool,
+    /// Its name in the election; empty where there is none.
+    pub identity: String,
+    /// Who leads, if that is known.
+    pub leader: Option<String>,
+}
+
+/// Where a controller's objects come from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceStatus {
+    /// `standalone` or `kubernetes`.
+    pub kind: String,
+    /// The API server's version, once it has said so.
+    pub server_version: Option<String>,
+    /// Seconds since it had first been read in full.
+    pub synced_seconds: Option<f64>,
+    /// Whether what agents are told came from disk, in part or whole.
+    pub stale: bool,
+    /// Seconds since the API server does not answer; none while it does.
+    pub away_seconds: Option<f64>,
+    /// What happens instead.
+    pub away_why: String,
+}
+
+/// Something that is wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComplaintStatus {
+    /// Which: its kind, namespace and name.
+    pub object: String,
+    /// In one word, as in the Kubernetes Event.
+    pub reason: String,
+    /// In a sentence.
+    pub message: String,
 }
 
 /// A link to another cluster.

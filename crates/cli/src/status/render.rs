@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use model::Tier;
 use wire::local::{
-    AgentStatus, BackendStatus, ControllerStatus, FeatureStatus, LinkStatus, PortStatus, ServiceStatus,
-    StreamStatus, TunnelStatus,
+    AgentStatus, BackendStatus, ControllerStatus, FeatureStatus, LinkStatus, PortStatus, RoleStatus,
+    ServiceStatus, SourceStatus, StreamStatus, TunnelStatus,
 };
 
 use super::{bytes, duration, milliseconds, table};
@@ -74,11 +74,43 @@ pub(crate) fn controller(status: &ControllerStatus) -> String {
         format!("causeway {}, process {}, {} resident", status.version, status.pid, bytes(status.rss_bytes));
     line(&mut text, "controller", &process);
     line(&mut text, "revision", &status.revision.to_string());
+    line(&mut text, "role", &role(&status.role));
+    line(&mut text, "source", &source(&status.source));
+    let objects: Vec<_> = status.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    line(&mut text, "objects", &objects.join(", "));
     let agents: Vec<_> = status.agents.iter().map(|name| name.node.as_str()).collect();
     section(&mut text, &format!("agents connected, {}", agents.len()), &indented(&agents.join(" ")));
     section(&mut text, &format!("links, {}", status.links.len()), &links(&status.links));
     let problems: String = status.problems.iter().map(|problem| indented(problem)).collect();
     section(&mut text, &format!("problems, {}", status.problems.len()), &problems);
+    text
+}
+
+fn role(role: &RoleStatus) -> String {
+    match (role.leads, &role.leader) {
+        (true, _) if role.identity.is_empty() => "the only controller".into(),
+        (true, _) => format!("leader, as {}", role.identity),
+        (false, Some(leader)) => format!("standby; {leader} leads"),
+        (false, None) => "standby; nobody is known to lead".into(),
+    }
+}
+
+fn source(source: &SourceStatus) -> String {
+    let mut text = source.kind.clone();
+    if let Some(version) = &source.server_version {
+        let _ = write!(text, " {version}");
+    }
+    text += &match source.synced_seconds {
+        Some(since) => format!(", read in full {} ago", duration(since)),
+        None => ", not read in full yet".to_string(),
+    };
+    if source.stale {
+        text += ", what agents are told is from disk";
+    }
+    if let Some(away) = source.away_seconds {
+        let _ =
+            write!(text, "; the API server does not answer since {}: {}", duration(away), source.away_why);
+    }
     text
 }
 

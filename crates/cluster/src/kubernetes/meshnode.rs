@@ -1,6 +1,7 @@
 //! What the cluster keeps of each node beside its Node: the pod ranges it was given, and what its agent reported. So every
 //! controller of the cluster knows what was told to one of them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -67,7 +68,8 @@ pub struct MeshNodeStatus {
 }
 
 /// A node's report, as it is kept in a MeshNode.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Reported {
     /// Its WireGuard key.
     pub public_key: PublicKey,
@@ -76,8 +78,10 @@ pub struct Reported {
     /// The addresses of its underlay device.
     pub addresses: Vec<IpAddr>,
     /// Whether kube-proxy is at work there.
+    #[serde(default)]
     pub kube_proxy: KubeProxy,
     /// Causeway's version there.
+    #[serde(default)]
     pub version: String,
 }
 
@@ -103,6 +107,8 @@ impl From<&Reported> for MeshNodeStatus {
 pub struct Held {
     /// Its uid.
     pub uid: String,
+    /// Its resourceVersion: of two of one object the greater is the later (KEP-5504). 0 if it is no number.
+    pub version: u64,
     /// The uid of the Node that owns it.
     pub owner: Option<String>,
     /// The ranges it gives.
@@ -135,6 +141,7 @@ impl From<&MeshNode> for Held {
         let owners = object.metadata.owner_references.iter().flatten();
         Self {
             uid: object.uid().unwrap_or_default(),
+            version: object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default(),
             owner: owners.filter(|owner| owner.kind == "Node").map(|owner| owner.uid.clone()).next(),
             pod_cidrs,
             reported,
@@ -193,14 +200,29 @@ async fn follow(api: Api<MeshNode>, events: mpsc::Sender<Event>) {
     use futures::StreamExt as _;
     let mut stream = std::pin::pin!(watch(api, Config::default()).backoff(Steps::new(FIRST, LONGEST)));
     let mut silent = false;
+    let mut names = BTreeSet::new();
+    let mut missing = BTreeSet::new();
     while let Some(event) = stream.next().await {
-        let event = match event {
-            Ok(watcher::Event::Init) => continue,
-            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-                Event::Upsert(object.name_any(), Held::from(&object))
+        let said = match event {
+            Ok(watcher::Event::Init) => {
+                missing.clone_from(&names);
+                continue;
             }
-            Ok(watcher::Event::InitDone) => Event::Synced,
-            Ok(watcher::Event::Delete(object)) => Event::Delete(object.name_any()),
+            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                missing.remove(&object.name_any());
+                names.insert(object.name_any());
+                vec![Event::Upsert(object.name_any(), Held::from(&object))]
+            }
+            // What was there before the list and is not in it has gone unseen.
+            Ok(watcher::Event::InitDone) => {
+                names.retain(|name| !missing.contains(name));
+                let gone = std::mem::take(&mut missing).into_iter().map(Event::Delete);
+                gone.chain([Event::Synced]).collect()
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                names.remove(&object.name_any());
+                vec![Event::Delete(object.name_any())]
+            }
             Err(error) => {
                 // Once for each trouble: it is tried again by itself.
                 if !std::mem::replace(&mut silent, true) {
@@ -210,8 +232,10 @@ async fn follow(api: Api<MeshNode>, events: mpsc::Sender<Event>) {
             }
         };
         silent = false;
-        if events.send(event).await.is_err() {
-            return;
+        for event in said {
+            if events.send(event).await.is_err() {
+                return;
+            }
         }
     }
 }

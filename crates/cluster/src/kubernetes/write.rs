@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Error as KubeError};
+use kube::{Api, Client, Error as KubeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::retry::Steps;
 use super::{Error, FIELD_MANAGER};
 
 /// How long the API server may take to answer one request.
@@ -119,6 +120,21 @@ pub trait Fields {
     fn resource(&self) -> &'static str;
     /// The fields, with apiVersion, kind and name.
     fn value(&self) -> Value;
+}
+
+/// The API server's version: `v1.33.1`. Asks until it answers.
+pub async fn version(client: &Client) -> String {
+    let mut steps = Steps::new(Duration::from_secs(1), Duration::from_secs(60));
+    loop {
+        match answered(|| "get /version".into(), PATIENCE, client.apiserver_version()).await {
+            Ok(info) => return info.git_version,
+            Err(error) if error.remedy() == Remedy::Repair => return format!("unknown: {error}"),
+            Err(_) => {
+                let pause = steps.next().unwrap_or(PATIENCE);
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
 }
 
 /// Server-side apply in our name. Forced: these fields are nobody else's.

@@ -176,10 +176,9 @@ fn site(
 }
 
 fn controller_config(cluster: &ClusterPlan, advertise: &[SocketAddr]) -> controller::config::Config {
-    let model::Cluster { name, id, pod_cidrs, service_cidrs } = cluster.cluster.clone();
-    let source = controller::config::Source::Standalone { path: state::store_folder(&name) };
+    let source = controller::config::Source::Standalone { path: state::store_folder(&cluster.cluster.name) };
     controller::config::Config {
-        cluster: controller::config::ClusterConfig { name, id, pod_cidrs, service_cidrs },
+        cluster: controller::config::ClusterConfig::new(cluster.cluster.clone()),
         source,
         listen: (Ipv6Addr::UNSPECIFIED, CONTROLLER_PORT).into(),
         advertise: advertise.to_vec(),

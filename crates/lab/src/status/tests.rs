@@ -113,6 +113,10 @@ fn controller(of: &str, peers: &[&str]) -> ControllerReport {
         agents: vec![],
         links: peers.iter().map(link).collect(),
         problems: vec![],
+        role: Default::default(),
+        source: Default::default(),
+        objects: Default::default(),
+        complaints: vec![],
     };
     ControllerReport { restarts: 1, controller: Ok(status) }
 }

@@ -116,6 +116,10 @@ impl Exchange for Service {
         let shared = self.0.clone();
         match &caller.identity {
             Some(Identity::Node(node)) if node.cluster == *shared.name() => {
+                // Only the leader hears linked clusters; an agent would take what is missing for gone.
+                if shared.links().iter().next().is_some() {
+                    shared.must_lead().map_err(|e| Status::unavailable(e.to_string()))?;
+                }
                 let node = node.clone();
                 tokio::spawn(agents::serve(shared, node, remote, request.into_inner(), replies));
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use engine::exchange::{Limits, Teller};
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) teller: Mutex<Teller>,
     /// Ticks when there is something to tell; false until the first time.
     pub(crate) published: watch::Sender<bool>,
+    /// Whether nothing is to be told for now.
+    pub(crate) holding: AtomicBool,
     /// Ticks when the own certificate has been renewed.
     pub(crate) renewed: watch::Sender<()>,
     /// Whether this is the controller that others talk with, where a cluster has several.
@@ -82,6 +85,7 @@ impl Shared {
             tally: Tally::default(),
             teller: Mutex::new(teller),
             published: watch::Sender::default(),
+            holding: AtomicBool::new(false),
             renewed: watch::Sender::default(),
             stop: watch::Sender::default(),
             events,

@@ -132,6 +132,10 @@ mod tests {
             agents: vec!["aws/aws-1".to_string().try_into().unwrap()],
             links: vec![link("gcp", true, 3), link("azure", false, 0)],
             problems: vec![],
+            role: Default::default(),
+            source: Default::default(),
+            objects: Default::default(),
+            complaints: vec![],
         });
         metrics.set_objects(Kind::Endpoint, 4);
         metrics.set_refused(&BTreeMap::from([("foreign_range", 1)]));

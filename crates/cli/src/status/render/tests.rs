@@ -200,6 +200,17 @@ fn a_controller() {
             refused: 0,
         }],
         problems: vec!["demo/broken: port 0: use 1 to 65535".into()],
+        role: RoleStatus { leads: false, identity: "node-2_1f".into(), leader: Some("node-1_7a".into()) },
+        source: SourceStatus {
+            kind: "kubernetes".into(),
+            server_version: Some("v1.33.1".into()),
+            synced_seconds: Some(7200.0),
+            away_seconds: Some(42.0),
+            away_why: "connection refused".into(),
+            ..SourceStatus::default()
+        },
+        objects: [("nodes".to_string(), 2), ("services".to_string(), 1)].into(),
+        complaints: vec![],
     };
     assert_eq!(
         controller(&status),
@@ -207,6 +218,9 @@ fn a_controller() {
 cluster aws: ready
   controller causeway 0.1.0, process 7, 9.0 MB resident
   revision   42
+  role       standby; node-1_7a leads
+  source     kubernetes v1.33.1, read in full 2 h ago; the API server does not answer since 42 s: connection refused
+  objects    2 nodes, 1 services
 
 agents connected, 2
   aws-1 aws-2

@@ -1,0 +1,78 @@
+//! What a controller keeps on its own disk, so that it can begin while everything else is dark: what nodes reported, what
+//! linked clusters said, and its own cluster as it was last.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::{ClusterName, NodeName, Object, World};
+use tracing::warn;
+use wire::state::{Place, Saved};
+
+use crate::known::Report;
+
+/// Where it is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    dir: PathBuf,
+}
+
+impl Disk {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// What linked clusters said, and what was wrong with the file.
+    pub(crate) fn peers(&self) -> Result<(Saved, Option<String>), link::Error> {
+        let found = link::saved::load(&self.path("peers.state"))?;
+        Ok((found.saved, found.problem))
+    }
+
+    /// The own cluster as it was, and what was wrong with the file.
+    pub(crate) fn own(&self) -> Result<(World, Option<String>), link::Error> {
+        let found = link::saved::load(&self.path("own.state"))?;
+        Ok((found.saved.world, found.problem))
+    }
+
+    /// Writes what linked clusters said. Blocks.
+    pub(crate) fn save_peers(
+        &self,
+        world: &World,
+        places: &BTreeMap<ClusterName, Place>,
+    ) -> Result<(), link::Error> {
+        link::saved::save(&self.path("peers.state"), world, places)
+    }
+
+    /// Writes the own cluster's objects. Blocks.
+    pub(crate) fn save_own(&self, own: &ClusterName, told: &[Arc<Object>]) -> Result<(), link::Error> {
+        let objects = told.iter().map(|object| &**object).filter(|object| object.key().cluster() == own);
+        link::saved::save_objects(&self.path("own.state"), objects)
+    }
+
+    /// What nodes said before the last stop. They say it again when they connect, so a file that cannot be read costs
+    /// nothing but that wait.
+    pub(crate) fn reports(&self) -> BTreeMap<NodeName, Report> {
+        let path = self.path("nodes.json");
+        let Ok(text) = std::fs::read(&path) else { return BTreeMap::new() };
+        match serde_json::from_slice::<Vec<(NodeName, Report)>>(&text) {
+            Ok(reports) => reports.into_iter().collect(),
+            Err(e) => {
+                warn!("{}: {e}; nodes will report themselves anew", path.display());
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// Writes what nodes said. Returns what went wrong.
+    pub(crate) fn save_reports(&self, reports: &BTreeMap<NodeName, Report>) -> Result<(), String> {
+        let path = self.path("nodes.json");
+        let text = serde_json::to_vec(&reports.iter().collect::<Vec<_>>()).expect("names and keys are text");
+        let temporary = path.with_extension("new");
+        let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
+        written.map_err(|e| format!("cannot write {}: {e}", path.display()))
+    }
+}
