@@ -174,7 +174,8 @@ async fn churn(source: &mut mpsc::Receiver<Event>, log: &mut Log) {
         }
         log_all(log, changes);
     }
-    for (five, lags) in &mut lags {
+    let whole = CHURNED.as_secs() / 5;
+    for (five, lags) in lags.iter_mut().filter(|(five, _)| **five < whole) {
         lags.sort_unstable();
         let at = |percent: usize| Duration::from_micros(lags[(lags.len() - 1) * percent / 100]);
         println!(
