@@ -123,7 +123,7 @@ fn bad() {
         (
             "apiVersion: v1\nkind: ConfigMap".into(),
             "f:2:7: kind: unknown value `ConfigMap`; write one of `Namespace`, `Node`, `Service`, `Deployment`, `Pod`, \
-             `EndpointSlice`",
+             `EndpointSlice`, `NetworkPolicy`, `ClusterNetworkPolicy`, `ServiceExport`, `ServiceImport`",
         ),
         (
             "apiVersion: extensions/v1beta1\nkind: Deployment".into(),
@@ -269,5 +269,93 @@ fn bad() {
     ] {
         let error = parse("f", &text).expect_err(&text);
         assert_eq!(error.to_string(), expected, "for\n{text}");
+    }
+}
+
+#[test]
+fn policies_and_exports() {
+    let policy = |spec: &str| {
+        format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {spec}")
+    };
+    let cluster_policy = |rest: &str| {
+        format!(
+            "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {{name: p}}\nspec: \
+             {{tier: Admin, priority: 5, subject: {{namespaces: {{}}}}{rest}}}"
+        )
+    };
+    let import = |spec: &str| {
+        format!(
+            "apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\nmetadata: {{name: s}}\nspec: {spec}"
+        )
+    };
+    let export =
+        "apiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceExport\nmetadata: {name: s}".to_string();
+    for (text, expected) in [
+        (policy("{podSelector: {}}"), ""),
+        (
+            policy(
+                "{podSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}, policyTypes: [Ingress], \
+                 ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}, {podSelector: {}}], ports: \
+                 [{protocol: TCP, port: 80, endPort: 90}, {port: web}]}]}",
+            ),
+            "",
+        ),
+        (
+            policy(
+                "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/9]}}]}]}",
+            ),
+            "spec.ingress[0].from[0].ipBlock.except[0]: 11.0.0.0/9 is not a part of 10.0.0.0/8",
+        ),
+        (
+            policy("{podSelector: {}, egress: [{to: [{}]}]}"),
+            "spec.egress[0].to[0]: there is nothing; write exactly one of ipBlock, namespaceSelector/podSelector",
+        ),
+        (
+            policy("{podSelector: {}, ingress: [{ports: [{port: web, endPort: 90}]}]}"),
+            "spec.ingress[0].ports[0].endPort: the end of a range without a number",
+        ),
+        (policy("{podSelector: {}, policyType: Ingress}"), "unknown field `policyType`"),
+        (
+            policy("{podSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}"),
+            "spec.podSelector.matchExpressions[0].values: `Exists` with 1 values; write no values",
+        ),
+        (cluster_policy(""), ""),
+        (
+            cluster_policy(
+                ", egress: [{name: x, action: Accept, to: [{networks: [10.0.0.0/8]}, {domainNames: [example.com]}], \
+                 protocols: [{tcp: {destinationPort: {range: {start: 1, end: 9}}}}, {udp: {}}]}]",
+            ),
+            "",
+        ),
+        (
+            cluster_policy(", egress: [{action: Deny, to: [{domainNames: [example.com]}]}]"),
+            "spec.egress[0].to[0].domainNames: names cannot be told apart well enough to Deny them",
+        ),
+        (
+            cluster_policy(", ingress: [{action: Refuse, from: [{namespaces: {}}]}]"),
+            "spec.ingress[0].action: unknown value `Refuse`",
+        ),
+        (
+            cluster_policy(
+                ", ingress: [{action: Deny, from: [{namespaces: {}, pods: {namespaceSelector: {}, podSelector: {}}}]}]",
+            ),
+            "spec.ingress[0].from[0]: namespaces and pods at once; write exactly one of namespaces, pods",
+        ),
+        (cluster_policy("").replace("priority: 5", "priority: 1001"), "spec.priority: "),
+        (export.clone(), ""),
+        (
+            export.replace("v1beta1", "v2"),
+            "write `multicluster.x-k8s.io/v1beta1` or `multicluster.x-k8s.io/v1alpha1`",
+        ),
+        (export + "\nspec: {exportedLabels: {a: \"-\"}}", "spec.exportedLabels.a: "),
+        (import("{type: ClusterSetIP, ports: [{port: 80}], ips: [10.1.0.1]}"), ""),
+        (import("{type: Cluster, ports: []}"), "spec.type: unknown value `Cluster`"),
+        (import("{type: Headless, ports: [{port: 0}]}"), "spec.ports[0].port: "),
+    ] {
+        let said = parse("f", &text).map_or_else(|error| error.to_string(), |_| String::new());
+        assert!(
+            said.contains(expected) && expected.is_empty() == said.is_empty(),
+            "{text}\n{said}\n{expected}"
+        );
     }
 }

@@ -28,7 +28,9 @@ const JOINED: &str = "endpoint default/s/p 10.1.0.5 :8080/TCP on aws/n ready+ser
 #[test]
 fn joined_with_pods() {
     let delete = |kind, name| Err(Id::new(kind, "", name));
-    let cases: [(&str, Vec<(Result<String, Id>, &[&str])>); 4] = [
+    // What comes, or goes, and what is said of it.
+    type Step = (Result<String, Id>, &'static [&'static str]);
+    let cases: [(&str, Vec<Step>); 4] = [
         (
             "a selector makes no endpoint, a slice does; its pod gives it labels and weight whenever it comes",
             vec![
