@@ -1,6 +1,7 @@
 //! Metrics and health over TCP, for whoever watches the daemons: `/metrics`, `/healthz`, `/readyz`.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -47,8 +48,18 @@ pub async fn serve(
     address: SocketAddr,
     router: Router,
 ) -> Result<impl Future<Output = ()> + Send + 'static, ListenError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| ListenError { address, source })?;
+    let listener = bind(address).await.map_err(|source| ListenError { address, source })?;
     Ok(connections::serve(listener, router))
+}
+
+/// On a machine that speaks no IPv6, every address is every IPv4 address.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(e) if address.ip() == Ipv6Addr::UNSPECIFIED && e.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| e)
+        }
+        other => other,
+    }
 }
 
 /// Answers `/metrics`, `/healthz` and `/readyz`.

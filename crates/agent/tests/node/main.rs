@@ -1,0 +1,36 @@
+//! An agent on a machine, by itself: nodes are namespaces, what they know was saved before, and no controller ever
+//! answers. Traffic goes where it should, survives what it should, and nothing stays behind.
+//!
+//! It needs root, cgroup2, iproute2 and nft, and says which of them is missing. The test's program is also the server
+//! and the clients.
+
+mod cleanup;
+mod container;
+mod kube_proxy;
+mod machine;
+mod outside;
+mod program;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(exit) = program::run(&args) {
+        return exit;
+    }
+    let cases: [(&str, fn()); 4] = [
+        ("pods_reach_the_outside", outside::pods_reach_the_outside),
+        ("kube_proxy_comes_and_goes", kube_proxy::comes_and_goes),
+        ("tunnel_outlives_the_container", container::tunnel_outlives_it),
+        ("cleanup_leaves_nothing", cleanup::leaves_nothing),
+    ];
+    let wanted = args.iter().find(|arg| !arg.starts_with('-'));
+    for (name, case) in cases {
+        if wanted.is_none_or(|wanted| name.contains(wanted.as_str())) {
+            println!("test {name} ...");
+            case();
+            println!("test {name} ... ok");
+        }
+    }
+    ExitCode::SUCCESS
+}
