@@ -208,7 +208,7 @@ fn agent_config(
         cgroup: Some(kernel::cgroup::Cgroup::at(state::node_cgroup(&node.cgroup))?.path().into()),
         pod_cidrs: node.pod_cidrs.clone(),
         cni: None,
-        // Nothing is outside a lab.
+        // What pods of a lab reach is the mesh.
         masquerade: false,
         non_masquerade_cidrs: Vec::new(),
         fail_closed: fail_closed.to_vec(),
