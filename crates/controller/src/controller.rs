@@ -221,12 +221,11 @@ impl Controller {
     pub(crate) fn lead(&self) -> Result<(), link::Error> {
         let mut inner = self.inner();
         let held = inner.known.held();
-        let fresh = self.handle.links().is_empty();
         self.handle.lead(true, held)?;
         let linked: BTreeSet<ClusterName> =
             self.handle.links().into_iter().map(|link| link.cluster).collect();
         if !linked.is_empty() && inner.await_until.is_none() {
-            info!(?linked, fresh, "waiting for linked clusters");
+            info!(?linked, "waiting for linked clusters");
             inner.awaited = linked;
             inner.await_until = Some(Instant::now() + HEAR_LINKS);
             self.handle.hold();

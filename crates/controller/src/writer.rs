@@ -77,11 +77,11 @@ impl Writer<'_> {
         loop {
             // The sender lives as long as the election.
             self.role.wait_for(|role| *role == Role::Leader).await.context("the election ended")?;
+            // A leadership that was over may have been renewed before anybody noticed.
+            self.fence.held().await;
             if let Ok(saved) = self.take_over().await? {
                 let Deposed = self.write(saved).await;
             }
-            // The role follows the fence at once.
-            self.role.wait_for(|role| *role != Role::Leader).await.context("the election ended")?;
         }
     }
 
@@ -99,12 +99,17 @@ impl Writer<'_> {
                 }
             }
         };
-        let written = state::write(&self.dir, &saved)?;
-        if written.iter().any(|name| name.starts_with("ca.")) {
-            bail!("the cluster has another CA than this controller began with; it begins anew with that one");
+        // Otherwise nobody else has led meanwhile, and what is on disk is the latest.
+        if !self.controller.handle.leads() {
+            let written = state::write(&self.dir, &saved)?;
+            if written.iter().any(|name| name.starts_with("ca.")) {
+                bail!(
+                    "the cluster has another CA than this controller began with; it begins anew with that one"
+                );
+            }
+            self.controller.lead()?;
+            info!(identity = self.site.identity, "this controller leads");
         }
-        self.controller.lead()?;
-        info!(identity = self.site.identity, "this controller leads");
         let roots = self.controller.handle.roots();
         let same = match self.until_done(|| self.site.store.roots()).await {
             Ok(there) => there.as_ref() == Some(&roots),

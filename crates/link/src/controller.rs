@@ -326,6 +326,11 @@ impl Handle {
         Ok(())
     }
 
+    /// Whether this controller is the one that others talk with.
+    pub fn leads(&self) -> bool {
+        self.shared.leads()
+    }
+
     /// Ticks when a file of [`state::FILES`] was written.
     pub fn state_saved(&self) -> watch::Receiver<()> {
         self.shared.saved.subscribe()

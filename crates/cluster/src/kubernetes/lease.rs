@@ -144,6 +144,16 @@ impl Fence {
         self.until.borrow().is_some_and(|until| Instant::now() < until)
     }
 
+    /// Waits until we lead. Ends with the election too.
+    pub async fn held(&self) {
+        let mut until = self.until.clone();
+        while !until.borrow_and_update().is_some_and(|end| Instant::now() < end) {
+            if until.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Does something that only a leader may; gives it up when the leadership ends. None if it was not done, or not
     /// known to be.
     pub async fn keep<T>(&self, work: impl Future<Output = T>) -> Option<T> {
@@ -260,7 +270,9 @@ impl Candidate {
     /// Writes the Lease, if it is still of this version: held by us, or by nobody.
     async fn write(&self, version: &str, held: Option<i32>) -> Result<Lease, Error> {
         let name = &self.options.name;
-        let spec = held.map(|transitions| self.spec(transitions)).unwrap_or_default();
+        // An empty holder, since a field that is left out would stay: whoever created the Lease has it too.
+        let given_back = LeaseSpec { holder_identity: Some(String::new()), ..LeaseSpec::default() };
+        let spec = held.map_or(given_back, |transitions| self.spec(transitions));
         let fields = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",

@@ -141,6 +141,16 @@ fn who_takes_over_gives_what_it_finds_free() {
     assert_eq!(mesh.poll(seconds(9)), give("a", "10.1.1.0/24"));
 }
 
+/// The watch brings everything, what is gone too.
+fn watched(mesh: &mut Mesh, written: &BTreeMap<String, Held>) {
+    for name in (0..12).map(|n| n.to_string()) {
+        mesh.handle_held(match written.get(&name) {
+            Some(held) => Event::Upsert(name, held.clone()),
+            None => Event::Delete(name),
+        });
+    }
+}
+
 proptest! {
     /// However nodes come, go and fail to be written, no two MeshNodes ever give the same address, and in the end every
     /// node has its ranges and nothing is left to write.
@@ -192,18 +202,13 @@ proptest! {
                 }
                 3 if nodes.contains(&name) => mesh.handle_report(&name, report(n)),
                 4 => {
-                    // The watch brings everything.
-                    for (name, held) in &written {
-                        mesh.handle_held(Event::Upsert(name.clone(), held.clone()));
-                    }
+                    watched(&mut mesh, &written);
                 }
                 _ => {}
             }
             perform(&mut mesh, &mut written, now, &mut version, lost);
         }
-        for (name, held) in &written {
-            mesh.handle_held(Event::Upsert(name.clone(), held.clone()));
-        }
+        watched(&mut mesh, &written);
         perform(&mut mesh, &mut written, now + seconds(100), &mut version, false);
         prop_assert_eq!(written.keys().cloned().collect::<BTreeSet<_>>(), nodes);
         prop_assert!(written.values().all(|held| held.pod_cidrs.len() == 2));

@@ -32,6 +32,7 @@ pub struct ControllerMetrics {
     refused: Family<ByReason, Counter>,
     revision: Gauge,
     ready: Gauge,
+    leader: Gauge,
 }
 
 impl ControllerMetrics {
@@ -48,6 +49,7 @@ impl ControllerMetrics {
             refused: Family::default(),
             revision: Gauge::default(),
             ready: Gauge::default(),
+            leader: Gauge::default(),
         };
         let r = &mut registry;
         r.register("agents", "Agents connected", new.agents.clone());
@@ -57,6 +59,7 @@ impl ControllerMetrics {
         r.register("refused", "Objects and frames refused, by reason", new.refused.clone());
         r.register("revision", "The revision of what this controller tells", new.revision.clone());
         r.register("ready", "Whether the source has been read in full", new.ready.clone());
+        r.register("leader", "Whether this controller leads those of its cluster", new.leader.clone());
         Self { registry, ..new }
     }
 
@@ -67,6 +70,7 @@ impl ControllerMetrics {
         self.agents.set(count(status.agents.len()));
         self.revision.set(i64::try_from(status.revision).unwrap_or(i64::MAX));
         self.ready.set(status.ready.into());
+        self.leader.set(status.role.leads.into());
         let connected = status.links.iter().filter(|link| link.stream.connected).count();
         for (state, n) in [("connected", connected), ("broken", status.links.len() - connected)] {
             self.links.get_or_create(&ByState { state }).set(count(n));
@@ -150,6 +154,7 @@ mod tests {
             "causeway_refused_total{reason=\"foreign_range\"} 1",
             "causeway_revision 42",
             "causeway_ready 1",
+            "causeway_leader 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
