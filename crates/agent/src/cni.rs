@@ -158,11 +158,13 @@ impl<H: PodHook> Cni<H> {
         let State { ledger, ports, .. } = state;
         let asked = ledger.entries.values().any(|entry| !entry.extras.ports.is_empty());
         match Ports::is_set(&self.place.netns, ledger.entries.values()) {
-            Ok(true) => return Ok(false),
             Ok(false) => {}
+            Err(failure) if asked => return Err(failure),
             // A kernel that cannot have a table has none that is wrong.
-            Err(_) if !asked => return Ok(false),
-            Err(failure) => return Err(failure),
+            Ok(true) | Err(_) => {
+                ports.adopt(ledger.entries.values());
+                return Ok(false);
+            }
         }
         ports.forget();
         ports.set(&self.place.netns, ledger.entries.values()).map(|()| true)

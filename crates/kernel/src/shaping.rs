@@ -2,7 +2,7 @@
 //!
 //! What a pod receives is limited where the node sends to it; what a pod sends, at the pod's own end.
 
-use rtnetlink::packet_core::DefaultNla;
+use rtnetlink::packet_core::{DefaultNla, Nla as _, NlasIterator};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use serde::{Deserialize, Serialize};
@@ -99,8 +99,12 @@ fn at_root(device: u32) -> TcMessage {
 
 /// The parameters of a device's token bucket; none if it has none.
 async fn current(netlink: &Netlink, device: u32) -> Result<Option<Vec<u8>>, NetlinkError> {
-    let answers = netlink.get_echoed(RouteNetlinkMessage::GetQueueDiscipline(at_root(device))).await;
-    let answers = answers.map_err(failed("look at the queue of", format!("device number {device}")))?;
+    let target = || format!("device number {device}");
+    let answers = match netlink.get_echoed(RouteNetlinkMessage::GetQueueDiscipline(at_root(device))).await {
+        // Some kernels say so of a device that was never up: its queue is one that they do not show.
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => return Ok(None),
+        answers => answers.map_err(failed("look at the queue of", target()))?,
+    };
     Ok(answers.into_iter().find_map(|answer| {
         let RouteNetlinkMessage::NewQueueDiscipline(message) = answer else { return None };
         let ours = message.attributes.contains(&TcAttribute::Kind(KIND.into()));
@@ -109,18 +113,18 @@ async fn current(netlink: &Netlink, device: u32) -> Result<Option<Vec<u8>>, Netl
             _ => None,
         });
         options.filter(|_| ours)?.into_iter().find_map(|option| match option {
-            TcOption::Other(nla) if rtnetlink::packet_core::Nla::kind(&nla) == PARAMETERS => {
-                Some(value(&nla))
-            }
+            TcOption::Other(nla) => find(&nla, PARAMETERS),
             _ => None,
         })
     }))
 }
 
-fn value(nla: &DefaultNla) -> Vec<u8> {
-    let mut bytes = vec![0; rtnetlink::packet_core::Nla::value_len(nla)];
-    rtnetlink::packet_core::Nla::emit_value(nla, &mut bytes);
-    bytes
+/// An attribute among those of a discipline that the library does not know: it gives all of them as one.
+fn find(options: &DefaultNla, kind: u16) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; options.value_len()];
+    options.emit_value(&mut bytes);
+    let mut attributes = NlasIterator::new(&bytes).filter_map(Result::ok);
+    attributes.find(|attribute| attribute.kind() == kind).map(|attribute| attribute.value().to_vec())
 }
 
 /// linux/pkt_sched.h: TCA_TBF_*.

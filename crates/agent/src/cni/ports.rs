@@ -12,7 +12,7 @@ use super::store::{Entry, Ledger};
 /// The table's name.
 pub(super) const TABLE: &str = "causeway-hostport";
 
-/// The table, as it was written last.
+/// The table, as it was written last; unknown at the start.
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     written: Option<Table>,
@@ -64,6 +64,11 @@ impl Ports {
     ) -> Result<bool, Failure> {
         let observed = Nft::open_in(node)?.observe(TABLE)?;
         Ok(table(entries).is_held(observed.as_ref()))
+    }
+
+    /// What these containers ask for is known to be there.
+    pub(super) fn adopt<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) {
+        self.written = Some(table(entries));
     }
 
     /// What was written is not to be relied on any more.
