@@ -16,7 +16,7 @@ pub fn controller_rules() -> (Vec<PolicyRule>, Vec<PolicyRule>) {
         // Looked up one by one to name the owner of a MeshNode, whom a token is of, and what an Event is about.
         rule("", &["nodes", "pods", "services"], &["get", "list", "watch"]),
         rule("discovery.k8s.io", &["endpointslices"], &["get", "list", "watch"]),
-        rule("networking.k8s.io", &["networkpolicies"], &["get", "list", "watch"]),
+        rule("networking.k8s.io", &["networkpolicies"], read),
         rule("policy.networking.k8s.io", &["clusternetworkpolicies"], read),
         rule("multicluster.x-k8s.io", &["serviceexports", "serviceimports"], read),
         rule("causeway.io", &["meshnodes"], &["list", "watch", "create", "patch", "delete"]),

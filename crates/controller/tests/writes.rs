@@ -1,0 +1,247 @@
+//! What a controller writes, with a server that loses answers, refuses and delays; and what it does not write.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use apiserver::{Fault, Identity, Server};
+use cluster::kubernetes::access::controller_rules;
+use cluster::kubernetes::client::{ClientOptions, client};
+use cluster::kubernetes::report::{Note, Reporter};
+use cluster::manifest::{Id, Kind};
+use common::{Agent, NAMESPACE, Replica, eventually, identity, lines, node, server, writes};
+use serde_json::{Value, json};
+
+/// What a MeshNode gives and says.
+fn mesh_node(server: &Server, name: &str) -> Option<(Vec<String>, Value)> {
+    let object = server.get("meshnodes.causeway.io", name)?;
+    let ranges = object["spec"]["podCIDRs"].as_array().cloned().unwrap_or_default();
+    let ranges = ranges.iter().map(|range| range.as_str().unwrap().to_string()).collect();
+    Some((ranges, object["status"].clone()))
+}
+
+#[tokio::test]
+async fn writes_that_fail_are_tried_again_until_all_is_as_it_should_be() {
+    let (server, dir) = (server(), tempfile::tempdir().unwrap());
+    for n in 0..12 {
+        server.apply_json(node(&format!("n{n}"), &[]));
+    }
+    let faults = server.faults();
+    for fault in [
+        Fault::lost_response().times(3),
+        Fault::server_error(500).times(2),
+        Fault::server_error(503),
+        Fault::too_many_requests(1),
+        Fault::conflict().times(3),
+        Fault::cut().times(2),
+    ] {
+        faults.add(fault.clone().verb("patch").resource("meshnodes"));
+    }
+    faults.add(Fault::lost_response().verb("create").resource("secrets"));
+    faults.add(Fault::server_error(500).verb("get").resource("secrets"));
+    faults.add(Fault::lost_response().verb("create").resource("leases"));
+    faults.add(Fault::lost_response().verb("patch").resource("configmaps"));
+    faults.add(Fault::conflict().verb("patch").resource("leases"));
+    let controller = Replica::start(&dir.path().join("c"), &server.url());
+    let names: Vec<String> = (0..12).map(|n| format!("n{n}")).collect();
+    let has_ranges = |name: &String| mesh_node(&server, name).is_some_and(|(ranges, _)| ranges.len() == 2);
+    eventually("ranges for all", || names.iter().all(has_ranges)).await;
+    eventually("every fault", || faults.left() == 0).await;
+    let ranges: BTreeSet<String> =
+        names.iter().flat_map(|name| mesh_node(&server, name).unwrap().0).collect();
+    assert_eq!(ranges.len(), 24, "nothing is handed out twice: {ranges:?}");
+    let told = |status: &wire::local::ControllerStatus| status.objects.get("nodes") == Some(&12);
+    let status = controller.until("all nodes", told).await;
+    assert_eq!(status.problems, Vec::<String>::new());
+    assert!(server.violations().is_empty(), "{:?}", lines(&server.violations()));
+}
+
+#[tokio::test]
+async fn nothing_is_written_when_nothing_changed() {
+    let (server, dir) = (server(), tempfile::tempdir().unwrap());
+    server.apply_json(node("a", &[]));
+    server.apply_json(node("own", &["10.1.9.0/24"]));
+    let first = Replica::start(&dir.path().join("c"), &server.url());
+    first.until_it_leads().await;
+    eventually("a range", || mesh_node(&server, "a").is_some_and(|(ranges, _)| ranges.len() == 2)).await;
+    assert_eq!(mesh_node(&server, "own"), None, "it has its own, and nothing to report");
+    let object = server.get("meshnodes.causeway.io", "a").unwrap();
+    let owner = &object["metadata"]["ownerReferences"][0];
+    assert_eq!((&owner["kind"], &owner["name"]), (&json!("Node"), &json!("a")));
+    assert_eq!(owner["uid"], server.get("nodes", "a").unwrap()["metadata"]["uid"]);
+    tokio::task::spawn_blocking(|| first.stop()).await.unwrap();
+
+    // Another, on another machine, finds everything as it should be.
+    server.clear_requests();
+    let second = Replica::start(&dir.path().join("d"), &server.url());
+    second.until_it_leads().await;
+    let node = "b";
+    server.apply_json(common::node(node, &[]));
+    eventually("another range", || mesh_node(&server, node).is_some()).await;
+    let said = lines(&writes(&server));
+    assert!(matches!(&said[..], [one] if one.starts_with("patch meshnodes.causeway.io b")), "{said:?}");
+    let ca = |dir: &str| std::fs::read(second.dir.parent().unwrap().join(dir).join("state/ca.crt")).unwrap();
+    assert_eq!(ca("c"), ca("d"), "one CA for all");
+
+    // A node that goes takes its MeshNode along; others do not notice.
+    server.clear_requests();
+    server.delete("nodes", "b");
+    eventually("its end", || mesh_node(&server, "b").is_none()).await;
+    let said = lines(&writes(&server));
+    assert!(matches!(&said[..], [one] if one.starts_with("delete meshnodes.causeway.io b")), "{said:?}");
+}
+
+/// Events of Kubernetes, as reason and note.
+fn events(server: &Server) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    server
+        .list("events.events.k8s.io")
+        .iter()
+        .map(|event| (text(&event["reason"]), text(&event["note"])))
+        .collect()
+}
+
+#[tokio::test]
+async fn every_right_is_used_and_no_other() {
+    let (server, dir) = (server(), tempfile::tempdir().unwrap());
+    server.apply_json(node("a", &["10.1.0.0/24"]));
+    // An older server, which does not say in the token where the pod runs.
+    let pod = server.apply_json(json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "agent-x", "namespace": NAMESPACE},
+        "spec": {"nodeName": "a", "hostNetwork": true, "containers": [{"name": "c", "image": "i"}]},
+    }));
+    let uid = pod["metadata"]["uid"].as_str().unwrap().to_string();
+    server.accept_token(
+        "of-a",
+        Identity {
+            extra: [
+                ("authentication.kubernetes.io/pod-name".to_string(), vec!["agent-x".to_string()]),
+                ("authentication.kubernetes.io/pod-uid".to_string(), vec![uid]),
+            ]
+            .into(),
+            ..identity("a")
+        },
+    );
+    let controller = Replica::start(&dir.path().join("c"), &server.url());
+    controller.until_it_leads().await;
+    eventually("the roots", || server.get("configmaps", "causeway-system/causeway-roots").is_some()).await;
+    let mut agent = Agent::start(&dir.path().join("a"), &server, "a", &[controller.address], "of-a");
+    agent.until_synced().await;
+    let reported = || mesh_node(&server, "a").is_some_and(|(_, status)| status["publicKey"].is_string());
+    eventually("its report", reported).await;
+
+    // A token of ours is state, and is saved.
+    let socket = controller.dir.join("run/controller.sock");
+    let before = server.get("secrets", "causeway-system/causeway-state").unwrap();
+    serve::client::post::<_, wire::local::Token>(&socket, "/v1/tokens/node", &()).await.unwrap();
+    let saved = || server.get("secrets", "causeway-system/causeway-state").unwrap() != before;
+    eventually("the state", saved).await;
+
+    // Somebody takes the Lease away for a moment: it is looked at.
+    server.faults().add(Fault::conflict().verb("patch").resource("leases"));
+
+    // What others wrote wrongly is said in Events, each kind beside its object; once.
+    server.apply_json(node("b", &["10.1.0.0/24"]));
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "bad", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+        "endpoints": [{"addresses": ["not-an-address"]}], "ports": [{"name": "", "port": 80, "protocol": "TCP"}],
+    });
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"clusterIP": "not-an-address", "ports": [{"port": 80}]},
+    });
+    let lost = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lost", "namespace": "default"},
+        "spec": {"nodeName": "a", "containers": [{"name": "c", "image": "i"}]},
+        "status": {"phase": "Running", "podIP": "203.0.113.9", "podIPs": [{"ip": "203.0.113.9"}]},
+    });
+    for object in [slice, service, lost] {
+        server.apply_json(object);
+    }
+    let regarding = |kind: &str| {
+        server.list("events.events.k8s.io").iter().any(|event| {
+            event["regarding"]["kind"] == kind
+                && event["regarding"]["uid"].is_string()
+                && event["type"] == "Warning"
+        })
+    };
+    for kind in ["Node", "EndpointSlice", "Service", "Pod"] {
+        let waited = tokio::time::timeout(common::LONG, async {
+            while !regarding(kind) {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        let status = controller.status().await;
+        assert!(waited.is_ok(), "no Event of a {kind}: {:?}; {status:?}", events(&server));
+    }
+    let status = controller.status().await.unwrap();
+    assert!(
+        status.complaints.iter().any(|c| c.object == "node b" && c.reason == "PodCIDROverlaps"),
+        "{status:?}"
+    );
+    // Later it would be counted on.
+    let wrong = status.complaints.iter().find(|c| c.object == "node b").unwrap();
+    let options =
+        ClientOptions { kubeconfig: Some(controller.dir.join("kubeconfig")), ..ClientOptions::default() };
+    let id = Id::new(Kind::Node, "", "b");
+    let note = Note { id, reason: "PodCIDROverlaps", message: wrong.message.clone(), times: 2 };
+    Reporter::new(client(&options).await.unwrap(), "test").say(&note).await.unwrap();
+    let counted = server.list("events.events.k8s.io").iter().any(|event| event["series"]["count"] == 2);
+    assert!(counted, "{:?}", server.list("events.events.k8s.io"));
+    let looked = || server.requests().iter().any(|r| r.verb == "get" && r.resource == "leases");
+    eventually("a look at the lease", looked).await;
+    // It comes again, and is counted on or kept quiet, never written anew.
+    let count = events(&server).len();
+    server.delete("nodes", "b");
+    eventually("its end", || mesh_node(&server, "b").is_none()).await;
+    server.apply_json(node("b", &["10.1.0.0/24"]));
+    controller.until("the complaint", |status| status.complaints.iter().any(|c| c.object == "node b")).await;
+    assert_eq!(events(&server).len(), count, "{:?}", events(&server));
+    // A MeshNode whose Node is gone is removed.
+    drop(agent);
+    server.delete("nodes", "a");
+    eventually("its end", || mesh_node(&server, "a").is_none()).await;
+
+    let said = BTreeSet::from_iter(
+        server.requests().iter().filter(|r| r.code < 300 || r.code == 409).flat_map(|r| {
+            let part = if r.subresource.is_empty() { String::new() } else { format!("/{}", r.subresource) };
+            let verbs = match (r.verb.as_str(), r.code) {
+                // To apply what is not there takes the right to create it.
+                ("patch", 201) => vec!["patch", "create"],
+                (verb, _) => vec![verb],
+            };
+            verbs
+                .into_iter()
+                .map(|verb| format!("{verb} {}/{}{part}", r.group, r.resource))
+                .collect::<Vec<_>>()
+        }),
+    );
+    let (cluster, namespace) = controller_rules();
+    let allowed: BTreeSet<String> = cluster
+        .iter()
+        .chain(&namespace)
+        .flat_map(|rule| {
+            let (group, verbs) = (rule.api_groups.as_ref().unwrap()[0].clone(), rule.verbs.clone());
+            let resources = rule.resources.clone().unwrap();
+            resources.into_iter().flat_map(move |resource| {
+                let (group, verbs) = (group.clone(), verbs.clone());
+                verbs.into_iter().map(move |verb| format!("{verb} {group}/{resource}"))
+            })
+        })
+        .collect();
+    // Kinds that this server has no definition of are asked for; that they are not there is the answer.
+    let requests = server.requests();
+    let absent = |right: &str| {
+        let (_, kind) = right.rsplit_once('/').unwrap();
+        requests
+            .iter()
+            .any(|r| r.code == 404 && (r.path.ends_with(&format!("/{kind}")) || r.resource == kind))
+    };
+    let unused: Vec<&String> =
+        allowed.iter().filter(|right| !said.contains(*right)).filter(|right| !absent(right)).collect();
+    assert!(unused.is_empty(), "nobody uses {unused:?}; used: {said:?}");
+    assert!(server.violations().is_empty(), "{:?}", lines(&server.violations()));
+}
