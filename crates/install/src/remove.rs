@@ -44,15 +44,12 @@ fn node_of(pod: &Pod) -> Option<String> {
     pod.spec.as_ref()?.node_name.clone()
 }
 
-/// Whether this pod cleans rather than runs the agent, and has ended well once. It is started again and again, because
-/// that is what a DaemonSet does, and finds nothing to do.
+/// Whether this pod cleans rather than runs the agent, and has done it: it is ready from then on.
 fn has_cleaned(pod: &Pod) -> bool {
     let mut words =
         pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|c| c.command.iter().flatten());
-    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let mut ends =
-        containers.flat_map(|c| [&c.state, &c.last_state]).flatten().filter_map(|s| s.terminated.as_ref());
-    words.any(|word| word == "--cleanup") && ends.any(|end| end.exit_code == 0)
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    words.any(|word| word == "--cleanup") && conditions.any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// Whether any pod of ours is still there: what they would write after being deleted is waited for.
@@ -144,23 +141,13 @@ mod tests {
 
     #[test]
     fn which_pods_have_cleaned() {
-        let pod = |command: &str, states: Value| -> Pod {
-            let mut container =
-                json!({"name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 0});
-            container.as_object_mut().unwrap().extend(states.as_object().unwrap().clone());
+        for (command, ready, expected) in
+            [("--cleanup", "True", true), ("--cleanup", "False", false), ("--config=x", "True", false)]
+        {
             let spec = json!({"containers": [{"name": "agent", "command": ["/causeway", "agent", command]}]});
-            serde_json::from_value(json!({"spec": spec, "status": {"containerStatuses": [container]}}))
-                .unwrap()
-        };
-        let ended = |field: &str, status: i32| json!({field: {"terminated": {"exitCode": status}}});
-        for (command, states, expected) in [
-            ("--cleanup", json!({"state": {"running": {}}}), false),
-            ("--cleanup", ended("state", 0), true),
-            ("--cleanup", ended("lastState", 0), true),
-            ("--cleanup", ended("lastState", 1), false),
-            ("--config=x", ended("lastState", 0), false),
-        ] {
-            assert_eq!(has_cleaned(&pod(command, states.clone())), expected, "{command} {states}");
+            let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
+            let pod: Pod = serde_json::from_value(json!({"spec": spec, "status": status})).unwrap();
+            assert_eq!(has_cleaned(&pod), expected, "{command} {ready}");
         }
     }
 

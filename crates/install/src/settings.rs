@@ -71,7 +71,8 @@ impl Settings {
     }
 }
 
-fn merge(all: &mut Value, over: &Value) {
+/// Puts values over others, a field at a time, as Helm does: lists are replaced whole, null says nothing.
+pub fn merge(all: &mut Value, over: &Value) {
     match (all, over) {
         (Value::Object(all), Value::Object(over)) => {
             over.iter().for_each(|(key, value)| merge(all.entry(key).or_insert(Value::Null), value));

@@ -1,6 +1,8 @@
 //! Chores of this repository, behind `./x`.
 
 mod abi;
+mod chart;
+mod image;
 mod run;
 mod tidy;
 
@@ -29,8 +31,11 @@ enum Verb {
         keep: bool,
     },
     /// Every test, from functions to namespaces. Needs root and a kernel with eBPF.
+    ///
+    /// `test kubernetes` is a tier of its own: against the API server whose binaries are in KUBEBUILDER_ASSETS, or
+    /// against the cluster of KUBECONFIG.
     Test {
-        /// Passed on to `cargo test`, such as `-p causeway-engine`.
+        /// Passed on to `cargo test`, such as `-p causeway-engine`; or `kubernetes`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
@@ -52,6 +57,12 @@ enum Verb {
     },
     /// Build the book and the API documentation.
     Docs,
+    /// Build the static binary, and an image of it that nodes can import. Needs no Docker.
+    Image {
+        /// For which machines; this one's if left out.
+        #[arg(long, value_enum)]
+        arch: Option<image::Arch>,
+    },
     /// Write the generated files anew.
     Generate,
     /// Check the rules of the house only.
@@ -71,6 +82,7 @@ fn main() -> Result<()> {
         Some(Verb::Bench { what }) => run::bench(what),
         Some(Verb::Fuzz { target, seconds }) => run::fuzz(target, seconds),
         Some(Verb::Docs) => run::docs(),
+        Some(Verb::Image { arch }) => image::image(arch),
         Some(Verb::Generate) => run::generate(),
         Some(Verb::Tidy) => tidy::report(&tidy::check(&run::root())?),
     }

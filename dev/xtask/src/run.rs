@@ -4,14 +4,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 
-use crate::abi;
+use crate::{abi, chart, image};
 
 /// What `./x bench` measures.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Bench {
     /// The user-space tunnel: one TCP stream between two namespaces, against a bare veth and wireguard-go.
     Wireguard,
+    /// The controller's side of a large cluster: listed, indexed, planned from, and changing, over the API server of
+    /// `dev/apiserver`.
+    Kubernetes,
+    /// A pod's network, through the plugins' processes: ours, and Debian's bridge, host-local and portmap.
+    Cni,
 }
 
 /// The repository's root.
@@ -19,13 +25,13 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask lives in dev/xtask").to_path_buf()
 }
 
-fn cargo(args: &[&str]) -> Command {
+pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root());
     command
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("starting {:?}", command.get_program()))?;
     if !status.success() {
         let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
@@ -35,7 +41,7 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 /// The folder that cargo builds into.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
@@ -65,6 +71,12 @@ pub(crate) fn lab(file: Option<PathBuf>, keep: bool) -> Result<()> {
 
 /// Every test. What needs the whole machine (the lab) runs after the rest, alone.
 pub(crate) fn test(rest: &[String]) -> Result<()> {
+    if let [first, rest @ ..] = rest
+        && first == "kubernetes"
+    {
+        return kubernetes(rest);
+    }
+    image::helm()?;
     if !rest.is_empty() {
         let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
         return run(cargo(&["test"]).args(rest));
@@ -72,6 +84,12 @@ pub(crate) fn test(rest: &[String]) -> Result<()> {
     let rooms = run(&mut cargo(&["test", "--workspace", "--exclude", "causeway-cli", "--no-fail-fast"]));
     let whole = run(&mut cargo(&["test", "-p", "causeway-cli", "--no-fail-fast", "--", "--test-threads=1"]));
     rooms.and(whole)
+}
+
+/// Against a real API server: the cases that keep its double honest, then everything end to end.
+fn kubernetes(rest: &[String]) -> Result<()> {
+    let causeway = causeway()?;
+    run(cargo(&["run", "-q", "-p", "causeway-e2e", "--", "--causeway"]).arg(causeway).args(rest))
 }
 
 /// Everything that can be said of the code without running it.
@@ -100,8 +118,19 @@ fn tool(package: &str, version: &[&str]) -> Result<()> {
 
 /// Runs a benchmark; all of them if none is named.
 pub(crate) fn bench(what: Option<Bench>) -> Result<()> {
-    let Bench::Wireguard = what.unwrap_or(Bench::Wireguard);
-    run(&mut cargo(&["bench", "-p", "causeway-kernel", "--bench", "wireguard"]))
+    match what {
+        None => Bench::value_variants().iter().try_for_each(|what| bench(Some(*what))),
+        Some(Bench::Wireguard) => run(&mut cargo(&["bench", "-p", "causeway-kernel", "--bench", "wireguard"])),
+        Some(Bench::Kubernetes) => {
+            run(&mut cargo(&["build", "--release", "-p", "causeway-apiserver"]))?;
+            run(cargo(&["bench", "-p", "causeway-cluster", "--bench", "kubernetes"])
+                .env("CAUSEWAY_APISERVER", target().join("release/apiserver")))
+        }
+        Some(Bench::Cni) => {
+            run(&mut cargo(&["build", "--release", "-p", "causeway-cli"]))?;
+            run(&mut cargo(&["bench", "-p", "causeway-agent", "--bench", "cni"]))
+        }
+    }
 }
 
 /// Runs the fuzz targets on the stable toolchain.
@@ -142,14 +171,21 @@ pub(crate) fn docs() -> Result<()> {
 }
 
 /// What is generated: the path below the root, and the text that ought to stand there.
-fn generated(root: &Path) -> Vec<(&'static str, String)> {
-    vec![(abi::TARGET, abi::generate(root)), (abi::TABLE, abi::generate_table(root))]
+fn generated(root: &Path) -> Vec<(String, String)> {
+    let abi = [(abi::TARGET, abi::generate(root)), (abi::TABLE, abi::generate_table(root))];
+    abi.into_iter().map(|(path, text)| (path.to_owned(), text)).chain(chart::generate()).collect()
 }
 
 /// Writes the generated files anew.
 pub(crate) fn generate() -> Result<()> {
+    for path in chart::orphans(&root())? {
+        std::fs::remove_file(root().join(&path)).with_context(|| format!("removing {path}"))?;
+        println!("{path}: removed");
+    }
     for (path, text) in generated(&root()) {
-        std::fs::write(root().join(path), text).with_context(|| format!("writing {path}"))?;
+        let folder = root().join(&path).parent().expect("a file is in a folder").to_path_buf();
+        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        std::fs::write(root().join(&path), text).with_context(|| format!("writing {path}"))?;
         println!("{path}");
     }
     Ok(())
@@ -158,8 +194,11 @@ pub(crate) fn generate() -> Result<()> {
 /// Names the generated files that are not what they ought to be.
 pub(crate) fn stale_generated(root: &Path, broken: &mut Vec<String>) {
     for (path, text) in generated(root) {
-        if std::fs::read_to_string(root.join(path)).ok().as_deref() != Some(&text) {
+        if std::fs::read_to_string(root.join(&path)).ok().as_deref() != Some(&text) {
             broken.push(format!("{path}: stale; run ./x generate"));
         }
+    }
+    for path in chart::orphans(root).unwrap_or_default() {
+        broken.push(format!("{path}: nothing generates it; run ./x generate"));
     }
 }

@@ -77,7 +77,7 @@ fn container() -> Tree {
         "env": (environment()),
         "ports": [{ "name": "http", "containerPort": (set("agent.httpPort")), "protocol": "TCP" }],
         "livenessProbe": (unless("agent.cleanup", probe("/healthz", "agent.httpPort", 10, 6))),
-        "readinessProbe": (unless("agent.cleanup", probe("/readyz", "agent.httpPort", 2, 3))),
+        "readinessProbe": (probe("/readyz", "agent.httpPort", 2, 3)),
         "resources": (set("agent.resources")),
         "securityContext": (either("agent.privileged", tree!({ "privileged": true }), capable())),
         "volumeMounts": [

@@ -47,6 +47,8 @@ fn controller_file() -> Tree {
             "id": (set("cluster.id")),
             "podCIDRs": (set("cluster.podCIDRs")),
             "serviceCIDRs": (set("cluster.serviceCIDRs")),
+            "nodeMaskSizeIPv4": (set("cluster.nodeMaskSizeIPv4")),
+            "nodeMaskSizeIPv6": (set("cluster.nodeMaskSizeIPv6")),
         },
         "source": { "kubernetes": { "namespace": (set("namespace")) } },
         "listen": (text("[::]:{}", ["controllers.port"])),

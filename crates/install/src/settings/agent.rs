@@ -38,7 +38,7 @@ pub struct Agent {
     /// Run privileged rather than with single capabilities. Only needed where the container runtime keeps /dev/net/tun
     /// from pods and the kernel has no WireGuard.
     pub privileged: bool,
-    /// Undo instead: every agent takes everything of ours off its node and ends; its pod is "Completed" then. What to
+    /// Undo instead: every agent takes everything of ours off its node, is ready when it has, and then rests. What to
     /// set before manifests are deleted by other means than `causeway uninstall`, which does it by itself.
     pub cleanup: bool,
     /// How many nodes are updated at a time, as a share of all: at least one always.

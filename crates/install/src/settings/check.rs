@@ -57,8 +57,8 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
             say("cluster.podCIDRs", "--pod-cidr", format!("{pod} overlaps the services' {service}"));
         }
         let (mask, setting) = match pod.0 {
-            IpNet::V4(_) => (cluster.node_mask_size_ipv4, "cluster.nodeMaskSizeIpv4"),
-            IpNet::V6(_) => (cluster.node_mask_size_ipv6, "cluster.nodeMaskSizeIpv6"),
+            IpNet::V4(_) => (cluster.node_mask_size_ipv4, "cluster.nodeMaskSizeIPv4"),
+            IpNet::V6(_) => (cluster.node_mask_size_ipv6, "cluster.nodeMaskSizeIPv6"),
         };
         if mask < pod.0.prefix_len() {
             say(setting, "", format!("/{mask} is larger than all of {pod}"));
@@ -132,7 +132,7 @@ mod tests {
             (&["cluster.podCIDRs"], |s| s.cluster.pod_cidrs = vec!["10.43.7.0/24".parse().unwrap()]),
             (&["cluster.serviceCIDRs"], |s| s.cluster.service_cidrs = vec!["10.96.0.1/12".parse().unwrap()]),
             (&["cluster.podCIDRs"], |s| s.cluster.pod_cidrs.push("10.42.1.0/24".parse().unwrap())),
-            (&["cluster.nodeMaskSizeIpv4"], |s| s.cluster.node_mask_size_ipv4 = 12),
+            (&["cluster.nodeMaskSizeIPv4"], |s| s.cluster.node_mask_size_ipv4 = 12),
             (&["agent.cni.binDirs"], |s| s.agent.cni.bin_dirs.push("bin".into())),
             (&["agent.cni.confDir"], |s| s.agent.cni.conf_dir = "net.d".into()),
         ];

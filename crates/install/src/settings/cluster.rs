@@ -27,9 +27,11 @@ pub struct Cluster {
     #[schemars(length(min = 1))]
     pub service_cidrs: Vec<Cidr>,
     /// How large an IPv4 slice a node gets that has none from Kubernetes (`spec.podCIDRs`).
+    #[serde(rename = "nodeMaskSizeIPv4")]
     #[schemars(range(min = 8, max = 30))]
     pub node_mask_size_ipv4: u8,
     /// How large an IPv6 slice a node gets that has none from Kubernetes.
+    #[serde(rename = "nodeMaskSizeIPv6")]
     #[schemars(range(min = 48, max = 120))]
     pub node_mask_size_ipv6: u8,
 }

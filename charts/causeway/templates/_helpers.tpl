@@ -1,0 +1,47 @@
+{{/* Generated from crates/install by `./x generate`: do not edit. */}}
+{{- define "causeway.controllerConfig" -}}
+cluster:
+  name: {{ .Values.cluster.name | toRawJson }}
+  id: {{ .Values.cluster.id | toRawJson }}
+  podCIDRs: {{ .Values.cluster.podCIDRs | toRawJson }}
+  serviceCIDRs: {{ .Values.cluster.serviceCIDRs | toRawJson }}
+  nodeMaskSizeIPv4: {{ .Values.cluster.nodeMaskSizeIPv4 | toRawJson }}
+  nodeMaskSizeIPv6: {{ .Values.cluster.nodeMaskSizeIPv6 | toRawJson }}
+source:
+  kubernetes:
+    namespace: {{ .Values.namespace | toRawJson }}
+listen: {{ printf "[::]:%v" .Values.controllers.port | toRawJson }}
+httpListen: {{ printf "[::]:%v" .Values.controllers.httpPort | toRawJson }}
+advertise:
+{{- range .Values.controllers.addresses }}
+- {{ . | toRawJson }}
+{{- else }}
+  []
+{{- end }}
+{{- end -}}
+{{- define "causeway.agentConfig" -}}
+cluster: {{ .Values.cluster.name | toRawJson }}
+controllers:
+{{- range .Values.controllers.addresses }}
+- {{ . | toRawJson }}
+{{- else }}
+  []
+{{- end }}
+serviceAccount:
+  token: /run/secrets/causeway/token
+  roots: /run/secrets/causeway/ca.crt
+hostRoot: {{ .Values.agent.hostRoot | toRawJson }}
+cni:
+  binDirs: {{ .Values.agent.cni.binDirs | toRawJson }}
+  confDir: {{ .Values.agent.cni.confDir | toRawJson }}
+interface: {{ .Values.agent.interface | toRawJson }}
+underlay: {{ .Values.agent.underlay | toRawJson }}
+wireguardPort: {{ .Values.agent.wireguardPort | toRawJson }}
+httpListen: {{ printf "[::]:%v" .Values.agent.httpPort | toRawJson }}
+masquerade: {{ .Values.agent.masquerade | toRawJson }}
+nonMasqueradeCIDRs: {{ .Values.agent.nonMasqueradeCIDRs | toRawJson }}
+failClosed: {{ concat .Values.cluster.podCIDRs .Values.agent.failClosed | toRawJson }}
+{{- end -}}
+{{- define "causeway.settings" -}}
+{{ omit .Values "global" | toRawJson }}
+{{- end -}}
