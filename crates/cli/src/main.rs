@@ -1,16 +1,20 @@
 //! `causeway`: every daemon and every verb of an operator, in one file to install.
 
+mod check;
 mod cni;
 mod completion;
 mod daemon;
 mod demo;
 mod echo;
 mod graph;
+mod install;
 mod lab;
 mod link;
 mod load;
 mod logging;
 mod status;
+mod uninstall;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -44,6 +48,14 @@ enum Verb {
     Status(status::Args),
     /// Nodes by location and the tunnels between them, as a picture or as data.
     Graph(graph::Args),
+    /// Install into a Kubernetes cluster, or print the manifests.
+    Install(Box<install::Args>),
+    /// Another version or other settings for what is installed in a Kubernetes cluster.
+    Upgrade(Box<upgrade::Args>),
+    /// Take everything off a Kubernetes cluster and its nodes again.
+    Uninstall(uninstall::Args),
+    /// Whether all is well in a Kubernetes cluster, or whether Causeway can be installed.
+    Check(Box<check::Args>),
     /// Join clusters with each other.
     #[command(subcommand)]
     Link(link::Verb),
@@ -83,6 +95,10 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Controller(args) => daemon::controller(args).await,
         Verb::Status(args) => status::run(args).await,
         Verb::Graph(args) => graph::run(args).await,
+        Verb::Install(args) => install::run(*args).await,
+        Verb::Upgrade(args) => upgrade::run(*args).await,
+        Verb::Uninstall(args) => uninstall::run(args).await,
+        Verb::Check(args) => check::run(*args).await,
         Verb::Link(verb) => link::run(verb).await,
         Verb::Lab(args) => lab::run(*args).await,
         Verb::Echo(args) => echo::run(args).await,
