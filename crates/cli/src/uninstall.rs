@@ -82,11 +82,12 @@ async fn clean_nodes(client: &Client, settings: &Settings, patience: Duration) -
     let cleaning = remove::cleaning(settings);
     let is_agents = |object: &Value| object["kind"] == "DaemonSet";
     let agents: Vec<Value> = install::objects(&cleaning).into_iter().filter(is_agents).collect();
+    let inhabited = remove::inhabited(client, settings).await?;
     apply_all(client, &agents).await?;
     let until = Instant::now() + patience;
     let mut said = None;
     loop {
-        let left = remove::unclean(client, settings).await?;
+        let left = remove::unclean(client, settings, &inhabited).await?;
         if said != Some(left.len()) {
             said = Some(left.len());
             let some: Vec<_> = left.iter().take(5).map(String::as_str).collect();

@@ -20,24 +20,36 @@ pub fn cleaning(settings: &Settings) -> Settings {
     settings
 }
 
-/// Whose nodes are not clean yet.
+/// The nodes that agents run on. To be asked before the agents are replaced by what cleans: in between, a node has no
+/// pod of ours and needs cleaning all the same.
+///
+/// # Errors
+/// Pods cannot be listed.
+pub async fn inhabited(client: &Client, settings: &Settings) -> Result<BTreeSet<String>, Error> {
+    Ok(agents(client, settings).await?.iter().filter_map(node_of).collect())
+}
+
+/// Which of these nodes are still there and not clean yet.
 ///
 /// # Errors
 /// Nodes or pods cannot be listed.
-pub async fn unclean(client: &Client, settings: &Settings) -> Result<BTreeSet<String>, Error> {
-    let pods =
-        Api::<Pod>::namespaced(client.clone(), &settings.namespace).list(&Daemon::Agent.selector()).await;
-    let pods = pods.map_err(Error::new("listing", "the agents' pods"))?;
+pub async fn unclean(
+    client: &Client,
+    settings: &Settings,
+    inhabited: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, Error> {
+    let pods = agents(client, settings).await?;
     let cleaned: BTreeSet<String> = pods.iter().filter(|pod| has_cleaned(pod)).filter_map(node_of).collect();
-    let present: BTreeSet<String> = pods.iter().filter_map(node_of).collect();
     let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await;
     let nodes = nodes.map_err(Error::new("listing", "nodes"))?;
-    // A node that no agent ever ran on has nothing to clean.
-    Ok(nodes
-        .iter()
-        .map(ResourceExt::name_any)
-        .filter(|name| present.contains(name) && !cleaned.contains(name))
-        .collect())
+    let names = nodes.iter().map(ResourceExt::name_any);
+    Ok(names.filter(|name| inhabited.contains(name) && !cleaned.contains(name)).collect())
+}
+
+async fn agents(client: &Client, settings: &Settings) -> Result<Vec<Pod>, Error> {
+    let pods =
+        Api::<Pod>::namespaced(client.clone(), &settings.namespace).list(&Daemon::Agent.selector()).await;
+    Ok(pods.map_err(Error::new("listing", "the agents' pods"))?.items)
 }
 
 fn node_of(pod: &Pod) -> Option<String> {
