@@ -81,6 +81,15 @@ impl Extras {
     }
 }
 
+/// A field, whatever the case of its name: containerd writes `HostPort` and `IngressRate`, where the conventions say
+/// `hostPort` and `ingressRate`, and plugins in Go take either.
+fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    let fields = value.as_object()?;
+    let any_case =
+        || fields.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    fields.get(name).or_else(any_case)
+}
+
 fn ports(value: &Value) -> Result<Vec<PortMapping>, Failure> {
     let wrong = |why| Failure::Config { field: "runtimeConfig.portMappings", why };
     let list = value.as_array().filter(|list| list.len() <= PORTS_MAX);
@@ -90,7 +99,7 @@ fn ports(value: &Value) -> Result<Vec<PortMapping>, Failure> {
         if !entry.is_object() {
             return Err(wrong("mappings with a hostPort and a containerPort"));
         }
-        let number = |field: &str| match entry.get(field) {
+        let number = |name: &str| match field(entry, name) {
             None | Some(Value::Null) => Some(0),
             Some(value) => value.as_u64().and_then(|number| u16::try_from(number).ok()),
         };
@@ -104,7 +113,7 @@ fn ports(value: &Value) -> Result<Vec<PortMapping>, Failure> {
         if container_port == 0 {
             return Err(wrong("a containerPort for each hostPort"));
         }
-        let text = |field: &str| match entry.get(field) {
+        let text = |name: &str| match field(entry, name) {
             None | Some(Value::Null) => Some(""),
             Some(value) => value.as_str(),
         };
@@ -136,7 +145,7 @@ fn limits(value: &Value) -> Result<Limits, Failure> {
         field: "runtimeConfig.bandwidth",
         why: "ingressRate, ingressBurst, egressRate and egressBurst in bits (a second), whole and not negative",
     };
-    let bits = |field: &str| match value.get(field) {
+    let bits = |name: &str| match field(value, name) {
         None | Some(Value::Null) => Ok(0),
         Some(value) => value.as_u64().ok_or_else(wrong),
     };
@@ -182,7 +191,15 @@ mod tests {
             parse(json!({"portMappings": null, "bandwidth": null, "dns": 1})).unwrap(),
             Extras::default()
         );
-        // As containerd writes it.
+        // As containerd 1.6 writes it.
+        let found = parse(json!({
+            "bandwidth": {"IngressRate": 10, "IngressBurst": 4_294_967_295_u32, "EgressRate": 20, "EgressBurst": 80},
+            "portMappings": [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}],
+        }));
+        let limit = |rate, burst| Some(Limit { rate, burst });
+        let limits = Limits { to_pod: limit(10, 0), from_pod: limit(20, 80) };
+        assert_eq!(found, Ok(Extras { ports: vec![mapping("tcp - 8080 80")], limits }));
+        // As the conventions have it.
         let found = parse(json!({
             "portMappings": [
                 {"HostPort": 1, "hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""},
