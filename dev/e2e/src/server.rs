@@ -156,7 +156,7 @@ impl Server {
                 ("listen-client-urls", &client),
                 ("advertise-client-urls", &client),
                 ("listen-peer-urls", &peer),
-                        ("unsafe-no-fsync", "true"),
+                ("unsafe-no-fsync", "true"),
             ],
         )
     }

@@ -18,6 +18,8 @@ const TAKEOVER: Duration = Duration::from_secs(5);
 const CONVERGENCE: Duration = Duration::from_secs(10);
 /// For how long nothing happens when requests at rest are counted.
 const REST: Duration = Duration::from_secs(30);
+/// With less than a request a second for so long, rest has begun.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// The whole story.
 pub(crate) async fn tell(server: Server, causeway: &Path, assets: &Path, outage: Duration) -> Result<()> {
@@ -126,8 +128,20 @@ async fn chapters(cluster: &mut Cluster, outage: Duration) -> Result<()> {
     flow.check("the API server's return")?;
     done(&format!("everything is as it ought to be {:.1?} after its return", begun.elapsed()));
 
-    // At rest.
+    // At rest. Watches that are still waiting for their next attempt are let come back first.
     cluster.check()?;
+    let mut seen = (audit::ours(&cluster.server.audit()?).len(), Instant::now());
+    let settled = until("the controllers have come to rest", PATIENCE, async || {
+        if seen.1.elapsed() < SETTLED {
+            return Ok(false);
+        }
+        let now = audit::ours(&cluster.server.audit()?).len();
+        let quiet = now - seen.0 < SETTLED.as_secs() as usize;
+        seen = (now, Instant::now());
+        Ok(quiet)
+    })
+    .await?;
+    done(&format!("the controllers are at rest {settled:.0?} later"));
     let before = audit::ours(&cluster.server.audit()?).len();
     tokio::time::sleep(REST).await;
     let log = cluster.server.audit()?;
