@@ -87,7 +87,7 @@ pub struct PodSpec {
 
 /// How fast a pod may send and receive; none: as fast as it can.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Limits {
     /// What it receives.
     #[serde(skip_serializing_if = "Option::is_none")]
