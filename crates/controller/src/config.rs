@@ -101,7 +101,7 @@ fn node_mask_size_v6() -> u8 {
     64
 }
 fn namespace() -> String {
-    "causeway-system".into()
+    "kube-system".into()
 }
 fn certificate_seconds() -> u32 {
     3600
@@ -214,7 +214,7 @@ advertise: ['198.18.1.250:9640']
         let config = parse(Path::new("c.yaml"), &text).unwrap();
         let expected = Source::Kubernetes {
             kubeconfig: None,
-            namespace: "causeway-system".into(),
+            namespace: "kube-system".into(),
             certificate_seconds: 3600,
         };
         assert_eq!(config.source, expected);

@@ -2,8 +2,8 @@
 
 mod values;
 
-use crate::objects::{FILES, parts};
-use crate::settings::schema;
+use crate::objects::{FILES, OF_OWN_NAMESPACE, parts};
+use crate::settings::{SYSTEM, schema};
 use crate::tree::yaml;
 
 /// Where the chart belongs, below the root of the repository.
@@ -25,6 +25,9 @@ pub fn files() -> Vec<(String, String)> {
         if part.file == "namespace" {
             // Helm makes the namespace of its release itself, and refuses to find it among the manifests.
             text = format!("{{{{- if ne .Release.Namespace .Values.namespace }}}}\n{text}{{{{- end }}}}\n");
+        }
+        if OF_OWN_NAMESPACE.contains(&part.file) {
+            text = format!("{{{{- if ne .Values.namespace {SYSTEM:?} }}}}\n{text}{{{{- end }}}}\n");
         }
         files.push((format!("templates/{}.yaml", part.file), text));
     }
@@ -87,7 +90,7 @@ Causeway is being started in the namespace {{ .Values.namespace }}.
 
   kubectl --namespace {{ .Values.namespace }} rollout status daemonset/causeway-agent
   causeway check
-{{- if eq .Release.Namespace .Values.namespace }}
+{{- if and (eq .Release.Namespace .Values.namespace) (ne .Values.namespace \"kube-system\") }}
 
 Where pod security is enforced, the namespace needs a label, because agents use the host:
   kubectl label namespace {{ .Values.namespace }} pod-security.kubernetes.io/enforce=privileged

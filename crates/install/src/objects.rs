@@ -8,7 +8,7 @@ mod controller;
 
 use serde_json::Value;
 
-use crate::settings::Settings;
+use crate::settings::{SYSTEM, Settings};
 use crate::tree::Tree;
 
 pub(crate) use config::FILES;
@@ -43,15 +43,24 @@ pub(crate) fn parts() -> Vec<Part> {
     ]
 }
 
+/// What only a namespace of our own needs: where Kubernetes' own daemons run, all of it is there.
+pub(crate) const OF_OWN_NAMESPACE: [&str; 2] = ["namespace", "resourcequota"];
+
+/// The manifests that an installation with these settings has.
+fn wanted(settings: &Settings) -> impl Iterator<Item = Part> {
+    let shared = settings.namespace == SYSTEM;
+    parts().into_iter().filter(move |part| !(shared && OF_OWN_NAMESPACE.contains(&part.file)))
+}
+
 /// Every object of an installation with these settings, in the order it is applied in.
 pub fn objects(settings: &Settings) -> Vec<Value> {
-    let settings = settings.to_json();
-    parts().iter().map(|part| part.tree.fill(&settings)).collect()
+    let values = settings.to_json();
+    wanted(settings).map(|part| part.tree.fill(&values)).collect()
 }
 
 /// The same as YAML documents, as `kubectl apply --filename -` takes them.
 pub fn to_yaml(settings: &Settings) -> String {
-    let settings = settings.to_json();
-    let document = |part: &Part| format!("---\n{}\n", crate::tree::yaml::text(&part.tree.filled(&settings)));
-    parts().iter().map(document).collect()
+    let values = settings.to_json();
+    let document = |part: Part| format!("---\n{}\n", crate::tree::yaml::text(&part.tree.filled(&values)));
+    wanted(settings).map(document).collect()
 }

@@ -231,7 +231,7 @@ mod tests {
             ("kube-system/cilium-envoy", false),
             ("kube-system/aws-node", true),
             ("kube-system/kube-proxy", false),
-            ("causeway-system/causeway-agent", false),
+            ("kube-system/causeway-agent", false),
         ] {
             assert_eq!(is_network(name), expected, "{name}");
         }

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn everything_is_deleted_once() {
-        let settings = Settings::default();
+        let settings = Settings { namespace: "causeway-system".into(), ..Settings::default() };
         let names = |objects: Vec<Value>| objects.iter().map(api::named).collect::<Vec<_>>();
         let (daemons, rest) = (names(daemons(&settings)), names(rest(&settings)));
         assert_eq!(
@@ -178,5 +178,11 @@ mod tests {
             "and three that controllers write"
         );
         assert_eq!(rest.last().map(String::as_str), Some("Namespace causeway-system"));
+    }
+
+    #[test]
+    fn the_namespace_of_others_stays() {
+        let rest = super::rest(&Settings::default());
+        assert!(rest.iter().all(|object| object["kind"] != "Namespace" && object["kind"] != "ResourceQuota"));
     }
 }

@@ -22,11 +22,15 @@ pub use pods::{
     Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,
 };
 
+/// The namespace of Kubernetes' own daemons, and ours unless somebody says otherwise: it is there, and lets pods use the
+/// host, so manifests can be tried on a server (`kubectl apply --dry-run=server`) before anything is made.
+pub const SYSTEM: &str = "kube-system";
+
 /// The settings of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Settings {
-    /// The namespace that everything lives in.
+    /// The namespace that everything lives in. One other than `kube-system` is made, and deleted with the rest.
     #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
     pub namespace: String,
     /// The cluster, as it presents itself to others.
@@ -44,7 +48,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            namespace: "causeway-system".into(),
+            namespace: SYSTEM.into(),
             cluster: Cluster::default(),
             image: Image::default(),
             controllers: Controllers::default(),

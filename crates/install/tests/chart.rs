@@ -79,7 +79,8 @@ fn helm_renders_what_install_applies() {
 
 #[test]
 fn helm_makes_its_releases_namespace_itself() {
-    let settings = samples::least();
+    let mut settings = samples::least();
+    settings.namespace = "net".into();
     let rendered = template(&serde_json::to_value(&settings).unwrap(), &settings.namespace).unwrap();
     let mut expected = causeway_install::objects(&settings);
     expected.retain(|object| object["kind"] != "Namespace");

@@ -77,7 +77,7 @@ impl Netns {
         let target = path.clone();
         let made = on_thread(move || {
             unshare(CloneFlags::CLONE_NEWNET)?;
-            loopback_up()?;
+            loopback(true)?;
             let own = "/proc/thread-self/ns/net";
             mount(Some(own), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
             Ok(OwnedFd::from(File::open(own)?))
@@ -184,6 +184,16 @@ impl Netns {
         .map_err(kernel("enter", "(open)"))
     }
 
+    /// Sets its loopback device up.
+    pub fn set_loopback_up(&self) -> Result<(), NetnsError> {
+        self.run(|| loopback(true))?.map(drop).map_err(kernel("set lo up in", "(open)"))
+    }
+
+    /// Whether its loopback device is up.
+    pub fn loopback_is_up(&self) -> Result<bool, NetnsError> {
+        self.run(|| loopback(false))?.map_err(kernel("look at lo in", "(open)"))
+    }
+
     /// Another handle on the same namespace.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { fd: self.fd.try_clone()? })
@@ -264,18 +274,25 @@ fn namespace_type(fd: BorrowedFd<'_>) -> Option<CloneFlags> {
     (kind >= 0).then(|| CloneFlags::from_bits_retain(kind))
 }
 
-/// Sets the loopback device of the calling thread's namespace up.
-fn loopback_up() -> io::Result<()> {
+/// Whether the loopback device of the calling thread's namespace is up; sets it up first if asked to.
+fn loopback(set_up: bool) -> io::Result<bool> {
     let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: ifreq is plain data; all zeroes is a value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(*b"lo\0") {
         *to = from as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
-    // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives through the call and names its device with a final zero.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCSIFFLAGS, &request) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let command = if set_up { libc::SIOCSIFFLAGS } else { libc::SIOCGIFFLAGS };
+    if set_up {
+        request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    }
+    // SAFETY: the calls read or write one ifreq, which lives through them and names its device with a final zero.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), command, &mut request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: after either call the union holds the flags.
+    Ok(i32::from(unsafe { request.ifr_ifru.ifru_flags }) & libc::IFF_UP != 0)
 }
 
 #[cfg(test)]

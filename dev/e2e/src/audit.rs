@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 /// Whose requests are ours.
-const CONTROLLER: &str = "system:serviceaccount:causeway-system:causeway-controller";
-const AGENT: &str = "system:serviceaccount:causeway-system:causeway-agent";
+const CONTROLLER: &str = "system:serviceaccount:kube-system:causeway-controller";
+const AGENT: &str = "system:serviceaccount:kube-system:causeway-agent";
 
 fn text<'a>(entry: &'a Value, pointer: &str) -> &'a str {
     entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default()

@@ -18,8 +18,8 @@ pub(crate) const SERVICES: &str = "10.113.0.0/16";
 pub(crate) const PODS: &str = "10.112.0.0/16";
 
 /// Where everything of ours lives.
-pub(crate) const SYSTEM: &str = "/api/v1/namespaces/causeway-system";
-const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/causeway-system/leases/causeway-controller";
+pub(crate) const SYSTEM: &str = "/api/v1/namespaces/kube-system";
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/causeway-controller";
 
 /// The cluster.
 pub(crate) struct Cluster {

@@ -39,9 +39,8 @@ fn done(what: &str) {
 }
 
 async fn chapters(cluster: &mut Cluster, outage: Duration) -> Result<()> {
-    // The manifests are such as a real server takes. A dry run makes no namespace for what comes after it.
+    // The manifests are such as a real server takes.
     let manifests = cluster.manifests()?;
-    cluster.api.create("/api/v1/namespaces", json!({ "metadata": { "name": "causeway-system" } })).await?;
     cluster.apply(&manifests, &["--server-side", "--dry-run=server"])?;
     let applied = cluster.apply(&manifests, &["--server-side"])?;
     done(&format!("the manifests are accepted: {} objects", applied.lines().count()));

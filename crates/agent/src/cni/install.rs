@@ -8,7 +8,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use kernel::host::Host;
@@ -16,6 +16,9 @@ use serde_json::json;
 
 /// The plugin's program, and the `type` in the configuration.
 pub const PROGRAM: &str = "causeway";
+
+/// What runtimes before containerd 2.0 call for every pod besides: a link to our program, where nobody else's is.
+pub const LOOPBACK: &str = "loopback";
 
 /// The configuration: runtimes take the first in alphabetical order.
 pub const CONFLIST: &str = "05-causeway.conflist";
@@ -84,6 +87,11 @@ pub fn install_program(options: &InstallOptions) -> Result<Vec<PathBuf>, Install
         if !is_same(source()?, &path).map_err(failed("read", &path))? {
             put(&path, 0o755, &mut source()?).map_err(failed("write", &path))?;
         }
+        let loopback = inside.join(LOOPBACK);
+        match symlink(PROGRAM, &loopback) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed("make", &loopback)(e)),
+            _ => {}
+        }
         programs.push(folder.join(PROGRAM));
     }
     Ok(programs)
@@ -110,8 +118,11 @@ pub fn install_conflist(options: &InstallOptions) -> Result<(), InstallError> {
 /// A file cannot be deleted.
 pub fn uninstall(options: &InstallOptions) -> Result<(), InstallError> {
     let conflist = options.host.path(&options.conf_dir).join(CONFLIST);
-    let programs = options.bin_dirs.iter().map(|folder| options.host.path(folder).join(PROGRAM));
-    for path in std::iter::once(conflist).chain(programs) {
+    let folders = || options.bin_dirs.iter().map(|folder| options.host.path(folder));
+    let links = folders().map(|folder| folder.join(LOOPBACK));
+    let links = links.filter(|link| fs::read_link(link).is_ok_and(|target| target == Path::new(PROGRAM)));
+    let programs = folders().map(|folder| folder.join(PROGRAM));
+    for path in std::iter::once(conflist).chain(links).chain(programs) {
         for path in [beside(&path), path] {
             match fs::remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed("delete", &path)(e)),
@@ -262,6 +273,7 @@ mod tests {
         assert_eq!(install_program(&options).unwrap(), [root.join("bin/causeway")], "the folder that exists");
         assert_eq!(listed(&root.join("net.d")), [".05-causeway.conflist.new", "10-flannel.conflist"]);
         install(&options).unwrap();
+        assert_eq!(fs::read_link(root.join("bin").join(LOOPBACK)).unwrap(), Path::new(PROGRAM));
         let program = fs::metadata(root.join("bin/causeway")).unwrap();
         assert_eq!((program.len(), program.mode() & 0o777), (200_000, 0o755));
         assert_eq!(io::read_to_string(running).unwrap(), "an older one", "what runs is not overwritten");
@@ -292,6 +304,16 @@ mod tests {
         uninstall(&options).unwrap();
         assert_eq!(listed(&root.join("bin")), ["bridge"]);
         assert_eq!(listed(&root.join("net.d")), ["10-flannel.conflist"]);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn the_loopback_of_others_stays() {
+        let (root, options) = machine("loopback", &["bin"]);
+        fs::write(root.join("bin").join(LOOPBACK), "the reference plugin").unwrap();
+        install(&options).unwrap();
+        uninstall(&options).unwrap();
+        assert_eq!(fs::read_to_string(root.join("bin").join(LOOPBACK)).unwrap(), "the reference plugin");
         fs::remove_dir_all(root).unwrap();
     }
 

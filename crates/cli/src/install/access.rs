@@ -7,7 +7,7 @@ use cluster::kubernetes::client::{ClientOptions, client};
 use kube::config::Kubeconfig;
 
 /// Where everything is unless somebody says otherwise.
-pub(crate) const NAMESPACE: &str = "causeway-system";
+pub(crate) const NAMESPACE: &str = install::settings::SYSTEM;
 
 /// Which cluster, and as whom.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,7 +18,7 @@ pub(crate) struct Access {
     /// Its context, in place of the current one.
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// The namespace that everything is in [default: causeway-system].
+    /// The namespace that everything is in [default: kube-system].
     #[arg(long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
 }

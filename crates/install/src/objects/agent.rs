@@ -111,7 +111,6 @@ fn capable() -> Tree {
                 "PERFMON",      // what the verifier lets programs do with pointers
                 "SYS_ADMIN",    // entering pods' namespaces; attaching to cgroups
                 "SYS_PTRACE",   // the host's files through /proc/1/root
-                "SYS_RESOURCE", // memory for maps on kernels before 5.11
                 "SYS_CHROOT",   // entering mount namespaces
                 "DAC_OVERRIDE", // files of the host that belong to others
                 "FOWNER",       // their modes, when files are replaced
