@@ -9,6 +9,7 @@
 mod arrival;
 mod failure;
 mod joint;
+mod pace;
 mod pending;
 mod reader;
 mod target;

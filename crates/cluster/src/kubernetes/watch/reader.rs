@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::WatchOptions;
 use super::arrival::{Arrival, Named};
 use super::failure::Failure;
+use super::pace::Pace;
 use super::target::{Target, What};
 use super::trouble::Trouble;
 use super::wire::{self, Line, Lines, Page, Told};
@@ -84,7 +85,7 @@ pub(super) struct Reader {
     path: usize,
     /// Whether the server is taken to send lists as streams.
     streams: bool,
-    failures: u32,
+    pace: Pace,
     /// Since when there is a failure.
     since: Option<Timestamp>,
     /// Whether it was said.
@@ -108,7 +109,7 @@ impl Reader {
             say,
             path: 0,
             streams: true,
-            failures: 0,
+            pace: Pace::default(),
             since: None,
             said: false,
             random: RandomState::new(),
@@ -149,17 +150,15 @@ impl Reader {
         if failure.absent() && from.is_none() {
             return self.miss().await;
         }
-        self.failures += 1;
+        let wait = self.pace.failed(&failure, &self.options);
         let since = *self.since.get_or_insert_with(Timestamp::now);
         // What passes by itself is not worth a word.
-        let word = self.failures > 2 || failure.lasting();
+        let word = self.pace.failures() > 2 || failure.lasting();
         if word && !failure.expired() && !std::mem::replace(&mut self.said, true) {
             tracing::debug!(what = %self.what.plural(), verb, ?failure, "cannot be read");
             self.tell(Heard::Trouble(Trouble { verb, failure: failure.clone(), since })).await?;
         }
-        let doubled = self.options.retry.saturating_mul(1 << (self.failures - 1).min(16));
-        let longest = self.options.retry_at_most.saturating_mul(if failure.lasting() { 2 } else { 1 });
-        let wait = self.jitter(doubled.min(longest)).max(failure.retry_after().unwrap_or_default());
+        let wait = self.jitter(wait).max(failure.retry_after().unwrap_or_default());
         sleep(wait).await;
         // From a place that is gone, or of a kind that is, there is no going on.
         Ok(from.filter(|_| !failure.expired() && !failure.absent()))
@@ -190,7 +189,7 @@ impl Reader {
     }
 
     async fn well(&mut self) -> Result<(), Ended> {
-        (self.failures, self.since) = (0, None);
+        (self.pace, self.since) = (Pace::default(), None);
         if std::mem::take(&mut self.said) { self.tell(Heard::Well).await } else { Ok(()) }
     }
 

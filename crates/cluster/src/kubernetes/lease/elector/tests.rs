@@ -117,7 +117,7 @@ fn a_leader_that_cannot_renew_stops_before_others_begin() {
     elector.poll(ms(4500));
     assert_eq!(elector.leads_until(), None);
     // A follower has seen the last renewal at the earliest when it was sent.
-    let mut follower = new();
+    let mut follower = Elector::new("follower".into(), T);
     follower.handle_seen(lease("me", 10), ms(1000));
     assert!(follower.deadline() >= ms(4500) + T.margin);
     // It is ours all the same, as long as nobody has taken it.
