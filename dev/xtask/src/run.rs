@@ -69,7 +69,8 @@ pub(crate) fn lab(file: Option<PathBuf>, keep: bool) -> Result<()> {
     shown
 }
 
-/// Every test. What needs the whole machine (the lab) runs after the rest, alone.
+/// Every test. Cargo runs one program of tests after the other, so what needs the whole machine (the lab) is alone; and
+/// the workspace is one selection, or its dependencies are built anew for every set of features.
 pub(crate) fn test(rest: &[String]) -> Result<()> {
     if let [first, rest @ ..] = rest
         && first == "kubernetes"
@@ -81,9 +82,7 @@ pub(crate) fn test(rest: &[String]) -> Result<()> {
         let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
         return run(cargo(&["test"]).args(rest));
     }
-    let rooms = run(&mut cargo(&["test", "--workspace", "--exclude", "causeway-cli", "--no-fail-fast"]));
-    let whole = run(&mut cargo(&["test", "-p", "causeway-cli", "--no-fail-fast", "--", "--test-threads=1"]));
-    rooms.and(whole)
+    run(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
 }
 
 /// Against a real API server: the cases that keep its double honest, then everything end to end.
