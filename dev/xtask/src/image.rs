@@ -64,11 +64,12 @@ pub(crate) fn image(arch: Option<Arch>) -> Result<()> {
         bytes.len() / 1_000_000,
         started.elapsed().as_secs()
     );
-    let settings = install::Settings::default();
-    let name = format!("{}:{}", settings.image.repository, settings.image.tag);
+    let tag = env!("CARGO_PKG_VERSION");
+    // What the installer's settings name unless somebody says otherwise.
+    let name = format!("localhost/causeway:{tag}");
     let folder = target().join("image");
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let path = folder.join(format!("causeway-{}-{}.tar", settings.image.tag, arch.in_images()));
+    let path = folder.join(format!("causeway-{tag}-{}.tar", arch.in_images()));
     let archive = archive::archive(&name, arch.in_images(), &bytes)?;
     std::fs::write(&path, archive).with_context(|| format!("writing {}", path.display()))?;
     let shown = path.strip_prefix(root()).unwrap_or(&path).display();

@@ -1,7 +1,6 @@
 //! Chores of this repository, behind `./x`.
 
 mod abi;
-mod chart;
 mod image;
 mod run;
 mod tidy;
