@@ -24,9 +24,6 @@ fn node(cluster: &str, number: u8, tunnels: Vec<TunnelStatus>) -> NodeStatus {
         pod_cidrs: vec![],
         agent: AgentStatus { ready: true, ..AgentStatus::default() },
         tunnels,
-        underlay: String::new(),
-        pod_cidrs: vec![],
-        kube_proxy: Default::default(),
         features: vec![],
     }
 }
