@@ -119,7 +119,9 @@ fn tool(package: &str, version: &[&str]) -> Result<()> {
 pub(crate) fn bench(what: Option<Bench>) -> Result<()> {
     match what {
         None => Bench::value_variants().iter().try_for_each(|what| bench(Some(*what))),
-        Some(Bench::Wireguard) => run(&mut cargo(&["bench", "-p", "causeway-kernel", "--bench", "wireguard"])),
+        Some(Bench::Wireguard) => {
+            run(&mut cargo(&["bench", "-p", "causeway-kernel", "--bench", "wireguard"]))
+        }
         Some(Bench::Kubernetes) => {
             run(&mut cargo(&["build", "--release", "-p", "causeway-apiserver"]))?;
             run(cargo(&["bench", "-p", "causeway-cluster", "--bench", "kubernetes"])

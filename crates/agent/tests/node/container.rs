@@ -10,7 +10,7 @@ use kernel::mount::{self, Mount};
 use kernel::sandbox::{self, Sandbox};
 use serde_json::{Value, json};
 
-use crate::machine::{Lan, Machine, files, run_in, serve, talk, until};
+use crate::machine::{Lan, Machine, files, run_in, serve, talk, try_in, until};
 
 /// A process of the machine, through which a container sees the machine's files.
 pub(crate) struct Holder(Child);
@@ -119,7 +119,9 @@ pub(crate) fn tunnel_outlives_it() {
         tunnel(machine).is_none() && installed(machine).is_empty() && !pins.exists()
     });
     until("it says so", || {
-        run_in(&machine.netns, "curl -s -o /dev/null -w %{http_code} http://127.0.0.1:9641/readyz") == "200"
+        // It begins to listen once it is done: until then nobody is there.
+        let asked = "curl -s -o /dev/null -w %{http_code} http://127.0.0.1:9641/readyz";
+        try_in(&machine.netns, asked).stdout == b"200"
     });
     assert!(cleaning.try_wait().unwrap().is_none(), "it stays, so that nobody starts it again");
     cleaning.kill().unwrap();

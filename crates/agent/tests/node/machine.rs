@@ -317,13 +317,17 @@ fn address(netns: &Netns, device: &str, ips: [&str; 2]) {
 
 /// Runs a program in a namespace and gives its standard output; panics with what it said when it fails.
 pub(crate) fn run_in(netns: &Netns, line: &str) -> String {
+    let output = try_in(netns, line);
+    assert!(output.status.success(), "`{line}`: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a program in a namespace, and lets it fail.
+pub(crate) fn try_in(netns: &Netns, line: &str) -> std::process::Output {
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next().unwrap());
     command.args(words);
-    let output =
-        netns.run(|| command.output()).unwrap().unwrap_or_else(|e| panic!("`{line}`: {e}; is it installed?"));
-    assert!(output.status.success(), "`{line}`: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    netns.run(|| command.output()).unwrap().unwrap_or_else(|e| panic!("`{line}`: {e}; is it installed?"))
 }
 
 /// A program of the test's own that runs.

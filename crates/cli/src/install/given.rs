@@ -72,7 +72,11 @@ impl Given {
             };
             let value =
                 serde_saphyr::from_str(value).with_context(|| format!("--set {assignment}: not YAML"))?;
-            merge(&mut values, &at(path, value));
+            let one = at(path, value);
+            Settings::default().with(&one).with_context(|| {
+                format!("--set {assignment}: no such setting, or no value of it (see docs/settings.md)")
+            })?;
+            merge(&mut values, &one);
         }
         self.flags(namespace).into_iter().for_each(|(path, value)| merge(&mut values, &at(path, value)));
         let settings =
