@@ -268,7 +268,7 @@ fn ensure_directory() -> io::Result<()> {
 /// What kind of namespace `fd` is; none when it is no namespace.
 fn namespace_type(fd: BorrowedFd<'_>) -> Option<CloneFlags> {
     // linux/nsfs.h: NS_GET_NSTYPE = _IO(0xb7, 0x3). Harmless on any other file: ENOTTY.
-    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
     // SAFETY: the request takes no argument and writes nothing; the descriptor is open for the call.
     let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
     (kind >= 0).then(|| CloneFlags::from_bits_retain(kind))
@@ -287,7 +287,7 @@ fn loopback(set_up: bool) -> io::Result<bool> {
         request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     }
     // SAFETY: the calls read or write one ifreq, which lives through them and names its device with a final zero.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), command, &mut request) };
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), command as libc::Ioctl, &mut request) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

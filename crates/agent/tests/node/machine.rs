@@ -23,7 +23,7 @@ use wire::local::{AgentStatus, CniRequest, CniResponse};
 use wire::state::Place;
 
 /// How long anything may take. Long, for a busy machine: nothing waits for it to pass.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(90);
 
 /// The address of a service whose backend is [`Lan::BACKEND`].
 pub(crate) const VIP: &str = "10.101.0.10";
@@ -263,8 +263,10 @@ impl Machine {
         self.agent = Some(sandbox::spawn(command, place).unwrap());
         let begun = Instant::now();
         while !self.status().is_some_and(|status| status.ready) {
-            assert!(begun.elapsed() < LONG, "n{} is not ready: {:?}", self.number, self.status());
-            assert!(self.agent.as_mut().unwrap().try_wait().unwrap().is_none(), "the agent ended");
+            let agent = self.agent.as_mut().unwrap();
+            assert!(agent.try_wait().unwrap().is_none(), "the agent ended");
+            let waits = fs::read_to_string(format!("/proc/{}/wchan", agent.id())).unwrap_or_default();
+            assert!(begun.elapsed() < LONG, "n{} is not ready, in {waits}: {:?}", self.number, self.status());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -115,7 +115,9 @@ impl Control {
             (libc::CMSG_SPACE(size_of::<T>() as u32) as usize, libc::CMSG_LEN(size_of::<T>() as u32) as usize)
         };
         let room = &mut self.0[at..at + space];
-        let header = libc::cmsghdr { cmsg_len: len as _, cmsg_level: level, cmsg_type: kind };
+        // SAFETY: a plain struct of integers; musl's has padding of its own, which cannot be named here.
+        let mut header: libc::cmsghdr = unsafe { std::mem::zeroed() };
+        (header.cmsg_len, header.cmsg_level, header.cmsg_type) = (len as _, level, kind);
         // SAFETY: `room` holds a whole control message: header, padding, value; `at` is a multiple of the alignment, as
         // CMSG_SPACE is. Unaligned writes ask for nothing more.
         unsafe {
