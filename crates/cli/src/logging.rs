@@ -25,7 +25,9 @@ pub(crate) struct LogArgs {
 
 /// Starts logging for the whole process.
 pub(crate) fn start(args: &LogArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.directives).map_err(|e| {
+    // The client's own word on each attempt that fails: ours says once what it means. Directives may ask for it.
+    let directives = format!("kube_client=off,{}", args.directives);
+    let filter = EnvFilter::try_new(directives).map_err(|e| {
         anyhow::anyhow!("--log {:?}: {e}; write a level such as info or debug", args.directives)
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
