@@ -171,7 +171,7 @@ impl Member {
         let answer = answered(address, client.enroll(request)).await?;
         check_version(answer.version)?;
         let roots = parse_roots(answer.roots).map_err(ProtocolError::Parse)?;
-        if !roots.iter().any(|root| is_pinned(root)) {
+        if !roots.iter().any(is_pinned) {
             return Err(Error::Untrusted { address: address.to_string(), source: Untrusted::NotPinned });
         }
         self.accept(address, &key, answer.certificate, roots)

@@ -54,7 +54,7 @@ pub(crate) fn spawn(mut command: Command, host: &Host) -> Result<Child, HostErro
             // SAFETY: a plain system call on an open descriptor.
             check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWCGROUP) })?;
         }
-        lists.iter().try_for_each(|list| join(list))?;
+        lists.iter().try_for_each(join)?;
         if let Some(namespace) = &mounts {
             // A thread that shares its root directory with others may not change its mount namespace.
             // SAFETY: plain system calls on an open descriptor.

@@ -122,9 +122,9 @@ impl Content {
     fn masquerade(&mut self, masquerade: &Masquerade, family: Family) -> Option<Rule> {
         let sources = self.ranges("sources", &masquerade.sources, family)?;
         let address = Register::wide(0);
-        let mut rule = Rule::new().of(family).load_source(family, address).is_in(&sources);
+        let mut rule = Rule::new().of(family).load_source(family, address).if_in(&sources);
         if let Some(except) = self.ranges("except", &masquerade.except_destinations, family) {
-            rule = rule.load_destination(family, address).is_not_in(&except);
+            rule = rule.load_destination(family, address).if_not_in(&except);
         }
         let staying = [Destination::Local, Destination::Broadcast, Destination::Multicast];
         Some(rule.destination_is_none_of(&staying).masquerade())
@@ -220,19 +220,19 @@ impl Content {
             elements: elements.into_iter().collect(),
             interval: false,
         });
-        let rule = Rule::new().is_dnat().of(family).load_source(family, Register::word(0));
-        rule.load_destination(family, Register::word(family.words())).is_in(&name).masquerade()
+        let rule = Rule::new().if_dnat().of(family).load_source(family, Register::word(0));
+        rule.load_destination(family, Register::word(family.words())).if_in(&name).masquerade()
     }
 }
 
 /// Loopback addresses belong to no wire. Devices with `route_localnet`, which host ports need for 127.0.0.1, would
 /// let them pass (CVE-2020-8558).
 fn loopback_guard() -> [Rule; 2] {
-    let begin = || Rule::new().from_outside().of(Family::V4);
+    let begin = || Rule::new().if_from_outside().of(Family::V4);
     let address = Register::wide(0);
     [
-        begin().load_destination(Family::V4, address).is_loopback_v4().drop(),
-        begin().load_source(Family::V4, address).is_loopback_v4().drop(),
+        begin().load_destination(Family::V4, address).if_loopback_v4().drop(),
+        begin().load_source(Family::V4, address).if_loopback_v4().drop(),
     ]
 }
 

@@ -127,7 +127,7 @@ impl Rule {
     }
 
     /// The packet came in by another device than the loopback one.
-    pub(super) fn from_outside(self) -> Self {
+    pub(super) fn if_from_outside(self) -> Self {
         const IIF: u32 = 4;
         // A device's number is one of the few in the machine's own byte order.
         self.load_meta(IIF, ACCUMULATOR).differs(&LOOPBACK.to_ne_bytes())
@@ -138,7 +138,7 @@ impl Rule {
     }
 
     /// The connection's destination was translated.
-    pub(super) fn is_dnat(self) -> Self {
+    pub(super) fn if_dnat(self) -> Self {
         const STATUS: u32 = 2;
         const IPS_DST_NAT: u32 = 1 << 5;
         let load = Attributes::new().number(2, STATUS).number(1, ACCUMULATOR.0);
@@ -147,7 +147,7 @@ impl Rule {
     }
 
     /// The address in the accumulator is one of 127.0.0.0/8.
-    pub(super) fn is_loopback_v4(self) -> Self {
+    pub(super) fn if_loopback_v4(self) -> Self {
         self.masked(&[255, 0, 0, 0]).equals(&[127, 0, 0, 0])
     }
 
@@ -194,12 +194,12 @@ impl Rule {
     }
 
     /// What begins at the first register is in the set.
-    pub(super) fn is_in(self, set: &str) -> Self {
+    pub(super) fn if_in(self, set: &str) -> Self {
         self.step("lookup", Attributes::new().number(2, ACCUMULATOR.0).text(1, set))
     }
 
     /// What begins at the first register is not in the set.
-    pub(super) fn is_not_in(self, set: &str) -> Self {
+    pub(super) fn if_not_in(self, set: &str) -> Self {
         const INVERTED: u32 = 1;
         self.step("lookup", Attributes::new().number(2, ACCUMULATOR.0).text(1, set).number(5, INVERTED))
     }
