@@ -13,6 +13,7 @@ fn cluster() -> Cluster {
         id: ClusterId::new(1).expect("an id"),
         pod_cidrs: vec!["10.1.0.0/16".parse().expect("a range"), "fd00:1::/48".parse().expect("a range")],
         service_cidrs: vec!["10.101.0.0/16".parse().expect("a range")],
+        clusterset_cidrs: vec![],
     }
 }
 

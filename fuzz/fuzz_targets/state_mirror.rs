@@ -13,6 +13,7 @@ fn cluster(name: &str, id: u64, net: &str) -> Cluster {
         id: ClusterId::new(id).unwrap(),
         pod_cidrs: vec![net.parse().unwrap()],
         service_cidrs: Vec::new(),
+        clusterset_cidrs: Vec::new(),
     }
 }
 
@@ -61,10 +62,7 @@ fuzz_target!(|bytes: &[u8]| {
             Err(_) => mirror.handle_break(),
         }
     }
-    let held: usize = [Kind::Cluster, Kind::Node, Kind::Service, Kind::Endpoint]
-        .iter()
-        .map(|kind| mirror.count(*kind))
-        .sum();
+    let held: usize = Kind::ALL.iter().map(|kind| mirror.count(*kind)).sum();
     assert_eq!(held, world.len());
     for cluster in world.clusters.values() {
         assert!(Bounds::check_link(cluster, &others).is_ok(), "{cluster:?}");

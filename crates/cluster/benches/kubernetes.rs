@@ -58,6 +58,7 @@ fn cluster() -> Cluster {
         id: ClusterId::new(1).expect("an id"),
         pod_cidrs: ["10.64.0.0/11", "10.128.0.0/9"].map(|range| range.parse().expect("a range")).into(),
         service_cidrs: vec!["10.96.0.0/16".parse().expect("a range")],
+        clusterset_cidrs: vec![],
     }
 }
 

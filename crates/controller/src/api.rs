@@ -113,6 +113,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Cluster => "clusters",
         Kind::Node => "nodes",
         Kind::Service => "services",
+        Kind::Import => "imports",
         Kind::Endpoint => "endpoints",
     }
 }
@@ -126,7 +127,7 @@ impl Vitals for Controller {
     fn metrics(&self) -> String {
         self.metrics.set_status(&self.status());
         let counts = self.count();
-        for kind in [Kind::Cluster, Kind::Node, Kind::Service, Kind::Endpoint] {
+        for kind in Kind::ALL {
             self.metrics.set_objects(kind, counts.get(kind_name(kind)).copied().unwrap_or_default());
         }
         self.metrics.set_refused(&self.handle.refused());

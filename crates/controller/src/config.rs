@@ -45,6 +45,10 @@ pub struct ClusterConfig {
     /// The ranges its services take addresses from.
     #[serde(rename = "serviceCIDRs")]
     pub service_cidrs: Vec<IpNet>,
+    /// The ranges its imports take addresses from (clusterset IPs). Each cluster may use the same: they mean nothing
+    /// outside it.
+    #[serde(default = "clusterset_cidrs", rename = "clustersetCIDRs")]
+    pub clusterset_cidrs: Vec<IpNet>,
     /// The length of the IPv4 range that a node is given where nobody else gives it one.
     #[serde(default = "node_mask_size_v4", rename = "nodeMaskSizeIPv4")]
     pub node_mask_size_v4: u8,
@@ -56,17 +60,24 @@ pub struct ClusterConfig {
 impl ClusterConfig {
     /// A cluster with the usual sizes.
     pub fn new(cluster: Cluster) -> Self {
-        let Cluster { name, id, pod_cidrs, service_cidrs } = cluster;
+        let Cluster { name, id, pod_cidrs, service_cidrs, clusterset_cidrs } = cluster;
         let (node_mask_size_v4, node_mask_size_v6) = (node_mask_size_v4(), node_mask_size_v6());
-        Self { name, id, pod_cidrs, service_cidrs, node_mask_size_v4, node_mask_size_v6 }
+        Self { name, id, pod_cidrs, service_cidrs, clusterset_cidrs, node_mask_size_v4, node_mask_size_v6 }
     }
 }
 
 impl From<ClusterConfig> for Cluster {
     fn from(config: ClusterConfig) -> Self {
-        let ClusterConfig { name, id, pod_cidrs, service_cidrs, node_mask_size_v4: _, node_mask_size_v6: _ } =
-            config;
-        Self { name, id, pod_cidrs, service_cidrs }
+        let ClusterConfig {
+            name,
+            id,
+            pod_cidrs,
+            service_cidrs,
+            clusterset_cidrs,
+            node_mask_size_v4: _,
+            node_mask_size_v6: _,
+        } = config;
+        Self { name, id, pod_cidrs, service_cidrs, clusterset_cidrs }
     }
 }
 
@@ -94,6 +105,11 @@ pub enum Source {
     },
 }
 
+/// Clusterset IPs where nobody chose others: never on a wire, so the same in every cluster, from ranges that no network
+/// routes (240.0.0.0/4 is reserved by RFC 1112; fd00::/8 is RFC 4193's).
+pub fn clusterset_cidrs() -> Vec<IpNet> {
+    ["243.0.0.0/16", "fd43:c5e7::/112"].map(|range| range.parse().expect("a range")).into()
+}
 fn node_mask_size_v4() -> u8 {
     24
 }

@@ -70,11 +70,12 @@ impl Known {
 
     /// Everything known, as changes from nothing, to be told once; what changes later is handed out as it comes.
     pub(crate) fn begin(&mut self) -> Vec<Change> {
-        let World { clusters, nodes, services, endpoints } = self.untold.take().unwrap_or_default();
+        let World { clusters, nodes, services, imports, endpoints } = self.untold.take().unwrap_or_default();
         let endpoints = endpoints.into_values().flat_map(BTreeMap::into_values).map(Object::Endpoint);
         let own = clusters.into_values().map(Object::Cluster);
         let own = own.chain(nodes.into_values().map(Object::Node));
-        let own = own.chain(services.into_values().map(Object::Service)).chain(endpoints);
+        let own = own.chain(services.into_values().map(Object::Service));
+        let own = own.chain(imports.into_values().map(Object::Import)).chain(endpoints);
         let peers = self.peers.values().flat_map(|peer| peer.world.objects());
         own.chain(peers).map(Change::Upsert).collect()
     }
@@ -210,6 +211,7 @@ mod tests {
             id: ClusterId::new(1).unwrap(),
             pod_cidrs: vec!["10.1.0.0/16".parse().unwrap()],
             service_cidrs: vec![],
+            clusterset_cidrs: vec![],
         }
     }
 

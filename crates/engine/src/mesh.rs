@@ -171,7 +171,7 @@ pub fn plan(world: &World, me: &NodeName, settings: &Settings) -> Mesh {
 
 /// This node's pods show its address wherever theirs lead nowhere.
 fn masquerade(my_cluster: Option<&Cluster>, except: &[IpNet], mesh: &mut Mesh) {
-    let services = my_cluster.into_iter().flat_map(|cluster| &cluster.service_cidrs);
+    let services = my_cluster.into_iter().flat_map(|c| c.service_cidrs.iter().chain(&c.clusterset_cidrs));
     let except = mesh.guarded.iter().chain(services).chain(except).map(IpNet::trunc).collect();
     mesh.masquerade = Masquerade {
         sources: mesh.own.iter().copied().collect(),
@@ -234,7 +234,8 @@ fn claim_slices<'a>(
 
 /// Addresses of services nobody has are answered at once, by this node, instead of wandering off to the underlay.
 fn refuse_services(my_cluster: Option<&Cluster>, mesh: &mut Mesh) {
-    for range in my_cluster.into_iter().flat_map(|c| &c.service_cidrs).map(IpNet::trunc) {
+    let ranges = my_cluster.into_iter().flat_map(|c| c.service_cidrs.iter().chain(&c.clusterset_cidrs));
+    for range in ranges.map(IpNet::trunc) {
         let refuse = Route { via: RouteVia::Unreachable, source: None };
         mesh.routes.entry((range, LAST_RESORT_METRIC)).or_insert(refuse);
     }

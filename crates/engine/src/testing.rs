@@ -25,6 +25,7 @@ pub(crate) fn cluster(name: &str, id: u64, pod_cidrs: &[&str]) -> Cluster {
         id: ClusterId::new(id).unwrap(),
         pod_cidrs: pod_cidrs.iter().map(|net| net.parse().unwrap()).collect(),
         service_cidrs: Vec::new(),
+        clusterset_cidrs: Vec::new(),
     }
 }
 
@@ -67,8 +68,17 @@ pub(crate) fn service(cluster: &str, name: &str, vips: &[&str], global: bool) ->
     Service {
         key: service_key(cluster, name),
         vips: vips.iter().map(|ip| ip.parse().unwrap()).collect(),
-        ports: vec![ServicePort { name: String::new(), protocol: Protocol::Tcp, port: port(80) }],
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: port(80),
+            app_protocol: String::new(),
+        }],
+        headless: false,
         global,
+        shared: global,
+        traffic: Default::default(),
+        export: None,
     }
 }
 
@@ -84,6 +94,7 @@ pub(crate) fn endpoint(cluster: &str, service: &str, pod: &str, ip: &str, node: 
         terminating: false,
         weight: 1,
         labels: Default::default(),
+        hostname: String::new(),
     }
 }
 

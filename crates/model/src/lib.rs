@@ -1,20 +1,21 @@
-//! The nouns of the network: clusters, nodes, services, endpoints, and the world they make up.
+//! The nouns of the network: clusters, nodes, services, imports, endpoints, and the world they make up.
 //!
 //! Everything here is a plain value. Names are parsed once, at the border, and are right from then on. This crate
 //! asks the world nothing (no sockets, files, clocks or randomness) and decides nothing: that is `engine`'s.
 #![forbid(unsafe_code)]
 
+mod endpoint;
 mod key;
 mod name;
 mod network;
 mod object;
+mod service;
 mod world;
 
+pub use endpoint::{Endpoint, EndpointKey, EndpointPort, Tier};
 pub use key::PublicKey;
 pub use name::{ClusterId, ClusterName, NameError, NodeName, ObjectName};
 pub use network::{KubeProxy, Port, Protocol, overlaps};
-pub use object::{
-    Change, Cluster, Endpoint, EndpointKey, EndpointPort, Key, Kind, Node, Object, Service, ServiceKey,
-    ServicePort, Tier, Topology,
-};
+pub use object::{Change, Cluster, Key, Kind, Node, Object, Topology};
+pub use service::{Export, Import, Prefer, Service, ServiceKey, ServicePort, Terms, Traffic};
 pub use world::World;

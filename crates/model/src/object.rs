@@ -1,6 +1,5 @@
-//! What travels: clusters, nodes, services, endpoints; their keys; a change to one of them.
+//! What travels: clusters, nodes, services, imports, endpoints; their keys; a change to one of them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -9,7 +8,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-use crate::{ClusterId, ClusterName, NodeName, ObjectName, Port, Protocol, PublicKey};
+use crate::{
+    ClusterId, ClusterName, Endpoint, EndpointKey, Import, NodeName, PublicKey, Service, ServiceKey,
+};
 
 /// One control plane, and the address ranges that are its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub struct Cluster {
     pub pod_cidrs: Vec<IpNet>,
     /// The ranges its services take addresses from; meaningful inside the cluster only.
     pub service_cidrs: Vec<IpNet>,
+    /// The ranges its imports take addresses from (clusterset IPs); meaningful inside the cluster only.
+    pub clusterset_cidrs: Vec<IpNet>,
 }
 
 /// Where a node stands. A zone is comparable only inside its region, and both only inside their provider.
@@ -86,111 +89,6 @@ impl FirstUsable for ipnet::IpAddrRange {
     }
 }
 
-/// One port of a service.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ServicePort {
-    /// Its name; empty for the only port of a service.
-    pub name: String,
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// The port that clients dial.
-    pub port: Port,
-}
-
-/// A service of one cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
-    /// Which.
-    pub key: ServiceKey,
-    /// Its virtual addresses, at most one a family; none for a headless service.
-    pub vips: Vec<IpAddr>,
-    /// Its ports.
-    pub ports: Vec<ServicePort>,
-    /// Whether the service of the same name and namespace in other clusters is one with it.
-    pub global: bool,
-}
-
-/// Names a service: its cluster, namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ServiceKey {
-    /// The cluster whose service it is.
-    pub cluster: ClusterName,
-    /// Namespace and name.
-    pub name: ObjectName,
-}
-
-/// A port that an endpoint answers on, matched to a service's port by name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EndpointPort {
-    /// The service port's name.
-    pub name: String,
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// The port on the endpoint itself.
-    pub port: Port,
-}
-
-/// Names an endpoint: the service it answers for and its own name within it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EndpointKey {
-    /// The service, and through it the cluster.
-    pub service: ServiceKey,
-    /// The pod's name, or the address when no pod stands behind it.
-    pub name: String,
-}
-
-/// What answers for a service. It travels with its node and its labels, so nobody sees an address it cannot name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// Which.
-    pub key: EndpointKey,
-    /// Its addresses, at most one a family.
-    pub ips: Vec<IpAddr>,
-    /// What it answers on.
-    pub ports: Vec<EndpointPort>,
-    /// The node it runs on, if it runs on one of ours.
-    pub node: Option<NodeName>,
-    /// EndpointSlice's `ready`.
-    pub ready: bool,
-    /// EndpointSlice's `serving`.
-    pub serving: bool,
-    /// EndpointSlice's `terminating`.
-    pub terminating: bool,
-    /// Its part of new connections, relative to the others in its tier: 1 unless something says otherwise, 0 for
-    /// none (maintenance).
-    pub weight: u16,
-    /// The labels of the pod, which policy sees.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// How near a backend is to a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tier {
-    /// On the same node.
-    Node,
-    /// In the same zone of the same region.
-    Zone,
-    /// In the same region.
-    Region,
-    /// In the same cluster.
-    Cluster,
-    /// In another cluster.
-    Elsewhere,
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Node => "node",
-            Self::Zone => "zone",
-            Self::Region => "region",
-            Self::Cluster => "cluster",
-            Self::Elsewhere => "elsewhere",
-        })
-    }
-}
-
 /// The kinds of object that travel, in the order a receiver wants them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
@@ -200,8 +98,15 @@ pub enum Kind {
     Node,
     /// [`Service`]
     Service,
+    /// [`Import`]
+    Import,
     /// [`Endpoint`]
     Endpoint,
+}
+
+impl Kind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 5] = [Self::Cluster, Self::Node, Self::Service, Self::Import, Self::Endpoint];
 }
 
 /// One object.
@@ -213,6 +118,8 @@ pub enum Object {
     Node(Node),
     /// A service.
     Service(Service),
+    /// An import.
+    Import(Import),
     /// An endpoint.
     Endpoint(Endpoint),
 }
@@ -224,6 +131,7 @@ impl Object {
             Self::Cluster(c) => Key::Cluster(c.name.clone()),
             Self::Node(n) => Key::Node(n.name.clone()),
             Self::Service(s) => Key::Service(s.key.clone()),
+            Self::Import(i) => Key::Import(i.key.clone()),
             Self::Endpoint(e) => Key::Endpoint(e.key.clone()),
         }
     }
@@ -238,6 +146,8 @@ pub enum Key {
     Node(NodeName),
     /// Of a [`Service`].
     Service(ServiceKey),
+    /// Of an [`Import`].
+    Import(ServiceKey),
     /// Of an [`Endpoint`].
     Endpoint(EndpointKey),
 }
@@ -248,7 +158,7 @@ impl Key {
         match self {
             Self::Cluster(name) => name,
             Self::Node(name) => &name.cluster,
-            Self::Service(key) => &key.cluster,
+            Self::Service(key) | Self::Import(key) => &key.cluster,
             Self::Endpoint(key) => &key.service.cluster,
         }
     }
@@ -259,14 +169,9 @@ impl Key {
             Self::Cluster(_) => Kind::Cluster,
             Self::Node(_) => Kind::Node,
             Self::Service(_) => Kind::Service,
+            Self::Import(_) => Kind::Import,
             Self::Endpoint(_) => Kind::Endpoint,
         }
-    }
-}
-
-impl fmt::Display for ServiceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.cluster, self.name)
     }
 }
 
@@ -276,6 +181,7 @@ impl fmt::Display for Key {
             Self::Cluster(name) => write!(f, "cluster {name}"),
             Self::Node(name) => write!(f, "node {name}"),
             Self::Service(key) => write!(f, "service {key}"),
+            Self::Import(key) => write!(f, "import {key}"),
             Self::Endpoint(key) => write!(f, "endpoint {}/{}", key.service, key.name),
         }
     }

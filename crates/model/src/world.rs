@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Change, Cluster, ClusterName, Endpoint, EndpointKey, Key, Node, NodeName, Object, Service, ServiceKey,
+    Change, Cluster, ClusterName, Endpoint, EndpointKey, Import, Key, Node, NodeName, Object, Service,
+    ServiceKey,
 };
 
 /// Everything a process knows: its own cluster's objects, and read-only copies of the others'.
@@ -15,6 +16,8 @@ pub struct World {
     pub nodes: BTreeMap<NodeName, Node>,
     /// Services by key.
     pub services: BTreeMap<ServiceKey, Service>,
+    /// The own cluster's imports by key.
+    pub imports: BTreeMap<ServiceKey, Import>,
     /// Endpoints by service, then by their own name.
     pub endpoints: BTreeMap<ServiceKey, BTreeMap<String, Endpoint>>,
 }
@@ -34,25 +37,27 @@ impl World {
             Key::Cluster(name) => self.clusters.get(name).cloned().map(Object::Cluster),
             Key::Node(name) => self.nodes.get(name).cloned().map(Object::Node),
             Key::Service(key) => self.services.get(key).cloned().map(Object::Service),
+            Key::Import(key) => self.imports.get(key).cloned().map(Object::Import),
             Key::Endpoint(key) => {
                 self.endpoints.get(&key.service)?.get(&key.name).cloned().map(Object::Endpoint)
             }
         }
     }
 
-    /// Every object, clusters first, then nodes, services and endpoints.
+    /// Every object, clusters first, then nodes, services, imports and endpoints.
     pub fn objects(&self) -> impl Iterator<Item = Object> {
         let clusters = self.clusters.values().cloned().map(Object::Cluster);
         let nodes = self.nodes.values().cloned().map(Object::Node);
         let services = self.services.values().cloned().map(Object::Service);
+        let imports = self.imports.values().cloned().map(Object::Import);
         let endpoints = self.endpoints.values().flat_map(BTreeMap::values).cloned().map(Object::Endpoint);
-        clusters.chain(nodes).chain(services).chain(endpoints)
+        clusters.chain(nodes).chain(services).chain(imports).chain(endpoints)
     }
 
     /// How many objects there are.
     pub fn len(&self) -> usize {
         let endpoints: usize = self.endpoints.values().map(BTreeMap::len).sum();
-        self.clusters.len() + self.nodes.len() + self.services.len() + endpoints
+        self.clusters.len() + self.nodes.len() + self.services.len() + self.imports.len() + endpoints
     }
 
     /// Whether nothing is known.
@@ -72,6 +77,7 @@ impl World {
             Object::Cluster(c) => put(&mut self.clusters, c.name.clone(), c),
             Object::Node(n) => put(&mut self.nodes, n.name.clone(), n),
             Object::Service(s) => put(&mut self.services, s.key.clone(), s),
+            Object::Import(i) => put(&mut self.imports, i.key.clone(), i),
             Object::Endpoint(e) => {
                 let EndpointKey { service, name } = e.key.clone();
                 put(self.endpoints.entry(service).or_default(), name, e)
@@ -84,6 +90,7 @@ impl World {
             Key::Cluster(name) => self.clusters.remove(name).map(Object::Cluster),
             Key::Node(name) => self.nodes.remove(name).map(Object::Node),
             Key::Service(key) => self.services.remove(key).map(Object::Service),
+            Key::Import(key) => self.imports.remove(key).map(Object::Import),
             Key::Endpoint(EndpointKey { service, name }) => {
                 let of_service = self.endpoints.get_mut(service)?;
                 let removed = of_service.remove(name)?;

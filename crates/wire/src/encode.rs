@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use model::{
-    Change, Cluster, Endpoint, EndpointKey, Key, Node, NodeName, Object, Port, Protocol, Service, ServiceKey,
+    Change, Cluster, Endpoint, EndpointKey, Export, Import, Key, Node, NodeName, Object, Port, Prefer,
+    Protocol, Service, ServiceKey, ServicePort, Terms, Traffic,
 };
 
 use crate::pb;
@@ -26,6 +27,7 @@ pub fn encode_object(object: &Object) -> pb::Object {
         Object::Cluster(cluster) => Body::Cluster(encode_cluster(cluster)),
         Object::Node(node) => Body::Node(encode_node(node)),
         Object::Service(service) => Body::Service(encode_service(service)),
+        Object::Import(import) => Body::Import(encode_import(import)),
         Object::Endpoint(endpoint) => Body::Endpoint(encode_endpoint(endpoint)),
     };
     pb::Object { object: Some(body) }
@@ -37,6 +39,7 @@ fn encode_key(key: &Key) -> pb::Key {
         Key::Cluster(name) => Body::Cluster(name.to_string()),
         Key::Node(name) => Body::Node(encode_node_name(name)),
         Key::Service(key) => Body::Service(encode_service_key(key)),
+        Key::Import(key) => Body::Import(encode_service_key(key)),
         Key::Endpoint(key) => Body::Endpoint(encode_endpoint_key(key)),
     };
     pb::Key { key: Some(body) }
@@ -49,6 +52,7 @@ pub fn encode_cluster(cluster: &Cluster) -> pb::Cluster {
         id: u32::from(cluster.id.get()),
         pod_cidrs: encode_nets(&cluster.pod_cidrs),
         service_cidrs: encode_nets(&cluster.service_cidrs),
+        clusterset_cidrs: encode_nets(&cluster.clusterset_cidrs),
     }
 }
 
@@ -70,9 +74,61 @@ fn encode_service(service: &Service) -> pb::Service {
     pb::Service {
         key: Some(encode_service_key(&service.key)),
         vips: service.vips.iter().map(encode_ip).collect(),
-        ports: service.ports.iter().map(|p| encode_port(&p.name, p.protocol, p.port)).collect(),
+        ports: service.ports.iter().map(encode_service_port).collect(),
         global: service.global,
+        headless: service.headless,
+        shared: service.shared,
+        traffic: encode_traffic(&service.traffic),
+        export: service.export.as_ref().map(encode_export),
     }
+}
+
+fn encode_import(import: &Import) -> pb::Import {
+    pb::Import {
+        key: Some(encode_service_key(&import.key)),
+        vips: import.vips.iter().map(encode_ip).collect(),
+        ports: import.ports.iter().map(encode_service_port).collect(),
+        terms: Some(encode_terms(&import.terms)),
+        traffic: encode_traffic(&import.traffic),
+        clusters: import.clusters.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn encode_export(export: &Export) -> pb::Export {
+    pb::Export { created: export.created, terms: Some(encode_terms(&export.terms)) }
+}
+
+fn encode_terms(terms: &Terms) -> pb::Terms {
+    pb::Terms {
+        headless: terms.headless,
+        affinity: terms.session_affinity.is_some(),
+        affinity_seconds: terms.session_affinity.unwrap_or_default(),
+        internal_local: terms.internal_local,
+        traffic_distribution: terms.traffic_distribution.clone(),
+        ipv6: terms.ipv6.clone(),
+        labels: terms.labels.clone(),
+        annotations: terms.annotations.clone(),
+    }
+}
+
+/// None for what most services have: it costs nothing then.
+fn encode_traffic(traffic: &Traffic) -> Option<pb::Traffic> {
+    if *traffic == Traffic::default() {
+        return None;
+    }
+    let (prefer, clusters) = match &traffic.prefer {
+        Prefer::Ladder => (pb::Prefer::Ladder, &[][..]),
+        Prefer::Even => (pb::Prefer::Even, &[][..]),
+        Prefer::Local => (pb::Prefer::Local, &[][..]),
+        Prefer::Remote => (pb::Prefer::Remote, &[][..]),
+        Prefer::Clusters(clusters) => (pb::Prefer::Clusters, clusters.as_slice()),
+    };
+    let weight = |(cluster, weight): (&model::ClusterName, &u16)| (cluster.to_string(), u32::from(*weight));
+    Some(pb::Traffic {
+        prefer: prefer.into(),
+        clusters: clusters.iter().map(ToString::to_string).collect(),
+        cluster_weights: traffic.cluster_weights.iter().map(weight).collect(),
+    })
 }
 
 fn encode_endpoint(endpoint: &Endpoint) -> pb::Endpoint {
@@ -86,6 +142,7 @@ fn encode_endpoint(endpoint: &Endpoint) -> pb::Endpoint {
         terminating: endpoint.terminating,
         weight: u32::from(endpoint.weight),
         labels: endpoint.labels.clone(),
+        hostname: endpoint.hostname.clone(),
     }
 }
 
@@ -105,13 +162,23 @@ fn encode_endpoint_key(key: &EndpointKey) -> pb::EndpointKey {
     pb::EndpointKey { service: Some(encode_service_key(&key.service)), name: key.name.clone() }
 }
 
+fn encode_service_port(port: &ServicePort) -> pb::Port {
+    let app_protocol = port.app_protocol.clone();
+    pb::Port { app_protocol, ..encode_port(&port.name, port.protocol, port.port) }
+}
+
 fn encode_port(name: &str, protocol: Protocol, port: Port) -> pb::Port {
     let protocol = match protocol {
         Protocol::Tcp => pb::Protocol::Tcp,
         Protocol::Udp => pb::Protocol::Udp,
         Protocol::Sctp => pb::Protocol::Sctp,
     };
-    pb::Port { name: name.to_string(), protocol: protocol.into(), port: u32::from(port.get()) }
+    pb::Port {
+        name: name.to_string(),
+        protocol: protocol.into(),
+        port: u32::from(port.get()),
+        app_protocol: String::new(),
+    }
 }
 
 /// An address as it travels: 4 or 16 bytes.

@@ -22,6 +22,16 @@ pub const ENDPOINT_NAME_CHARS: usize = 253;
 pub const LABEL_KEY_CHARS: usize = 317;
 /// Characters of a label's value.
 pub const LABEL_VALUE_CHARS: usize = 63;
+/// Characters of a pod's host name.
+pub const HOSTNAME_CHARS: usize = 63;
+/// Characters of `appProtocol`: a label's key.
+pub const APP_PROTOCOL_CHARS: usize = LABEL_KEY_CHARS;
+/// Characters of `trafficDistribution`.
+pub const TRAFFIC_DISTRIBUTION_CHARS: usize = 63;
+/// Bytes of the annotations of an export (Kubernetes allows an object 256 KiB of them).
+pub const ANNOTATION_BYTES: usize = 256 * 1024;
+/// Clusters of a clusterset.
+pub const CLUSTERS: usize = 511;
 /// Characters of a version.
 pub const VERSION_CHARS: usize = 64;
 /// Roots of a cluster's trust bundle.

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::{
     Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Key, Node, NodeName,
-    Object, ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology,
+    Object, ObjectName, Port, Protocol, PublicKey, ServiceKey, Topology,
 };
 use prost::Message;
+
+mod service;
 
 use crate::{ParseError, limits, pb};
 
@@ -61,6 +63,7 @@ fn key_of(object: &pb::Object) -> Option<Key> {
         Body::Cluster(c) => Some(Key::Cluster(ClusterName::new(&*c.name).ok()?)),
         Body::Node(n) => Some(Key::Node(node_name(n.name.clone()?).ok()?)),
         Body::Service(s) => Some(Key::Service(service_key(s.key.clone()).ok()?)),
+        Body::Import(i) => Some(Key::Import(service_key(i.key.clone()).ok()?)),
         Body::Endpoint(e) => Some(Key::Endpoint(endpoint_key(e.key.clone()).ok()?)),
     }
 }
@@ -72,6 +75,7 @@ pub fn parse_key(key: pb::Key) -> Result<Key, ParseError> {
         Body::Cluster(name) => Key::Cluster(ClusterName::new(name)?),
         Body::Node(name) => Key::Node(node_name(name)?),
         Body::Service(key) => Key::Service(service_key(Some(key))?),
+        Body::Import(key) => Key::Import(service_key(Some(key))?),
         Body::Endpoint(key) => Key::Endpoint(endpoint_key(Some(key))?),
     })
 }
@@ -82,7 +86,8 @@ pub fn parse_object(object: pb::Object) -> Result<Object, ParseError> {
     Ok(match object.object.ok_or(ParseError::Missing("object"))? {
         Body::Cluster(cluster) => Object::Cluster(parse_cluster(cluster)?),
         Body::Node(n) => Object::Node(node(n)?),
-        Body::Service(s) => Object::Service(service(s)?),
+        Body::Service(s) => Object::Service(service::service(s)?),
+        Body::Import(i) => Object::Import(service::import(i)?),
         Body::Endpoint(e) => Object::Endpoint(endpoint(e)?),
     })
 }
@@ -94,6 +99,7 @@ pub fn parse_cluster(cluster: pb::Cluster) -> Result<Cluster, ParseError> {
         id: ClusterId::new(u64::from(cluster.id))?,
         pod_cidrs: nets("pod CIDRs", cluster.pod_cidrs)?,
         service_cidrs: nets("service CIDRs", cluster.service_cidrs)?,
+        clusterset_cidrs: nets("clusterset CIDRs", cluster.clusterset_cidrs)?,
     })
 }
 
@@ -112,32 +118,21 @@ fn node(n: pb::Node) -> Result<Node, ParseError> {
     })
 }
 
-fn service(s: pb::Service) -> Result<Service, ParseError> {
-    let vips = parse_ips("virtual addresses", &s.vips, 2)?;
-    one_of_each("a service's virtual addresses", vips.iter().copied())?;
-    let port = |(name, protocol, port)| ServicePort { name, protocol, port };
-    Ok(Service {
-        key: service_key(s.key)?,
-        vips,
-        ports: ports(s.ports)?.into_iter().map(port).collect(),
-        global: s.global,
-    })
-}
-
 fn endpoint(e: pb::Endpoint) -> Result<Endpoint, ParseError> {
     let ips = parse_ips("an endpoint's addresses", &e.ips, 2)?;
     one_of_each("an endpoint's addresses", ips.iter().copied())?;
-    let port = |(name, protocol, port)| EndpointPort { name, protocol, port };
     Ok(Endpoint {
         key: endpoint_key(e.key)?,
         ips,
-        ports: ports(e.ports)?.into_iter().map(port).collect(),
+        ports: few("ports", e.ports.len(), limits::PORTS)
+            .and_then(|()| e.ports.into_iter().map(endpoint_port).collect())?,
         node: e.node.map(node_name).transpose()?,
         ready: e.ready,
         serving: e.serving,
         terminating: e.terminating,
         weight: u16::try_from(e.weight).map_err(|_| range("an endpoint's weight", e.weight, 0))?,
         labels: labels(e.labels)?,
+        hostname: text("a host name", e.hostname, 0, limits::HOSTNAME_CHARS)?,
     })
 }
 
@@ -161,22 +156,20 @@ fn endpoint_key(key: Option<pb::EndpointKey>) -> Result<EndpointKey, ParseError>
     })
 }
 
-fn ports(ports: Vec<pb::Port>) -> Result<Vec<(String, Protocol, Port)>, ParseError> {
-    few("ports", ports.len(), limits::PORTS)?;
-    ports
-        .into_iter()
-        .map(|p| {
-            let protocol = match pb::Protocol::try_from(p.protocol) {
-                Ok(pb::Protocol::Tcp) => Protocol::Tcp,
-                Ok(pb::Protocol::Udp) => Protocol::Udp,
-                Ok(pb::Protocol::Sctp) => Protocol::Sctp,
-                Ok(pb::Protocol::Unspecified) | Err(_) => return Err(ParseError::Protocol(p.protocol)),
-            };
-            let port = u16::try_from(p.port).ok().and_then(Port::new);
-            let port = port.ok_or_else(|| range("a port", p.port, 1))?;
-            Ok((text("a port's name", p.name, 0, limits::PORT_NAME_CHARS)?, protocol, port))
-        })
-        .collect()
+fn endpoint_port(p: pb::Port) -> Result<EndpointPort, ParseError> {
+    let (name, protocol, port) = port(p.name, p.protocol, p.port)?;
+    Ok(EndpointPort { name, protocol, port })
+}
+
+fn port(name: String, protocol: i32, port: u32) -> Result<(String, Protocol, Port), ParseError> {
+    let protocol = match pb::Protocol::try_from(protocol) {
+        Ok(pb::Protocol::Tcp) => Protocol::Tcp,
+        Ok(pb::Protocol::Udp) => Protocol::Udp,
+        Ok(pb::Protocol::Sctp) => Protocol::Sctp,
+        Ok(pb::Protocol::Unspecified) | Err(_) => return Err(ParseError::Protocol(protocol)),
+    };
+    let number = u16::try_from(port).ok().and_then(Port::new).ok_or_else(|| range("a port", port, 1))?;
+    Ok((text("a port's name", name, 0, limits::PORT_NAME_CHARS)?, protocol, number))
 }
 
 fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ParseError> {

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use model::{
-    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName, Object,
-    ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology,
+    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export, Import, Node,
+    NodeName, Object, ObjectName, Port, Prefer, Protocol, PublicKey, Service, ServiceKey, ServicePort, Terms,
+    Topology, Traffic,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -22,6 +23,7 @@ pub(crate) fn object() -> impl Strategy<Value = Object> {
         cluster().prop_map(Object::Cluster),
         node().prop_map(Object::Node),
         service().prop_map(Object::Service),
+        import().prop_map(Object::Import),
         endpoint().prop_map(Object::Endpoint),
     ]
 }
@@ -31,12 +33,13 @@ fn cluster_name() -> impl Strategy<Value = ClusterName> {
 }
 
 fn cluster() -> impl Strategy<Value = Cluster> {
-    (cluster_name(), 1u64..=511, vec(net(), 0..4), vec(net(), 0..4)).prop_map(
-        |(name, id, pod_cidrs, service_cidrs)| Cluster {
+    (cluster_name(), 1u64..=511, vec(net(), 0..4), vec(net(), 0..4), vec(net(), 0..2)).prop_map(
+        |(name, id, pod_cidrs, service_cidrs, clusterset_cidrs)| Cluster {
             name,
             id: ClusterId::new(id).unwrap(),
             pod_cidrs,
             service_cidrs,
+            clusterset_cidrs,
         },
     )
 }
@@ -81,22 +84,76 @@ fn port() -> impl Strategy<Value = (String, Protocol, Port)> {
     ("[a-z0-9-]{0,63}", protocol, (1..=u16::MAX).prop_map(|p| Port::new(p).unwrap()))
 }
 
-fn service() -> impl Strategy<Value = Service> {
-    (service_key(), pair(), vec(port(), 0..5), any::<bool>()).prop_map(|(key, vips, ports, global)| {
-        let port = |(name, protocol, port)| ServicePort { name, protocol, port };
-        Service { key, vips, ports: ports.into_iter().map(port).collect(), global }
-    })
+fn service_ports() -> impl Strategy<Value = Vec<ServicePort>> {
+    let port = (port(), "[!-~]{0,20}").prop_map(|((name, protocol, port), app_protocol)| ServicePort {
+        name,
+        protocol,
+        port,
+        app_protocol,
+    });
+    vec(port, 0..5)
+}
+
+fn traffic() -> impl Strategy<Value = Traffic> {
+    let prefer = prop_oneof![
+        Just(Prefer::Ladder),
+        Just(Prefer::Even),
+        Just(Prefer::Local),
+        Just(Prefer::Remote),
+        vec(cluster_name(), 0..4).prop_map(Prefer::Clusters),
+    ];
+    (prefer, btree_map(cluster_name(), any::<u16>(), 0..3))
+        .prop_map(|(prefer, cluster_weights)| Traffic { prefer, cluster_weights })
+}
+
+prop_compose! {
+    fn terms()(
+        (headless, internal_local) in (any::<bool>(), any::<bool>()),
+        session_affinity in option::of(any::<u32>()),
+        traffic_distribution in "[!-~]{0,63}",
+        ipv6 in vec(any::<bool>(), 0..=2),
+        labels in btree_map("[!-~]{1,317}", "[!-~]{0,63}", 0..3),
+        annotations in btree_map("[!-~]{1,317}", "[ -~]{0,300}", 0..3),
+    ) -> Terms {
+        Terms { headless, session_affinity, internal_local, traffic_distribution, ipv6, labels, annotations }
+    }
+}
+
+prop_compose! {
+    fn service()(
+        key in service_key(),
+        vips in pair(),
+        ports in service_ports(),
+        (headless, global, shared) in (any::<bool>(), any::<bool>(), any::<bool>()),
+        traffic in traffic(),
+        export in option::of((any::<i64>(), terms()).prop_map(|(created, terms)| Export { created, terms })),
+    ) -> Service {
+        Service { key, vips, ports, headless, global, shared, traffic, export }
+    }
+}
+
+prop_compose! {
+    fn import()(
+        key in service_key(),
+        vips in pair(),
+        ports in service_ports(),
+        terms in terms(),
+        traffic in traffic(),
+        clusters in vec(cluster_name(), 0..4),
+    ) -> Import {
+        Import { key, vips, ports, terms, traffic, clusters }
+    }
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let conditions = (any::<bool>(), any::<bool>(), any::<bool>(), any::<u16>());
-    let labels = btree_map("[!-~]{1,317}", "[!-~]{0,63}", 0..5);
+    let labels = (btree_map("[!-~]{1,317}", "[!-~]{0,63}", 0..5), "[a-z0-9]{0,63}");
     let key = (service_key(), "[!-~]{1,253}").prop_map(|(service, name)| EndpointKey { service, name });
     (key, pair(), vec(port(), 0..5), option::of(node_name()), conditions, labels).prop_map(
-        |(key, ips, ports, node, (ready, serving, terminating, weight), labels)| {
+        |(key, ips, ports, node, (ready, serving, terminating, weight), (labels, hostname))| {
             let port = |(name, protocol, port)| EndpointPort { name, protocol, port };
             let ports = ports.into_iter().map(port).collect();
-            Endpoint { key, ips, ports, node, ready, serving, terminating, weight, labels }
+            Endpoint { key, ips, ports, node, ready, serving, terminating, weight, labels, hostname }
         },
     )
 }

@@ -3,7 +3,8 @@
 use crate::pb;
 
 /// The protocol's version. Minor: something was added; major: something old no longer works.
-pub const VERSION: pb::Version = pb::Version { major: 1, minor: 0 };
+/// 1.1 (2026-11): exports, imports and host names travel.
+pub const VERSION: pb::Version = pb::Version { major: 1, minor: 1 };
 
 /// How far two minor versions may lie apart.
 const SKEW: u32 = 2;

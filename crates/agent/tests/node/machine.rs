@@ -114,6 +114,7 @@ impl Lan {
             id: ClusterId::new(1).unwrap(),
             pod_cidrs: nets(&["10.1.0.0/16", "fd00:1::/48"]),
             service_cidrs: nets(&["10.101.0.0/16"]),
+            clusterset_cidrs: vec![],
         })];
         for (node, ips) in self.nodes.iter().zip(Self::NODES) {
             let n = node.number;
@@ -133,8 +134,17 @@ impl Lan {
         objects.push(Object::Service(Service {
             key: key.clone(),
             vips: vec![VIP.parse().unwrap()],
-            ports: vec![ServicePort { name: String::new(), protocol: Protocol::Tcp, port: port(80) }],
+            ports: vec![ServicePort {
+                name: String::new(),
+                protocol: Protocol::Tcp,
+                port: port(80),
+                app_protocol: String::new(),
+            }],
+            headless: false,
             global: false,
+            shared: false,
+            traffic: Default::default(),
+            export: None,
         }));
         objects.push(Object::Endpoint(Endpoint {
             key: EndpointKey { service: key, name: "echo-1".into() },
@@ -146,6 +156,7 @@ impl Lan {
             terminating: false,
             weight: 1,
             labels: Default::default(),
+            hostname: String::new(),
         }));
         let mut world = World::default();
         for object in objects {

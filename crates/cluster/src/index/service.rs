@@ -79,12 +79,26 @@ impl Service {
             let Some((protocol, number)) = port_of(&what, port.protocol.as_deref(), port.port, found) else {
                 continue;
             };
-            ports.push(ServicePort { name: port.name.clone().unwrap_or_default(), protocol, port: number });
+            ports.push(ServicePort {
+                name: port.name.clone().unwrap_or_default(),
+                protocol,
+                port: number,
+                app_protocol: port.app_protocol.clone().unwrap_or_default(),
+            });
             targets.push(target(port.target_port.as_ref(), number, &what, found));
         }
         let global = is_global(object.metadata.annotations.as_ref());
         Some(Self {
-            said: model::Service { key, vips, ports, global },
+            said: model::Service {
+                key,
+                vips,
+                ports,
+                headless: spec.cluster_ip.as_deref() == Some("None"),
+                global,
+                shared: true,
+                traffic: model::Traffic::default(),
+                export: None,
+            },
             selector: spec.selector.clone().unwrap_or_default(),
             targets,
             v4,
@@ -132,6 +146,7 @@ impl Service {
             terminating: pod.terminating,
             weight: pod.weight.unwrap_or(1),
             labels: pod.labels.to_map(),
+            hostname: String::new(),
         })
     }
 

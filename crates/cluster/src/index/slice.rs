@@ -210,6 +210,7 @@ pub(super) fn endpoint<'a>(
         terminating,
         weight: pod.and_then(|pod| pod.weight).or(weight).unwrap_or(1),
         labels: pod.map(|pod| pod.labels.to_map()).unwrap_or_default(),
+        hostname: String::new(),
     })
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn cluster() -> Cluster {
         id: ClusterId::new(1).unwrap(),
         pod_cidrs: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/48".parse().unwrap()],
         service_cidrs: vec!["10.101.0.0/16".parse().unwrap()],
+        clusterset_cidrs: vec![],
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a peer cluster may say: its own name and id, its own ranges, and only what is global.
+//! What a peer cluster may say: its own name and id, its own ranges, and only what is exported.
 
 use model::{Cluster, Endpoint, Key, Node, Object, overlaps};
 
@@ -46,12 +46,13 @@ impl Bounds {
         match object {
             Object::Cluster(cluster) => self.check_cluster(cluster, others),
             Object::Node(node) => self.check_node(node),
-            Object::Service(service) if !service.global => Err(refuse(
-                Reason::NotGlobal,
+            Object::Service(service) if service.travels() => Ok(()),
+            Object::Service(_) | Object::Import(_) => Err(refuse(
+                Reason::NotExported,
                 Some(object.key()),
-                "only global services travel between clusters; the peer should not have sent it".into(),
+                "only services that are shared or exported travel between clusters; the peer should not have sent it"
+                    .into(),
             )),
-            Object::Service(_) => Ok(()),
             Object::Endpoint(endpoint) => self.check_endpoint(endpoint),
         }
     }

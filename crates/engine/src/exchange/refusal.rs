@@ -23,8 +23,8 @@ pub enum Reason {
     OutsideCidrs,
     /// An endpoint on a node of another cluster.
     ForeignNode,
-    /// A service that is not global.
-    NotGlobal,
+    /// A service that is neither shared nor exported, or something that never leaves its cluster.
+    NotExported,
     /// Bytes that do not parse as the object they claim to be.
     Malformed,
 }
@@ -38,7 +38,7 @@ impl Reason {
             Self::CidrOverlap => "cidr-overlap",
             Self::OutsideCidrs => "outside-cidrs",
             Self::ForeignNode => "foreign-node",
-            Self::NotGlobal => "not-global",
+            Self::NotExported => "not-exported",
             Self::Malformed => "malformed",
         }
     }

@@ -11,7 +11,7 @@ use super::{Cursor, Limits, Log, Position, Told};
 pub enum Audience {
     /// The cluster's own agents: everything of their cluster, and what other clusters export to it.
     Agents,
-    /// Controllers of other clusters: the own cluster, its nodes, its global services with their endpoints.
+    /// Controllers of other clusters: the own cluster, its nodes, its shared and exported services with their endpoints.
     Peers,
 }
 
@@ -71,7 +71,7 @@ impl Teller {
             Object::Cluster(_) | Object::Node(_) => {
                 self.peers.upsert(object);
             }
-            Object::Service(service) if service.global => {
+            Object::Service(service) if service.travels() => {
                 let key = service.key.clone();
                 let first = self.peers.get(&object.key()).is_none();
                 self.peers.upsert(object);
@@ -82,6 +82,7 @@ impl Teller {
                 }
             }
             Object::Service(_) => self.withdraw(&object.key()),
+            Object::Import(_) => {}
             Object::Endpoint(endpoint) => {
                 if self.peers.get(&Key::Service(endpoint.key.service.clone())).is_some() {
                     self.peers.upsert(object);

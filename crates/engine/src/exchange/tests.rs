@@ -21,6 +21,7 @@ fn cluster(cluster: &str, id: u64, nets: &[&str]) -> Cluster {
         id: ClusterId::new(id).unwrap(),
         pod_cidrs: nets.iter().map(|net| net.parse().unwrap()).collect(),
         service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+        clusterset_cidrs: Vec::new(),
     }
 }
 
@@ -50,7 +51,16 @@ fn service_key(of: &str, i: u8) -> ServiceKey {
 }
 
 fn service(of: &str, i: u8, global: bool) -> Object {
-    Object::Service(Service { key: service_key(of, i), vips: Vec::new(), ports: Vec::new(), global })
+    Object::Service(Service {
+        key: service_key(of, i),
+        vips: Vec::new(),
+        ports: Vec::new(),
+        headless: false,
+        global,
+        shared: global,
+        traffic: Default::default(),
+        export: None,
+    })
 }
 
 fn endpoint(of: &str, i: u8, j: u8, ip: &str, weight: u16) -> Object {
@@ -64,6 +74,7 @@ fn endpoint(of: &str, i: u8, j: u8, ip: &str, weight: u16) -> Object {
         terminating: false,
         weight,
         labels: Default::default(),
+        hostname: String::new(),
     })
 }
 
@@ -376,7 +387,7 @@ fn what_a_peer_may_not_say() {
         (Reason::OutsideCidrs, node("aws", 1, "10.0.0.0/8")),
         (Reason::OutsideCidrs, endpoint("aws", 0, 0, "10.2.0.1", 1)),
         (Reason::ForeignNode, elsewhere),
-        (Reason::NotGlobal, service("aws", 0, false)),
+        (Reason::NotExported, service("aws", 0, false)),
     ] {
         let mut mirror = mirror();
         let good = node("aws", 2, "10.1.2.0/24");

@@ -1,9 +1,10 @@
 //! How much an object takes on the wire.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{NodeName, Object, ServiceKey};
+use model::{NodeName, Object, Prefer, ServiceKey, ServicePort, Terms, Traffic};
 
 /// Bytes for a field's tag and length, and for the numbers that have no size of their own here.
 const FIELD: usize = 8;
@@ -12,7 +13,10 @@ const FIELD: usize = 8;
 pub fn weight(object: &Object) -> usize {
     FIELD * 4
         + match object {
-            Object::Cluster(c) => text(c.name.as_str()) + FIELD + nets(&c.pod_cidrs) + nets(&c.service_cidrs),
+            Object::Cluster(c) => {
+                let ranges = [&c.pod_cidrs, &c.service_cidrs, &c.clusterset_cidrs];
+                text(c.name.as_str()) + FIELD + ranges.map(|ranges| nets(ranges)).iter().sum::<usize>()
+            }
             Object::Node(n) => {
                 node(&n.name)
                     + text(&n.topology.region)
@@ -25,21 +29,47 @@ pub fn weight(object: &Object) -> usize {
                     + 3 * FIELD
             }
             Object::Service(s) => {
-                let ports: usize = s.ports.iter().map(|p| text(&p.name) + 3 * FIELD).sum();
-                service(&s.key) + ips(&s.vips) + ports
+                let export = s.export.as_ref().map_or(0, |export| 2 * FIELD + terms(&export.terms));
+                service(&s.key) + ips(&s.vips) + ports(&s.ports) + traffic(&s.traffic) + export + 3 * FIELD
+            }
+            Object::Import(i) => {
+                let clusters: usize = i.clusters.iter().map(|name| text(name.as_str())).sum();
+                let rest = terms(&i.terms) + traffic(&i.traffic) + clusters;
+                service(&i.key) + ips(&i.vips) + ports(&i.ports) + rest
             }
             Object::Endpoint(e) => {
                 let ports: usize = e.ports.iter().map(|p| text(&p.name) + 3 * FIELD).sum();
-                let labels: usize = e.labels.iter().map(|(k, v)| text(k) + text(v) + FIELD).sum();
                 service(&e.key.service)
                     + text(&e.key.name)
                     + ips(&e.ips)
                     + ports
-                    + labels
+                    + words(&e.labels)
+                    + text(&e.hostname)
                     + e.node.as_ref().map_or(0, node)
                     + 5 * FIELD
             }
         }
+}
+
+fn ports(ports: &[ServicePort]) -> usize {
+    ports.iter().map(|p| text(&p.name) + text(&p.app_protocol) + 3 * FIELD).sum()
+}
+
+fn terms(terms: &Terms) -> usize {
+    7 * FIELD + text(&terms.traffic_distribution) + words(&terms.labels) + words(&terms.annotations)
+}
+
+fn traffic(traffic: &Traffic) -> usize {
+    let preferred = match &traffic.prefer {
+        Prefer::Clusters(clusters) => clusters.as_slice(),
+        Prefer::Ladder | Prefer::Even | Prefer::Local | Prefer::Remote => &[],
+    };
+    let weighed = traffic.cluster_weights.keys();
+    2 * FIELD + preferred.iter().chain(weighed).map(|name| text(name.as_str()) + 2 * FIELD).sum::<usize>()
+}
+
+fn words(words: &BTreeMap<String, String>) -> usize {
+    words.iter().map(|(key, value)| text(key) + text(value) + FIELD).sum()
 }
 
 fn text(text: &str) -> usize {

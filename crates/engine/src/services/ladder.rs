@@ -65,7 +65,8 @@ impl<'a> Standpoint<'a> {
         }
 
         let mut twins: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for service in services.values().filter(|s| s.global && s.key.cluster != view.me.cluster) {
+        for service in services.values().filter(|s| s.global && s.shared && s.key.cluster != view.me.cluster)
+        {
             twins.entry(&service.key.name).or_default().push(&service.key);
         }
         Self { world: view.world, me: view.me, nodes, ranks, twins }

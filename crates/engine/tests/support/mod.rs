@@ -68,6 +68,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         id: ClusterId::new(u64::from(c) + 1).unwrap(),
         pod_cidrs: vec![v4(other.unwrap_or(c), 0, 0, 16), v6(c, 0, 0, 48)],
         service_cidrs: vec![v4(100 + c, 0, 0, 16)],
+        clusterset_cidrs: vec![],
     })
 }
 
@@ -112,6 +113,7 @@ fn service() -> impl Strategy<Value = Service> {
         name: name.into(),
         protocol,
         port: port(p),
+        app_protocol: String::new(),
     });
     let vip = (0..6_u8, any::<bool>());
     (service_key(), vec(vip, 0..3), vec(port, 1..3), prop::bool::weighted(0.7)).prop_map(
@@ -122,7 +124,11 @@ fn service() -> impl Strategy<Value = Service> {
                 .map(|(n, six)| if six { v6(101, 0, n, 128) } else { v4(101, 0, n, 32) }.addr())
                 .collect(),
             ports,
+            headless: false,
             global,
+            shared: global,
+            traffic: Default::default(),
+            export: None,
         },
     )
 }
@@ -146,6 +152,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             terminating: false,
             weight,
             labels: Default::default(),
+            hostname: String::new(),
         })
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cluster::manifest::syntax::Syntax;
 use cluster::yaml::{Error, Located, field, nearest};
+use controller::config::clusterset_cidrs;
 use ipnet::IpNet;
 use model::{Cluster, ClusterId, ClusterName, NodeName, Topology};
 
@@ -142,7 +143,8 @@ fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Re
         nodes.push(one_node(doc, node, &at, &name, &pods)?);
     }
     ranges::between_nodes(doc, at, &nodes)?;
-    let cluster = Cluster { name, id, pod_cidrs: pods, service_cidrs: services };
+    let cluster =
+        Cluster { name, id, pod_cidrs: pods, service_cidrs: services, clusterset_cidrs: clusterset_cidrs() };
     let lab = LabCluster { cluster, nodes, manifests: Vec::new() };
     slices(&lab).map_err(|range| {
         let what = format!("{range} has no room for a slice for each of {} nodes", lab.nodes.len());

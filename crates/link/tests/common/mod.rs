@@ -34,6 +34,7 @@ pub(crate) fn cluster(cluster: &str, n: u64) -> Cluster {
         id: ClusterId::new(n).unwrap(),
         pod_cidrs: vec![format!("10.{n}.0.0/16").parse().unwrap(), format!("fd00:{n}::/48").parse().unwrap()],
         service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+        clusterset_cidrs: vec![],
     }
 }
 
@@ -62,8 +63,13 @@ pub(crate) fn service(cluster: &str, service: &str, global: bool) -> Object {
             name: "http".into(),
             protocol: Protocol::Tcp,
             port: Port::new(80).unwrap(),
+            app_protocol: String::new(),
         }],
+        headless: false,
         global,
+        shared: global,
+        traffic: Default::default(),
+        export: None,
     })
 }
 
@@ -83,6 +89,7 @@ pub(crate) fn endpoint(cluster: &str, n: u64, service: &str, i: u64) -> Object {
         terminating: false,
         weight: 1,
         labels: [("app".to_string(), service.to_string())].into(),
+        hostname: String::new(),
     })
 }
 

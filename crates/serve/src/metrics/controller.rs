@@ -88,6 +88,7 @@ impl ControllerMetrics {
             Kind::Cluster => "cluster",
             Kind::Node => "node",
             Kind::Service => "service",
+            Kind::Import => "import",
             Kind::Endpoint => "endpoint",
         };
         self.objects.get_or_create(&ByKind { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));

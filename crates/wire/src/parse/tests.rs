@@ -32,7 +32,7 @@ fn an_endpoint() -> pb::Endpoint {
     pb::Endpoint {
         key: Some(pb::EndpointKey { service: Some(service), name: "echo-0".into() }),
         ips: vec![vec![10, 1, 0, 1]],
-        ports: vec![pb::Port { name: String::new(), protocol: 1, port: 80 }],
+        ports: vec![pb::Port { protocol: 1, port: 80, ..pb::Port::default() }],
         node: Some(pb::NodeName { cluster: "aws".into(), node: "aws-1".into() }),
         ..pb::Endpoint::default()
     }

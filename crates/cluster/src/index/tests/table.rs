@@ -10,6 +10,7 @@ pub(crate) fn cluster() -> Cluster {
         id: ClusterId::new(1).unwrap(),
         pod_cidrs: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/48".parse().unwrap()],
         service_cidrs: vec!["10.101.0.0/16".parse().unwrap(), "fd00:101::/112".parse().unwrap()],
+        clusterset_cidrs: vec![],
     }
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn line(change: &Change) -> String {
             join(service.ports.iter().map(|p| format!("{}:{}/{}", p.name, p.port, p.protocol)).collect()),
             if service.global { " global" } else { "" },
         ),
+        Change::Upsert(Object::Import(import)) => unreachable!("a source says nothing of {}", import.key),
         Change::Upsert(Object::Endpoint(Endpoint {
             key,
             ips,
@@ -65,6 +67,7 @@ pub(crate) fn line(change: &Change) -> String {
             terminating,
             weight,
             labels,
+            hostname: _,
         })) => {
             let flags = [(ready, "ready"), (serving, "serving"), (terminating, "terminating")];
             let flags: Vec<&str> = flags.into_iter().filter(|(set, _)| **set).map(|(_, name)| name).collect();

@@ -93,7 +93,11 @@ mod tests {
                 key,
                 vips: vec![],
                 ports: vec![],
+                headless: true,
                 global: false,
+                shared: true,
+                traffic: Default::default(),
+                export: None,
             }))
         };
         let node = Change::Delete(Key::Node(NodeName::new(cluster.clone(), "n").unwrap()));
