@@ -161,6 +161,7 @@ fn expected(world: &World, audience: Audience) -> World {
             (Object::Cluster(_) | Object::Node(_), Audience::Peers) => own,
             (Object::Service(s), Audience::Peers) => own && s.global,
             (Object::Endpoint(e), Audience::Peers) => own && global(&e.key.service),
+            (Object::Import(_), Audience::Peers) => false,
         };
         if visible {
             out.apply(Change::Upsert(object));

@@ -237,7 +237,12 @@ fn the_same_backends_are_one_set() {
 #[test]
 fn ports_are_matched_by_name_and_families_kept_apart() {
     let mut echo = service("a", "echo", &["10.101.0.1", "fd00:101::1"], false);
-    let named = |name: &str, protocol, n| ServicePort { name: name.into(), protocol, port: port(n) };
+    let named = |name: &str, protocol, n| ServicePort {
+        name: name.into(),
+        protocol,
+        port: port(n),
+        app_protocol: String::new(),
+    };
     echo.ports = vec![
         named("web", Protocol::Tcp, 80),
         named("admin", Protocol::Tcp, 81),
