@@ -77,7 +77,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let mut node = Node::open(config, key, features, found.saved.world, position, neighbour).await?;
     let mut echo = Echo::open(Some(&node.config.interface))?;
     let (asks, mut asked) = mpsc::channel(16);
-    let state = node.config.state_dir.join("ipam.json");
+    let state = node.config.state_dir.join("pods.journal");
     let place = Place {
         ledger: state,
         netlink: node.datapath.netlink.clone(),

@@ -2,7 +2,7 @@
 //! Needs root, Debian's `nft` and `containernetworking-plugins`.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -97,6 +97,55 @@ async fn host_ports() {
     assert_eq!(said(space, "nft list ruleset"), "");
 }
 
+/// Answers UDP at a port of the pod with a word, as long as the test runs.
+fn answer_udp(netns: &Netns, port: u16, word: &'static [u8]) {
+    let socket = netns.run(|| UdpSocket::bind(("::", port)).unwrap()).unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 16];
+        while let Ok((_, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(word, from);
+        }
+    });
+}
+
+/// Who answers this client, which sends from the same port every time; nobody if it is not answered or refused.
+fn answered(client: &UdpSocket) -> Vec<u8> {
+    let mut buffer = [0; 16];
+    let answer = client.send(b"?").and_then(|_| client.recv(&mut buffer));
+    answer.map_or_else(|_| Vec::new(), |length| buffer[..length].to_vec())
+}
+
+#[tokio::test]
+async fn udp_clients_that_never_pause_follow_the_port() {
+    let node = Node::new("cni_udp").await;
+    let (cni, _) = node.agent(&RANGES).await;
+    let pods = [0, 1].map(|i| Space::new(&format!("cni_udp_{i}")));
+    answer_udp(&pods[0].netns, 53, b"first");
+    answer_udp(&pods[1].netns, 53, b"second");
+    let outside = Space::new("cni_udp_outside");
+    let own = good(cni.handle(ask("ADD", "outside", outside.path())).await);
+    let clients = [("10.1.2.1", "0.0.0.0:0"), ("fd00:1:0:2::1", "[::]:0")].map(|(to, from)| {
+        let client = outside.netns.run(|| UdpSocket::bind(from).unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        client.connect((to, 5353)).unwrap();
+        client
+    });
+    let add = |i: usize| {
+        let mut request = ask("ADD", &format!("c{i}"), pods[i].path());
+        let mapping = json!({"hostPort": 5353, "containerPort": 53, "protocol": "udp"});
+        request.config["runtimeConfig"]["portMappings"] = json!([mapping]);
+        request
+    };
+    let all = |word: &[u8]| clients.iter().all(|client| answered(client) == word);
+    assert!(all(b""), "nobody has the port: {own}");
+    good(cni.handle(add(0)).await);
+    assert!(all(b"first"), "what nobody answered before");
+    good(cni.handle(CniRequest { command: "DEL".into(), ..add(0) }).await);
+    assert!(all(b""));
+    good(cni.handle(add(1)).await);
+    assert!(all(b"second"));
+}
+
 #[tokio::test]
 async fn limits() {
     let node = Node::new("cni_limits").await;
@@ -137,16 +186,19 @@ async fn an_agent_killed_between_the_ledger_and_the_wire() {
     let pods: Vec<_> = (0..4).map(|i| Space::new(&format!("cni_killed_{i}"))).collect();
     let (cni, _) = node.agent(&RANGES).await;
     let kept = ips(&good(cni.handle(ask("ADD", "kept", pods[0].path())).await));
-    // Let go at its first wait, which comes right after the ledger is on disk.
     let add = with_ports(ask("ADD", "cut", pods[1].path()), &[(8080, 80)]);
-    assert!(cni.handle(add.clone()).now_or_never().is_none());
-    let written = std::fs::read_to_string(node.state()).unwrap();
-    assert!(written.contains("\"cut\"") && node.wires().await == 1, "{written}");
+    let nowhere = CniRequest { netns: "/run/netns/cwt_cni_nowhere".into(), ..add.clone() };
+    assert_eq!(bad(cni.handle(nowhere).await).0, 101);
     drop(cni);
+    // It was written down, and then taken back: the last line is what a killed agent would not have come to.
+    let written = std::fs::read_to_string(node.state()).unwrap();
+    let (before, last) = written.trim_end().rsplit_once('\n').unwrap();
+    assert!(before.contains("\"cut\"") && last.contains("released"), "{written}");
+    std::fs::write(node.state(), format!("{before}\n")).unwrap();
     let (cni, told) = node.agent(&RANGES).await;
     let known = (cni.entries().await.len(), told.pods.lock().unwrap().len());
     assert_eq!(known, (1, 1), "it has no wire: it is let go");
-    // The same moment, and the container is asked for again; another gets other addresses, and its port is free.
+    // A runtime that gives up on its question, and asks again; another gets other addresses, and its port is free.
     assert!(cni.handle(add.clone()).now_or_never().is_none());
     let again = ips(&good(cni.handle(add.clone()).await));
     let same_port = with_ports(ask("ADD", "other", pods[2].path()), &[(8080, 80)]);

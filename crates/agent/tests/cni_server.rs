@@ -66,6 +66,7 @@ async fn refusals() {
     refused(starting.handle(ask("STATUS", "", "".into())).await, 50, "pod ranges");
     assert!(good(starting.handle(ask("DEL", "early", pod.path())).await).is_null());
 
+    drop(starting);
     let (cni, _) = node.agent(&["10.1.2.0/30"]).await;
     assert!(good(cni.handle(ask("STATUS", "", "".into())).await).is_null());
     refused(cni.handle(ask("ADD", "lost", "/run/netns/cwt_lost".into())).await, 101, "cwt_lost");
@@ -82,6 +83,7 @@ async fn refusals() {
     refused(cni.handle(ask("ADD", "intruder", pod.path())).await, 101, "eth0 already");
     assert_eq!(node.wires().await, 1);
 
+    drop(cni);
     let hook = Told { refuses: true, ..Told::default() };
     let deaf = node.starting(hook).await;
     assert_eq!(deaf.reattach().await.len(), 1);
@@ -142,12 +144,18 @@ async fn restarts_lose_and_leak_nothing() {
     let mut before = cni.entries().await;
     drop(cni);
     type Damage = fn(&Node);
-    let damages: [(&str, Damage); 4] = [
+    let damages: [(&str, Damage); 5] = [
         ("nothing happened", |_| {}),
         ("the file is gone", |node| fs::remove_file(node.state()).unwrap()),
         ("the file is cut off", |node| {
             let bytes = fs::read(node.state()).unwrap();
             fs::write(node.state(), &bytes[..bytes.len() / 2]).unwrap();
+        }),
+        ("a bit is wrong", |node| {
+            let mut bytes = fs::read(node.state()).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(node.state(), bytes).unwrap();
         }),
         ("the file is something else", |node| fs::write(node.state(), "\0\u{1}garbage").unwrap()),
     ];
@@ -163,15 +171,15 @@ async fn restarts_lose_and_leak_nothing() {
         good(cni.handle(ask("DEL", "other", other.path())).await);
     }
     for n in [1, 2] {
-        assert!(node.directory.join(format!("ipam.json.corrupt-{n}")).exists());
+        assert!(node.directory.join(format!("pods.journal.corrupt-{n}")).exists());
     }
     // A pod whose namespace went without a DEL while no agent ran.
-    kernel::pod::remove(&node.netlink, &before[2].host_ifname).await.unwrap();
+    node.wirer().remove(&before[2].host_ifname).unwrap();
     let (cni, _) = node.agent(&RANGES).await;
     before.pop();
     assert_eq!(known_by_wires(cni.entries().await), known_by_wires(before.clone()));
     // One whose wire breaks is wired again with what it had.
-    kernel::pod::remove(&node.netlink, &before[0].host_ifname).await.unwrap();
+    node.wirer().remove(&before[0].host_ifname).unwrap();
     assert_eq!(good(cni.handle(adds(0)).await), results[0]);
     assert!(answers(&node.space.netns, ips(&results[0])[0]).await);
 }
@@ -196,7 +204,7 @@ async fn garbage_is_collected() {
         note: String::new(),
         limits: Default::default(),
     };
-    kernel::pod::add(&node.netlink, &spec).await.unwrap();
+    node.wirer().add(&spec).unwrap();
     let mut gc = ask("GC", "", "".into());
     assert_eq!(bad(cni.handle(gc.clone()).await).0, 7, "without a list nothing is deleted");
     assert_eq!(node.wires().await, 5);

@@ -1,8 +1,6 @@
 //! Traces of kube-proxy in the calling thread's network namespace: its rules, its device, its health check. Only
 //! looked at, never touched.
 
-mod legacy;
-
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -10,7 +8,7 @@ use std::time::Duration;
 use model::KubeProxy;
 use nix::net::if_::if_nametoindex;
 
-use crate::nft;
+use crate::{legacy, nft};
 
 /// Where kube-proxy answers whether it is well, unless it is told otherwise.
 const HEALTH_PORT: u16 = 10256;

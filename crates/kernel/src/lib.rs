@@ -2,10 +2,13 @@
 
 pub mod bpf;
 pub mod cgroup;
+pub mod conntrack;
 pub mod features;
+pub mod firewall;
 pub mod host;
 pub mod icmp;
 pub mod kube_proxy;
+mod legacy;
 pub mod mount;
 pub mod netlink;
 pub mod netns;

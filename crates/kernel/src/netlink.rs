@@ -5,23 +5,25 @@
 //! ([`crate::routes`], [`crate::pod`], the lab). Deleting what is not there is no error, so that everything can be
 //! repeated.
 
-mod address;
+pub(crate) mod address;
 pub(crate) mod blocking;
-mod link;
-mod route;
+pub(crate) mod link;
+pub(crate) mod route;
+mod step;
 pub mod sysctl;
 
 use std::io;
 
 use futures::StreamExt;
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE,
-    NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REQUEST,
+    NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
 pub use link::{Link, LinkChange, LinkLocal, Mac, MacError, VethEnd};
 pub use route::{RouteKind, RouteSpec};
+pub(crate) use step::Step;
 
 use crate::netns::{Netns, NetnsError};
 
@@ -94,14 +96,8 @@ impl Netlink {
 
     /// Opens one in another namespace. Must be called in a tokio runtime.
     pub fn open_in(netns: &Netns) -> Result<Self, NetlinkError> {
-        Self::open_in_after(netns, || {})
-    }
-
-    /// Opens one in another namespace, after doing something else there: one trip for both.
-    pub(crate) fn open_in_after(netns: &Netns, first: impl FnOnce() + Send) -> Result<Self, NetlinkError> {
         let runtime = tokio::runtime::Handle::current();
         let opened = netns.run(|| {
-            first();
             let _inside = runtime.enter();
             Self::open()
         });
@@ -142,11 +138,6 @@ impl Netlink {
     /// Makes something new.
     async fn create(&self, message: RouteNetlinkMessage) -> io::Result<()> {
         self.request(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).await.map(drop)
-    }
-
-    /// Makes something, in place of what may be there.
-    pub(crate) async fn replace(&self, message: RouteNetlinkMessage) -> io::Result<()> {
-        self.request(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE).await.map(drop)
     }
 
     /// Changes or deletes something.

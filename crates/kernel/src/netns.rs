@@ -1,9 +1,9 @@
 //! Network namespaces with names, kept the way iproute2 keeps them, so that `ip netns` knows ours and we know its.
 //!
 //! A name is a file in [`DIRECTORY`] that the namespace is bind-mounted on. The directory is a shared mount point: a
-//! mount namespace that is its slave sees names come and go. Nothing here changes the calling thread's own
-//! namespace: [`Netns::run`] works on a thread of its own, because `setns(2)` is per thread and an async worker must
-//! never carry a foreign namespace into its next task.
+//! mount namespace that is its slave sees names come and go. No thread is left in another namespace than it was in:
+//! [`Netns::run`] works on a thread of its own, because `setns(2)` is per thread and an async worker must never carry a
+//! foreign namespace into its next task; [`Netns::visit`] comes back, or ends the process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -182,6 +182,25 @@ impl Netns {
             Ok(f())
         })
         .map_err(kernel("enter", "(open)"))
+    }
+
+    /// Runs `f` inside the namespace, on the calling thread, and comes back: for threads that may block, and are not
+    /// worth a new one each time.
+    pub(crate) fn visit<T>(&self, f: impl FnOnce() -> T) -> Result<T, NetnsError> {
+        struct Home(Netns);
+        impl Drop for Home {
+            fn drop(&mut self) {
+                if let Err(e) = setns(&self.0, CloneFlags::CLONE_NEWNET) {
+                    // Whatever this thread does next would be done to a pod.
+                    eprintln!("a thread cannot come back from a pod's network namespace: {e}");
+                    std::process::abort();
+                }
+            }
+        }
+        let home = Self::current()?;
+        setns(&self.fd, CloneFlags::CLONE_NEWNET).map_err(|e| kernel("enter", "(open)")(e.into()))?;
+        let _home = Home(home);
+        Ok(f())
     }
 
     /// Sets its loopback device up.

@@ -5,13 +5,13 @@
 //! side by side, and connection tracking lets the first address translation of a connection stand, as long as any
 //! chain of the kind `nat` is left in the namespace. What belongs into a table is decided elsewhere.
 
-mod attributes;
+pub(crate) mod attributes;
 mod batch;
 mod content;
 mod expression;
 mod foreign;
 mod intervals;
-mod observed;
+pub(crate) mod observed;
 
 use std::collections::BTreeSet;
 use std::hash::Hasher as _;
@@ -106,7 +106,7 @@ impl Table {
         }
     }
 
-    /// What stands in the table's comment: equal for equal contents, written by the same version of this module.
+    /// What stands in the table's note: equal for equal contents, written by the same version of this module.
     fn digest(&self, content: &Content) -> u64 {
         let mut hasher = SipHasher13::new();
         hasher.write(&Batch::replacing(&self.name, None, content).finish());
@@ -142,6 +142,16 @@ pub fn observe(name: &str) -> Result<Option<Observed>, NftError> {
 pub(crate) fn each_chain(take: impl FnMut(&str, &str)) -> io::Result<()> {
     let nft = Nft::open().map_err(|e| e.source)?;
     foreign::each_chain(&nft.socket, take)
+}
+
+/// Chains that drop what is forwarded, whosever they are, in the calling thread's namespace.
+pub(crate) fn dropping_forward() -> io::Result<Vec<String>> {
+    let nft = Nft::open().map_err(|e| e.source)?;
+    let mut found = Vec::new();
+    foreign::dropping_forward(&nft.socket, |family, table, chain| {
+        found.push(format!("nftables, chain {chain} of table {family} {table}"));
+    })?;
+    Ok(found)
 }
 
 /// Whether address translation works: tries it in the calling thread's namespace, which should be one of its own.
@@ -216,6 +226,21 @@ impl Nft {
         }
         let digest = table.digest(&content);
         self.commit(&table.name, "write", Batch::replacing(&table.name, Some(digest), &content))
+    }
+
+    /// Makes one table of another, in one transaction, with no more than what differs if only elements of sets do: as
+    /// quick with many as with few. `from` is what [`Nft::replace`] or this wrote last.
+    ///
+    /// # Errors
+    /// The kernel refused; the table is as it was.
+    pub fn change(&mut self, from: &Table, to: &Table) -> Result<(), NftError> {
+        let (old, new) = (Content::of(from), Content::of(to));
+        let batch = Batch::changing(&to.name, to.digest(&new), &old, &new).filter(|_| from.name == to.name);
+        match batch.map(|batch| self.commit(&to.name, "change", batch)) {
+            Some(Ok(())) => Ok(()),
+            // It may have been changed by others: what is wanted is known as a whole.
+            Some(Err(_)) | None => self.replace(to),
+        }
     }
 
     /// Removes a table. One that is not there is no error.

@@ -4,6 +4,8 @@
 //! so nothing is ever asked on the link: no ARP, no neighbour discovery, no duplicate address detection, and the
 //! first packet is as quick as the second. Which addresses a pod gets is decided elsewhere.
 
+mod wiring;
+
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,10 +15,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-use crate::netlink::sysctl::{self, SysctlError};
-use crate::netlink::{
-    LinkChange, LinkLocal, Mac, Netlink, NetlinkError, PROTOCOL_POD, RouteKind, RouteSpec, VethEnd,
-};
+pub use wiring::Wirer;
+
+use crate::netlink::sysctl::SysctlError;
+use crate::netlink::{Mac, Netlink, NetlinkError, PROTOCOL_POD, RouteKind, RouteSpec};
 use crate::netns::{Netns, NetnsError};
 use crate::shaping::{self, Limit};
 
@@ -126,50 +128,6 @@ pub fn host_ifname(container_id: &str, ifname: &str) -> String {
     format!("{HOST_PREFIX}{:010x}", hash(&[container_id, ifname]) & 0xff_ffff_ffff)
 }
 
-/// Wires a pod. `node` speaks for the node's namespace. What an earlier, interrupted attempt left is replaced; what
-/// this one leaves unfinished is taken back.
-pub async fn add(node: &Netlink, spec: &PodSpec) -> Result<Wired, PodError> {
-    let netns = spec.open_netns()?;
-    let (host_mac, pod_mac) = macs(&spec.host_ifname);
-    let here = VethEnd { mtu: Some(spec.mtu), mac: Some(host_mac), ..VethEnd::named(&spec.host_ifname) };
-    let there = VethEnd {
-        netns: Some(&netns),
-        mtu: Some(spec.mtu),
-        mac: Some(pod_mac),
-        ..VethEnd::named(&spec.ifname)
-    };
-    let mut settings = Ok(());
-    let pod = Netlink::open_in_after(&netns, || settings = sysctl::write_here(sysctl::POD))?;
-    settings?;
-    if let Err(e) = node.add_veth(&here, &there).await {
-        if !e.is_exists() {
-            return Err(e.into());
-        }
-        if node.link(&spec.host_ifname).await?.is_none() {
-            return Err(PodError::Taken { netns: spec.netns.clone(), ifname: spec.ifname.clone() });
-        }
-        node.delete_link(&spec.host_ifname).await?;
-        node.add_veth(&here, &there).await.map_err(|e| match e.is_exists() {
-            true => PodError::Taken { netns: spec.netns.clone(), ifname: spec.ifname.clone() },
-            false => e.into(),
-        })?;
-    }
-    match wire(node, &pod, spec, host_mac, pod_mac).await {
-        Ok(host_index) => Ok(Wired { host_index, host_mac, pod_mac }),
-        Err(e) => {
-            // The first error is the one to tell; whatever is left is replaced by the next attempt.
-            let _ = node.delete_link(&spec.host_ifname).await;
-            Err(e.into())
-        }
-    }
-}
-
-/// Takes a pod's wire away, with its routes. One that is not there is no error, and the pod's namespace need not
-/// exist any more.
-pub async fn remove(node: &Netlink, host_ifname: &str) -> Result<(), PodError> {
-    Ok(node.delete_link(host_ifname).await?)
-}
-
 /// Whether a pod is wired as it should be.
 pub async fn check(node: &Netlink, spec: &PodSpec) -> Result<Wired, PodError> {
     let broken = |what: String| PodError::Broken { netns: spec.netns.clone(), what };
@@ -246,44 +204,6 @@ pub fn gateway(ip: IpAddr) -> IpAddr {
         IpAddr::V4(_) => GATEWAY_V4.into(),
         IpAddr::V6(_) => GATEWAY_V6.into(),
     }
-}
-
-async fn wire(
-    node: &Netlink,
-    pod: &Netlink,
-    spec: &PodSpec,
-    host_mac: Mac,
-    pod_mac: Mac,
-) -> Result<u32, NetlinkError> {
-    let host_index = node.index(&spec.host_ifname).await?;
-    let change = LinkChange {
-        up: Some(true),
-        alias: Some(&spec.note),
-        link_local: Some(LinkLocal::None),
-        ..LinkChange::default()
-    };
-    let pod_index = pod.index(&spec.ifname).await?;
-    // Before they are up: an exchange of queues at work would wait for the packets in them.
-    if spec.limits.to_pod.is_some() {
-        shaping::limit(node, host_index, spec.limits.to_pod).await?;
-    }
-    if spec.limits.from_pod.is_some() {
-        shaping::limit(pod, pod_index, spec.limits.from_pod).await?;
-    }
-    node.set_link(host_index, &change).await?;
-    pod.set_up(pod_index).await?;
-    for ip in &spec.ips {
-        pod.add_address(pod_index, IpNet::from(*ip)).await?;
-        pod.set_neighbour(pod_index, gateway(*ip), host_mac).await?;
-        pod.set_route(&default_route(*ip, pod_index)).await?;
-        node.set_neighbour(host_index, *ip, pod_mac).await?;
-        node.set_route(&route_to(*ip, host_index)).await?;
-        if ip.is_ipv6() {
-            pod.take_in(*ip, pod_index).await?;
-        }
-    }
-    node.await_running(&spec.host_ifname).await?;
-    Ok(host_index)
 }
 
 impl PodSpec {

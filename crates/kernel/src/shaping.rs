@@ -7,7 +7,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use serde::{Deserialize, Serialize};
 
-use crate::netlink::{Netlink, NetlinkError, failed, if_there};
+use crate::netlink::{Netlink, NetlinkError, Step, failed, if_there};
 
 const KIND: &str = "tbf";
 
@@ -57,19 +57,25 @@ impl Limit {
 /// # Errors
 /// The kernel refused: no such device, no `sch_tbf`.
 pub async fn limit(netlink: &Netlink, device: u32, limit: Option<Limit>) -> Result<(), NetlinkError> {
-    let target = || format!("device number {device}");
-    let mut message = at_root(device);
-    message.attributes.push(TcAttribute::Kind(KIND.into()));
     let Some(limit) = limit else {
         if current(netlink, device).await?.is_none() {
             return Ok(());
         }
+        let mut message = at_root(device);
+        message.attributes.push(TcAttribute::Kind(KIND.into()));
         let deleted = netlink.change(RouteNetlinkMessage::DelQueueDiscipline(message)).await;
-        return if_there(deleted.map_err(failed("lift the limit of", target())));
+        return if_there(deleted.map_err(failed("lift the limit of", format!("device number {device}"))));
     };
+    netlink.carry_out(set_limit(device, limit)).await
+}
+
+/// [`limit`], where there is one.
+pub(crate) fn set_limit(device: u32, limit: Limit) -> Step {
+    let mut message = at_root(device);
+    message.attributes.push(TcAttribute::Kind(KIND.into()));
     message.attributes.push(TcAttribute::Options(options(limit.bucket())));
-    let made = netlink.replace(RouteNetlinkMessage::NewQueueDiscipline(message)).await;
-    made.map_err(failed("limit what is sent by", target()))
+    let target = format!("device number {device}");
+    Step::replace(RouteNetlinkMessage::NewQueueDiscipline(message), "limit what is sent by", target)
 }
 
 /// Whether a device has this limit, or none if none is asked for.

@@ -3,12 +3,14 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use causeway_kernel::firewall;
 use causeway_kernel::netlink::{LinkChange, Netlink, RouteKind, RouteSpec, VethEnd, sysctl};
 use causeway_kernel::netns::{Netns, path_of};
 use causeway_kernel::nft::{HostPort, Masquerade, Nft, Table};
-use causeway_kernel::pod::{self, PodSpec, host_ifname};
+use causeway_kernel::pod::{self, PodSpec, Wirer, host_ifname};
 use model::Protocol;
 
 mod net_common;
@@ -43,6 +45,7 @@ impl Scene {
             netlink.add_address(index, format!("{}/24", own[0]).parse().unwrap()).await.unwrap();
             netlink.add_address(index, format!("{}/64", own[1]).parse().unwrap()).await.unwrap();
         }
+        let wirer = Wirer::new(node.netns().try_clone().unwrap());
         for (pod, ips) in pods.iter().zip(PODS) {
             let spec = PodSpec {
                 root: "/".into(),
@@ -54,7 +57,7 @@ impl Scene {
                 note: String::new(),
                 limits: Default::default(),
             };
-            pod::add(&netlink, &spec).await.unwrap();
+            wirer.add(&spec).unwrap();
             let device = format!("net/ipv4/conf/{}/route_localnet", spec.host_ifname);
             sysctl::write(node.netns(), &[sysctl::Setting::required(&device, "1")]).unwrap();
         }
@@ -319,4 +322,74 @@ async fn many_host_ports_are_one_lookup() {
         &text[text.len() - 900..]
     );
     assert_eq!(text.matches(" . 80").count(), 10_000);
+}
+
+#[test]
+fn firewalls_that_drop_what_is_forwarded() {
+    let node = TestNetns::new("nft_firewall");
+    let dropping = || node.netns().run(firewall::dropping_forward).unwrap().unwrap();
+    assert_eq!(dropping(), Vec::<String>::new());
+    for line in [
+        "nft add table inet filter",
+        "nft add chain inet filter input { type filter hook input priority 0; policy drop; }",
+        "nft add chain inet filter forward { type filter hook forward priority 0; policy accept; }",
+    ] {
+        node.run(line);
+    }
+    assert_eq!(dropping(), Vec::<String>::new());
+    node.run("nft add chain inet filter forward { policy drop; }");
+    assert_eq!(dropping(), ["nftables, chain forward of table inet filter"]);
+    node.run("nft flush ruleset");
+    node.run("iptables-nft -P FORWARD DROP");
+    node.run("ip6tables-nft -P FORWARD DROP");
+    let by_nft =
+        ["nftables, chain FORWARD of table ip filter", "nftables, chain FORWARD of table ip6 filter"];
+    assert_eq!(dropping(), by_nft);
+    node.run("nft flush ruleset");
+    // The tables before nf_tables, where the kernel has them.
+    let mut expected = Vec::new();
+    for family in ["iptables", "ip6tables"] {
+        let mut command = Command::new(format!("{family}-legacy"));
+        command.args(["-P", "FORWARD", "DROP"]).stderr(Stdio::null());
+        if node.netns().run(|| command.status()).unwrap().expect("iptables is installed").success() {
+            expected.push(format!("{family}-legacy, chain FORWARD"));
+        }
+        assert_eq!(dropping(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_what_differs() {
+    let node = TestNetns::new("nft_change");
+    let mut nft = Nft::open_in(node.netns()).unwrap();
+    let with = |ports: &[(u16, &str)]| Table {
+        host_ports: ports.iter().map(|(number, pod)| port(Protocol::Udp, None, *number, pod, 53)).collect(),
+        ..Table::named("cwt-change")
+    };
+    let steps = [
+        with(&[(1, "10.1.0.2")]),
+        with(&[(1, "10.1.0.2"), (2, "10.1.0.3")]),
+        with(&[(1, "10.1.0.4"), (2, "10.1.0.3"), (3, "fd00:1::3")]),
+        with(&[(1, "10.1.0.4"), (3, "fd00:1::4")]),
+        with(&[(4, "10.1.0.4"), (3, "fd00:1::4")]),
+        with(&[(3, "fd00:1::4")]),
+        with(&[]),
+        with(&[(1, "10.1.0.2")]),
+    ];
+    let mut before = Table::named("cwt-change");
+    for table in steps {
+        nft.change(&before, &table).unwrap();
+        let observed = nft.observe("cwt-change").unwrap();
+        assert!(table.is_held(observed.as_ref()) && !before.is_held(observed.as_ref()), "{table:?}");
+        let changed = if table.host_ports.is_empty() { String::new() } else { node.run("nft list ruleset") };
+        nft.replace(&table).unwrap();
+        let written = if table.host_ports.is_empty() { String::new() } else { node.run("nft list ruleset") };
+        assert_eq!(changed, written);
+        before = table;
+    }
+    // Somebody took it away: it is written as a whole.
+    node.run("nft flush ruleset");
+    let next = with(&[(1, "10.1.0.2"), (2, "10.1.0.3")]);
+    nft.change(&before, &next).unwrap();
+    assert!(next.is_held(nft.observe("cwt-change").unwrap().as_ref()));
 }

@@ -25,7 +25,7 @@ pub(crate) enum Arch {
 
 impl Arch {
     /// This machine's.
-    fn here() -> Result<Self> {
+    pub(crate) fn here() -> Result<Self> {
         match std::env::consts::ARCH {
             "x86_64" => Ok(Self::X86_64),
             "aarch64" => Ok(Self::Aarch64),
@@ -79,7 +79,7 @@ pub(crate) fn image(arch: Option<Arch>) -> Result<()> {
 }
 
 /// The static binary. C parts of libraries are built by musl's compiler.
-fn binary(arch: Arch) -> Result<PathBuf> {
+pub(crate) fn binary(arch: Arch) -> Result<PathBuf> {
     let triple = arch.triple();
     // Without rustup the target is there or the build says that it is not.
     let _ = Command::new("rustup").args(["target", "add", triple]).current_dir(root()).output();

@@ -128,8 +128,9 @@ pub(crate) fn bench(what: Option<Bench>) -> Result<()> {
                 .env("CAUSEWAY_APISERVER", target().join("release/apiserver")))
         }
         Some(Bench::Cni) => {
-            run(&mut cargo(&["build", "--release", "-p", "causeway-cli"]))?;
-            run(&mut cargo(&["bench", "-p", "causeway-agent", "--bench", "cni"]))
+            // The plugin as nodes have it.
+            let causeway = image::binary(image::Arch::here()?)?;
+            run(cargo(&["bench", "-p", "causeway-agent", "--bench", "cni"]).env("CAUSEWAY", causeway))
         }
     }
 }

@@ -37,6 +37,8 @@ fn main() -> ExitCode {
     {
         return server::run(netns, socket, folder);
     }
+    plugins::clear();
+    plugins::clear_when_told_to_end();
     for (what, ports) in [("no host ports", false), ("one host port each", true)] {
         println!("\n{what}:");
         println!("{:34} {:>8} {:>8} {:>8} {:>8}", "ms", "p50", "p99", "least", "most");

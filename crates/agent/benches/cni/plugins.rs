@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use kernel::netlink::sysctl;
 use kernel::netns::{Netns, path_of};
+use kernel::sandbox::{self, Sandbox};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use serde_json::{Value, json};
 
@@ -36,6 +38,39 @@ impl Drop for Space {
     }
 }
 
+/// How the names of all of them begin.
+const PREFIX: &str = "cwt_bench_";
+
+/// Takes away what a run that was killed has left.
+pub(crate) fn clear() {
+    let names = Netns::list().expect("a folder of names");
+    for name in names.iter().filter(|name| name.starts_with(PREFIX)) {
+        Netns::delete(name).expect("root");
+    }
+}
+
+/// Has SIGINT and SIGTERM end this program as they do, but not before everything is taken away. Called before there are
+/// other threads, which inherit that they do not take these signals; programs that are started do not.
+pub(crate) fn clear_when_told_to_end() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().expect("signals that may be blocked");
+    std::thread::spawn(move || {
+        let signal = signals.wait().expect("signals that are blocked");
+        // Who is just making a namespace may leave one: the next run takes it away.
+        clear();
+        let _ = fs::remove_dir_all(folder("ours"));
+        let _ = fs::remove_dir_all(folder("theirs"));
+        std::process::exit(128 + signal as i32);
+    });
+}
+
+/// Where the nodes keep what they keep.
+fn folder(whose: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("causeway-bench-{whose}-{}", std::process::id()))
+}
+
 /// A pod: a namespace for each of the two nodes.
 pub(crate) struct Pod {
     number: usize,
@@ -46,7 +81,7 @@ pub(crate) struct Pod {
 
 impl Pod {
     pub(crate) fn new(number: usize, ports: bool) -> Self {
-        let space = |whose| Space::new(format!("cwt_bench_{whose}_{number}"));
+        let space = |whose| Space::new(format!("{PREFIX}{whose}_{number}"));
         Self { number, ports, ours: space("ours"), theirs: space("theirs") }
     }
 
@@ -119,18 +154,19 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn start() -> Self {
-        let space = Space::new("cwt_bench_ours".into());
+        let space = Space::new(format!("{PREFIX}ours"));
         sysctl::write(&space.netns, sysctl::NODE).expect("root");
-        let folder = std::env::temp_dir().join(format!("causeway-bench-{}", std::process::id()));
+        let folder = folder("ours");
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder");
         let own = std::env::current_exe().expect("a path");
-        let program = own.ancestors().map(|path| path.join("causeway")).find(|path| path.is_file());
-        let program = program.expect("build the program beside this one first: ./x bench cni does");
+        let program = std::env::var_os("CAUSEWAY").expect("CAUSEWAY says which plugin: ./x bench cni does");
+        let program = PathBuf::from(program);
         let socket = folder.join("agent.sock");
         let mut server = Command::new(own);
         server.arg("serve").arg(&space.name).arg(&socket).arg(&folder);
-        let server = server.spawn().expect("this program again");
+        let place = Sandbox { die_with_parent: true, ..Sandbox::default() };
+        let server = sandbox::spawn(server, &place).expect("this program again");
         let begun = Instant::now();
         while UnixStream::connect(&socket).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(10), "the server does not answer");
@@ -183,9 +219,9 @@ pub(crate) struct Theirs {
 
 impl Theirs {
     pub(crate) fn start() -> Self {
-        let space = Space::new("cwt_bench_theirs".into());
+        let space = Space::new(format!("{PREFIX}theirs"));
         sysctl::write(&space.netns, sysctl::NODE).expect("root");
-        let folder = std::env::temp_dir().join(format!("causeway-bench-theirs-{}", std::process::id()));
+        let folder = folder("theirs");
         let _ = fs::remove_dir_all(&folder);
         Self { space, folder, plugins: Duration::ZERO }
     }

@@ -58,7 +58,7 @@ pub(crate) fn run(netns: &str, socket: &str, folder: &str) -> ExitCode {
     runtime.block_on(async {
         let netns = Netns::open(netns).expect("the node's namespace");
         let place = Place {
-            ledger: Path::new(folder).join("ipam.json"),
+            ledger: Path::new(folder).join("pods.journal"),
             netlink: Netlink::open_in(&netns).expect("netlink"),
             netns,
             host: Host::default(),

@@ -40,6 +40,9 @@ pub enum Failure {
     /// 11: not yet.
     #[error("the agent does not know this node's pod ranges yet")]
     NotReady,
+    /// 11: not any more.
+    #[error("the agent is stopping")]
+    Stopping,
     /// 51: `STATUS` says that `ADD` would fail, and that pods of before may be cut off.
     #[error("ADD would fail now, and pods of before may be cut off")]
     Limited {
@@ -91,7 +94,7 @@ impl Failure {
             Self::Environment { .. } => 4,
             Self::State(_) => 5,
             Self::Config { .. } => 7,
-            Self::NotReady => 11,
+            Self::NotReady | Self::Stopping => 11,
             Self::Unavailable { .. } => 50,
             Self::Limited { .. } => 51,
             Self::Exhausted(_) => 100,
@@ -112,6 +115,7 @@ impl Failure {
             Self::Environment { why, .. } | Self::Config { why, .. } => format!("expected: {why}"),
             Self::State(e) => format!("{e}; is the agent's state directory full or read-only?"),
             Self::NotReady => "try again in a moment; `causeway status` on the node says what it waits for".into(),
+            Self::Stopping => "try again when it is back".into(),
             Self::Unavailable { why } | Self::Limited { why } => why.clone(),
             Self::Exhausted(_) => {
                 "delete pods of this node, run GC if there are leftovers, or give the cluster a larger pod range".into()

@@ -1,13 +1,15 @@
 //! The node's ports that lead to pods: one nf_tables table, made from the ledger alone.
 
+use kernel::conntrack::{self, Stale};
 use kernel::netlink::sysctl::{self, Setting};
 use kernel::netns::Netns;
 use kernel::nft::{Nft, Table};
+use tracing::warn;
 
 use super::extras::PortMapping;
 use super::failure::Failure;
+use super::ledger::{Entry, Ledger};
 use super::request::Attachment;
-use super::store::{Entry, Ledger};
 
 /// The table's name.
 pub(super) const TABLE: &str = "causeway-hostport";
@@ -15,11 +17,12 @@ pub(super) const TABLE: &str = "causeway-hostport";
 /// The table, as it was written last; unknown at the start.
 #[derive(Debug, Default)]
 pub(super) struct Ports {
+    nft: Option<Nft>,
     written: Option<Table>,
 }
 
 /// What the table ought to hold for these containers.
-fn table<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Table {
+pub(super) fn table<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Table {
     let ports = entries
         .into_iter()
         .flat_map(|entry| entry.extras.ports.iter().flat_map(|port| port.leading_to(&entry.ips)));
@@ -42,38 +45,61 @@ pub(super) fn taken(ledger: &Ledger, by: &Attachment, ports: &[PortMapping]) -> 
 }
 
 impl Ports {
-    /// Brings the kernel's table to what these containers ask for. Blocks for a millisecond if that is news.
-    pub(super) fn set<'a>(
-        &mut self,
-        node: &Netns,
-        entries: impl IntoIterator<Item = &'a Entry>,
-    ) -> Result<(), Failure> {
-        let table = table(entries);
-        if self.written.as_ref() != Some(&table) {
-            self.written = None;
-            Nft::open_in(node)?.replace(&table)?;
+    /// Brings the kernel's table to this. Blocks for a millisecond if it is news.
+    pub(super) fn set(&mut self, node: &Netns, table: Table) -> Result<(), Failure> {
+        let before = self.written.take_if(|written| *written != table);
+        if self.written.is_none() {
+            let nft = self.nft(node)?;
+            match &before {
+                Some(before) => nft.change(before, &table)?,
+                None => nft.replace(&table)?,
+            }
             self.written = Some(table);
         }
         Ok(())
     }
 
-    /// Whether the kernel's table is what these containers ask for.
-    pub(super) fn is_set<'a>(
-        node: &Netns,
-        entries: impl IntoIterator<Item = &'a Entry>,
-    ) -> Result<bool, Failure> {
-        let observed = Nft::open_in(node)?.observe(TABLE)?;
-        Ok(table(entries).is_held(observed.as_ref()))
+    /// Whether the kernel's table is what was written.
+    pub(super) fn are_set(&mut self, node: &Netns) -> Result<bool, Failure> {
+        let observed = self.nft(node)?.observe(TABLE)?;
+        Ok(self.written.as_ref().is_some_and(|written| written.is_held(observed.as_ref())))
     }
 
-    /// What these containers ask for is known to be there.
-    pub(super) fn adopt<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) {
-        self.written = Some(table(entries));
+    /// Writes the table again if the kernel's is not what it ought to be. Returns whether that was so.
+    pub(super) fn repair(&mut self, node: &Netns, table: Table) -> Result<bool, Failure> {
+        // A request that is under way has its say when it is done.
+        let expected = self.written.clone().unwrap_or(table);
+        match self.nft(node).and_then(|nft| Ok(nft.observe(TABLE)?)) {
+            Ok(observed) if expected.is_held(observed.as_ref()) => {
+                self.written = Some(expected);
+                Ok(false)
+            }
+            // A kernel that cannot have a table has none that is wrong.
+            Err(_) if expected.host_ports.is_empty() => Ok(false),
+            Err(failure) => Err(failure),
+            Ok(_) => {
+                self.written = None;
+                self.set(node, expected).map(|()| true)
+            }
+        }
     }
 
-    /// What was written is not to be relied on any more.
-    pub(super) fn forget(&mut self) {
-        self.written = None;
+    fn nft(&mut self, node: &Netns) -> Result<&mut Nft, Failure> {
+        match &mut self.nft {
+            Some(nft) => Ok(nft),
+            none => Ok(none.insert(Nft::open_in(node)?)),
+        }
+    }
+}
+
+/// Has UDP clients that send all the time begin anew: their flows would go on to where they went before.
+pub(super) fn forget_flows(node: &Netns, entry: &Entry, stale: Stale) {
+    let ports: Vec<_> = entry.extras.ports.iter().flat_map(|port| port.leading_to(&entry.ips)).collect();
+    if let Err(e) = conntrack::forget(node, &ports, stale) {
+        warn!(
+            device = entry.host_ifname,
+            "UDP clients of a host port may be sent where they were before: {e}"
+        );
     }
 }
 

@@ -12,6 +12,7 @@ use kernel::host::Host;
 use kernel::icmp::{Echo, Kind};
 use kernel::netlink::{Netlink, sysctl};
 use kernel::netns::{Netns, path_of};
+use kernel::pod::Wirer;
 use serde_json::{Value, json};
 use wire::local::{CniRequest, CniResponse};
 
@@ -89,7 +90,7 @@ impl Node {
     }
 
     pub(crate) fn state(&self) -> PathBuf {
-        self.directory.join("ipam.json")
+        self.directory.join("pods.journal")
     }
 
     /// An agent that has just started and knows nothing of pod ranges.
@@ -110,6 +111,11 @@ impl Node {
         assert_eq!(cni.reattach().await, Vec::<String>::new());
         cni.configure(network(ranges));
         (cni, told)
+    }
+
+    /// Who makes and deletes wires, without an agent.
+    pub(crate) fn wirer(&self) -> Wirer {
+        Wirer::new(self.space.netns.try_clone().unwrap())
     }
 
     /// The devices of pods on the node.

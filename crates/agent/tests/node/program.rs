@@ -46,6 +46,9 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// What `causeway agent` is.
 fn agent(node: &str) {
+    // Into the machine's log, which a test that fails shows.
+    let filter = tracing_subscriber::EnvFilter::new("info");
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
     let run = causeway_agent::run(config(node), std::future::pending());
     runtime().block_on(run).unwrap_or_else(|error| panic!("{error:#}"));
 }

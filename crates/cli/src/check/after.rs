@@ -1,6 +1,6 @@
 //! Whether what is installed is at work.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use cluster::kubernetes::meshnode::MeshNode;
@@ -140,16 +140,29 @@ fn of_nodes(nodes: &[Node], mesh: &[MeshNode], settings: &Settings) -> Vec<Findi
         let advice = "widen cluster.podCIDRs, or narrow cluster.nodeMaskSizeIPv4";
         found.push(Finding::fail("pod ranges", format!("none for {}", some(&homeless)), advice));
     }
-    let others: BTreeSet<&str> =
-        versions.keys().copied().filter(|version| *version != settings.image.tag).collect();
-    found.push(if others.is_empty() {
-        Finding::ok("versions", settings.image.tag.clone())
-    } else {
-        let seen = versions.iter().map(|(version, nodes)| format!("{version} on {}", some(nodes)));
-        Finding::warn("versions", seen.collect::<Vec<_>>().join("; "), "causeway upgrade brings all to one")
-    });
+    found.push(of_versions(&versions, &settings.image.tag));
     found.extend(proxies.iter().map(|(state, nodes)| proxy(state, nodes)));
     found
+}
+
+/// Whether all agents are of one version: the image's, if its tag is one.
+fn of_versions(versions: &BTreeMap<&str, Vec<String>>, tag: &str) -> Finding {
+    let wanted = tag.strip_prefix('v').unwrap_or(tag);
+    let is_version =
+        |text: &str| text.split(['.', '-', '+']).take(3).filter(|n| n.parse::<u32>().is_ok()).count() == 3;
+    let strangers = versions.keys().any(|version| is_version(wanted) && *version != wanted);
+    match versions.keys().next() {
+        Some(version) if versions.len() == 1 && !strangers => Finding::ok("versions", (*version).to_string()),
+        None => Finding::ok("versions", format!("none heard of; the image is {tag}")),
+        _ => {
+            let seen = versions.iter().map(|(version, nodes)| format!("{version} on {}", some(nodes)));
+            Finding::warn(
+                "versions",
+                seen.collect::<Vec<_>>().join("; "),
+                "causeway upgrade brings all to one",
+            )
+        }
+    }
 }
 
 fn proxy(state: &str, nodes: &[String]) -> Finding {
@@ -249,5 +262,25 @@ mod tests {
         assert!(
             well(own, "Unknown").iter().any(|(level, what, _)| *level == Level::Warn && what == "kube-proxy")
         );
+    }
+
+    #[test]
+    fn versions() {
+        let own = "0.1.0";
+        for (tag, seen, expected) in [
+            ("0.1.0", &[own][..], Level::Ok),
+            ("v0.1.0", &[own], Level::Ok),
+            ("0.2.0", &[own], Level::Warn),
+            ("0.2.0-rc.1", &[own], Level::Warn),
+            // Tags that say nothing of a version.
+            ("latest", &[own], Level::Ok),
+            ("sha-1a2b3c4", &[own], Level::Ok),
+            ("20261129", &[own], Level::Ok),
+            ("latest", &[own, "0.2.0"], Level::Warn),
+            ("0.1.0", &[], Level::Ok),
+        ] {
+            let versions = seen.iter().map(|version| (*version, vec!["n1".to_string()])).collect();
+            assert_eq!(of_versions(&versions, tag).level, expected, "{tag} {seen:?}");
+        }
     }
 }

@@ -18,6 +18,11 @@ const LEAST_MTU: u32 = 1280 + 80;
 /// Where runtimes look for their network, beside what the settings say.
 const CONF_DIRS: [&str; 2] = ["/etc/cni/net.d", "/var/lib/rancher/k3s/agent/etc/cni/net.d"];
 
+/// What to tell a firewall that lets nothing through by default. What its rules say cannot be told from outside.
+const FORWARD: &str = "unless its rules let pods' packets pass: accept what is forwarded from and to the devices cw* \
+                       (iptables -I FORWARD -i cw+ -j ACCEPT; iptables -I FORWARD -o cw+ -j ACCEPT; or in that chain: \
+                       nft insert rule ... iifname \"cw*\" accept; oifname \"cw*\" accept)";
+
 /// Looks at everything. Takes some tens of milliseconds.
 pub(super) fn look(settings: &Settings) -> Vec<Finding> {
     let mut found = features();
@@ -28,6 +33,7 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
     found.push(mtu());
     found.push(proxy());
     found.push(forwarding());
+    found.push(firewalls());
     found
 }
 
@@ -192,6 +198,19 @@ fn forwarding() -> Finding {
     );
     // Both are the agent's to switch on.
     Finding::ok("forwarding", seen)
+}
+
+/// Pods' packets are forwarded by the machine.
+fn firewalls() -> Finding {
+    const WHAT: &str = "firewall";
+    match kernel::firewall::dropping_forward() {
+        Ok(dropping) if dropping.is_empty() => Finding::ok(WHAT, "none drops what is forwarded by default"),
+        Ok(dropping) => {
+            let seen = format!("what is forwarded is dropped by default: {}", dropping.join("; "));
+            Finding::warn(WHAT, seen, FORWARD)
+        }
+        Err(e) => Finding::warn(WHAT, format!("cannot be looked at: {e}"), "run as root"),
+    }
 }
 
 #[cfg(test)]

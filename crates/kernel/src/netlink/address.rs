@@ -10,14 +10,14 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::step::Step;
 use super::{Mac, Netlink, NetlinkError, failed, if_there};
 
 impl Netlink {
     /// Gives a device an address; one that it has already is no error. IPv6 is usable at once: addresses here are
     /// handed out by one authority, so duplicate address detection (RFC 4862, a second of silence) is left out.
     pub async fn add_address(&self, index: u32, address: IpNet) -> Result<(), NetlinkError> {
-        let added = self.replace(RouteNetlinkMessage::NewAddress(message(index, address))).await;
-        added.map_err(failed("add address", format!("{address} to device number {index}")))
+        self.carry_out(add_address(index, address)).await
     }
 
     /// Takes an address from a device, if it has it.
@@ -35,20 +35,31 @@ impl Netlink {
 
     /// Tells the namespace once and for all which Ethernet address a neighbour has: it is never asked for.
     pub async fn set_neighbour(&self, index: u32, ip: IpAddr, mac: Mac) -> Result<(), NetlinkError> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = family(ip);
-        message.header.ifindex = index;
-        message.header.state = NeighbourState::Permanent;
-        message.attributes = vec![
-            NeighbourAttribute::Destination(match ip {
-                IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
-                IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
-            }),
-            NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
-        ];
-        let set = self.replace(RouteNetlinkMessage::NewNeighbour(message)).await;
-        set.map_err(failed("set neighbour", format!("{ip} at {mac} on device number {index}")))
+        self.carry_out(set_neighbour(index, ip, mac)).await
     }
+}
+
+/// [`Netlink::add_address`].
+pub(crate) fn add_address(index: u32, address: IpNet) -> Step {
+    let target = format!("{address} to device number {index}");
+    Step::replace(RouteNetlinkMessage::NewAddress(message(index, address)), "add address", target)
+}
+
+/// [`Netlink::set_neighbour`].
+pub(crate) fn set_neighbour(index: u32, ip: IpAddr, mac: Mac) -> Step {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(ip);
+    message.header.ifindex = index;
+    message.header.state = NeighbourState::Permanent;
+    message.attributes = vec![
+        NeighbourAttribute::Destination(match ip {
+            IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
+            IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
+        }),
+        NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+    ];
+    let target = format!("{ip} at {mac} on device number {index}");
+    Step::replace(RouteNetlinkMessage::NewNeighbour(message), "set neighbour", target)
 }
 
 pub(super) fn family(ip: IpAddr) -> AddressFamily {

@@ -48,27 +48,80 @@ impl Conversation {
         }
     }
 
+    /// Says several things at once, in one datagram. Returns what became of each, in their order: the kernel goes on
+    /// behind one that it refuses.
+    pub(crate) fn tell<Q>(&mut self, messages: Vec<(Q, u16)>) -> io::Result<Vec<io::Result<()>>>
+    where
+        Q: NetlinkSerializable + NetlinkDeserializable + Debug,
+        NetlinkMessage<Q>: From<Q>,
+    {
+        let first = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::with_capacity(1024);
+        let mut outcomes: Vec<Option<io::Result<()>>> = Vec::new();
+        for (message, flags) in messages {
+            self.sequence = self.sequence.wrapping_add(1);
+            let mut message = NetlinkMessage::from(message);
+            message.header.flags = flags;
+            message.header.sequence_number = self.sequence;
+            message.finalize();
+            let begin = bytes.len();
+            bytes.resize((begin + message.buffer_len()).next_multiple_of(4), 0);
+            message.serialize(&mut bytes[begin..]);
+            outcomes.push(None);
+        }
+        self.socket.send(&bytes, 0)?;
+
+        while outcomes.iter().any(Option::is_none) {
+            let (datagram, _) = self.socket.recv_from_full()?;
+            for_each::<Q>(&datagram, |message| {
+                let number = message.header.sequence_number.wrapping_sub(first) as usize;
+                let (Some(outcome), NetlinkPayload::Error(error)) =
+                    (outcomes.get_mut(number), message.payload)
+                else {
+                    return;
+                };
+                *outcome = Some(if error.code.is_some() { Err(error.to_io()) } else { Ok(()) });
+            })?;
+        }
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+
     /// Reads the messages of one datagram; true if the answer is complete.
     fn read<A>(&self, datagram: &[u8], dump: bool, answers: &mut Vec<A>) -> io::Result<bool>
     where
         A: NetlinkDeserializable + Debug,
     {
-        let mut rest = datagram;
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<A>::deserialize(rest).map_err(io::Error::other)?;
-            let len = (message.header.length as usize).next_multiple_of(4);
+        let (mut complete, mut failed) = (false, None);
+        for_each::<A>(datagram, |message| {
             // What is left of an earlier question that failed half way is not ours.
-            if message.header.sequence_number == self.sequence {
-                match message.payload {
-                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-                    NetlinkPayload::Error(_) if !dump => return Ok(true),
-                    NetlinkPayload::Done(_) => return Ok(true),
-                    _ => {}
-                }
+            if message.header.sequence_number != self.sequence {
+                return;
             }
-            rest = rest.get(len.max(1)..).unwrap_or_default();
-        }
-        Ok(false)
+            match message.payload {
+                NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                NetlinkPayload::Error(error) if error.code.is_some() => {
+                    failed = failed.take().or(Some(error))
+                }
+                NetlinkPayload::Error(_) if !dump => complete = true,
+                NetlinkPayload::Done(_) => complete = true,
+                _ => {}
+            }
+        })?;
+        failed.map_or(Ok(complete), |error| Err(error.to_io()))
     }
+}
+
+/// Takes in the messages of a datagram.
+fn for_each<A>(datagram: &[u8], mut take: impl FnMut(NetlinkMessage<A>)) -> io::Result<()>
+where
+    A: NetlinkDeserializable + Debug,
+{
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<A>::deserialize(rest).map_err(io::Error::other)?;
+        let len = (message.header.length as usize).next_multiple_of(4);
+        take(message);
+        rest = rest.get(len.max(1)..).unwrap_or_default();
+    }
+    Ok(())
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
 
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
@@ -12,6 +11,7 @@ use rtnetlink::packet_route::link::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::step::Step;
 use super::{Netlink, NetlinkError, failed, if_there};
 use crate::netns::Netns;
 
@@ -144,16 +144,7 @@ pub enum LinkLocal {
 impl Netlink {
     /// Makes a veth pair, each end in its place with its name, both down.
     pub async fn add_veth(&self, here: &VethEnd<'_>, there: &VethEnd<'_>) -> Result<(), NetlinkError> {
-        let mut peer = LinkMessage::default();
-        peer.attributes = end_attributes(there);
-        let mut message = LinkMessage::default();
-        message.attributes = end_attributes(here);
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ]));
-        let made = self.create(RouteNetlinkMessage::NewLink(message)).await;
-        made.map_err(failed("make the veth pair", format!("{} and {}", here.name, there.name)))
+        self.carry_out(add_veth(here, there)).await
     }
 
     /// Makes a bridge, up. No spanning tree, no multicast snooping: what comes in goes out at once.
@@ -181,9 +172,7 @@ impl Netlink {
 
     /// The device of this name, if there is one.
     pub async fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.attributes = vec![LinkAttribute::IfName(name.into())];
-        match self.get(RouteNetlinkMessage::GetLink(message)).await {
+        match self.get(named(name)).await {
             Ok(answers) => Ok(answers.into_iter().find_map(parse)),
             Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(e) => Err(failed("look at device", name)(e)),
@@ -198,44 +187,12 @@ impl Netlink {
 
     /// Changes a device, all at once.
     pub async fn set_link(&self, index: u32, change: &LinkChange<'_>) -> Result<(), NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        if let Some(up) = change.up {
-            message.header.change_mask = LinkFlags::Up;
-            message.header.flags.set(LinkFlags::Up, up);
-        }
-        let attributes = [
-            change.mtu.map(LinkAttribute::Mtu),
-            change.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())),
-            change.master.map(LinkAttribute::Controller),
-            change.name.map(|name| LinkAttribute::IfName(name.into())),
-            change.netns.map(|netns| LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd())),
-            change.alias.map(|alias| LinkAttribute::IfAlias(alias.into())),
-            change.link_local.map(link_local),
-        ];
-        message.attributes = attributes.into_iter().flatten().collect();
-        let changed = self.change(RouteNetlinkMessage::SetLink(message)).await;
-        changed.map_err(failed("change device", format!("number {index} ({change:?})")))
+        self.carry_out(set_link(index, change)).await
     }
 
     /// Sets a device up.
     pub async fn set_up(&self, index: u32) -> Result<(), NetlinkError> {
         self.set_link(index, &LinkChange { up: Some(true), ..LinkChange::default() }).await
-    }
-
-    /// Returns when a device passes packets, or has not begun to for a second.
-    ///
-    /// A device whose other end comes up after itself drops what it is to send until the kernel's link watch, a
-    /// worker of its own, has taken notice. Being asked makes newer kernels take notice at once (6.8, "synchronize
-    /// link-watch when carrier is queried"); the worker of older ones needs some tens of microseconds.
-    pub async fn await_running(&self, name: &str) -> Result<(), NetlinkError> {
-        const AGAIN: Duration = Duration::from_micros(200);
-        const LIMIT: Duration = Duration::from_secs(1);
-        let begun = Instant::now();
-        while !self.link(name).await?.is_some_and(|link| link.running) && begun.elapsed() < LIMIT {
-            tokio::time::sleep(AGAIN).await;
-        }
-        Ok(())
     }
 
     /// Sets a device down.
@@ -245,11 +202,58 @@ impl Netlink {
 
     /// Deletes the device of this name, if there is one; the other end of a veth goes with it.
     pub async fn delete_link(&self, name: &str) -> Result<(), NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.attributes = vec![LinkAttribute::IfName(name.into())];
-        let deleted = self.change(RouteNetlinkMessage::DelLink(message)).await;
-        if_there(deleted.map_err(failed("delete device", name)))
+        if_there(self.carry_out(delete_link(name)).await)
     }
+}
+
+/// [`Netlink::add_veth`].
+pub(crate) fn add_veth(here: &VethEnd<'_>, there: &VethEnd<'_>) -> Step {
+    let mut peer = LinkMessage::default();
+    peer.attributes = end_attributes(there);
+    let mut message = LinkMessage::default();
+    message.attributes = end_attributes(here);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    let target = format!("{} and {}", here.name, there.name);
+    Step::create(RouteNetlinkMessage::NewLink(message), "make the veth pair", target)
+}
+
+/// [`Netlink::set_link`].
+pub(crate) fn set_link(index: u32, change: &LinkChange<'_>) -> Step {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    if let Some(up) = change.up {
+        message.header.change_mask = LinkFlags::Up;
+        message.header.flags.set(LinkFlags::Up, up);
+    }
+    let attributes = [
+        change.mtu.map(LinkAttribute::Mtu),
+        change.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())),
+        change.master.map(LinkAttribute::Controller),
+        change.name.map(|name| LinkAttribute::IfName(name.into())),
+        change.netns.map(|netns| LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd())),
+        change.alias.map(|alias| LinkAttribute::IfAlias(alias.into())),
+        change.link_local.map(link_local),
+    ];
+    message.attributes = attributes.into_iter().flatten().collect();
+    let target = format!("number {index} ({change:?})");
+    Step::change(RouteNetlinkMessage::SetLink(message), "change device", target)
+}
+
+/// [`Netlink::delete_link`], but one that is not there is an error.
+pub(crate) fn delete_link(name: &str) -> Step {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(name.into())];
+    Step::change(RouteNetlinkMessage::DelLink(message), "delete device", name.into())
+}
+
+/// The question for the device of this name.
+pub(super) fn named(name: &str) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(name.into())];
+    RouteNetlinkMessage::GetLink(message)
 }
 
 fn link_local(from: LinkLocal) -> LinkAttribute {
@@ -270,7 +274,7 @@ fn end_attributes(end: &VethEnd<'_>) -> Vec<LinkAttribute> {
     attributes.into_iter().flatten().collect()
 }
 
-fn parse(message: RouteNetlinkMessage) -> Option<Link> {
+pub(super) fn parse(message: RouteNetlinkMessage) -> Option<Link> {
     let RouteNetlinkMessage::NewLink(message) = message else { return None };
     let mut link = Link {
         index: message.header.index,

@@ -9,6 +9,7 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::address::family;
+use super::step::Step;
 use super::{Netlink, NetlinkError, failed, if_there};
 
 /// What a route does.
@@ -52,19 +53,7 @@ impl RouteSpec {
 impl Netlink {
     /// Sets a route, in place of one with the same range and metric.
     pub async fn set_route(&self, route: &RouteSpec) -> Result<(), NetlinkError> {
-        let set = self.replace(RouteNetlinkMessage::NewRoute(message(route))).await;
-        set.map_err(failed("set route", format!("{} metric {} ({:?})", route.to, route.metric, route.kind)))
-    }
-
-    /// Takes packets to an address in, beside the kernel's own route for it: that of an IPv6 address comes from a
-    /// worker of the kernel's, some time after the address (`addrconf_dad_work`, net/ipv6/addrconf.c).
-    pub(crate) async fn take_in(&self, ip: IpAddr, device: u32) -> Result<(), NetlinkError> {
-        let mut message = header(IpNet::from(ip), super::PROTOCOL_POD);
-        message.header.table = libc::RT_TABLE_LOCAL;
-        message.header.kind = RouteType::Local;
-        message.attributes.push(RouteAttribute::Oif(device));
-        let set = self.replace(RouteNetlinkMessage::NewRoute(message)).await;
-        set.map_err(failed("take in packets to", ip))
+        self.carry_out(set_route(route)).await
     }
 
     /// Deletes the route with this range, metric and protocol, if there is one.
@@ -89,6 +78,22 @@ impl Netlink {
         }
         Ok(found)
     }
+}
+
+/// [`Netlink::set_route`].
+pub(crate) fn set_route(route: &RouteSpec) -> Step {
+    let target = format!("{} metric {} ({:?})", route.to, route.metric, route.kind);
+    Step::replace(RouteNetlinkMessage::NewRoute(message(route)), "set route", target)
+}
+
+/// Takes packets to an address in, beside the kernel's own route for it: that of an IPv6 address comes from a worker of
+/// the kernel's, some time after the address (`addrconf_dad_work`, net/ipv6/addrconf.c).
+pub(crate) fn take_in(ip: IpAddr, device: u32) -> Step {
+    let mut message = header(IpNet::from(ip), super::PROTOCOL_POD);
+    message.header.table = libc::RT_TABLE_LOCAL;
+    message.header.kind = RouteType::Local;
+    message.attributes.push(RouteAttribute::Oif(device));
+    Step::replace(RouteNetlinkMessage::NewRoute(message), "take in packets to", ip.to_string())
 }
 
 fn header(to: IpNet, protocol: u8) -> RouteMessage {

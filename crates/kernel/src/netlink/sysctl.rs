@@ -2,8 +2,9 @@
 //!
 //! Set where a namespace is made, before its devices are: new devices copy `default`, existing ones do not.
 
-use std::fs;
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path};
 
 use crate::netns::{Netns, NetnsError};
@@ -95,10 +96,11 @@ pub const POD: &[Setting<'static>] = &[
 
 /// Writes settings in a namespace, in order; stops at the first that fails. Blocks, for microseconds.
 pub fn write(netns: &Netns, settings: &[Setting<'_>]) -> Result<(), SysctlError> {
-    netns.run(|| write_here(settings))?
+    netns.visit(|| write_here(settings))?
 }
 
-/// Writes settings in the calling thread's namespace.
+/// Writes settings in the calling thread's namespace. What is right already is not written: the kernel takes a lock for
+/// some, and runs through all devices.
 pub fn write_here(settings: &[Setting<'_>]) -> Result<(), SysctlError> {
     settings.iter().try_for_each(|setting| {
         let failed =
@@ -107,9 +109,17 @@ pub fn write_here(settings: &[Setting<'_>]) -> Result<(), SysctlError> {
         if !below {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a path below /proc/sys")));
         }
-        match fs::write(Path::new("/proc/sys").join(setting.path), setting.value) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && setting.need == Need::IfPresent => Ok(()),
-            other => other.map_err(failed),
+        let path = Path::new("/proc/sys").join(setting.path);
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && setting.need == Need::IfPresent => return Ok(()),
+            opened => opened.map_err(failed)?,
+        };
+        let mut found = [0; 64];
+        let found = file.read_at(&mut found, 0).map_or(&[][..], |length| &found[..length]);
+        let words = |bytes| std::str::from_utf8(bytes).unwrap_or_default().split_ascii_whitespace();
+        if words(found).eq(words(setting.value.as_bytes())) {
+            return Ok(());
         }
+        file.write_all_at(setting.value.as_bytes(), 0).map_err(failed)
     })
 }

@@ -9,14 +9,14 @@ const HEADER: usize = 4;
 
 /// Attributes one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Attributes(Vec<u8>);
+pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub(super) fn bytes(mut self, kind: u16, value: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, kind: u16, value: &[u8]) -> Self {
         let length = u16::try_from(HEADER + value.len()).expect("lists are cut into pieces that fit");
         self.0.extend(length.to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
@@ -25,26 +25,31 @@ impl Attributes {
         self
     }
 
-    pub(super) fn number(self, kind: u16, value: u32) -> Self {
+    pub(crate) fn number(self, kind: u16, value: u32) -> Self {
         self.bytes(kind, &value.to_be_bytes())
     }
 
     /// Text, with the zero that the kernel wants at its end.
-    pub(super) fn text(self, kind: u16, value: &str) -> Self {
+    pub(crate) fn text(self, kind: u16, value: &str) -> Self {
         self.bytes(kind, &[value.as_bytes(), b"\0"].concat())
     }
 
-    pub(super) fn nest(self, kind: u16, inner: Attributes) -> Self {
-        self.bytes(kind | NESTED, &inner.0)
+    pub(crate) fn nest(self, kind: u16, inner: Attributes) -> Self {
+        self.nest_bytes(kind, &inner.0)
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    /// The same, of attributes as they were read.
+    pub(crate) fn nest_bytes(self, kind: u16, inner: &[u8]) -> Self {
+        self.bytes(kind | NESTED, inner)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
 /// The attributes in these bytes; ends at the first that is none.
-pub(super) fn read(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn read(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let attribute = NlaBuffer::new_checked(bytes).ok()?;
         let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
@@ -55,7 +60,7 @@ pub(super) fn read(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// A number in network byte order.
-pub(super) fn number(value: &[u8]) -> Option<u32> {
+pub(crate) fn number(value: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(value.try_into().ok()?))
 }
 

@@ -1,5 +1,6 @@
 //! A transaction: messages that take effect together or not at all.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer};
@@ -23,11 +24,20 @@ const DELETE_TABLE: u16 = NEW_TABLE + 2;
 pub(super) const NEW_CHAIN: u16 = NEW_TABLE + 3;
 pub(super) const GET_CHAIN: u16 = NEW_TABLE + 4;
 const NEW_RULE: u16 = NEW_TABLE + 6;
-const NEW_SET: u16 = NEW_TABLE + 9;
+pub(super) const NEW_SET: u16 = NEW_TABLE + 9;
+pub(super) const GET_SET: u16 = NEW_TABLE + 10;
+const DELETE_SET: u16 = NEW_TABLE + 11;
 const NEW_ELEMENTS: u16 = NEW_TABLE + 12;
+const DELETE_ELEMENTS: u16 = NEW_TABLE + 14;
+
+/// The set whose comment says what the table holds. It is in no rule: unlike the table, it can be made anew.
+pub(super) const NOTE: &str = "note";
 
 /// NLM_F_APPEND (linux/netlink.h): behind the rules that are there.
 const APPEND: u16 = 0x800;
+
+/// The number that a set goes by within a transaction.
+const NOTE_NUMBER: u32 = u32::MAX;
 
 /// How many elements go into one message: their list is an attribute, which may have 64 KB.
 const ELEMENTS: usize = 400;
@@ -48,17 +58,13 @@ impl Batch {
     pub(super) fn replacing(table: &str, digest: Option<u64>, content: &Content) -> Self {
         let mut batch = Self::removing(table);
         let named = || Attributes::new().text(1, table);
-        let comment = digest.map_or_else(named, |digest| named().bytes(6, &comment(digest)));
-        batch.push(NEW_TABLE, NLM_F_CREATE, "the table", &comment);
+        batch.push(NEW_TABLE, NLM_F_CREATE, "the table", &named());
         for (number, set) in (1..).zip(&content.sets) {
             batch.push(NEW_SET, NLM_F_CREATE, &format!("set {}", set.name), &describe(set, table, number));
-            for elements in set.elements.chunks(ELEMENTS) {
-                let list = elements
-                    .iter()
-                    .fold(Attributes::new(), |list, element| list.nest(1, describe_element(element)));
-                let message = named().text(2, &set.name).number(4, number).nest(3, list);
-                batch.push(NEW_ELEMENTS, NLM_F_CREATE, &format!("elements of set {}", set.name), &message);
-            }
+            batch.elements(NEW_ELEMENTS, table, set, set.elements.iter());
+        }
+        if let Some(digest) = digest {
+            batch.note(table, digest);
         }
         for chain in &content.chains {
             batch.push(
@@ -76,13 +82,68 @@ impl Batch {
         batch
     }
 
+    /// The way from one content to another that has the same sets, chains and rules: what else is in the sets. None if
+    /// there is no such way.
+    pub(super) fn changing(table: &str, digest: u64, from: &Content, to: &Content) -> Option<Self> {
+        let described = |content: &Content| content.sets.iter().map(|set| describe(set, table, 0)).collect();
+        let sets: [Vec<Attributes>; 2] = [described(from), described(to)];
+        let intervals = from.sets.iter().any(|set| set.interval);
+        if sets[0] != sets[1] || from.chains != to.chains || to.is_empty() || intervals {
+            return None;
+        }
+        let mut batch = Self::begun();
+        for (old, new) in from.sets.iter().zip(&to.sets) {
+            let [had, has]: [BTreeSet<&Element>; 2] = [old, new].map(|set| set.elements.iter().collect());
+            batch.elements(DELETE_ELEMENTS, table, new, had.difference(&has).copied());
+            batch.elements(NEW_ELEMENTS, table, new, has.difference(&had).copied());
+        }
+        let note = Attributes::new().text(1, table).text(2, NOTE);
+        batch.push(DELETE_SET, 0, "the note before", &note);
+        batch.note(table, digest);
+        Some(batch)
+    }
+
+    /// Puts elements into a set, or takes them out.
+    fn elements<'a>(
+        &mut self,
+        kind: u16,
+        table: &str,
+        set: &Set,
+        elements: impl Iterator<Item = &'a Element>,
+    ) {
+        let flags = if kind == NEW_ELEMENTS { NLM_F_CREATE } else { 0 };
+        let part = format!("elements of set {}", set.name);
+        let elements: Vec<&Element> = elements.collect();
+        for elements in elements.chunks(ELEMENTS) {
+            let list = elements
+                .iter()
+                .fold(Attributes::new(), |list, element| list.nest(1, describe_element(element)));
+            let message = Attributes::new().text(1, table).text(2, &set.name).nest(3, list);
+            self.push(kind, flags, &part, &message);
+        }
+    }
+
+    /// Writes down what the table holds.
+    fn note(&mut self, table: &str, digest: u64) {
+        // nft's number and length for a packet's mark: any kind of element will do, there is none.
+        const MARK: u32 = 19;
+        let note = Attributes::new().text(1, table).text(2, NOTE).number(3, 0).number(4, MARK).number(5, 4);
+        let note = note.number(10, NOTE_NUMBER).bytes(13, &comment(digest));
+        self.push(NEW_SET, NLM_F_CREATE, "the note", &note);
+    }
+
     /// No table: made, so that there is one to delete, and deleted.
     pub(super) fn removing(table: &str) -> Self {
-        let mut batch = Self { bytes: Vec::new(), parts: Vec::new(), last: 0 };
-        batch.message(BATCH_BEGIN, 0, [0, 0], NF_TABLES, "the beginning", &Attributes::new());
+        let mut batch = Self::begun();
         let named = Attributes::new().text(1, table);
         batch.push(NEW_TABLE, NLM_F_CREATE, "the table", &named);
         batch.push(DELETE_TABLE, 0, "the table before", &named);
+        batch
+    }
+
+    fn begun() -> Self {
+        let mut batch = Self { bytes: Vec::new(), parts: Vec::new(), last: 0 };
+        batch.message(BATCH_BEGIN, 0, [0, 0], NF_TABLES, "the beginning", &Attributes::new());
         batch
     }
 
@@ -186,13 +247,15 @@ pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = NetlinkBuffer<&
     })
 }
 
-/// What `nft list` shows as the table's comment: nft's own form of a note, a string with type and length before it.
+/// What `nft list` shows as the note's comment: nft's own form of a note, a string with type and length before it.
 fn comment(digest: u64) -> Vec<u8> {
     let text = format!("causeway {digest:016x}\0");
-    [&[0, u8::try_from(text.len()).expect("it is short")], text.as_bytes()].concat()
+    // libnftnl: NFTNL_UDATA_SET_COMMENT.
+    const COMMENT: u8 = 7;
+    [&[COMMENT, u8::try_from(text.len()).expect("it is short")], text.as_bytes()].concat()
 }
 
-/// The digest in a table's note, if it is one of ours.
+/// The digest in a note's comment, if it is one of ours.
 pub(super) fn parse_comment(bytes: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(bytes.get(2..)?).ok()?;
     u64::from_str_radix(text.strip_prefix("causeway ")?.trim_end_matches('\0'), 16).ok()

@@ -7,7 +7,9 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMS
 use netlink_sys::Socket;
 
 use super::attributes::{Attributes, number, read};
-use super::batch::{GET_CHAIN, GET_TABLE, INET, NEW_CHAIN, NEW_TABLE, header, messages, parse_comment};
+use super::batch::{
+    GET_CHAIN, GET_SET, GET_TABLE, INET, NEW_CHAIN, NEW_SET, NOTE, header, messages, parse_comment,
+};
 use super::content::Content;
 
 /// What the kernel holds under a table's name: enough to tell whether it is what was written.
@@ -28,8 +30,8 @@ impl Observed {
     }
 }
 
-/// Attributes of a table and a chain: linux/netfilter/nf_tables.h.
-const TABLE_COMMENT: u16 = 6;
+/// Attributes of a set and a chain: linux/netfilter/nf_tables.h.
+const SET_COMMENT: u16 = 13;
 pub(super) const CHAIN_TABLE: u16 = 1;
 pub(super) const CHAIN_NAME: u16 = 3;
 const CHAIN_USE: u16 = 6;
@@ -37,19 +39,22 @@ const CHAIN_USE: u16 = 6;
 const SEQUENCE: u32 = 1;
 
 pub(super) fn observe(socket: &Socket, name: &str) -> io::Result<Option<Observed>> {
-    let named = Attributes::new().text(1, name);
-    let mut found = None;
-    let asked = ask(socket, INET, GET_TABLE, NLM_F_ACK, &named, |kind, attributes| {
-        let comment = read(attributes).find(|(kind, _)| *kind == TABLE_COMMENT);
-        if kind == NEW_TABLE {
-            found = Some(comment.and_then(|(_, bytes)| parse_comment(bytes)));
-        }
-    });
-    match asked {
+    let named = || Attributes::new().text(1, name);
+    match ask(socket, INET, GET_TABLE, NLM_F_ACK, &named(), |_, _| {}) {
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
         other => other?,
     }
-    let Some(digest) = found else { return Ok(None) };
+    let mut digest = None;
+    let asked = ask(socket, INET, GET_SET, NLM_F_ACK, &named().text(2, NOTE), |kind, attributes| {
+        let comment = read(attributes).find(|(kind, _)| *kind == SET_COMMENT);
+        if kind == NEW_SET {
+            digest = comment.and_then(|(_, bytes)| parse_comment(bytes));
+        }
+    });
+    match asked {
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
+        other => other?,
+    }
     let mut rules = BTreeMap::new();
     ask(socket, INET, GET_CHAIN, NLM_F_DUMP, &Attributes::new(), |kind, attributes| {
         let (mut ours, mut chain, mut uses) = (false, None, 0);
@@ -73,7 +78,7 @@ pub(super) fn text(value: &[u8]) -> Option<&str> {
 }
 
 /// Asks one question about a family and takes in the kind and the attributes of every answer.
-pub(super) fn ask(
+pub(crate) fn ask(
     socket: &Socket,
     family: u8,
     kind: u16,
