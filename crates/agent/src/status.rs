@@ -74,6 +74,7 @@ pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Obse
     let waiting_for = node.waiting_for();
     let features = node.features.iter();
     let kube_proxy = node.neighbour.last();
+    let services = engine::services::explain(&node.outlook.view()).into_iter();
     AgentStatus {
         node: node.outlook.me.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -88,7 +89,7 @@ pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Obse
         public_key: observed.public_key,
         wireguard: if node.datapath.device.is_kernel() { "kernel" } else { "userspace" }.into(),
         tunnels: tunnels(node, observed),
-        services: engine::services::explain(&node.outlook.view()).into_iter().map(service).collect(),
+        services: services.filter(|explained| !explained.import).map(service).collect(),
         underlay: node.underlay.clone(),
         pod_cidrs: node.pod_network().map(|network| network.pod_cidrs).unwrap_or_default(),
         kube_proxy: KubeProxyStatus { state: kube_proxy.state, seen: kube_proxy.seen },

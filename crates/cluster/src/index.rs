@@ -4,6 +4,7 @@
 //! slice, the endpoints that differ. The index keeps of each object only what it needs, and of each endpoint it gave
 //! out only a fingerprint. What it cannot use of an object it leaves out, and says so; the rest counts.
 
+mod access;
 mod addresses;
 mod complaint;
 mod labels;
@@ -13,6 +14,7 @@ mod pod;
 mod service;
 mod slice;
 mod space;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,8 +30,8 @@ use nodes::Nodes;
 use space::Space;
 
 pub use node::WIREGUARD_PORT;
-pub use service::is_global;
 pub(crate) use service::{HEAVIEST, WEIGHT};
+pub use traffic::{is_global, traffic};
 
 /// Where the endpoints of services come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,25 +1,32 @@
 //! Services: what this node's clients dial, and the ladder of backends behind it.
 //!
-//! The rungs are: same node, same zone, same region, same cluster, then the other clusters, each a rung of its own,
-//! nearest first. What stands on a rung depends on readiness alone; health is looked up by the data path when a
+//! By default the rungs are: same node, same zone, same region, same cluster, then the other clusters, each a rung of its
+//! own, nearest first. A service's preferences, and Kubernetes' words about topology, put them in another order or make
+//! one rung of several. What stands on a rung depends on readiness alone; health is looked up by the data path when a
 //! client connects, so a dead node costs one map write and no plan.
 
 mod explain;
 mod ladder;
+mod offer;
+mod order;
 mod remembered;
+mod select;
+mod standpoint;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
-use model::{ClusterName, NodeName, ServiceKey, World};
+use model::{ClusterName, NodeName, World};
 use siphasher::sip::SipHasher13;
 
 use crate::plan::{Frontend, Ladder, Set, SetId, TierSpan};
-use ladder::{Rung, Standpoint};
+use ladder::Rung;
+use standpoint::Standpoint;
 
 pub use explain::{Explained, Standing, Why, explain};
+pub use offer::Claimant;
 pub use remembered::remembered_ranking;
 
 /// What a node looks at, and from where.
@@ -51,29 +58,30 @@ pub struct Services {
 pub enum Problem {
     /// Two services claim one address, protocol and port.
     #[error(
-        "service {loser} asks for {} port {}/{}, which service {winner} has, and is not served there: change one of them",
+        "{loser} asks for {} port {}/{}, which {winner} has, and is not served there: change one of them",
         frontend.ip, frontend.port, frontend.protocol
     )]
     Frontend {
         /// What both claim.
         frontend: Frontend,
         /// Who is not served.
-        loser: ServiceKey,
+        loser: Claimant,
         /// Who is.
-        winner: ServiceKey,
+        winner: Claimant,
     },
 }
 
 /// What clients on this node dial and where it leads: the services of the node's own cluster, with the backends of
-/// the other clusters' services of the same name where both sides are global.
+/// the other clusters' services of the same name where both sides are global; and the imports of the node's own cluster,
+/// with the backends of whoever exports them.
 pub fn plan(view: &View<'_>) -> Services {
     let standpoint = Standpoint::new(view);
     let (granted, problems) = standpoint.granted();
     let mut plan = Services { problems, ..Services::default() };
-    for (service, frontends) in granted {
-        let sources = standpoint.sources(service);
+    for (offer, frontends) in granted {
+        let sources = standpoint.sources(offer);
         for frontend in frontends {
-            let ladder = plan.store(standpoint.rungs(service, &frontend, &sources));
+            let ladder = plan.store(&standpoint.rungs(offer, &frontend, &sources).rungs);
             plan.frontends.insert(frontend.dialled, ladder);
         }
     }
@@ -82,14 +90,14 @@ pub fn plan(view: &View<'_>) -> Services {
 
 impl Services {
     /// Lays the rungs end to end, shares the set with whoever has the same one, and says which part is which rung.
-    fn store(&mut self, rungs: Vec<Rung<'_>>) -> Ladder {
+    fn store(&mut self, rungs: &[Rung<'_>]) -> Ladder {
         let mut set = Set::new();
         let mut tiers = Vec::with_capacity(rungs.len());
         let index = |len: usize| u32::try_from(len).expect("a set is indexed by u32");
-        for rung in &rungs {
+        for rung in rungs {
             let begin = index(set.len());
             for candidate in &rung.candidates {
-                set.extend(std::iter::repeat_n(candidate.backend, usize::from(candidate.weight)));
+                set.extend(std::iter::repeat_n(candidate.backend, candidate.weight as usize));
             }
             tiers.push(TierSpan { tier: rung.tier, begin, count: index(set.len()) - begin });
         }

@@ -79,6 +79,7 @@ pub(crate) fn service(cluster: &str, name: &str, vips: &[&str], global: bool) ->
         shared: global,
         traffic: Default::default(),
         export: None,
+        access: Default::default(),
     }
 }
 
@@ -95,6 +96,7 @@ pub(crate) fn endpoint(cluster: &str, service: &str, pod: &str, ip: &str, node: 
         weight: 1,
         labels: Default::default(),
         hostname: String::new(),
+        hints: Default::default(),
     }
 }
 

@@ -110,7 +110,8 @@ proptest! {
     #[test]
     fn every_ready_backend_stands_as_often_as_it_weighs(situation in situation()) {
         let (plan, _) = plan_and_explain(&situation);
-        let refused: BTreeSet<_> = plan.problems.iter().map(|services::Problem::Frontend { loser, .. }| loser).collect();
+        let refused = plan.problems.iter().map(|services::Problem::Frontend { loser, .. }| &loser.key);
+        let refused: BTreeSet<_> = refused.collect();
         let me = me();
         let mine = situation.world.services.values().filter(|s| s.key.cluster == me.cluster);
         for service in mine.filter(|s| !refused.contains(&s.key)) {

@@ -28,6 +28,25 @@ pub struct EndpointKey {
     pub name: String,
 }
 
+/// For whose clients an endpoint is meant (EndpointSlice's `hints`). Only nodes of its own cluster ask.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Hints {
+    /// For everybody's.
+    #[default]
+    None,
+    /// As its slice says.
+    Given {
+        /// `forZones`.
+        zones: Vec<String>,
+        /// `forNodes`.
+        nodes: Vec<String>,
+    },
+    /// For those of its own zone: what Kubernetes would write for `trafficDistribution: PreferSameZone`.
+    OwnZone,
+    /// For those of its own node, and else of its zone: what Kubernetes would write for `PreferSameNode`.
+    OwnNode,
+}
+
 /// What answers for a service. It travels with its node and its labels, so nobody sees an address it cannot name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -52,6 +71,8 @@ pub struct Endpoint {
     pub labels: BTreeMap<String, String>,
     /// The pod's host name, as EndpointSlice's `hostname`; empty when it has none.
     pub hostname: String,
+    /// For whose clients it is meant.
+    pub hints: Hints,
 }
 
 /// How near a backend is to a client.

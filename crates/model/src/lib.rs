@@ -12,10 +12,12 @@ mod object;
 mod service;
 mod world;
 
-pub use endpoint::{Endpoint, EndpointKey, EndpointPort, Tier};
+pub use endpoint::{Endpoint, EndpointKey, EndpointPort, Hints, Tier};
 pub use key::PublicKey;
 pub use name::{ClusterId, ClusterName, NameError, NodeName, ObjectName};
 pub use network::{KubeProxy, Port, Protocol, overlaps};
 pub use object::{Change, Cluster, Key, Kind, Node, Object, Topology};
-pub use service::{Export, Import, Prefer, Service, ServiceKey, ServicePort, Terms, Traffic};
+pub use service::{
+    Access, Export, Import, NodePort, Prefer, Service, ServiceKey, ServicePort, Spread, Terms, Traffic,
+};
 pub use world::World;

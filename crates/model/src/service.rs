@@ -21,9 +21,10 @@ pub struct ServicePort {
     pub app_protocol: String,
 }
 
-/// Which clusters' backends a client gets first.
+/// Which clusters' backends a client gets first. Two of the words are Cilium's (`affinity: local`, `remote`) and know no
+/// nearness; the others order by the ladder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "camelCase")]
 pub enum Prefer {
     /// The nearest: node, zone, region, cluster, then the other clusters by round-trip time.
     #[default]
@@ -35,17 +36,42 @@ pub enum Prefer {
     Local,
     /// Those of other clusters, all alike; those of the own one only when they have none: Cilium's `affinity: remote`.
     Remote,
+    /// Those of the own cluster by the ladder; those of others by the ladder, only when it has none.
+    LadderLocal,
+    /// Those of other clusters by the ladder; those of the own one by the ladder, only when they have none.
+    LadderRemote,
     /// Those of these clusters, in this order, then the others by the ladder. Within the own cluster the ladder counts.
     Clusters(Vec<ClusterName>),
 }
 
-/// How clients of a service are spread over the clusters that have it.
+/// How the backends of a client's own cluster stand to each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Spread {
+    /// The nearest first.
+    #[default]
+    Ladder,
+    /// All alike, as kube-proxy has them.
+    Even,
+}
+
+/// How clients of a service are spread over its backends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Traffic {
-    /// Whose backends come first.
+    /// Which cluster's backends come first.
     pub prefer: Prefer,
+    /// How those of the own cluster stand to each other.
+    pub spread: Spread,
     /// What the weights of a cluster's backends are multiplied by, 0 for none of it; 1 for a cluster that is not named.
     pub cluster_weights: BTreeMap<ClusterName, u16>,
+}
+
+impl Traffic {
+    /// What the weights of a cluster's backends are multiplied by.
+    pub fn weight_of(&self, cluster: &ClusterName) -> u16 {
+        self.cluster_weights.get(cluster).copied().unwrap_or(1)
+    }
 }
 
 /// What the oldest export of a name decides for all (KEP-1645).
@@ -94,6 +120,38 @@ pub struct Import {
     pub clusters: Vec<ClusterName>,
 }
 
+/// A port under which a service is reached at every node's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodePort {
+    /// The service's port, by its number.
+    pub port: Port,
+    /// The protocol of both.
+    pub protocol: Protocol,
+    /// The port at the node.
+    pub node_port: Port,
+}
+
+/// The part of the Service API that a service's own cluster carries out and nobody else asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// `internalTrafficPolicy` is `Local`: clients of a virtual address get backends of their own node or none.
+    pub internal_local: bool,
+    /// `externalTrafficPolicy` is `Local`: what comes from outside stays on the node where it comes in.
+    pub external_local: bool,
+    /// Seconds for which a client stays with its backend; none without session affinity.
+    pub session_affinity: Option<u32>,
+    /// Its ports at every node's address.
+    pub node_ports: Vec<NodePort>,
+    /// `externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// The addresses of its load balancers, where they are to be answered for here (`ipMode: VIP`).
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// Another proxy serves it (`service.kubernetes.io/service-proxy-name`).
+    pub other_proxy: bool,
+}
+
 /// A service of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -113,6 +171,8 @@ pub struct Service {
     pub traffic: Traffic,
     /// That it is exported; none when it is not.
     pub export: Option<Export>,
+    /// What its own cluster does for its clients.
+    pub access: Access,
 }
 
 impl Service {

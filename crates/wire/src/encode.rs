@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use model::{
-    Change, Cluster, Endpoint, EndpointKey, Export, Import, Key, Node, NodeName, Object, Port, Prefer,
-    Protocol, Service, ServiceKey, ServicePort, Terms, Traffic,
+    Access, Change, Cluster, Endpoint, EndpointKey, Export, Hints, Import, Key, Node, NodeName, NodePort,
+    Object, Port, Prefer, Protocol, Service, ServiceKey, ServicePort, Spread, Terms, Traffic,
 };
 
 use crate::pb;
@@ -80,6 +80,40 @@ fn encode_service(service: &Service) -> pb::Service {
         shared: service.shared,
         traffic: encode_traffic(&service.traffic),
         export: service.export.as_ref().map(encode_export),
+        access: encode_access(&service.access),
+    }
+}
+
+/// None for what most services have: it costs nothing then.
+fn encode_access(access: &Access) -> Option<pb::Access> {
+    if *access == Access::default() {
+        return None;
+    }
+    let node_port = |port: &NodePort| pb::NodePort {
+        port: u32::from(port.port.get()),
+        protocol: encode_protocol(port.protocol).into(),
+        node_port: u32::from(port.node_port.get()),
+    };
+    Some(pb::Access {
+        internal_local: access.internal_local,
+        external_local: access.external_local,
+        affinity: access.session_affinity.is_some(),
+        affinity_seconds: access.session_affinity.unwrap_or_default(),
+        node_ports: access.node_ports.iter().map(node_port).collect(),
+        external_ips: access.external_ips.iter().map(encode_ip).collect(),
+        load_balancer_ips: access.load_balancer_ips.iter().map(encode_ip).collect(),
+        other_proxy: access.other_proxy,
+    })
+}
+
+fn encode_hints(hints: &Hints) -> Option<pb::Hints> {
+    match hints {
+        Hints::None => None,
+        Hints::OwnZone => Some(pb::Hints { own_zone: true, ..pb::Hints::default() }),
+        Hints::OwnNode => Some(pb::Hints { own_node: true, ..pb::Hints::default() }),
+        Hints::Given { zones, nodes } => {
+            Some(pb::Hints { zones: zones.clone(), nodes: nodes.clone(), ..pb::Hints::default() })
+        }
     }
 }
 
@@ -121,13 +155,20 @@ fn encode_traffic(traffic: &Traffic) -> Option<pb::Traffic> {
         Prefer::Even => (pb::Prefer::Even, &[][..]),
         Prefer::Local => (pb::Prefer::Local, &[][..]),
         Prefer::Remote => (pb::Prefer::Remote, &[][..]),
+        Prefer::LadderLocal => (pb::Prefer::LadderLocal, &[][..]),
+        Prefer::LadderRemote => (pb::Prefer::LadderRemote, &[][..]),
         Prefer::Clusters(clusters) => (pb::Prefer::Clusters, clusters.as_slice()),
+    };
+    let spread = match traffic.spread {
+        Spread::Ladder => pb::Spread::Ladder,
+        Spread::Even => pb::Spread::Even,
     };
     let weight = |(cluster, weight): (&model::ClusterName, &u16)| (cluster.to_string(), u32::from(*weight));
     Some(pb::Traffic {
         prefer: prefer.into(),
         clusters: clusters.iter().map(ToString::to_string).collect(),
         cluster_weights: traffic.cluster_weights.iter().map(weight).collect(),
+        spread: spread.into(),
     })
 }
 
@@ -143,6 +184,7 @@ fn encode_endpoint(endpoint: &Endpoint) -> pb::Endpoint {
         weight: u32::from(endpoint.weight),
         labels: endpoint.labels.clone(),
         hostname: endpoint.hostname.clone(),
+        hints: encode_hints(&endpoint.hints),
     }
 }
 
@@ -168,16 +210,19 @@ fn encode_service_port(port: &ServicePort) -> pb::Port {
 }
 
 fn encode_port(name: &str, protocol: Protocol, port: Port) -> pb::Port {
-    let protocol = match protocol {
+    pb::Port {
+        name: name.to_string(),
+        protocol: encode_protocol(protocol).into(),
+        port: u32::from(port.get()),
+        app_protocol: String::new(),
+    }
+}
+
+fn encode_protocol(protocol: Protocol) -> pb::Protocol {
+    match protocol {
         Protocol::Tcp => pb::Protocol::Tcp,
         Protocol::Udp => pb::Protocol::Udp,
         Protocol::Sctp => pb::Protocol::Sctp,
-    };
-    pb::Port {
-        name: name.to_string(),
-        protocol: protocol.into(),
-        port: u32::from(port.get()),
-        app_protocol: String::new(),
     }
 }
 

@@ -10,6 +10,10 @@ pub const RANGES: usize = 64;
 pub const NODE_IPS: usize = 64;
 /// Ports of a service or endpoint.
 pub const PORTS: usize = 1024;
+/// Addresses of a service beside its virtual ones, each kind.
+pub const SERVICE_IPS: usize = 64;
+/// Zones and nodes that an endpoint is meant for (Kubernetes: 8 of each).
+pub const HINTS: usize = 16;
 /// Labels of an endpoint.
 pub const LABELS: usize = 1024;
 /// Characters of a region, zone or location.

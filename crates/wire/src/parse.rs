@@ -133,6 +133,7 @@ fn endpoint(e: pb::Endpoint) -> Result<Endpoint, ParseError> {
         weight: u16::try_from(e.weight).map_err(|_| range("an endpoint's weight", e.weight, 0))?,
         labels: labels(e.labels)?,
         hostname: text("a host name", e.hostname, 0, limits::HOSTNAME_CHARS)?,
+        hints: service::hints(e.hints.unwrap_or_default())?,
     })
 }
 
@@ -168,8 +169,11 @@ fn port(name: String, protocol: i32, port: u32) -> Result<(String, Protocol, Por
         Ok(pb::Protocol::Sctp) => Protocol::Sctp,
         Ok(pb::Protocol::Unspecified) | Err(_) => return Err(ParseError::Protocol(protocol)),
     };
-    let number = u16::try_from(port).ok().and_then(Port::new).ok_or_else(|| range("a port", port, 1))?;
-    Ok((text("a port's name", name, 0, limits::PORT_NAME_CHARS)?, protocol, number))
+    Ok((text("a port's name", name, 0, limits::PORT_NAME_CHARS)?, protocol, number("a port", port)?))
+}
+
+fn number(field: &'static str, port: u32) -> Result<Port, ParseError> {
+    u16::try_from(port).ok().and_then(Port::new).ok_or_else(|| range(field, port, 1))
 }
 
 fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ParseError> {

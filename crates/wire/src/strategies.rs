@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use model::{
-    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export, Import, Node,
-    NodeName, Object, ObjectName, Port, Prefer, Protocol, PublicKey, Service, ServiceKey, ServicePort, Terms,
-    Topology, Traffic,
+    Access, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export, Hints,
+    Import, Node, NodeName, NodePort, Object, ObjectName, Port, Prefer, Protocol, PublicKey, Service,
+    ServiceKey, ServicePort, Spread, Terms, Topology, Traffic,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -100,10 +100,13 @@ fn traffic() -> impl Strategy<Value = Traffic> {
         Just(Prefer::Even),
         Just(Prefer::Local),
         Just(Prefer::Remote),
+        Just(Prefer::LadderLocal),
+        Just(Prefer::LadderRemote),
         vec(cluster_name(), 0..4).prop_map(Prefer::Clusters),
     ];
-    (prefer, btree_map(cluster_name(), any::<u16>(), 0..3))
-        .prop_map(|(prefer, cluster_weights)| Traffic { prefer, cluster_weights })
+    let spread = prop_oneof![Just(Spread::Ladder), Just(Spread::Even)];
+    (prefer, spread, btree_map(cluster_name(), any::<u16>(), 0..3))
+        .prop_map(|(prefer, spread, cluster_weights)| Traffic { prefer, spread, cluster_weights })
 }
 
 prop_compose! {
@@ -120,6 +123,38 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn access()(
+        (internal_local, external_local, other_proxy) in (any::<bool>(), any::<bool>(), any::<bool>()),
+        session_affinity in option::of(any::<u32>()),
+        node_ports in vec((port(), 1..=u16::MAX), 0..3),
+        external_ips in vec(ip(), 0..3),
+        load_balancer_ips in vec(ip(), 0..3),
+    ) -> Access {
+        let node_port = |((_, protocol, port), node_port)| {
+            NodePort { port, protocol, node_port: Port::new(node_port).unwrap() }
+        };
+        Access {
+            internal_local,
+            external_local,
+            session_affinity,
+            node_ports: node_ports.into_iter().map(node_port).collect(),
+            external_ips,
+            load_balancer_ips,
+            other_proxy,
+        }
+    }
+}
+
+fn hints() -> impl Strategy<Value = Hints> {
+    let place = || vec("[!-~]{1,253}", 0..4);
+    let given = (place(), place()).prop_map(|(zones, nodes)| match (zones.is_empty(), nodes.is_empty()) {
+        (true, true) => Hints::None,
+        _ => Hints::Given { zones, nodes },
+    });
+    prop_oneof![Just(Hints::None), Just(Hints::OwnZone), Just(Hints::OwnNode), given]
+}
+
+prop_compose! {
     fn service()(
         key in service_key(),
         vips in pair(),
@@ -127,8 +162,9 @@ prop_compose! {
         (headless, global, shared) in (any::<bool>(), any::<bool>(), any::<bool>()),
         traffic in traffic(),
         export in option::of((any::<i64>(), terms()).prop_map(|(created, terms)| Export { created, terms })),
+        access in access(),
     ) -> Service {
-        Service { key, vips, ports, headless, global, shared, traffic, export }
+        Service { key, vips, ports, headless, global, shared, traffic, export, access }
     }
 }
 
@@ -146,14 +182,14 @@ prop_compose! {
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
-    let conditions = (any::<bool>(), any::<bool>(), any::<bool>(), any::<u16>());
+    let conditions = (any::<bool>(), any::<bool>(), any::<bool>(), any::<u16>(), hints());
     let labels = (btree_map("[!-~]{1,317}", "[!-~]{0,63}", 0..5), "[a-z0-9]{0,63}");
     let key = (service_key(), "[!-~]{1,253}").prop_map(|(service, name)| EndpointKey { service, name });
     (key, pair(), vec(port(), 0..5), option::of(node_name()), conditions, labels).prop_map(
-        |(key, ips, ports, node, (ready, serving, terminating, weight), (labels, hostname))| {
+        |(key, ips, ports, node, (ready, serving, terminating, weight, hints), (labels, hostname))| {
             let port = |(name, protocol, port)| EndpointPort { name, protocol, port };
             let ports = ports.into_iter().map(port).collect();
-            Endpoint { key, ips, ports, node, ready, serving, terminating, weight, labels, hostname }
+            Endpoint { key, ips, ports, node, ready, serving, terminating, weight, labels, hostname, hints }
         },
     )
 }

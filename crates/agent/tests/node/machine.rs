@@ -145,6 +145,7 @@ impl Lan {
             shared: false,
             traffic: Default::default(),
             export: None,
+            access: Default::default(),
         }));
         objects.push(Object::Endpoint(Endpoint {
             key: EndpointKey { service: key, name: "echo-1".into() },
@@ -157,6 +158,7 @@ impl Lan {
             weight: 1,
             labels: Default::default(),
             hostname: String::new(),
+            hints: Default::default(),
         }));
         let mut world = World::default();
         for object in objects {

@@ -5,19 +5,13 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use model::{EndpointPort, Port, Protocol, ServiceKey, ServicePort};
+use model::{EndpointPort, Hints, Port, Protocol, ServiceKey, ServicePort};
 
+use super::access::{access, hints};
 use super::complaint::{complain, short, some};
 use super::pod::{Pod, port_of};
+use super::traffic::Joined;
 use crate::Complaint;
-
-/// The annotations that make a service one with its namesakes in other clusters: ours, Cilium's, Cilium's old one.
-const GLOBAL: [&str; 3] = ["causeway.io/global", "service.cilium.io/global", "io.cilium/global-service"];
-
-/// Whether the annotations make a service global.
-pub fn is_global(annotations: Option<&BTreeMap<String, String>>) -> bool {
-    GLOBAL.iter().any(|key| annotations.and_then(|all| all.get(*key)).is_some_and(|value| value == "true"))
-}
 
 /// The annotations, of a pod or a slice, that give its endpoints their weight.
 pub(crate) const WEIGHT: [&str; 2] = ["causeway.io/weight", "service.cilium.io/weight"];
@@ -59,6 +53,8 @@ pub(super) struct Service {
     v4: bool,
     v6: bool,
     publish_not_ready: bool,
+    /// For endpoints that nobody else writes hints for.
+    hints: Hints,
 }
 
 impl Service {
@@ -87,17 +83,20 @@ impl Service {
             });
             targets.push(target(port.target_port.as_ref(), number, &what, found));
         }
-        let global = is_global(object.metadata.annotations.as_ref());
+        let Joined { global, shared, traffic } = Joined::new(object.metadata.annotations.as_ref(), found);
+        let access = access(&object.metadata, spec, object.status.as_ref(), &ports, found);
         Some(Self {
+            hints: hints(&object.metadata, spec),
             said: model::Service {
                 key,
                 vips,
                 ports,
                 headless: spec.cluster_ip.as_deref() == Some("None"),
                 global,
-                shared: true,
-                traffic: model::Traffic::default(),
+                shared,
+                traffic,
                 export: None,
+                access,
             },
             selector: spec.selector.clone().unwrap_or_default(),
             targets,
@@ -136,17 +135,20 @@ impl Service {
             };
             Some(EndpointPort { name: port.name.clone(), protocol: port.protocol, port: number? })
         });
+        let ready = self.publish_not_ready || (pod.ready && !pod.terminating);
         Some(model::Endpoint {
             key: model::EndpointKey { service: self.said.key.clone(), name: name.to_string() },
             ips,
             ports: ports.collect(),
             node: super::slice::node_name(&self.said.key.cluster, pod.node.as_deref()),
-            ready: self.publish_not_ready || (pod.ready && !pod.terminating),
+            ready,
             serving: pod.ready,
             terminating: pod.terminating,
             weight: pod.weight.unwrap_or(1),
             labels: pod.labels.to_map(),
             hostname: String::new(),
+            // As Kubernetes' controller does: an endpoint that is not ready is hinted to nobody.
+            hints: if ready { self.hints.clone() } else { Hints::None },
         })
     }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1;
-use model::{Cluster, ClusterName, EndpointKey, EndpointPort, NodeName};
+use model::{Cluster, ClusterName, EndpointKey, EndpointPort, Hints, NodeName};
 
 use super::complaint::{complain, short, some};
 use super::pod::{Pod, in_ranges, port_of};
@@ -12,6 +12,11 @@ use crate::Complaint;
 
 /// The label that says which service a slice is for.
 const SERVICE: &str = "kubernetes.io/service-name";
+
+/// As many zones, and as many nodes, as Kubernetes lets an endpoint be meant for.
+const MOST_HINTS: usize = 8;
+/// The longest name of either, in bytes.
+const LONGEST_PLACE: usize = 253;
 
 /// A slice, pruned to what services need of it.
 #[derive(Debug, PartialEq)]
@@ -35,6 +40,7 @@ pub(super) struct Given {
     terminating: bool,
     ip: IpAddr,
     node: Option<Box<str>>,
+    hints: Option<Box<Hints>>,
 }
 
 impl Slice {
@@ -158,7 +164,18 @@ fn given(endpoint: &v1::Endpoint, ip: IpAddr, pod: bool, cluster: &Cluster) -> G
         terminating: conditions.and_then(|conditions| conditions.terminating).unwrap_or(false),
         ip,
         node: endpoint.node_name.as_deref().map(Into::into),
+        hints: hints(endpoint).map(Box::new),
     }
+}
+
+fn hints(endpoint: &v1::Endpoint) -> Option<Hints> {
+    let written = endpoint.hints.as_ref()?;
+    let usable = |name: &String| !name.is_empty() && name.len() <= LONGEST_PLACE;
+    let zones = written.for_zones.iter().flatten().map(|zone| zone.name.clone()).filter(usable);
+    let nodes = written.for_nodes.iter().flatten().map(|node| node.name.clone()).filter(usable);
+    let (zones, nodes): (Vec<_>, Vec<_>) =
+        (zones.take(MOST_HINTS).collect(), nodes.take(MOST_HINTS).collect());
+    (!zones.is_empty() || !nodes.is_empty()).then_some(Hints::Given { zones, nodes })
 }
 
 /// What all slices of a service say of one endpoint, as one: slices have one family each.
@@ -173,7 +190,7 @@ pub(super) fn endpoint<'a>(
     let mut given = given.filter(|(_, given)| !misplaced(given)).peekable();
     let (first, _) = given.peek()?;
     let (weight, mut ports) = (first.weight, Vec::new());
-    let (mut ips, mut node, mut named) = (Vec::new(), None, false);
+    let (mut ips, mut node, mut hints, mut named) = (Vec::new(), None, None, false);
     let (mut ready, mut serving, mut terminating) = (true, true, false);
     for (slice, given) in given {
         ips.push(given.ip);
@@ -182,6 +199,7 @@ pub(super) fn endpoint<'a>(
             service.said.ports.is_empty() || service.protocol_of(&port.name) == Some(port.protocol)
         }));
         node = node.or(given.node.as_deref());
+        hints = hints.or(given.hints.as_deref());
         named |= given.pod;
         ready &= given.ready;
         serving &= given.serving;
@@ -211,6 +229,7 @@ pub(super) fn endpoint<'a>(
         weight: pod.and_then(|pod| pod.weight).or(weight).unwrap_or(1),
         labels: pod.map(|pod| pod.labels.to_map()).unwrap_or_default(),
         hostname: String::new(),
+        hints: hints.cloned().unwrap_or_default(),
     })
 }
 

@@ -294,9 +294,9 @@ fn drop_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<Box<str>>>, key: &K, value:
 
 /// Stands for an endpoint that was said, at a fraction of its size.
 fn fingerprint(endpoint: &Endpoint) -> u64 {
-    let Endpoint { key: _, ips, ports, node, ready, serving, terminating, weight, labels, hostname } =
+    let Endpoint { key: _, ips, ports, node, ready, serving, terminating, weight, labels, hostname, hints } =
         endpoint;
     let mut hasher = SipHasher13::new();
-    (ips, ports, node, ready, serving, terminating, weight, labels, hostname).hash(&mut hasher);
+    (ips, ports, node, ready, serving, terminating, weight, labels, hostname, hints).hash(&mut hasher);
     hasher.finish()
 }

@@ -18,7 +18,7 @@ pub(crate) use table::{Step, cluster, line, manifests, table};
 
 #[test]
 fn objects_to_changes() {
-    for case in table() {
+    for case in table().into_iter().chain(table::derived()) {
         let mut index = Index::new(cluster(), Endpoints::FromSelectors);
         for (n, (step, expected)) in case.steps.iter().enumerate() {
             let changes: Vec<Change> = match step {

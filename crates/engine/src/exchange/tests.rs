@@ -60,6 +60,7 @@ fn service(of: &str, i: u8, global: bool) -> Object {
         shared: global,
         traffic: Default::default(),
         export: None,
+        access: Default::default(),
     })
 }
 
@@ -75,6 +76,7 @@ fn endpoint(of: &str, i: u8, j: u8, ip: &str, weight: u16) -> Object {
         weight,
         labels: Default::default(),
         hostname: String::new(),
+        hints: Default::default(),
     })
 }
 

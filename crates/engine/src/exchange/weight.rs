@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{NodeName, Object, Prefer, ServiceKey, ServicePort, Terms, Traffic};
+use model::{Access, Hints, NodeName, Object, Prefer, ServiceKey, ServicePort, Terms, Traffic};
 
 /// Bytes for a field's tag and length, and for the numbers that have no size of their own here.
 const FIELD: usize = 8;
@@ -30,7 +30,13 @@ pub fn weight(object: &Object) -> usize {
             }
             Object::Service(s) => {
                 let export = s.export.as_ref().map_or(0, |export| 2 * FIELD + terms(&export.terms));
-                service(&s.key) + ips(&s.vips) + ports(&s.ports) + traffic(&s.traffic) + export + 3 * FIELD
+                service(&s.key)
+                    + ips(&s.vips)
+                    + ports(&s.ports)
+                    + traffic(&s.traffic)
+                    + access(&s.access)
+                    + export
+                    + 3 * FIELD
             }
             Object::Import(i) => {
                 let clusters: usize = i.clusters.iter().map(|name| text(name.as_str())).sum();
@@ -46,6 +52,7 @@ pub fn weight(object: &Object) -> usize {
                     + words(&e.labels)
                     + text(&e.hostname)
                     + e.node.as_ref().map_or(0, node)
+                    + hints(&e.hints)
                     + 5 * FIELD
             }
         }
@@ -62,10 +69,32 @@ fn terms(terms: &Terms) -> usize {
 fn traffic(traffic: &Traffic) -> usize {
     let preferred = match &traffic.prefer {
         Prefer::Clusters(clusters) => clusters.as_slice(),
-        Prefer::Ladder | Prefer::Even | Prefer::Local | Prefer::Remote => &[],
+        Prefer::Ladder
+        | Prefer::Even
+        | Prefer::Local
+        | Prefer::Remote
+        | Prefer::LadderLocal
+        | Prefer::LadderRemote => &[],
     };
     let weighed = traffic.cluster_weights.keys();
-    2 * FIELD + preferred.iter().chain(weighed).map(|name| text(name.as_str()) + 2 * FIELD).sum::<usize>()
+    3 * FIELD + preferred.iter().chain(weighed).map(|name| text(name.as_str()) + 2 * FIELD).sum::<usize>()
+}
+
+fn access(access: &Access) -> usize {
+    6 * FIELD
+        + access.node_ports.len() * 4 * FIELD
+        + ips(&access.external_ips)
+        + ips(&access.load_balancer_ips)
+}
+
+fn hints(hints: &Hints) -> usize {
+    match hints {
+        Hints::None => 0,
+        Hints::OwnZone | Hints::OwnNode => 2 * FIELD,
+        Hints::Given { zones, nodes } => {
+            FIELD + zones.iter().chain(nodes).map(|name| text(name)).sum::<usize>()
+        }
+    }
 }
 
 fn words(words: &BTreeMap<String, String>) -> usize {

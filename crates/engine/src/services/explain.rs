@@ -4,23 +4,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use model::{Endpoint, EndpointKey, NodeName, Service, ServiceKey, ServicePort, Tier, Topology};
+use model::{ClusterName, Endpoint, EndpointKey, NodeName, ServiceKey, ServicePort, Tier, Topology, Traffic};
 
 use super::View;
-use super::ladder::{self, Dialled, Standpoint};
-use crate::plan::NodeId;
+use super::ladder::{Candidate, Out, Rung};
+use super::offer::{Dialled, Offer};
+use super::order::Block;
+use super::select::Verdict;
+use super::standpoint::Standpoint;
+use crate::plan::{Frontend, NodeId};
 
-/// A service and where its connections go.
+/// A service or an import, and where its connections go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explained {
     /// Which.
     pub service: ServiceKey,
+    /// Whether it is an import.
+    pub import: bool,
     /// Its virtual addresses.
     pub vips: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
-    /// Whether other clusters' backends are included.
+    /// Whether other clusters' backends are included because both sides are global.
     pub global: bool,
+    /// Whether it lends its backends to other clusters, being global.
+    pub shared: bool,
+    /// Whether it is exported.
+    pub exported: bool,
+    /// How clients are spread over clusters.
+    pub traffic: Traffic,
+    /// What was granted to it.
+    pub frontends: Vec<Frontend>,
     /// What might answer, nearest first.
     pub backends: Vec<Standing>,
 }
@@ -40,7 +54,9 @@ pub struct Standing {
     pub tier: Tier,
     /// How many other clusters are nearer than its own; 0 inside this cluster.
     pub rank: usize,
-    /// Ready, and on a node that answers.
+    /// Its weight among those of its rung: its own times its cluster's.
+    pub weight: u32,
+    /// Fit to take connections, and on a node that answers.
     pub healthy: bool,
     /// Part of all new connections that go to it now, 0 to 1: the mean over the service's addresses and ports.
     pub share: f64,
@@ -59,8 +75,18 @@ pub enum Why {
     NotReady,
     /// Its node does not answer through the mesh.
     NodeDead,
+    /// No node of its cluster answers.
+    ClusterDead,
     /// Its weight is 0.
     Maintenance,
+    /// The service gives its cluster the weight 0.
+    Drained,
+    /// `internalTrafficPolicy` is `Local`, and it is on another node.
+    Policy,
+    /// Its hints are for others.
+    Hint,
+    /// The service prefers other clusters, and they answer.
+    Affinity,
     /// None of its ports or addresses fits the service's.
     NoMatch,
     /// The service has no port, or another service has all its addresses and ports.
@@ -80,7 +106,14 @@ impl fmt::Display for Why {
             Self::Terminating => f.write_str("terminating"),
             Self::NotReady => f.write_str("not ready"),
             Self::NodeDead => f.write_str("its node does not answer"),
+            Self::ClusterDead => {
+                f.write_str("no node of its cluster answers: the cluster or the link is down")
+            }
             Self::Maintenance => f.write_str("weight 0"),
+            Self::Drained => f.write_str("its cluster's weight is 0"),
+            Self::Policy => f.write_str("internalTrafficPolicy is Local, and it is on another node"),
+            Self::Hint => f.write_str("its hints are for other nodes or zones"),
+            Self::Affinity => f.write_str("a cluster that the service prefers answers"),
             Self::NoMatch => f.write_str("no port or address that fits the service"),
             Self::Unserved => f.write_str("the service has no address and port of its own"),
             Self::Duplicate => f.write_str("another endpoint has its address"),
@@ -90,92 +123,185 @@ impl fmt::Display for Why {
     }
 }
 
-/// Every service of the node's own cluster, with each backend's part and the reason for it.
+/// Every service and import of the node's own cluster, with each backend's part and the reason for it.
 pub fn explain(view: &View<'_>) -> Vec<Explained> {
     let standpoint = Standpoint::new(view);
-    let dead: BTreeSet<_> = view.dead.iter().map(model::Node::id).collect();
+    let health = Health::new(view);
     let (granted, _) = standpoint.granted();
-    let explain = |(service, frontends)| explain_one(view, &standpoint, &dead, service, frontends);
+    let explain = |(offer, frontends): (_, Vec<Dialled<'_>>)| one(&standpoint, &health, offer, &frontends);
     granted.into_iter().map(explain).collect()
 }
 
-fn explain_one<'a>(
-    view: &View<'a>,
-    standpoint: &Standpoint<'a>,
-    dead: &BTreeSet<NodeId>,
-    service: &'a Service,
-    frontends: Vec<Dialled<'a>>,
-) -> Explained {
-    let sources = standpoint.sources(service);
-    let mut found: BTreeMap<&EndpointKey, (f64, Why)> = BTreeMap::new();
-    let mut served = 0_u32;
-    for frontend in &frontends {
-        let rungs = standpoint.rungs(service, frontend, &sources);
-        let mut answering: Option<Tier> = None;
-        for rung in &rungs {
-            let alive = |c: &&ladder::Candidate<'_>| !dead.contains(&c.backend.node);
-            let total: u32 = rung.candidates.iter().filter(alive).map(|c| u32::from(c.weight)).sum();
-            for candidate in &rung.candidates {
-                let (share, why) = match answering {
-                    _ if !alive(&candidate) => (0.0, Why::NodeDead),
-                    Some(tier) => (0.0, Why::Nearer(tier)),
-                    None => (f64::from(candidate.weight) / f64::from(total), Why::InRotation),
-                };
-                let entry = found.entry(&candidate.endpoint.key).or_insert((0.0, why));
-                entry.0 += share;
-                if why == Why::InRotation {
-                    entry.1 = why;
-                }
-            }
-            if answering.is_none() && total > 0 {
-                answering = Some(rung.tier);
-            }
+/// Who answers through the mesh.
+struct Health<'a> {
+    dead: BTreeSet<NodeId>,
+    names: &'a BTreeSet<NodeName>,
+    /// The clusters of which no node answers.
+    dark: BTreeSet<&'a ClusterName>,
+}
+
+impl<'a> Health<'a> {
+    fn new(view: &View<'a>) -> Self {
+        let alive = view.world.nodes.keys().filter(|name| !view.dead.contains(*name));
+        let alive: BTreeSet<_> = alive.map(|name| &name.cluster).collect();
+        let dead = view.dead.iter().map(|name| &name.cluster);
+        Self {
+            dead: view.dead.iter().map(model::Node::id).collect(),
+            names: view.dead,
+            dark: dead.filter(|cluster| !alive.contains(cluster)).collect(),
         }
-        served += u32::from(answering.is_some());
+    }
+
+    fn reaches(&self, candidate: &Candidate<'_>) -> bool {
+        !self.dead.contains(&candidate.backend.node)
+    }
+
+    /// Why a backend on a dead node is out.
+    fn why(&self, cluster: &ClusterName) -> Why {
+        if self.dark.contains(cluster) { Why::ClusterDead } else { Why::NodeDead }
+    }
+}
+
+/// What is known of a backend: its part of each frontend's connections, and what speaks most for or against it.
+#[derive(Clone, Copy)]
+struct Found {
+    share: f64,
+    weight: u32,
+    why: Why,
+}
+
+fn one<'a>(
+    standpoint: &Standpoint<'a>,
+    health: &Health<'a>,
+    offer: Offer<'a>,
+    frontends: &[Dialled<'a>],
+) -> Explained {
+    let sources = standpoint.sources(offer);
+    let mut found: BTreeMap<&EndpointKey, Found> = BTreeMap::new();
+    let mut served = 0_u32;
+    for frontend in frontends {
+        let rungs = standpoint.rungs(offer, frontend, &sources);
+        for (endpoint, out) in rungs.out {
+            let why = left_out(out);
+            let weight = u32::from(endpoint.weight)
+                * u32::from(offer.traffic().weight_of(&endpoint.key.service.cluster));
+            found.entry(&endpoint.key).or_insert(Found { share: 0.0, weight, why });
+        }
+        served += u32::from(walk(&rungs.rungs, health, &mut found));
     }
 
     let mut backends: Vec<_> = sources
         .into_iter()
         .map(|endpoint| {
             let (tier, rank) = standpoint.nearness(endpoint);
-            let (share, why) =
-                found.get(&endpoint.key).copied().unwrap_or((0.0, left_out(service, &frontends, endpoint)));
+            let why = || unmatched(standpoint, offer, frontends, endpoint);
+            let nowhere = || Found { share: 0.0, weight: 0, why: why() };
+            let Found { share, weight, why } = found.get(&endpoint.key).copied().unwrap_or_else(nowhere);
+            let answers = !endpoint.node.as_ref().is_some_and(|node| health.names.contains(node));
             Standing {
                 endpoint: endpoint.key.clone(),
                 ips: endpoint.ips.clone(),
                 node: endpoint.node.clone(),
-                topology: topology(view, endpoint),
+                topology: standpoint.topology(endpoint).cloned().unwrap_or_default(),
                 tier,
                 rank,
-                healthy: endpoint.ready
-                    && !endpoint.node.as_ref().is_some_and(|node| view.dead.contains(node)),
+                weight,
+                healthy: (endpoint.ready || why == Why::InRotation) && answers,
                 share: share / f64::from(served.max(1)),
-                why,
+                why: match why {
+                    // What a client could choose counts before where it stands.
+                    Why::NoMatch | Why::Headless | Why::Unserved | Why::Duplicate if !endpoint.ready => {
+                        unready(endpoint.terminating)
+                    }
+                    why => why,
+                },
             }
         })
         .collect();
     backends.sort_by(|a, b| (a.tier, a.rank, &a.endpoint).cmp(&(b.tier, b.rank, &b.endpoint)));
+    let (global, shared, exported) = match offer {
+        Offer::Service(service) => (service.global, service.shared, service.export.is_some()),
+        Offer::Import(_) => (false, false, false),
+    };
     Explained {
-        service: service.key.clone(),
-        vips: service.vips.clone(),
-        ports: service.ports.clone(),
-        global: service.global,
+        service: offer.key().clone(),
+        import: matches!(offer, Offer::Import(_)),
+        vips: offer.vips().to_vec(),
+        ports: offer.ports().to_vec(),
+        global,
+        shared,
+        exported,
+        traffic: offer.traffic().clone(),
+        frontends: frontends.iter().map(|frontend| frontend.dialled).collect(),
         backends,
     }
 }
 
-/// Why an endpoint stands on no rung at all.
-fn left_out(service: &Service, frontends: &[Dialled<'_>], endpoint: &Endpoint) -> Why {
+/// Walks the rungs as the data path does. Returns whether anybody answers.
+fn walk<'a>(rungs: &[Rung<'a>], health: &Health<'_>, found: &mut BTreeMap<&'a EndpointKey, Found>) -> bool {
+    let mut answering: Option<&Rung<'_>> = None;
+    for rung in rungs {
+        let alive = |c: &&Candidate<'_>| health.reaches(c);
+        let total: u32 = rung.candidates.iter().filter(alive).map(|c| c.weight).sum();
+        for candidate in &rung.candidates {
+            let weight = candidate.weight;
+            let (share, why) = match answering {
+                _ if !alive(&candidate) => (0.0, health.why(&candidate.endpoint.key.service.cluster)),
+                Some(first) => (0.0, behind(first, rung)),
+                None => (f64::from(weight) / f64::from(total), Why::InRotation),
+            };
+            let entry = found.entry(&candidate.endpoint.key).or_insert(Found { share: 0.0, weight, why });
+            entry.share += share;
+            if why == Why::InRotation {
+                entry.why = why;
+            }
+        }
+        if answering.is_none() && total > 0 {
+            answering = Some(rung);
+        }
+    }
+    answering.is_some()
+}
+
+/// Why a rung waits while another answers.
+fn behind(answering: &Rung<'_>, rung: &Rung<'_>) -> Why {
+    if rung.place.group != answering.place.group {
+        Why::Affinity
+    } else if rung.place.block == Block::PassedOver {
+        Why::Hint
+    } else {
+        Why::Nearer(answering.tier)
+    }
+}
+
+fn left_out(out: Out) -> Why {
+    match out {
+        Out::Maintenance => Why::Maintenance,
+        Out::Drained => Why::Drained,
+        Out::Verdict(Verdict::Policy) => Why::Policy,
+        Out::Verdict(Verdict::Terminating) => Why::Terminating,
+        Out::Verdict(Verdict::NotReady) => Why::NotReady,
+        Out::Verdict(Verdict::In | Verdict::PassedOver) => unreachable!("they stand on a rung"),
+    }
+}
+
+fn unready(terminating: bool) -> Why {
+    if terminating { Why::Terminating } else { Why::NotReady }
+}
+
+/// Why an endpoint stands nowhere, without anything said against it.
+fn unmatched(
+    standpoint: &Standpoint<'_>,
+    offer: Offer<'_>,
+    frontends: &[Dialled<'_>],
+    endpoint: &Endpoint,
+) -> Why {
     let fits = |frontend: &Dialled<'_>| {
-        let speaks = endpoint.ips.iter().any(|ip| ip.is_ipv4() == frontend.dialled.ip.is_ipv4());
-        speaks && ladder::matching_port(service, frontend.port, endpoint).is_some()
+        endpoint.ips.iter().any(|ip| ip.is_ipv4() == frontend.dialled.ip.is_ipv4())
+            && offer.target(standpoint.world, frontend.port, endpoint).is_some()
     };
-    if !endpoint.ready {
-        if endpoint.terminating { Why::Terminating } else { Why::NotReady }
-    } else if service.vips.is_empty() {
+    if offer.vips().is_empty() && frontends.is_empty() {
         Why::Headless
-    } else if endpoint.weight == 0 {
-        Why::Maintenance
     } else if frontends.is_empty() {
         Why::Unserved
     } else if !frontends.iter().any(fits) {
@@ -183,9 +309,4 @@ fn left_out(service: &Service, frontends: &[Dialled<'_>], endpoint: &Endpoint) -
     } else {
         Why::Duplicate
     }
-}
-
-fn topology(view: &View<'_>, endpoint: &Endpoint) -> Topology {
-    let node = endpoint.node.as_ref().and_then(|name| view.world.nodes.get(name));
-    node.map(|node| node.topology.clone()).unwrap_or_default()
 }

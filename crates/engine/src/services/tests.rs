@@ -2,6 +2,9 @@ use std::collections::BTreeSet;
 
 use model::{Endpoint, EndpointPort, Protocol, ServicePort, Tier, World};
 
+mod imports;
+mod preferences;
+
 use super::*;
 use crate::testing::{cluster_name, endpoint, node, node_name, port, service, service_key, world};
 
@@ -322,7 +325,7 @@ fn huge_weights_are_scaled_down() {
     }
     let seen = see(&world, "a/1", &[]);
     let ladder = seen.plan.frontends.values().next().unwrap();
-    assert_eq!(ladder.tiers[0].count, u32::from(ladder::MAX_WEIGHT) + 1 + 1);
+    assert_eq!(ladder.tiers[0].count, ladder::MAX_WEIGHT + 1 + 1);
 }
 
 #[test]
@@ -370,7 +373,7 @@ fn explained() {
                 "echo-2 0.00 terminating",
                 "echo-3 0.00 weight 0",
                 "echo-4 0.00 no port or address that fits the service",
-                "echo-6 0.00 its node does not answer",
+                "echo-6 0.00 no node of its cluster answers: the cluster or the link is down",
                 "echo-5 1.00",
             ],
         ),
@@ -379,12 +382,12 @@ fn explained() {
             Box::new(|w| edit(w, "a", "echo-2", |e| e.ips = vec!["10.0.0.1".parse().unwrap()])),
             &["a/1", "a/2", "a/3", "a/4", "b/1", "c/1"],
             [
-                "echo-1 0.00 its node does not answer",
-                "echo-2 0.00 its node does not answer",
-                "echo-3 0.00 its node does not answer",
-                "echo-4 0.00 its node does not answer",
-                "echo-6 0.00 its node does not answer",
-                "echo-5 0.00 its node does not answer",
+                "echo-1 0.00 no node of its cluster answers: the cluster or the link is down",
+                "echo-2 0.00 no node of its cluster answers: the cluster or the link is down",
+                "echo-3 0.00 no node of its cluster answers: the cluster or the link is down",
+                "echo-4 0.00 no node of its cluster answers: the cluster or the link is down",
+                "echo-6 0.00 no node of its cluster answers: the cluster or the link is down",
+                "echo-5 0.00 no node of its cluster answers: the cluster or the link is down",
             ],
         ),
         (

@@ -129,6 +129,7 @@ fn service() -> impl Strategy<Value = Service> {
             shared: global,
             traffic: Default::default(),
             export: None,
+            access: Default::default(),
         },
     )
 }
@@ -153,6 +154,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             weight,
             labels: Default::default(),
             hostname: String::new(),
+            hints: Default::default(),
         })
 }
 

@@ -70,6 +70,7 @@ pub(crate) fn service(cluster: &str, service: &str, global: bool) -> Object {
         shared: global,
         traffic: Default::default(),
         export: None,
+        access: Default::default(),
     })
 }
 
@@ -90,6 +91,7 @@ pub(crate) fn endpoint(cluster: &str, n: u64, service: &str, i: u64) -> Object {
         weight: 1,
         labels: [("app".to_string(), service.to_string())].into(),
         hostname: String::new(),
+        hints: Default::default(),
     })
 }
 

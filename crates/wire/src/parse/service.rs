@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use model::{ClusterName, Export, Import, Prefer, Service, ServicePort, Terms, Traffic};
+use model::{
+    Access, ClusterName, Export, Hints, Import, NodePort, Prefer, Service, ServicePort, Spread, Terms,
+    Traffic,
+};
 
-use super::{few, labels, one_of_each, parse_ips, port, service_key, text};
+use super::{few, labels, number, one_of_each, parse_ips, port, service_key, text};
 use crate::{ParseError, limits, pb};
 
 pub(super) fn service(s: pb::Service) -> Result<Service, ParseError> {
@@ -19,7 +22,42 @@ pub(super) fn service(s: pb::Service) -> Result<Service, ParseError> {
         shared: s.shared,
         traffic: traffic(s.traffic)?,
         export: s.export.map(export).transpose()?,
+        access: access(s.access.unwrap_or_default())?,
     })
+}
+
+fn access(a: pb::Access) -> Result<Access, ParseError> {
+    few("node ports", a.node_ports.len(), limits::PORTS)?;
+    let node_port = |p: pb::NodePort| {
+        let (_, protocol, port) = port(String::new(), p.protocol, p.port)?;
+        Ok(NodePort { port, protocol, node_port: number("a node port", p.node_port)? })
+    };
+    Ok(Access {
+        internal_local: a.internal_local,
+        external_local: a.external_local,
+        session_affinity: a.affinity.then_some(a.affinity_seconds),
+        node_ports: a.node_ports.into_iter().map(node_port).collect::<Result<_, ParseError>>()?,
+        external_ips: parse_ips("external IPs", &a.external_ips, limits::SERVICE_IPS)?,
+        load_balancer_ips: parse_ips("load balancer IPs", &a.load_balancer_ips, limits::SERVICE_IPS)?,
+        other_proxy: a.other_proxy,
+    })
+}
+
+pub(super) fn hints(h: pb::Hints) -> Result<Hints, ParseError> {
+    if h.own_node {
+        return Ok(Hints::OwnNode);
+    }
+    if h.own_zone {
+        return Ok(Hints::OwnZone);
+    }
+    few("hints", h.zones.len() + h.nodes.len(), limits::HINTS)?;
+    if h.zones.is_empty() && h.nodes.is_empty() {
+        return Ok(Hints::None);
+    }
+    let places = |field, names: Vec<String>| -> Result<Vec<String>, ParseError> {
+        names.into_iter().map(|name| text(field, name, 1, limits::PLACE_CHARS)).collect()
+    };
+    Ok(Hints::Given { zones: places("a zone's hint", h.zones)?, nodes: places("a node's hint", h.nodes)? })
 }
 
 pub(super) fn import(i: pb::Import) -> Result<Import, ParseError> {
@@ -63,9 +101,15 @@ fn traffic(t: Option<pb::Traffic>) -> Result<Traffic, ParseError> {
         Ok(pb::Prefer::Even) => Prefer::Even,
         Ok(pb::Prefer::Local) => Prefer::Local,
         Ok(pb::Prefer::Remote) => Prefer::Remote,
+        Ok(pb::Prefer::LadderLocal) => Prefer::LadderLocal,
+        Ok(pb::Prefer::LadderRemote) => Prefer::LadderRemote,
         Ok(pb::Prefer::Clusters) => Prefer::Clusters(clusters(t.clusters)?),
         // A word of a later version: what everybody gets who has not asked for anything.
         Ok(pb::Prefer::Ladder) | Err(_) => Prefer::Ladder,
+    };
+    let spread = match pb::Spread::try_from(t.spread) {
+        Ok(pb::Spread::Even) => Spread::Even,
+        Ok(pb::Spread::Ladder) | Err(_) => Spread::Ladder,
     };
     few("cluster weights", t.cluster_weights.len(), limits::CLUSTERS)?;
     let weight = |(cluster, weight): (String, u32)| {
@@ -73,7 +117,7 @@ fn traffic(t: Option<pb::Traffic>) -> Result<Traffic, ParseError> {
         Ok((ClusterName::new(cluster)?, weight))
     };
     let cluster_weights = t.cluster_weights.into_iter().map(weight).collect::<Result<_, ParseError>>()?;
-    Ok(Traffic { prefer, cluster_weights })
+    Ok(Traffic { prefer, spread, cluster_weights })
 }
 
 fn clusters(names: Vec<String>) -> Result<Vec<ClusterName>, ParseError> {

@@ -1,6 +1,6 @@
 //! Objects to changes, case by case: what every source of objects has to say.
 
-use model::{Change, Cluster, ClusterId, ClusterName, Endpoint, Object};
+use model::{Access, Change, Cluster, ClusterId, ClusterName, Endpoint, Hints, Object};
 
 use crate::manifest::{Id, Manifest, parse};
 
@@ -50,11 +50,12 @@ pub(crate) fn line(change: &Change) -> String {
             join(node.pod_cidrs.iter().map(ToString::to_string).collect()),
         ),
         Change::Upsert(Object::Service(service)) => format!(
-            "service {} {} {}{}",
+            "service {} {} {}{}{}",
             service.key.name,
             join(service.vips.iter().map(ToString::to_string).collect()),
             join(service.ports.iter().map(|p| format!("{}:{}/{}", p.name, p.port, p.protocol)).collect()),
             if service.global { " global" } else { "" },
+            asked_of(&service.access),
         ),
         Change::Upsert(Object::Import(import)) => unreachable!("a source says nothing of {}", import.key),
         Change::Upsert(Object::Endpoint(Endpoint {
@@ -68,12 +69,19 @@ pub(crate) fn line(change: &Change) -> String {
             weight,
             labels,
             hostname: _,
+            hints,
         })) => {
             let flags = [(ready, "ready"), (serving, "serving"), (terminating, "terminating")];
             let flags: Vec<&str> = flags.into_iter().filter(|(set, _)| **set).map(|(_, name)| name).collect();
             let weight = if *weight == 1 { String::new() } else { format!(" weight {weight}") };
+            let hints = match hints {
+                Hints::None => String::new(),
+                Hints::OwnZone => " for its zone".into(),
+                Hints::OwnNode => " for its node".into(),
+                Hints::Given { zones, nodes } => format!(" for {}", join([&zones[..], nodes].concat())),
+            };
             format!(
-                "endpoint {}/{} {} {} on {} {} {}{weight}",
+                "endpoint {}/{} {} {} on {} {} {}{weight}{hints}",
                 key.service.name,
                 key.name,
                 join(ips.iter().map(ToString::to_string).collect()),
@@ -84,6 +92,24 @@ pub(crate) fn line(change: &Change) -> String {
             )
         }
     }
+}
+
+/// What a service asks of its cluster beyond virtual addresses.
+fn asked_of(access: &Access) -> String {
+    let mut text = String::new();
+    let words = [
+        (access.internal_local, " internal-local"),
+        (access.external_local, " external-local"),
+        (access.other_proxy, " other-proxy"),
+    ];
+    text.extend(words.into_iter().filter(|(is, _)| *is).map(|(_, word)| word));
+    text.extend(access.session_affinity.map(|seconds| format!(" affinity={seconds}")));
+    text.extend(
+        access.node_ports.iter().map(|p| format!(" node-port={}>{}/{}", p.node_port, p.port, p.protocol)),
+    );
+    text.extend(access.external_ips.iter().map(|ip| format!(" external={ip}")));
+    text.extend(access.load_balancer_ips.iter().map(|ip| format!(" balancer={ip}")));
+    text
 }
 
 const SERVICE: &str = r#"
@@ -123,6 +149,48 @@ const SAID: &str = "service demo/echo 10.101.0.9,fd00:101::9 http:80/TCP,dns:53/
 const A_READY: &str = "endpoint demo/echo/a 10.1.0.5,fd00:1::5 http:8080/TCP,dns:5353/UDP on aws/aws-1 ready+serving \
                        app=echo,v=x";
 const A_GONE: &str = "- endpoint aws/demo/echo/a";
+
+/// What is told of endpoints that nobody writes slices for, and no slice would say so.
+pub(super) fn derived() -> Vec<Case> {
+    let case = |name, steps| Case { name, steps };
+    vec![case(
+        "hints: as Kubernetes' controller would write them, as slices have them",
+        vec![
+            (apply(&SERVICE.replace("spec:", "spec:\n  trafficDistribution: PreferSameNode")), &[SAID]),
+            (
+                pod("a", APP, READY),
+                &[
+                    "endpoint demo/echo/a 10.1.0.5,fd00:1::5 http:8080/TCP,dns:5353/UDP on aws/aws-1 ready+serving \
+                       app=echo,v=x for its node",
+                ],
+            ),
+            (
+                apply(&SERVICE.replace("spec:", "spec:\n  trafficDistribution: PreferClose")),
+                &[
+                    "endpoint demo/echo/a 10.1.0.5,fd00:1::5 http:8080/TCP,dns:5353/UDP on aws/aws-1 ready+serving \
+                       app=echo,v=x for its zone",
+                ],
+            ),
+            (
+                pod("a", APP, UNREADY),
+                &[
+                    "endpoint demo/echo/a 10.1.0.5,fd00:1::5 http:8080/TCP,dns:5353/UDP on aws/aws-1  app=echo,v=x",
+                ],
+            ),
+            (
+                apply(
+                    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: e, namespace: demo, \
+                         labels: {kubernetes.io/service-name: echo}}\naddressType: IPv4\nports: [{name: http, port: \
+                         5}]\nendpoints: [{addresses: [10.1.0.7], hints: {forZones: [{name: eu-a}, {name: eu-b}], \
+                         forNodes: [{name: n}]}}]",
+                ),
+                &[
+                    "endpoint demo/echo/10.1.0.7 10.1.0.7 http:5/TCP on nothing ready+serving  for eu-a,eu-b,n",
+                ],
+            ),
+        ],
+    )]
+}
 
 /// Every case starts from nothing.
 pub(crate) fn table() -> Vec<Case> {
@@ -226,6 +294,34 @@ pub(crate) fn table() -> Vec<Case> {
                         "endpoint demo/echo/a 10.1.0.5,fd00:1::5 http:8080/TCP,dns:5353/UDP on aws/aws-1 ready+serving \
                        app=echo weight 0",
                     ],
+                ),
+            ],
+        ),
+        case(
+            "what a service asks of its own cluster",
+            vec![
+                (
+                    apply(
+                        "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: demo, labels: \
+                         {service.kubernetes.io/service-proxy-name: other}}\nspec: {type: LoadBalancer, clusterIP: \
+                         10.101.0.9, ports: [{name: a, port: 80, nodePort: 30080}, {name: b, port: 81, nodePort: 30081}], \
+                         externalIPs: [192.0.2.7, 192.0.2.7], internalTrafficPolicy: Local, externalTrafficPolicy: \
+                         Local, sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}}\n\
+                         status: {loadBalancer: {ingress: [{ip: 192.0.2.8}, {ip: 192.0.2.9, ipMode: Proxy}, \
+                         {hostname: lb}]}}",
+                    ),
+                    &[
+                        "service demo/s 10.101.0.9 a:80/TCP,b:81/TCP internal-local external-local other-proxy affinity=60 \
+                       node-port=30080>80/TCP node-port=30081>81/TCP external=192.0.2.7 balancer=192.0.2.8",
+                    ],
+                ),
+                (
+                    apply(
+                        "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: demo}\nspec: {clusterIP: \
+                         10.101.0.9, ports: [{port: 80}], sessionAffinity: ClientIP}\nstatus: \
+                         {loadBalancer: {ingress: [{ip: 192.0.2.8}]}}",
+                    ),
+                    &["service demo/s 10.101.0.9 :80/TCP affinity=10800"],
                 ),
             ],
         ),

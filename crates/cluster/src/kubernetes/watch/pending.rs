@@ -98,6 +98,7 @@ mod tests {
                 shared: true,
                 traffic: Default::default(),
                 export: None,
+                access: Default::default(),
             }))
         };
         let node = Change::Delete(Key::Node(NodeName::new(cluster.clone(), "n").unwrap()));

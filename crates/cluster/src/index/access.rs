@@ -1,0 +1,108 @@
+//! What a Service asks of its own cluster beyond virtual addresses: who may answer whom, and where else it is dialled.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use model::{Access, Hints, NodePort, Port, ServicePort};
+
+use super::complaint::{complain, some};
+use crate::Complaint;
+
+/// The label that hands a service to another proxy.
+const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+/// The annotations that ask for hints, the newer one first.
+const TOPOLOGY_MODE: [&str; 2] =
+    ["service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"];
+/// Kubernetes' seconds of session affinity where nobody says.
+const AFFINITY_SECONDS: u32 = 10_800;
+/// The longest session affinity that Kubernetes allows.
+const LONGEST_AFFINITY: u32 = 86_400;
+
+/// `ports` are those that could be read.
+pub(super) fn access(
+    metadata: &ObjectMeta,
+    spec: &v1::ServiceSpec,
+    status: Option<&v1::ServiceStatus>,
+    ports: &[ServicePort],
+    found: &mut Vec<Complaint>,
+) -> Access {
+    let local = |policy: Option<&String>| policy.is_some_and(|policy| policy == "Local");
+    let balanced = spec.type_.as_deref() == Some("LoadBalancer");
+    let outside = balanced || spec.type_.as_deref() == Some("NodePort");
+    let affinity = spec.session_affinity.as_deref() == Some("ClientIP");
+    let ingress = status.and_then(|status| status.load_balancer.as_ref()).and_then(|lb| lb.ingress.as_ref());
+    let ingress = ingress.into_iter().flatten().filter(|_| balanced);
+    // ipMode `Proxy`: the load balancer is to see this traffic, so it is not ours to shorten.
+    let answered = ingress.filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
+    let external = spec.external_ips.iter().flatten().map(String::as_str);
+    Access {
+        internal_local: local(spec.internal_traffic_policy.as_ref()),
+        external_local: local(spec.external_traffic_policy.as_ref()),
+        session_affinity: affinity.then(|| affinity_seconds(spec)),
+        node_ports: if outside { node_ports(spec, ports) } else { Vec::new() },
+        external_ips: addresses("externalIPs", external, found),
+        load_balancer_ips: addresses(
+            "the load balancer's addresses",
+            answered.filter_map(|ingress| ingress.ip.as_deref()),
+            found,
+        ),
+        other_proxy: metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(OTHER_PROXY)),
+    }
+}
+
+/// What Kubernetes' controller would write as hints for the service's ready endpoints.
+pub(super) fn hints(metadata: &ObjectMeta, spec: &v1::ServiceSpec) -> Hints {
+    match spec.traffic_distribution.as_deref() {
+        Some("PreferSameNode") => return Hints::OwnNode,
+        Some("PreferSameZone" | "PreferClose") => return Hints::OwnZone,
+        _ => {}
+    }
+    let annotations = metadata.annotations.as_ref();
+    let mode = TOPOLOGY_MODE.iter().find_map(|key| annotations?.get(*key));
+    match mode {
+        Some(mode) if mode == "Auto" || mode == "auto" => Hints::OwnZone,
+        _ => Hints::None,
+    }
+}
+
+fn affinity_seconds(spec: &v1::ServiceSpec) -> u32 {
+    let client = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+    let seconds = client.and_then(|client| client.timeout_seconds).and_then(|s| u32::try_from(s).ok());
+    seconds.filter(|seconds| (1..=LONGEST_AFFINITY).contains(seconds)).unwrap_or(AFFINITY_SECONDS)
+}
+
+fn node_ports(spec: &v1::ServiceSpec, ports: &[ServicePort]) -> Vec<NodePort> {
+    let written = spec.ports.iter().flatten().filter_map(|port| {
+        let node_port = u16::try_from(port.node_port?).ok().and_then(Port::new)?;
+        let name = port.name.as_deref().unwrap_or_default();
+        let known =
+            ports.iter().find(|known| known.name == name && i32::from(known.port.get()) == port.port)?;
+        Some(NodePort { port: known.port, protocol: known.protocol, node_port })
+    });
+    written.collect()
+}
+
+fn addresses<'a>(
+    what: &str,
+    written: impl Iterator<Item = &'a str>,
+    found: &mut Vec<Complaint>,
+) -> Vec<IpAddr> {
+    let (mut ips, mut unusable) = (Vec::new(), Vec::new());
+    for text in written {
+        match text.parse::<IpAddr>() {
+            Ok(ip) if ips.contains(&ip) => {}
+            Ok(ip) if !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast() => ips.push(ip),
+            _ => unusable.push(text.to_string()),
+        }
+    }
+    if !unusable.is_empty() {
+        let message = format!(
+            "{} among {what} can be no address of a service; nobody can dial it there, the others work; write addresses \
+             that clients reach",
+            some(&unusable)
+        );
+        complain(found, "ServiceIPUnusable", message);
+    }
+    ips
+}

@@ -1,0 +1,142 @@
+//! A node's place in the world: what its clients dial, who might answer, how near that is.
+
+use std::collections::BTreeMap;
+
+use model::{ClusterName, Endpoint, NodeName, ObjectName, Service, ServiceKey, Tier, Topology, World};
+
+use super::offer::{Dialled, Offer, Scope};
+use super::{Problem, View};
+use crate::plan::{Frontend, NodeId};
+
+/// How near something is: the tier, then the place of its cluster in the ranking.
+pub(super) type Nearness = (Tier, usize);
+
+/// A node's place in the world, worked out once for all services.
+pub(super) struct Standpoint<'a> {
+    pub(super) world: &'a World,
+    pub(super) me: &'a NodeName,
+    /// Where the node stands.
+    pub(super) mine: Topology,
+    nodes: BTreeMap<&'a NodeName, (NodeId, Tier)>,
+    ranks: BTreeMap<&'a ClusterName, usize>,
+    /// The other clusters' global services, by namespace and name.
+    twins: BTreeMap<&'a ObjectName, Vec<&'a ServiceKey>>,
+}
+
+impl<'a> Standpoint<'a> {
+    pub(super) fn new(view: &View<'a>) -> Self {
+        let World { clusters, nodes, services, .. } = view.world;
+        let mine = nodes.get(view.me).map(|node| &node.topology);
+        let nodes = nodes
+            .values()
+            .map(|node| {
+                (&node.name, (model::Node::id(&node.name), tier(view.me, mine, &node.name, &node.topology)))
+            })
+            .collect();
+
+        let mut ranks = BTreeMap::new();
+        for name in view.ranking.iter().chain(clusters.keys()).filter(|name| **name != view.me.cluster) {
+            let next = ranks.len();
+            ranks.entry(name).or_insert(next);
+        }
+
+        let mut twins: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let lends = |s: &&Service| s.global && s.shared && s.key.cluster != view.me.cluster;
+        for service in services.values().filter(lends) {
+            twins.entry(&service.key.name).or_default().push(&service.key);
+        }
+        Self { world: view.world, me: view.me, mine: mine.cloned().unwrap_or_default(), nodes, ranks, twins }
+    }
+
+    /// What clients on this node dial, each with the addresses and ports that are its own. Of two that ask for one the
+    /// first has it: virtual addresses before others, so that nobody takes them with an `externalIPs`; services before
+    /// imports; then by name.
+    pub(super) fn granted(&self) -> (Vec<(Offer<'a>, Vec<Dialled<'a>>)>, Vec<Problem>) {
+        let services = self.world.services.values().filter(|s| s.key.cluster == self.me.cluster);
+        let imports = self.world.imports.values().filter(|import| import.key.cluster == self.me.cluster);
+        let offers = services.map(Offer::Service).chain(imports.map(Offer::Import));
+        let mut granted: Vec<_> = offers.map(|offer| (offer, Vec::new())).collect();
+        let mut owners: BTreeMap<Frontend, Offer<'_>> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for scope in [Scope::Virtual, Scope::External] {
+            for (offer, mine) in &mut granted {
+                if matches!(offer, Offer::Service(service) if service.access.other_proxy) {
+                    continue;
+                }
+                for dialled in offer.dialled(scope) {
+                    if let Some(winner) = owners.get(&dialled.dialled) {
+                        let (loser, winner) = (offer.claimant(), winner.claimant());
+                        problems.push(Problem::Frontend { frontend: dialled.dialled, loser, winner });
+                    } else {
+                        owners.insert(dialled.dialled, *offer);
+                        mine.push(dialled);
+                    }
+                }
+            }
+        }
+        (granted, problems)
+    }
+
+    /// Every endpoint that may answer, ready or not.
+    pub(super) fn sources(&self, offer: Offer<'a>) -> Vec<&'a Endpoint> {
+        let of = |key: &ServiceKey| self.world.endpoints.get(key).into_iter().flat_map(BTreeMap::values);
+        match offer {
+            Offer::Service(service) => {
+                let twins = self.twins.get(&service.key.name).filter(|_| service.global);
+                let keys = std::iter::once(&service.key).chain(twins.into_iter().flatten().copied());
+                keys.flat_map(of).collect()
+            }
+            Offer::Import(import) => {
+                let exporters = import.clusters.iter().filter_map(|cluster| {
+                    let key = ServiceKey { cluster: cluster.clone(), name: import.key.name.clone() };
+                    self.world.services.get(&key).filter(|service| service.export.is_some())
+                });
+                exporters.flat_map(|service| of(&service.key)).collect()
+            }
+        }
+    }
+
+    /// How near the endpoint is.
+    pub(super) fn nearness(&self, endpoint: &Endpoint) -> Nearness {
+        let cluster = &endpoint.key.service.cluster;
+        if *cluster != self.me.cluster {
+            // A cluster that is in neither the ranking nor the world comes after all that are.
+            return (Tier::Elsewhere, self.ranks.get(cluster).copied().unwrap_or(self.ranks.len()));
+        }
+        let tier = match &endpoint.node {
+            Some(node) if node == self.me => Tier::Node,
+            Some(node) => self.nodes.get(node).map_or(Tier::Cluster, |(_, tier)| *tier),
+            None => Tier::Cluster,
+        };
+        (tier, 0)
+    }
+
+    /// The number of the node whose health is the endpoint's.
+    pub(super) fn node_id(&self, endpoint: &Endpoint) -> NodeId {
+        endpoint.node.as_ref().map_or(0, |node| match self.nodes.get(node) {
+            Some((id, _)) => *id,
+            None => model::Node::id(node),
+        })
+    }
+
+    /// Where the endpoint's node stands, if that is known.
+    pub(super) fn topology(&self, endpoint: &Endpoint) -> Option<&'a Topology> {
+        Some(&self.world.nodes.get(endpoint.node.as_ref()?)?.topology)
+    }
+}
+
+/// How near a node is to mine. Nothing is equal to an unknown region or zone.
+fn tier(me: &NodeName, mine: Option<&Topology>, node: &NodeName, its: &Topology) -> Tier {
+    if node == me {
+        return Tier::Node;
+    }
+    if node.cluster != me.cluster {
+        return Tier::Elsewhere;
+    }
+    match mine {
+        Some(mine) if !mine.region.is_empty() && mine.region == its.region => {
+            if !mine.zone.is_empty() && mine.zone == its.zone { Tier::Zone } else { Tier::Region }
+        }
+        _ => Tier::Cluster,
+    }
+}
