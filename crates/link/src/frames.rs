@@ -13,18 +13,24 @@ use crate::pki::Roots;
 
 /// A frame, read.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub enum Said {
+    /// Who speaks.
     Hello(pb::Hello),
+    /// Asks to be told, from there.
     Subscribe(Option<Position>),
     /// With the changes that could not be read.
     Told(Told, Vec<Unreadable>),
+    /// What a node says of itself.
     Report(NodeReport),
     /// Of a later version.
     Unknown,
 }
 
 /// Reads a frame.
-pub(crate) fn read(frame: pb::Frame) -> Result<Said, ParseError> {
+///
+/// # Errors
+/// It says something that no frame may. A change that cannot be read costs only itself.
+pub fn read(frame: pb::Frame) -> Result<Said, ParseError> {
     Ok(match frame.body {
         None => Said::Unknown,
         Some(Body::Hello(hello)) => Said::Hello(hello),
@@ -128,7 +134,7 @@ pub(crate) fn report(report: &NodeReport) -> pb::Frame {
 }
 
 /// What is told.
-pub(crate) fn told(told: Told) -> pb::Frame {
+pub fn told(told: Told) -> pb::Frame {
     frame(match told {
         Told::Begin { epoch, snapshot } => Body::Begin(pb::Begin { epoch, snapshot }),
         Told::Batch { changes, revision } => {

@@ -11,7 +11,7 @@ pub mod controller;
 mod enrol;
 mod error;
 mod files;
-mod frames;
+pub mod frames;
 mod pki;
 mod report;
 pub mod saved;
