@@ -8,7 +8,7 @@ use serve::http::{Health, Vitals};
 use serve::local::{Access, AgentApi, PlanReport, Refusal, agent_router};
 use serve::metrics::AgentMetrics;
 use tokio::sync::{mpsc, oneshot};
-use wire::local::{AgentStatus, CniRequest, CniResponse};
+use wire::local::{AgentStatus, CniRequest, CniResponse, ServicesReport};
 
 use crate::cni::Cni;
 use crate::config::Config;
@@ -18,6 +18,7 @@ use crate::datapath::PodMaps;
 pub(crate) enum Ask {
     Status(oneshot::Sender<AgentStatus>),
     Plan(oneshot::Sender<PlanReport>),
+    Services(Option<String>, oneshot::Sender<Result<ServicesReport, Refusal>>),
 }
 
 /// What is kept ready for whoever watches.
@@ -73,6 +74,10 @@ impl AgentApi for Api {
 
     async fn plan(&self) -> Result<PlanReport, Refusal> {
         self.ask(Ask::Plan).await
+    }
+
+    async fn services(&self, from: Option<String>) -> Result<ServicesReport, Refusal> {
+        self.ask(|answer| Ask::Services(from, answer)).await?
     }
 
     async fn cni(&self, request: CniRequest) -> CniResponse {

@@ -13,6 +13,7 @@ mod node;
 mod outlook;
 mod problems;
 mod run;
+mod services;
 mod status;
 mod underlay;
 

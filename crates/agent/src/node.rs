@@ -32,6 +32,7 @@ use crate::datapath::{Datapath, Masqueraded};
 use crate::neighbour::Neighbour;
 use crate::outlook::{Outlook, Plan};
 use crate::problems::Problems;
+use crate::services::Held;
 use crate::{install, status, underlay};
 
 /// How often the device is looked for and the clusters are ranked.
@@ -349,16 +350,25 @@ impl Node {
                 let _ = answer.send(status::agent(self, &device));
             }
             Ask::Plan(answer) => {
-                let observed = match self.datapath.observe().await {
-                    Ok(observed) => observed,
-                    Err(e) => {
-                        warn!("cannot observe the kernel: {e:#}");
-                        self.observed.clone()
-                    }
-                };
+                let observed = self.look().await;
                 let operations =
                     plan::diff(&observed, &self.desired).iter().map(ToString::to_string).collect();
                 let _ = answer.send(PlanReport { desired: self.desired.clone(), observed, operations });
+            }
+            Ask::Services(from, answer) => {
+                let held = Held { desired: &self.desired, observed: &self.look().await };
+                let _ = answer.send(crate::services::report(&self.outlook, &held, from.as_deref()));
+            }
+        }
+    }
+
+    /// What the kernel holds right now, as far as it can be asked.
+    async fn look(&self) -> State {
+        match self.datapath.observe().await {
+            Ok(observed) => observed,
+            Err(e) => {
+                warn!("cannot observe the kernel: {e:#}");
+                self.observed.clone()
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use engine::services::{Explained, Standing, Why};
-use model::{Node, PublicKey};
+use engine::services::{Explained, Standing};
+use model::{EndpointKey, Node, PublicKey};
 use wire::local::{
     AgentStatus, BackendStatus, FeatureStatus, KubeProxyStatus, PortStatus, ServiceStatus, TunnelStatus,
 };
@@ -22,16 +22,19 @@ pub(crate) fn service(explained: Explained) -> ServiceStatus {
     }
 }
 
-fn backend(standing: Standing) -> BackendStatus {
-    let service = &standing.endpoint.service;
-    let of_a_pod = standing.endpoint.name.parse::<std::net::IpAddr>().is_err();
-    let pod = if of_a_pod {
-        format!("{}/{}", service.name.namespace, standing.endpoint.name)
+/// What an endpoint is called: its pod, with the namespace, or its address.
+pub(crate) fn pod(endpoint: &EndpointKey) -> String {
+    let of_a_pod = endpoint.name.parse::<std::net::IpAddr>().is_err();
+    if of_a_pod {
+        format!("{}/{}", endpoint.service.name.namespace, endpoint.name)
     } else {
-        standing.endpoint.name.clone()
-    };
+        endpoint.name.clone()
+    }
+}
+
+fn backend(standing: Standing) -> BackendStatus {
     BackendStatus {
-        pod,
+        pod: pod(&standing.endpoint),
         ips: standing.ips,
         node: standing.node.map(|node| node.node),
         zone: standing.topology.zone,
@@ -40,7 +43,7 @@ fn backend(standing: Standing) -> BackendStatus {
         tier: standing.tier,
         healthy: standing.healthy,
         share: standing.share,
-        why: if standing.why == Why::InRotation { String::new() } else { standing.why.to_string() },
+        why: standing.why.to_string(),
     }
 }
 

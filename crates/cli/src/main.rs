@@ -12,6 +12,7 @@ mod lab;
 mod link;
 mod load;
 mod logging;
+mod services;
 mod status;
 mod uninstall;
 mod upgrade;
@@ -46,6 +47,8 @@ enum Verb {
     Cni,
     /// What a node or a controller says of itself.
     Status(status::Args),
+    /// What clients dial: services and imports, who answers for them and why.
+    Services(services::Args),
     /// Nodes by location and the tunnels between them, as a picture or as data.
     Graph(graph::Args),
     /// Install into a Kubernetes cluster, or print the manifests.
@@ -94,6 +97,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Agent(args) => daemon::agent(args).await,
         Verb::Controller(args) => daemon::controller(args).await,
         Verb::Status(args) => status::run(args).await,
+        Verb::Services(args) => services::run(args).await,
         Verb::Graph(args) => graph::run(args).await,
         Verb::Install(args) => install::run(*args).await,
         Verb::Upgrade(args) => upgrade::run(*args).await,

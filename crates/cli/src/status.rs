@@ -14,7 +14,7 @@ pub(crate) use render::links as render_links;
 pub(crate) use text::{bytes, duration, milliseconds, table};
 
 /// Where an agent answers.
-const AGENT: &str = "/run/causeway/agent.sock";
+pub(crate) const AGENT: &str = "/run/causeway/agent.sock";
 
 /// Where a controller answers.
 const CONTROLLER: &str = "/run/causeway/controller.sock";

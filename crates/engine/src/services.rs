@@ -5,6 +5,7 @@
 //! one rung of several. What stands on a rung depends on readiness alone; health is looked up by the data path when a
 //! client connects, so a dead node costs one map write and no plan.
 
+mod difference;
 mod explain;
 mod ladder;
 mod offer;
@@ -25,7 +26,8 @@ use crate::plan::{Frontend, Ladder, Set, SetId, TierSpan};
 use ladder::Rung;
 use standpoint::Standpoint;
 
-pub use explain::{Explained, Standing, Why, explain};
+pub use difference::{Difference, What, differences};
+pub use explain::{Explained, Kind, Standing, Why, explain};
 pub use offer::Claimant;
 pub use remembered::remembered_ranking;
 

@@ -10,7 +10,9 @@ use causeway_serve::local::{
 };
 use causeway_serve::{Health, Vitals};
 use engine::plan::{Backend, Frontend, Ladder, Op, Route, RouteVia, State, TierSpan};
-use wire::local::{AgentStatus, CniRequest, CniResponse, ControllerStatus, LinkJoin, StreamStatus, Token};
+use wire::local::{
+    AgentStatus, CniRequest, CniResponse, ControllerStatus, LinkJoin, ServicesReport, StreamStatus, Token,
+};
 
 /// An agent and a controller with little to say.
 struct Fake;
@@ -53,6 +55,14 @@ impl AgentApi for Fake {
         let desired = a_state();
         let operations = engine::plan::diff(&State::default(), &desired).iter().map(Op::to_string).collect();
         Ok(PlanReport { desired, observed: State::default(), operations })
+    }
+    async fn services(&self, from: Option<String>) -> Result<ServicesReport, Refusal> {
+        match from {
+            None => {
+                Ok(ServicesReport { from: "aws/aws-1".to_string().try_into().unwrap(), services: vec![] })
+            }
+            Some(from) => Err(Refusal::Wrong(format!("no node {from}"))),
+        }
     }
     async fn cni(&self, request: CniRequest) -> CniResponse {
         CniResponse::Result(serde_json::json!({ "was": request.command }))

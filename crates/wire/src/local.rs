@@ -2,9 +2,11 @@
 //! JSON over HTTP/1.1; the field names are a contract with `-o json`'s readers, so they only ever grow.
 //!
 //! Agent (`/run/causeway/agent.sock`): `GET /v1/status` → [`AgentStatus`]; `GET /v1/plan` → desired, observed and
-//! their difference; `POST /v1/cni` → [`CniRequest`] → [`CniResponse`]; `GET /metrics`; `GET /healthz`.
+//! their difference; `GET /v1/services?from=NODE` → [`ServicesReport`]; `POST /v1/cni` → [`CniRequest`] → [`CniResponse`]; `GET /metrics`; `GET /healthz`.
 //! Controller (`/run/causeway/controller.sock`): `GET /v1/status` → [`ControllerStatus`]; `POST /v1/tokens/node`,
 //! `POST /v1/tokens/link` → [`Token`]; `POST /v1/links` ([`LinkJoin`]).
+
+mod services;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use model::{ClusterName, KubeProxy, NodeName, Protocol, PublicKey, ServiceKey, Tier, Topology};
 use serde::{Deserialize, Serialize};
+
+pub use services::{ServiceBackend, ServiceReport, ServicesReport};
 
 /// What an agent says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 
 use model::{ClusterName, Endpoint, EndpointKey, NodeName, ServiceKey, ServicePort, Tier, Topology, Traffic};
 
-use super::View;
 use super::ladder::{Candidate, Out, Rung};
-use super::offer::{Dialled, Offer};
+use super::offer::{Claimant, Dialled, Offer};
 use super::order::Block;
 use super::select::Verdict;
 use super::standpoint::Standpoint;
+use super::{Problem, View};
 use crate::plan::{Frontend, NodeId};
 
 /// A service or an import, and where its connections go.
@@ -21,6 +21,8 @@ pub struct Explained {
     pub service: ServiceKey,
     /// Whether it is an import.
     pub import: bool,
+    /// What sort of thing is dialled.
+    pub kind: Kind,
     /// Its virtual addresses.
     pub vips: Vec<IpAddr>,
     /// Its ports.
@@ -35,8 +37,38 @@ pub struct Explained {
     pub traffic: Traffic,
     /// What was granted to it.
     pub frontends: Vec<Frontend>,
+    /// What it asked for and was not granted.
+    pub problems: Vec<Problem>,
     /// What might answer, nearest first.
     pub backends: Vec<Standing>,
+}
+
+/// What sort of thing is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A service at virtual addresses.
+    ClusterIp,
+    /// A service at a port of every node, too.
+    NodePort,
+    /// A service at addresses of a load balancer, too.
+    LoadBalancer,
+    /// An import at clusterset IPs.
+    ClusterSetIp,
+    /// A service or import without an address of its own.
+    Headless,
+}
+
+impl Kind {
+    fn of(offer: Offer<'_>) -> Self {
+        match offer {
+            Offer::Service(service) if service.headless => Self::Headless,
+            Offer::Service(service) if !service.access.load_balancer_ips.is_empty() => Self::LoadBalancer,
+            Offer::Service(service) if !service.access.node_ports.is_empty() => Self::NodePort,
+            Offer::Service(_) => Self::ClusterIp,
+            Offer::Import(import) if import.terms.headless => Self::Headless,
+            Offer::Import(_) => Self::ClusterSetIp,
+        }
+    }
 }
 
 /// How one backend stands.
@@ -127,8 +159,16 @@ impl fmt::Display for Why {
 pub fn explain(view: &View<'_>) -> Vec<Explained> {
     let standpoint = Standpoint::new(view);
     let health = Health::new(view);
-    let (granted, _) = standpoint.granted();
-    let explain = |(offer, frontends): (_, Vec<Dialled<'_>>)| one(&standpoint, &health, offer, &frontends);
+    let (granted, problems) = standpoint.granted();
+    let mut refused: BTreeMap<Claimant, Vec<Problem>> = BTreeMap::new();
+    for problem in problems {
+        let Problem::Frontend { loser, .. } = &problem;
+        refused.entry(loser.clone()).or_default().push(problem);
+    }
+    let explain = |(offer, frontends): (Offer<'_>, Vec<Dialled<'_>>)| Explained {
+        problems: refused.remove(&offer.claimant()).unwrap_or_default(),
+        ..one(&standpoint, &health, offer, &frontends)
+    };
     granted.into_iter().map(explain).collect()
 }
 
@@ -226,6 +266,8 @@ fn one<'a>(
     Explained {
         service: offer.key().clone(),
         import: matches!(offer, Offer::Import(_)),
+        kind: Kind::of(offer),
+        problems: Vec::new(),
         vips: offer.vips().to_vec(),
         ports: offer.ports().to_vec(),
         global,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Query, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use engine::plan::State;
 use serde::{Deserialize, Serialize};
-use wire::local::{AgentStatus, CniRequest, CniResponse, ControllerStatus, LinkJoin, Token};
+use wire::local::{AgentStatus, CniRequest, CniResponse, ControllerStatus, LinkJoin, ServicesReport, Token};
 
 use crate::http::{self, Vitals};
 
@@ -42,12 +42,20 @@ pub struct PlanReport {
     pub operations: Vec<String>,
 }
 
+/// Whose eyes to look with.
+#[derive(Debug, Deserialize)]
+struct From {
+    from: Option<String>,
+}
+
 /// What an agent answers.
 pub trait AgentApi: Vitals {
     /// `GET /v1/status`.
     fn status(&self) -> impl Future<Output = Result<AgentStatus, Refusal>> + Send;
     /// `GET /v1/plan`.
     fn plan(&self) -> impl Future<Output = Result<PlanReport, Refusal>> + Send;
+    /// `GET /v1/services?from=NODE`: as this node sees them, or as another node or pod of its cluster does.
+    fn services(&self, from: Option<String>) -> impl Future<Output = Result<ServicesReport, Refusal>> + Send;
     /// `POST /v1/cni`. What goes wrong goes wrong in CNI's own words.
     fn cni(&self, request: CniRequest) -> impl Future<Output = CniResponse> + Send;
 }
@@ -66,10 +74,14 @@ pub trait ControllerApi: Vitals {
 
 /// The agent's local API.
 pub fn agent_router<A: AgentApi>(api: Arc<A>) -> Router {
-    let (status, plan, cni) = (api.clone(), api.clone(), api.clone());
+    let (status, plan, services, cni) = (api.clone(), api.clone(), api.clone(), api.clone());
     let router = Router::new()
         .route("/v1/status", get(async move || answer(status.status().await)))
         .route("/v1/plan", get(async move || answer(plan.plan().await)))
+        .route(
+            "/v1/services",
+            get(async move |Query(From { from }): Query<From>| answer(services.services(from).await)),
+        )
         .route(
             "/v1/cni",
             post(async move |question: Result<Json<CniRequest>, JsonRejection>| match question {

@@ -1,0 +1,145 @@
+//! Every service as this node sees it, or as another node of its cluster would, in the local API's words.
+
+use std::collections::BTreeSet;
+
+use engine::plan::State;
+use engine::services::{self, Explained, Kind, Standing, View, Why};
+use model::{ClusterName, NodeName, Prefer};
+use serve::local::Refusal;
+use wire::local::{PortStatus, ServiceBackend, ServiceReport, ServicesReport};
+
+use crate::outlook::Outlook;
+
+/// What the data path ought to hold and what it holds: only of this node.
+pub(crate) struct Held<'a> {
+    pub(crate) desired: &'a State,
+    pub(crate) observed: &'a State,
+}
+
+/// Every service and import. `from` names a node of this cluster, or a pod that is behind one of its services.
+pub(crate) fn report(
+    outlook: &Outlook,
+    held: &Held<'_>,
+    from: Option<&str>,
+) -> Result<ServicesReport, Refusal> {
+    let me = match from {
+        None => outlook.me.clone(),
+        Some(name) => standpoint(outlook, name)?,
+    };
+    let view = View { me: &me, ..outlook.view() };
+    let services = services::explain(&view).into_iter();
+    let services = services.map(|explained| {
+        let differences = match me == outlook.me {
+            true => services::differences(&explained.frontends, held.desired, held.observed),
+            false => Vec::new(),
+        };
+        service(explained, &me, differences.iter().map(ToString::to_string).collect())
+    });
+    Ok(ServicesReport { services: services.collect(), from: me.clone() })
+}
+
+/// The node that a name means: itself, or that of the pod.
+fn standpoint(outlook: &Outlook, name: &str) -> Result<NodeName, Refusal> {
+    let own = &outlook.me.cluster;
+    let wrong = |why: String| Err(Refusal::Wrong(why));
+    let node = name.strip_prefix(&format!("{own}/")).unwrap_or(name);
+    if let Ok(node) = NodeName::new(own.clone(), node)
+        && outlook.world.nodes.contains_key(&node)
+    {
+        return Ok(node);
+    }
+    let of_cluster = outlook.world.endpoints.iter().filter(|(service, _)| service.cluster == *own);
+    let named = of_cluster.flat_map(|(service, endpoints)| {
+        let is = |pod: &str| pod == node || format!("{}/{pod}", service.name.namespace) == node;
+        endpoints.values().filter(move |endpoint| is(&endpoint.key.name)).filter_map(|e| e.node.clone())
+    });
+    let nodes: BTreeSet<NodeName> = named.collect();
+    let mut nodes = nodes.into_iter();
+    match (nodes.next(), nodes.next()) {
+        (Some(node), None) => Ok(node),
+        (Some(_), Some(_)) => {
+            wrong(format!("{name} is on several nodes: write NAMESPACE/NAME, or name the node"))
+        }
+        (None, _) => wrong(format!(
+            "cluster {own} has no node {name}, and no pod of this name is behind one of its services: name the node \
+             that it runs on"
+        )),
+    }
+}
+
+fn service(explained: Explained, from: &NodeName, differences: Vec<String>) -> ServiceReport {
+    let name = explained.service.name;
+    let mut clusters: Vec<ClusterName> = Vec::new();
+    for backend in &explained.backends {
+        let cluster = &backend.endpoint.service.cluster;
+        if !clusters.contains(cluster) {
+            clusters.push(cluster.clone());
+        }
+    }
+    let ports = explained.ports.iter();
+    ServiceReport {
+        cluster: explained.service.cluster,
+        namespace: name.namespace,
+        name: name.name,
+        kind: kind(explained.kind).into(),
+        from: from.node.clone(),
+        vips: explained.vips,
+        ports: ports
+            .map(|p| PortStatus { name: p.name.clone(), protocol: p.protocol, port: p.port.get() })
+            .collect(),
+        global: explained.global,
+        shared: explained.shared,
+        exported: explained.exported,
+        imported: explained.import,
+        prefer: prefer(&explained.traffic.prefer),
+        cluster_weights: explained.traffic.cluster_weights,
+        clusters,
+        healthy: explained.backends.iter().filter(|backend| backend.healthy).count(),
+        total: explained.backends.len(),
+        backends: explained.backends.into_iter().map(backend).collect(),
+        problems: explained.problems.iter().map(ToString::to_string).collect(),
+        differences,
+    }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ClusterIp => "ClusterIP",
+        Kind::NodePort => "NodePort",
+        Kind::LoadBalancer => "LoadBalancer",
+        Kind::ClusterSetIp => "ClusterSetIP",
+        Kind::Headless => "Headless",
+    }
+}
+
+fn prefer(prefer: &Prefer) -> String {
+    match prefer {
+        Prefer::Ladder => "ladder".into(),
+        Prefer::Even => "even".into(),
+        Prefer::Local => "affinity-local".into(),
+        Prefer::Remote => "affinity-remote".into(),
+        Prefer::LadderLocal => "local".into(),
+        Prefer::LadderRemote => "remote".into(),
+        Prefer::Clusters(clusters) => clusters.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(","),
+    }
+}
+
+fn backend(standing: Standing) -> ServiceBackend {
+    ServiceBackend {
+        pod: crate::status::pod(&standing.endpoint),
+        ips: standing.ips,
+        node: standing.node.map(|node| node.node),
+        zone: standing.topology.zone,
+        region: standing.topology.region,
+        cluster: standing.endpoint.service.cluster,
+        tier: standing.tier,
+        weight: standing.weight,
+        healthy: standing.healthy,
+        takes: standing.why == Why::InRotation,
+        share: standing.share,
+        why: standing.why.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+use engine::health::Ranking;
+use engine::mesh::{self, Unserved};
+use model::{
+    Change, Endpoint, EndpointKey, EndpointPort, Node, Object, ObjectName, Port, Protocol, Service,
+    ServiceKey, ServicePort, Topology, World,
+};
+
+use super::*;
+
+fn name(node: &str) -> NodeName {
+    NodeName::new("aws".parse().unwrap(), node).unwrap()
+}
+
+/// Two nodes in two zones, `echo` with a pod on each and a `twin` pod on both.
+fn outlook() -> Outlook {
+    let mut world = World::default();
+    let port = |n| Port::new(n).unwrap();
+    let key =
+        |name| ServiceKey { cluster: "aws".parse().unwrap(), name: ObjectName::new("demo", name).unwrap() };
+    let mut objects: Vec<Object> = Vec::new();
+    for (node, zone) in [("aws-1", "a"), ("aws-2", "b")] {
+        objects.push(Object::Node(Node {
+            name: name(node),
+            topology: Topology { region: "eu".into(), zone: zone.into() },
+            location: "eu".into(),
+            private_ips: vec![],
+            public_ips: vec![],
+            pod_cidrs: vec![],
+            public_key: None,
+            port: 51820,
+        }));
+    }
+    for (service, vip) in [("echo", "10.101.0.1"), ("other", "10.101.0.1")] {
+        objects.push(Object::Service(Service {
+            key: key(service),
+            vips: vec![vip.parse().unwrap()],
+            ports: vec![ServicePort {
+                name: String::new(),
+                protocol: Protocol::Tcp,
+                port: port(80),
+                app_protocol: String::new(),
+            }],
+            headless: false,
+            global: false,
+            shared: false,
+            traffic: Default::default(),
+            export: None,
+            access: Default::default(),
+        }));
+    }
+    let pods = [
+        ("echo", "echo-0", "aws-1"),
+        ("echo", "echo-1", "aws-2"),
+        ("echo", "twin", "aws-1"),
+        ("other", "twin", "aws-2"),
+    ];
+    for (n, (service, pod, node)) in (1..).zip(pods) {
+        objects.push(Object::Endpoint(Endpoint {
+            key: EndpointKey { service: key(service), name: pod.into() },
+            ips: vec![std::net::IpAddr::from([10, 1, 0, n])],
+            ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: port(8080) }],
+            node: Some(name(node)),
+            ready: true,
+            serving: true,
+            terminating: false,
+            weight: 1,
+            labels: Default::default(),
+            hostname: String::new(),
+            hints: Default::default(),
+        }));
+    }
+    for object in objects {
+        world.apply(Change::Upsert(object));
+    }
+    Outlook {
+        me: name("aws-1"),
+        world,
+        settings: mesh::Settings {
+            mtu: 1420,
+            fail_closed: vec![],
+            keepalive: 0,
+            masquerade: None,
+            unserved: Unserved::Leave,
+        },
+        port: 51820,
+        dead: Default::default(),
+        reached: Default::default(),
+        ranking: Ranking::default(),
+    }
+}
+
+fn ask(from: Option<&str>) -> Result<ServicesReport, Refusal> {
+    let outlook = outlook();
+    let desired = outlook.plan().state;
+    report(&outlook, &Held { desired: &desired, observed: &State::default() }, from)
+}
+
+#[test]
+fn whose_eyes() {
+    for (from, node) in [
+        (None, "aws-1"),
+        (Some("aws-2"), "aws-2"),
+        (Some("aws/aws-2"), "aws-2"),
+        (Some("echo-1"), "aws-2"),
+        (Some("demo/echo-1"), "aws-2"),
+    ] {
+        let report = ask(from).unwrap();
+        assert_eq!(report.from, name(node), "{from:?}");
+        let nearest = &report.services[0].backends[0];
+        assert_eq!(
+            (nearest.node.as_deref(), nearest.tier, nearest.takes),
+            (Some(node), model::Tier::Node, true)
+        );
+    }
+    for (from, said) in [("gone", "no node gone"), ("twin", "on several nodes"), ("", "has no node")] {
+        let refused = ask(Some(from)).unwrap_err().to_string();
+        assert!(refused.contains(said), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_said_of_a_service() {
+    let report = ask(None).unwrap();
+    let [echo, other] = &report.services[..] else { panic!("{report:?}") };
+    assert_eq!(
+        (echo.kind.as_str(), echo.healthy, echo.total, echo.prefer.as_str()),
+        ("ClusterIP", 3, 3, "ladder")
+    );
+    assert_eq!(echo.differences, ["10.101.0.1:80/TCP: planned, but the data path has no entry for it"]);
+    assert!(echo.problems.is_empty());
+    assert_eq!(other.problems.len(), 1);
+    assert!(
+        ask(Some("aws-2")).unwrap().services[0].differences.is_empty(),
+        "another node's is not known here"
+    );
+    let json = serde_json::to_value(&echo.backends[0]).unwrap();
+    assert_eq!(json["in"], true);
+}

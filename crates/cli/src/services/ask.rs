@@ -1,0 +1,76 @@
+//! Who is asked: this machine's agent, or agents of its lab.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use lab::state::{Candidate, Folders, What, resolve};
+use lab::status::LabStatus;
+use model::NodeName;
+use wire::local::{ServiceReport, ServicesReport};
+
+use super::Whose;
+
+/// Every service, as whoever is asked sees them.
+pub(super) async fn services(whose: &Whose) -> Result<Vec<ServiceReport>> {
+    let from = whose.from.as_deref();
+    match &whose.socket {
+        Some(socket) => agent(socket, from).await,
+        None if crate::status::only_a_lab() => lab(from).await,
+        None => agent(Path::new(crate::status::AGENT), from).await,
+    }
+}
+
+async fn agent(socket: &Path, from: Option<&str>) -> Result<Vec<ServiceReport>> {
+    let path = match from {
+        None => "/v1/services".to_string(),
+        Some(from) if from.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:".contains(c)) => {
+            format!("/v1/services?from={from}")
+        }
+        Some(from) => bail!("{from:?} names no node and no pod: names are of letters, digits, '-' and '.'"),
+    };
+    let report: ServicesReport = serve::client::get(socket, &path)
+        .await
+        .with_context(|| format!("asking the agent on {}", socket.display()))?;
+    Ok(report.services)
+}
+
+/// In a lab every node's agent can be asked itself, so what its data path holds is known too.
+async fn lab(from: Option<&str>) -> Result<Vec<ServiceReport>> {
+    let status = lab::client::status(None).await?;
+    let nodes = match from {
+        Some(from) => vec![node_of(&status, from)?],
+        None => first_nodes(&status),
+    };
+    let mut services = Vec::new();
+    for node in nodes {
+        let socket = Folders::of_node(&node).run.join("agent.sock");
+        services.extend(agent(&socket, None).await?);
+    }
+    Ok(services)
+}
+
+/// The first node of each cluster that answers.
+fn first_nodes(status: &LabStatus) -> Vec<NodeName> {
+    let of = |cluster: &lab::status::ClusterStatus| {
+        let mut nodes = status.nodes.iter().filter(|node| node.cluster == cluster.name && node.up);
+        let node = nodes.find(|node| node.agent.error.is_empty())?;
+        NodeName::new(node.cluster.clone(), node.name.as_str()).ok()
+    };
+    status.clusters.iter().filter_map(of).collect()
+}
+
+fn node_of(status: &LabStatus, from: &str) -> Result<NodeName> {
+    let pod = |pod: &lab::status::PodStatus| format!("{}/{}/{}", pod.cluster, pod.namespace, pod.name);
+    let pods = status.pods.iter().map(|p| Candidate { what: What::Pod, name: pod(p) });
+    let nodes = status.nodes.iter();
+    let nodes = nodes.map(|n| Candidate { what: What::Node, name: format!("{}/{}", n.cluster, n.name) });
+    let meant = resolve("pod or node", from, pods.chain(nodes).collect())?;
+    if meant.what == What::Node {
+        return Ok(meant.name.try_into()?);
+    }
+    let of_pod = status.pods.iter().find(|p| pod(p) == meant.name);
+    match of_pod.and_then(|p| Some((p.cluster.clone(), p.node.as_deref()?))) {
+        Some((cluster, node)) => Ok(NodeName::new(cluster, node)?),
+        None => bail!("pod {} runs on no node yet: `causeway lab status` says why", meant.name),
+    }
+}

@@ -1,0 +1,139 @@
+//! Services for eyes.
+
+use std::fmt::Write as _;
+
+use wire::local::{ServiceBackend, ServiceReport};
+
+use crate::status::table;
+
+/// One row for each service.
+pub(super) fn list(services: &[ServiceReport]) -> String {
+    if services.is_empty() {
+        return "no service here\n".into();
+    }
+    let row = |service: &ServiceReport| {
+        let joined: Vec<&str> = [
+            (service.global && service.shared, "global"),
+            (service.global && !service.shared, "global, not shared"),
+            (service.exported, "exported"),
+            (service.imported, "imported"),
+        ]
+        .into_iter()
+        .filter_map(|(is, word)| is.then_some(word))
+        .collect();
+        vec![
+            format!("{}/{}", service.namespace, service.name),
+            service.cluster.to_string(),
+            service.kind.clone(),
+            words(&service.vips),
+            ports(service),
+            joined.join(", "),
+            words(&service.clusters),
+            format!("{}/{}", service.healthy, service.total),
+        ]
+    };
+    let head = ["SERVICE", "CLUSTER", "TYPE", "ADDRESS", "PORTS", "JOINED", "ANSWERED BY", "HEALTHY"];
+    let mut text = table(&head, services.iter().map(row), &[7]);
+    for service in services {
+        trouble(&mut text, service);
+    }
+    text
+}
+
+/// One table for each service.
+pub(super) fn show(services: &[ServiceReport]) -> String {
+    services.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+fn one(service: &ServiceReport) -> String {
+    let what = if service.imported { "import" } else { "service" };
+    let mut text = format!("{what} {}/{}/{}\n", service.cluster, service.namespace, service.name);
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<11}{value}");
+    };
+    line("type", &service.kind);
+    let addresses = words(&service.vips);
+    line(
+        "dialled at",
+        &format!("{} port {}", if addresses.is_empty() { "no address," } else { &addresses }, ports(service)),
+    );
+    line("joined", &joined(service));
+    line("prefers", &prefers(service));
+    line("seen from", &format!("{}/{}", service.cluster, service.from));
+    let shares: f64 = service.backends.iter().map(|backend| backend.share).sum();
+    let fate = match service.kind.as_str() {
+        "Headless" => "clients choose by DNS".to_string(),
+        _ if shares > 0.0 => format!("{} of {} backends fit", service.healthy, service.total),
+        _ => "refused: nobody answers".to_string(),
+    };
+    line("new ones", &fate);
+    text.push('\n');
+    if !service.backends.is_empty() {
+        let head = ["BACKEND", "NODE", "ZONE", "TIER", "WEIGHT", "SHARE", "IN", "WHY"];
+        text += &table(&head, service.backends.iter().map(backend), &[4, 5]);
+    }
+    trouble(&mut text, service);
+    text
+}
+
+fn backend(backend: &ServiceBackend) -> Vec<String> {
+    vec![
+        backend.pod.clone(),
+        format!("{}/{}", backend.cluster, backend.node.as_deref().unwrap_or("-")),
+        if backend.zone.is_empty() { "-".into() } else { backend.zone.clone() },
+        backend.tier.to_string(),
+        backend.weight.to_string(),
+        format!("{:.1} %", backend.share * 100.0),
+        if backend.takes { "in" } else { "out" }.into(),
+        backend.why.clone(),
+    ]
+}
+
+fn joined(service: &ServiceReport) -> String {
+    let words = [
+        (service.imported, "imports what other clusters export under this name"),
+        (service.global && service.shared, "global: one with its namesakes in other clusters"),
+        (
+            service.global && !service.shared,
+            "global, not shared: takes backends of other clusters, lends none",
+        ),
+        (service.exported, "exported to other clusters"),
+    ];
+    let words: Vec<&str> = words.into_iter().filter_map(|(is, word)| is.then_some(word)).collect();
+    if words.is_empty() { "this cluster alone".into() } else { words.join("; ") }
+}
+
+fn prefers(service: &ServiceReport) -> String {
+    let mut text = match service.prefer.as_str() {
+        "ladder" => "the nearest (ladder)".to_string(),
+        "even" => "nobody: all alike (even)".to_string(),
+        "affinity-local" => "the own cluster, all alike (affinity: local)".to_string(),
+        "affinity-remote" => "other clusters, all alike (affinity: remote)".to_string(),
+        "local" => "the own cluster (local)".to_string(),
+        "remote" => "other clusters (remote)".to_string(),
+        clusters => format!("{} in this order", clusters.replace(',', ", ")),
+    };
+    for (cluster, weight) in &service.cluster_weights {
+        let _ = write!(text, "; {cluster} weighs {weight}");
+    }
+    text
+}
+
+/// What is wrong with it, each on a line of its own.
+fn trouble(text: &mut String, service: &ServiceReport) {
+    for problem in service.problems.iter().chain(&service.differences) {
+        let _ = writeln!(text, "  ! {}/{}: {problem}", service.namespace, service.name);
+    }
+}
+
+fn ports(service: &ServiceReport) -> String {
+    let ports: Vec<_> = service.ports.iter().map(|port| format!("{}/{}", port.port, port.protocol)).collect();
+    ports.join(" ")
+}
+
+fn words(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests;

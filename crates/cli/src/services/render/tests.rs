@@ -1,0 +1,57 @@
+use serde_json::json;
+
+use super::*;
+
+fn service() -> ServiceReport {
+    let backend = |pod: &str, cluster: &str, tier: &str, share: f64, why: &str| {
+        json!({
+            "pod": pod, "ips": ["10.1.0.2"], "node": format!("{cluster}-1"), "zone": "a", "region": "eu",
+            "cluster": cluster, "tier": tier, "weight": 1, "healthy": why.is_empty(), "in": why.is_empty(),
+            "share": share, "why": why,
+        })
+    };
+    serde_json::from_value(json!({
+        "cluster": "aws", "namespace": "demo", "name": "echo", "type": "ClusterIP", "from": "aws-1",
+        "vips": ["10.101.0.1"], "ports": [{"name": "", "protocol": "TCP", "port": 80}],
+        "global": true, "shared": true, "exported": false, "imported": false, "prefer": "aws,gcp",
+        "clusterWeights": {"gcp": 0}, "clusters": ["aws", "gcp"], "healthy": 1, "total": 2,
+        "backends": [
+            backend("demo/echo-0", "aws", "node", 1.0, ""),
+            backend("demo/echo-1", "gcp", "elsewhere", 0.0, "its cluster's weight is 0"),
+        ],
+        "problems": [], "differences": ["10.101.0.1:80/TCP: planned, but the data path has no entry for it"],
+    }))
+    .unwrap()
+}
+
+#[test]
+fn listed() {
+    assert_eq!(
+        list(&[service()]),
+        "  SERVICE    CLUSTER  TYPE       ADDRESS     PORTS   JOINED  ANSWERED BY  HEALTHY
+  demo/echo  aws      ClusterIP  10.101.0.1  80/TCP  global  aws gcp          1/2
+  ! demo/echo: 10.101.0.1:80/TCP: planned, but the data path has no entry for it
+"
+    );
+    assert_eq!(list(&[]), "no service here\n");
+}
+
+#[test]
+fn shown() {
+    assert_eq!(
+        show(&[service()]),
+        "service aws/demo/echo
+  type       ClusterIP
+  dialled at 10.101.0.1 port 80/TCP
+  joined     global: one with its namesakes in other clusters
+  prefers    aws, gcp in this order; gcp weighs 0
+  seen from  aws/aws-1
+  new ones   1 of 2 backends fit
+
+  BACKEND      NODE       ZONE  TIER       WEIGHT    SHARE  IN   WHY
+  demo/echo-0  aws/aws-1  a     node            1  100.0 %  in
+  demo/echo-1  gcp/gcp-1  a     elsewhere       1    0.0 %  out  its cluster's weight is 0
+  ! demo/echo: 10.101.0.1:80/TCP: planned, but the data path has no entry for it
+"
+    );
+}

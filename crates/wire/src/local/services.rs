@@ -1,0 +1,96 @@
+//! Services, as `causeway services` shows them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use model::{ClusterName, NodeName, Tier};
+use serde::{Deserialize, Serialize};
+
+use super::PortStatus;
+
+/// Every service and import of a cluster, as one of its nodes sees them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicesReport {
+    /// The node.
+    pub from: NodeName,
+    /// Services by name, then imports by name.
+    pub services: Vec<ServiceReport>,
+}
+
+/// One service or import.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceReport {
+    /// The cluster whose clients dial it.
+    pub cluster: ClusterName,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// `ClusterIP`, `NodePort`, `LoadBalancer`, `Headless`; of an import `ClusterSetIP` or `Headless`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The node that sees it so, without the cluster.
+    pub from: String,
+    /// Its virtual addresses.
+    pub vips: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<PortStatus>,
+    /// Whether it is one with its namesakes in other clusters.
+    pub global: bool,
+    /// Whether, being global, it lends its backends.
+    pub shared: bool,
+    /// Whether it is exported (a ServiceExport).
+    pub exported: bool,
+    /// Whether it is an import (a ServiceImport).
+    pub imported: bool,
+    /// Which clusters come first: `ladder`, `even`, `affinity-local`, `affinity-remote`, `local`, `remote`, or clusters in
+    /// order with commas between them.
+    pub prefer: String,
+    /// What the weights of a cluster's backends are multiplied by, where it is not 1.
+    pub cluster_weights: BTreeMap<ClusterName, u16>,
+    /// The clusters that have a backend for it, the nearest first.
+    pub clusters: Vec<ClusterName>,
+    /// How many backends could take connections.
+    pub healthy: usize,
+    /// How many there are.
+    pub total: usize,
+    /// What answers, nearest first.
+    pub backends: Vec<ServiceBackend>,
+    /// What was asked for and not granted.
+    pub problems: Vec<String>,
+    /// Where the data path does not hold what was planned; nothing where another node is looked from than answers.
+    pub differences: Vec<String>,
+}
+
+/// One backend.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceBackend {
+    /// The pod, `NAMESPACE/NAME`, or the address when no pod stands behind it.
+    pub pod: String,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+    /// Its node, without the cluster.
+    pub node: Option<String>,
+    /// Its node's zone.
+    pub zone: String,
+    /// Its node's region.
+    pub region: String,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// How near it is to the node that looks.
+    pub tier: Tier,
+    /// Its weight among those that are alike to it.
+    pub weight: u32,
+    /// Fit to take connections, and on a node that answers.
+    pub healthy: bool,
+    /// Whether it takes connections now.
+    #[serde(rename = "in")]
+    pub takes: bool,
+    /// Part of all new connections that go to it now, 0 to 1.
+    pub share: f64,
+    /// Why it gets none; empty when it takes some.
+    pub why: String,
+}
