@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use lab::state::{Candidate, Folders, What, resolve};
 use lab::status::LabStatus;
 use model::NodeName;
 use wire::local::{ServiceReport, ServicesReport};
 
 use super::Whose;
+use crate::status::AGENT;
 
 /// Every service, as whoever is asked sees them.
 pub(super) async fn services(whose: &Whose) -> Result<Vec<ServiceReport>> {
@@ -16,7 +17,8 @@ pub(super) async fn services(whose: &Whose) -> Result<Vec<ServiceReport>> {
     match &whose.socket {
         Some(socket) => agent(socket, from).await,
         None if crate::status::only_a_lab() => lab(from).await,
-        None => agent(Path::new(crate::status::AGENT), from).await,
+        None if Path::new(AGENT).exists() => agent(Path::new(AGENT), from).await,
+        None => bail!("no agent runs here ({AGENT} is not there) and no lab is up: give an agent's --socket"),
     }
 }
 
@@ -28,9 +30,7 @@ async fn agent(socket: &Path, from: Option<&str>) -> Result<Vec<ServiceReport>> 
         }
         Some(from) => bail!("{from:?} names no node and no pod: names are of letters, digits, '-' and '.'"),
     };
-    let report: ServicesReport = serve::client::get(socket, &path)
-        .await
-        .with_context(|| format!("asking the agent on {}", socket.display()))?;
+    let report: ServicesReport = serve::client::get(socket, &path).await?;
     Ok(report.services)
 }
 
