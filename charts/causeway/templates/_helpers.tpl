@@ -18,6 +18,16 @@ advertise:
 {{- else }}
   []
 {{- end }}
+advertiseToClusters:
+{{- range .Values.controllers.addressesForClusters }}
+- {{ . | toRawJson }}
+{{- else }}
+  []
+{{- end }}
+authority:
+  rootDays: {{ .Values.controllers.authority.rootDays | toRawJson }}
+  rotateAfterDays: {{ .Values.controllers.authority.rotateAfterDays | toRawJson }}
+  graceDays: {{ .Values.controllers.authority.graceDays | toRawJson }}
 {{- end -}}
 {{- define "causeway.agentConfig" -}}
 cluster: {{ .Values.cluster.name | toRawJson }}

@@ -1,14 +1,16 @@
 //! What the agent answers, on its Unix socket and over HTTP. Questions about the node go to the one loop that drives
 //! it; what a scraper asks is kept ready.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
+use model::{ClusterName, NodeName};
 use serve::http::{Health, Vitals};
 use serve::local::{Access, AgentApi, PlanReport, Refusal, agent_router};
 use serve::metrics::AgentMetrics;
 use tokio::sync::{mpsc, oneshot};
-use wire::local::{AgentStatus, CniRequest, CniResponse, ServicesReport};
+use wire::local::{AgentStatus, CniRequest, CniResponse, MtuAsk, MtuStatus, ServicesReport};
 
 use crate::cni::Cni;
 use crate::config::Config;
@@ -19,7 +21,19 @@ pub(crate) enum Ask {
     Status(oneshot::Sender<AgentStatus>),
     Plan(oneshot::Sender<PlanReport>),
     Services(Option<String>, oneshot::Sender<Result<ServicesReport, Refusal>>),
+    /// The tunnel's device and MTU, and the nodes of a cluster that it leads to.
+    Paths(ClusterName, oneshot::Sender<Paths>),
 }
+
+/// What leads where through the tunnel.
+pub(crate) struct Paths {
+    pub(crate) interface: String,
+    pub(crate) mtu: u32,
+    pub(crate) peers: Vec<(NodeName, IpAddr)>,
+}
+
+/// Nodes that are measured at a time.
+const MEASURED: usize = 16;
 
 /// What is kept ready for whoever watches.
 pub(crate) struct Vital {
@@ -78,6 +92,12 @@ impl AgentApi for Api {
 
     async fn services(&self, from: Option<String>) -> Result<ServicesReport, Refusal> {
         self.ask(|answer| Ask::Services(from, answer)).await?
+    }
+
+    async fn mtu(&self, ask: MtuAsk) -> Result<MtuStatus, Refusal> {
+        let Paths { interface, mtu, mut peers } = self.ask(|answer| Ask::Paths(ask.cluster, answer)).await?;
+        peers.truncate(MEASURED);
+        crate::mtu::measure(&interface, mtu, peers).await.map_err(|e| Refusal::Failed(e.to_string()))
     }
 
     async fn cni(&self, request: CniRequest) -> CniResponse {

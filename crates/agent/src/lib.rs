@@ -8,6 +8,7 @@ pub mod cni;
 pub mod config;
 mod datapath;
 mod install;
+mod mtu;
 mod neighbour;
 mod node;
 mod outlook;

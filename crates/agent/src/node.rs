@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 use wire::local::StreamStatus;
 use wire::state::Place;
 
-use crate::api::{Ask, Vital};
+use crate::api::{Ask, Paths, Vital};
 use crate::cni::PodNetwork;
 use crate::config::Config;
 use crate::datapath::{Datapath, Masqueraded};
@@ -348,6 +348,14 @@ impl Node {
             Ask::Status(answer) => {
                 let device = self.datapath.device.observe().unwrap_or_default();
                 let _ = answer.send(status::agent(self, &device));
+            }
+            Ask::Paths(cluster, answer) => {
+                let of_cluster = self.probed.iter().filter(|(_, name)| name.cluster == cluster);
+                let _ = answer.send(Paths {
+                    interface: self.config.interface.clone(),
+                    mtu: self.outlook.settings.mtu,
+                    peers: of_cluster.map(|(ip, name)| (name.clone(), *ip)).collect(),
+                });
             }
             Ask::Plan(answer) => {
                 let observed = self.look().await;

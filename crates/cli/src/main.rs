@@ -1,6 +1,7 @@
 //! `causeway`: every daemon and every verb of an operator, in one file to install.
 
 mod check;
+mod clusters;
 mod cni;
 mod completion;
 mod daemon;
@@ -12,6 +13,7 @@ mod lab;
 mod link;
 mod load;
 mod logging;
+mod seat;
 mod services;
 mod status;
 mod uninstall;
@@ -59,6 +61,8 @@ enum Verb {
     Uninstall(uninstall::Args),
     /// Whether all is well in a Kubernetes cluster, or whether Causeway can be installed.
     Check(Box<check::Args>),
+    /// The clusters that are joined with each other, and how it stands with each link.
+    Clusters(clusters::Args),
     /// Join clusters with each other.
     #[command(subcommand)]
     Link(link::Verb),
@@ -103,6 +107,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Upgrade(args) => upgrade::run(*args).await,
         Verb::Uninstall(args) => uninstall::run(args).await,
         Verb::Check(args) => check::run(*args).await,
+        Verb::Clusters(args) => clusters::run(args).await,
         Verb::Link(verb) => link::run(verb).await,
         Verb::Lab(args) => lab::run(*args).await,
         Verb::Echo(args) => echo::run(args).await,
@@ -115,4 +120,14 @@ fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
         eprintln!("causeway: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds() {
+        super::Args::command().debug_assert();
+    }
 }

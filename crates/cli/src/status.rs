@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use wire::local::{AgentStatus, ControllerStatus};
 
-pub(crate) use render::links as render_links;
-pub(crate) use text::{bytes, duration, milliseconds, table};
+pub(crate) use render::{authority as render_authority, links as render_links};
+pub(crate) use text::{bytes, date, duration, milliseconds, table};
 
 /// Where an agent answers.
 pub(crate) const AGENT: &str = "/run/causeway/agent.sock";

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod client;
+pub mod clusterlink;
 pub mod error;
 pub mod lease;
 pub mod meshnode;

@@ -2,21 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use cluster::kubernetes::lease::{Contact, Role};
+use futures::future::join_all;
 use link::controller::TokenTerms;
-use model::Kind;
+use model::{ClusterName, Kind};
 use serve::http::{Health, Vitals};
 use serve::local::{Access, ControllerApi, Refusal, controller_router};
 use tokio::time::Instant;
-use wire::local::{ComplaintStatus, ControllerStatus, LinkJoin, RoleStatus, SourceStatus, Token};
+use wire::local::{
+    AuthorityStatus, ComplaintStatus, ControllerStatus, Examination, Examine, LinkJoin, LinkJoined,
+    LinkTerms, RoleStatus, Rotate, SourceStatus, Token,
+};
 
 use crate::config::Config;
 use crate::controller::{Controller, Inner};
 
 /// A token for nodes is used by a whole cluster's provisioning.
 const NODE_TOKEN_USES: u32 = 10_000;
+
+/// No token lasts longer.
+const LONGEST_TOKEN: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Complaints in a status; the rest is in Events.
 const COMPLAINTS: usize = 100;
@@ -42,6 +50,7 @@ impl Controller {
         });
         ControllerStatus {
             cluster: self.cluster.name.clone(),
+            id: self.cluster.id.get(),
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             ready: true,
@@ -49,6 +58,7 @@ impl Controller {
             revision: self.handle.revision(),
             agents: self.handle.agents(),
             links: self.handle.links(),
+            authority: self.handle.authority(),
             problems: inner.all_problems(),
             role: inner.role(),
             source: inner.source(),
@@ -145,17 +155,68 @@ impl ControllerApi for Controller {
         self.handle.node_token(&terms).map_err(failed)
     }
 
-    async fn link_token(&self) -> Result<Token, Refusal> {
-        self.handle.link_token(&TokenTerms::default()).map_err(failed)
+    async fn link_token(&self, terms: LinkTerms) -> Result<Token, Refusal> {
+        let usual = TokenTerms::default();
+        let uses = terms.uses.unwrap_or(usual.uses);
+        let expires = terms.expires_seconds.map_or(usual.expires, Duration::from_secs);
+        if uses == 0 || expires.is_zero() || expires > LONGEST_TOKEN {
+            return Err(Refusal::Wrong("a token is for at least one use, and for a second to a year".into()));
+        }
+        self.handle.link_token(&TokenTerms { uses, expires, ..usual }).map_err(failed)
     }
 
-    async fn join(&self, join: LinkJoin) -> Result<(), Refusal> {
-        self.handle.join(&join.token).await.map(drop).map_err(|e| Refusal::Wrong(e.to_string()))
+    async fn join(&self, join: LinkJoin) -> Result<LinkJoined, Refusal> {
+        let joined = self.handle.join(&join.token).await;
+        joined.map(|cluster| LinkJoined { cluster }).map_err(wrong)
+    }
+
+    async fn remove_link(&self, cluster: &str) -> Result<(), Refusal> {
+        let cluster = ClusterName::new(cluster).map_err(|e| Refusal::Wrong(e.to_string()))?;
+        match self.handle.remove_link(&cluster) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.not_linked(&cluster)),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    async fn examine(&self, examine: Examine) -> Result<Vec<Examination>, Refusal> {
+        let Some(cluster) = examine.cluster else {
+            let linked = self.handle.links().into_iter();
+            let looks = linked.map(async |link| self.handle.examine(&link.cluster).await);
+            return Ok(join_all(looks).await.into_iter().flatten().collect());
+        };
+        match self.handle.examine(&cluster).await {
+            Some(examination) => Ok(vec![examination]),
+            None => Err(self.not_linked(&cluster)),
+        }
+    }
+
+    async fn rotate(&self, rotate: Rotate) -> Result<AuthorityStatus, Refusal> {
+        let turned = if rotate.finish { self.handle.drop_old_roots() } else { self.handle.rotate() };
+        turned.map_err(wrong)
+    }
+}
+
+impl Controller {
+    fn not_linked(&self, cluster: &ClusterName) -> Refusal {
+        let linked: Vec<_> = self.handle.links().iter().map(|link| link.cluster.to_string()).collect();
+        Refusal::Wrong(match linked.is_empty() {
+            true => format!("{cluster} is not linked, and no other cluster is"),
+            false => format!("{cluster} is not linked; linked are: {}", linked.join(", ")),
+        })
     }
 }
 
 fn failed(e: link::Error) -> Refusal {
-    Refusal::Failed(e.to_string())
+    match e {
+        link::Error::Standby(_) => Refusal::NotNow(e.to_string()),
+        e => Refusal::Failed(e.to_string()),
+    }
+}
+
+/// Whoever asked has to put something right, unless it is a matter of time.
+fn wrong(e: link::Error) -> Refusal {
+    if e.is_transient() { Refusal::NotNow(e.to_string()) } else { Refusal::Wrong(e.to_string()) }
 }
 
 /// Resident memory of this process, in bytes; 0 where there is no `/proc`.

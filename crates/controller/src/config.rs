@@ -2,8 +2,11 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
+use link::Address;
+use link::controller::Lifetimes;
 use model::{Cluster, ClusterId, ClusterName};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +23,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The addresses it names in tokens: how others reach `listen`.
     pub advertise: Vec<SocketAddr>,
+    /// How linked clusters reach it, if that is by other addresses, or by names.
+    #[serde(default)]
+    pub advertise_to_clusters: Vec<Address>,
     /// What has to survive a restart: the CA, links, last known worlds of other clusters.
     #[serde(default = "state_dir")]
     pub state_dir: PathBuf,
@@ -29,6 +35,40 @@ pub struct Config {
     /// Where metrics and health are answered.
     #[serde(default = "http_listen")]
     pub http_listen: SocketAddr,
+    /// The cluster's CA.
+    #[serde(default)]
+    pub authority: Authority,
+}
+
+/// How long what the cluster's CA makes is good, in days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Authority {
+    /// A root.
+    pub root_days: u16,
+    /// How old a root becomes before the next one takes its place.
+    pub rotate_after_days: u16,
+    /// How long a root still counts when the next one has taken its place and everything it had signed has expired; and
+    /// how long after its end a node's certificate can still be renewed.
+    pub grace_days: u16,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self { root_days: 3650, rotate_after_days: 1825, grace_days: 30 }
+    }
+}
+
+impl From<&Authority> for Lifetimes {
+    fn from(authority: &Authority) -> Self {
+        let days = |days: u16| Duration::from_secs(u64::from(days) * 24 * 3600);
+        Self {
+            root: days(authority.root_days),
+            rotate_after: days(authority.rotate_after_days),
+            grace: days(authority.grace_days),
+            ..Self::default()
+        }
+    }
 }
 
 /// The cluster, as the configuration writes it.
@@ -194,6 +234,10 @@ fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
             return field(name, "give a length between those of the cluster's ranges and a few addresses");
         }
     }
+    let Authority { root_days, rotate_after_days, grace_days } = config.authority;
+    if rotate_after_days == 0 || root_days <= rotate_after_days.saturating_add(grace_days) {
+        return field("authority.rootDays", "give more than rotateAfterDays and graceDays together");
+    }
     if let Source::Kubernetes { certificate_seconds: ..600, .. } = config.source {
         return field("source.kubernetes.certificateSeconds", "give at least 600: clocks differ");
     }
@@ -254,6 +298,9 @@ advertise: ['198.18.1.250:9640']
             ("id: 1", "id: 1\n  nodeMaskSizeIPv4: 8", "nodeMaskSizeIPv4"),
             ("id: 1", "id: 1\n  nodeMaskSizeIPv6: 127", "nodeMaskSizeIPv6"),
             ("['198.18.1.250:9640']", "[]", "advertise"),
+            ("advertise:", "advertiseToClusters: [aws]\nadvertise:", "NAME:PORT"),
+            ("source:", "authority: {rootDays: 1855}\nsource:", "rotateAfterDays"),
+            ("source:", "authority: {rotateAfterDays: 0}\nsource:", "rotateAfterDays"),
         ] {
             let error = parse(Path::new("c.yaml"), &GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains("c.yaml") && error.contains(said), "{to}: {error}");

@@ -5,6 +5,7 @@ mod api;
 mod complaints;
 pub mod config;
 mod controller;
+mod declared;
 mod disk;
 mod known;
 mod mesh;

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::config::{ClusterConfig, Config, Source};
 use crate::controller::{Controller, Inner, Kubernetes};
+use crate::declared::Declared;
 use crate::disk::Disk;
 use crate::known::Known;
 use crate::mesh::Mesh;
@@ -108,6 +109,8 @@ async fn begin(
     let mut options =
         ControllerOptions::new(cluster.clone(), config.listen, config.advertise.clone(), &config.state_dir);
     options.held = inner.known.held();
+    options.advertise_to_clusters.clone_from(&config.advertise_to_clusters);
+    options.lifetimes = (&config.authority).into();
     if let Some(site) = site {
         options.reviewer = Some(site.reviewer(nodes));
         options.reviewed_lifetime = site.certificate_lifetime;
@@ -176,7 +179,9 @@ async fn live(
             (Some(site), Some(election)) => {
                 let (controller, dir) = (controller.clone(), config.state_dir.clone());
                 let (fence, role) = (election.fence(), election.role());
-                Writer { controller, site, fence, role, dir }.run().await
+                let declared = Declared::new(controller.clone(), site, fence.clone());
+                let writer = Writer { controller, site, fence, role, dir };
+                tokio::try_join!(writer.run(), declared.run()).map(drop)
             }
             _ => std::future::pending().await,
         }

@@ -53,6 +53,11 @@ impl Site {
         }))
     }
 
+    /// The namespace that Causeway runs in.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Stands for election among the cluster's controllers.
     pub(crate) fn elect(&self) -> Election {
         let options = LeaseOptions {

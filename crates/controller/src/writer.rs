@@ -30,6 +30,10 @@ const BETWEEN_EVENTS: Duration = Duration::from_millis(50);
 /// After a failure that time may mend, at first and at last.
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
+/// How often one that stands by looks at what the leader has saved.
+const LOOK: Duration = Duration::from_secs(30);
+/// The roots among the state's files.
+const ROOTS: &str = "ca.crt";
 /// After a failure that somebody has to mend.
 const REPAIR: Duration = Duration::from_secs(10);
 
@@ -75,14 +79,47 @@ impl Writer<'_> {
     /// The cluster has another CA than this controller began with.
     pub(crate) async fn run(mut self) -> Result<()> {
         loop {
-            // The sender lives as long as the election.
-            self.role.wait_for(|role| *role == Role::Leader).await.context("the election ended")?;
+            self.stand_by().await?;
             // A leadership that was over may have been renewed before anybody noticed.
             self.fence.held().await;
             if let Ok(saved) = self.take_over().await? {
                 let Deposed = self.write(saved).await;
             }
         }
+    }
+
+    /// Waits until this controller leads. Meanwhile it follows what the one that does has saved: by the CA, agents know
+    /// whom to believe.
+    async fn stand_by(&mut self) -> Result<()> {
+        loop {
+            let look = Instant::now() + LOOK;
+            tokio::select! {
+                // The sender lives as long as the election.
+                role = self.role.wait_for(|role| *role == Role::Leader) => {
+                    role.context("the election ended")?;
+                    return Ok(());
+                }
+                () = sleep_until(look) => {}
+            }
+            if self.controller.handle.leads() {
+                continue;
+            }
+            match self.site.store.load().await {
+                Ok(Some(saved)) => self.take_state(&saved)?,
+                // The leader notices, too, and does something about it.
+                Ok(None) => {}
+                Err(error) => self.failed(&error),
+            }
+        }
+    }
+
+    /// Takes what the leader has saved.
+    fn take_state(&self, saved: &Files) -> Result<()> {
+        let written = state::write(&self.dir, saved)?;
+        if written.iter().any(|name| name.starts_with("ca")) && self.controller.handle.reload_authority()? {
+            bail!("the cluster has another CA than this controller began with; it begins anew with that one");
+        }
+        Ok(())
     }
 
     /// Takes over what other controllers have left. Returns the state as it is saved.
@@ -101,24 +138,20 @@ impl Writer<'_> {
         };
         // Otherwise nobody else has led meanwhile, and what is on disk is the latest.
         if !self.controller.handle.leads() {
-            let written = state::write(&self.dir, &saved)?;
-            if written.iter().any(|name| name.starts_with("ca.")) {
-                bail!(
-                    "the cluster has another CA than this controller began with; it begins anew with that one"
-                );
-            }
+            self.take_state(&saved)?;
             self.controller.lead()?;
             info!(identity = self.site.identity, "this controller leads");
         }
+        Ok(self.show_roots().await.map(|()| saved))
+    }
+
+    /// Writes the roots for agents to see, if others are there.
+    async fn show_roots(&self) -> Result<(), Deposed> {
         let roots = self.controller.handle.roots();
-        let same = match self.until_done(|| self.site.store.roots()).await {
-            Ok(there) => there.as_ref() == Some(&roots),
-            Err(Deposed) => return Ok(Err(Deposed)),
-        };
-        if !same && self.until_done(|| self.site.store.save_roots(&roots)).await.is_err() {
-            return Ok(Err(Deposed));
+        if self.until_done(|| self.site.store.roots()).await?.as_ref() != Some(&roots) {
+            self.until_done(|| self.site.store.save_roots(&roots)).await?;
         }
-        Ok(Ok(saved))
+        Ok(())
     }
 
     /// Does one thing until it is done.
@@ -280,9 +313,11 @@ impl Writer<'_> {
         if files.iter().all(|(name, bytes)| saved.get(name) == Some(bytes)) {
             return Ok(());
         }
+        let turned = files.get(ROOTS) != saved.get(ROOTS);
         self.until_done(|| self.site.store.save(&files)).await?;
         *saved = files;
-        Ok(())
+        // Only what every controller will know is shown.
+        if turned { self.show_roots().await } else { Ok(()) }
     }
 
     /// Says one thing that is wrong.

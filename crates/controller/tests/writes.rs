@@ -200,6 +200,14 @@ async fn every_right_is_used_and_no_other() {
     server.apply_json(node("b", &["10.1.0.0/24"]));
     controller.until("the complaint", |status| status.complaints.iter().any(|c| c.object == "node b")).await;
     assert_eq!(events(&server).len(), count, "{:?}", events(&server));
+    // A link is asked for.
+    server.apply_json(serde_json::json!({
+        "apiVersion": "causeway.io/v1alpha1", "kind": "ClusterLink",
+        "metadata": {"name": "gcp"}, "spec": {"tokenSecretRef": {"key": "gcp"}},
+    }));
+    let waits =
+        || server.get("clusterlinks.causeway.io", "gcp").is_some_and(|o| o["status"]["state"] == "Waiting");
+    eventually("its status", waits).await;
     // A MeshNode whose Node is gone is removed.
     drop(agent);
     server.delete("nodes", "a");

@@ -28,6 +28,7 @@ pub(crate) fn parts() -> Vec<Part> {
         part("namespace", common::namespace()),
         part("resourcequota", common::quota()),
         part("crd-meshnodes", common::mesh_nodes()),
+        part("crd-clusterlinks", common::cluster_links()),
         part("controller-serviceaccount", common::service_account(controller::NAME)),
         part("agent-serviceaccount", common::service_account(agent::NAME)),
         part("controller-clusterrole", access::cluster_role()),

@@ -17,7 +17,7 @@ use serde_json::Value;
 pub use agent::{Agent, Cni};
 pub use check::{Problem, check};
 pub use cluster::{Cidr, Cluster};
-pub use controllers::{ApiServer, Controllers};
+pub use controllers::{ApiServer, Authority, Controllers};
 pub use pods::{
     Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,
 };

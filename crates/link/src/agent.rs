@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use wire::pb::exchange_client::ExchangeClient;
 use wire::{check_version, pb};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, at_some_time};
 use crate::enrol::{Member, answered};
 use crate::error::ProtocolError;
 use crate::frames::{self, Said};
@@ -173,7 +173,7 @@ impl Agent {
         backoff: &mut Backoff,
     ) -> Result<Renewed, Error> {
         let (outbox, frames) = mpsc::channel(OUTBOX);
-        let hello = frames::hello(&Vec::new());
+        let hello = frames::hello(&Vec::new(), &Vec::new());
         let subscribe = frames::subscribe(self.mirror.position());
         let report = frames::report(&self.options.report.borrow_and_update());
         for frame in [hello, subscribe, report] {
@@ -194,7 +194,10 @@ impl Agent {
             tokio::select! {
                 frame = incoming.message() => {
                     let frame = next(frame, address)?;
-                    self.hear(frame, member).await?;
+                    if self.hear(frame, member).await? {
+                        // A certificate of the new root, before the old one is gone.
+                        renew_at = renew_at.min(Instant::now() + at_some_time(RENEW_SOON));
+                    }
                 }
                 changed = self.options.report.changed(), if reports => {
                     reports = changed.is_ok();
@@ -229,13 +232,14 @@ impl Agent {
         match frames::read(next(Ok(frame), address)?).map_err(ProtocolError::Parse)? {
             Said::Hello(hello) => {
                 check_version(hello.version)?;
-                member.follow(hello.roots)
+                member.follow(hello).map(drop)
             }
             _ => Err(ProtocolError::NoHello.into()),
         }
     }
 
-    async fn hear(&mut self, frame: pb::Frame, member: &mut Member) -> Result<(), Error> {
+    /// Takes in one frame. Returns whether the cluster has other roots now.
+    async fn hear(&mut self, frame: pb::Frame, member: &mut Member) -> Result<bool, Error> {
         // Room first: once the mirror has moved on, what it says may not be lost.
         let Ok(mut room) = self.events.reserve_many(3).await else { return Err(Error::Stopping) };
         let mut say = |event| {
@@ -262,17 +266,19 @@ impl Agent {
                 if let Some(problem) = frames::summary(&heard.refused) {
                     say(AgentEvent::Problem(problem));
                 }
-                Ok(())
+                Ok(false)
             }
-            Said::Hello(hello) => member.follow(hello.roots),
+            Said::Hello(hello) => member.follow(hello),
             // A controller of a later version may say more than this agent knows.
-            Said::Subscribe(_) | Said::Report(_) | Said::Unknown => Ok(()),
+            Said::Subscribe(_) | Said::Report(_) | Said::Unknown => Ok(false),
         }
     }
 }
 
 /// How long after a failed renewal it is tried again.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
+/// When the cluster has a new root, at most; not all agents at once.
+const RENEW_SOON: Duration = Duration::from_secs(5);
 
 /// The next frame, or how the stream ended.
 pub(crate) fn next(

@@ -27,10 +27,14 @@ impl Backoff {
     pub(crate) async fn wait(&mut self) {
         let step = self.next;
         self.next = (step * 2).min(LONGEST);
-        let mut random = [0; 4];
-        // Without randomness the wait is merely in step with others'.
-        let _ = rand::fill(&mut random);
-        let part = f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX);
-        tokio::time::sleep(step.mul_f64(0.5 + part / 2.0)).await;
+        tokio::time::sleep(step / 2 + at_some_time(step / 2)).await;
     }
+}
+
+/// Somewhere between now and `latest`.
+pub(crate) fn at_some_time(latest: Duration) -> Duration {
+    let mut random = [0; 4];
+    // Without randomness the wait is merely in step with others'.
+    let _ = rand::fill(&mut random);
+    latest.mul_f64(f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX))
 }

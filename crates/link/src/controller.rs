@@ -1,6 +1,7 @@
 //! The cluster's side: the listener, the streams to agents, the links to other clusters.
 
 mod agents;
+mod examine;
 mod joining;
 mod links;
 mod listener;
@@ -10,26 +11,28 @@ mod service;
 mod session;
 mod shared;
 pub mod state;
+mod turning;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand;
 use engine::exchange::{Audience, Held, Position};
 use model::{Change, Cluster, ClusterName, NodeName, Object};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use wire::local::{LinkStatus, Token};
+use wire::local::{AuthorityStatus, Examination, LinkStatus, Token};
 
 pub use self::review::{NotReviewed, Review, Reviewer};
 use self::shared::Shared;
-use crate::pki::{fingerprint, pem};
+pub use crate::pki::Lifetimes;
+use crate::pki::{all_pem, fingerprint};
 use crate::token::{JoinToken, TokenKind};
-use crate::{Error, NodeReport, files};
+use crate::{Address, Error, NodeReport, files};
 
 /// What a controller needs to know to listen.
 #[derive(Debug, Clone)]
@@ -40,12 +43,14 @@ pub struct ControllerOptions {
     pub listen: SocketAddr,
     /// The addresses that others reach it by; they stand in the tokens.
     pub advertise: Vec<SocketAddr>,
+    /// Where linked clusters reach it, if that is somewhere else; they stand in link tokens.
+    pub advertise_to_clusters: Vec<Address>,
     /// Where the CA, tokens and links are kept (readable by the owner only).
     pub state_dir: PathBuf,
     /// What is known of other clusters already, from disk: [`Held::of`] the objects of each.
     pub held: BTreeMap<ClusterName, Held>,
-    /// How long a certificate is valid; it is renewed at half of that.
-    pub certificate_lifetime: Duration,
+    /// How long certificates and roots are valid.
+    pub lifetimes: Lifetimes,
     /// Who checks tokens that we did not make; nobody: then they are refused.
     pub reviewer: Option<Arc<dyn Reviewer>>,
     /// How long a node's certificate is valid where such tokens are taken.
@@ -56,7 +61,7 @@ pub struct ControllerOptions {
 }
 
 impl ControllerOptions {
-    /// Options with nothing known, for the only controller of a cluster, and certificates of 24 hours.
+    /// Options with nothing known, for the only controller of a cluster, and the usual lifetimes.
     pub fn new(
         cluster: Cluster,
         listen: SocketAddr,
@@ -67,9 +72,10 @@ impl ControllerOptions {
             cluster,
             listen,
             advertise,
+            advertise_to_clusters: Vec::new(),
             state_dir: state_dir.into(),
             held: BTreeMap::new(),
-            certificate_lifetime: Duration::from_secs(24 * 3600),
+            lifetimes: Lifetimes::default(),
             reviewer: None,
             reviewed_lifetime: Duration::from_secs(3600),
             leads: true,
@@ -165,9 +171,10 @@ impl Server {
         rand::fill(&mut epoch).map_err(|_| Error::Crypto("no random bytes".into()))?;
         let (shared, events) = Shared::open(options, local, u64::from_le_bytes(epoch))?;
         let shared = Arc::new(shared);
-        shared.credentials.set(&shared.authority.own_leaf()?);
+        shared.credentials.set(&shared.authority().own_leaf(SystemTime::now())?);
         tokio::spawn(listener::serve(shared.clone(), listener));
         tokio::spawn(listener::renew(shared.clone()));
+        tokio::spawn(turning::keep(shared.clone()));
         tokio::spawn({
             let shared = shared.clone();
             async move { shared.take_leave().await }
@@ -241,11 +248,15 @@ impl Handle {
         let shared = &self.shared;
         shared.must_lead()?;
         let minted = shared.tokens.mint(kind, terms.uses, terms.expires, node)?;
+        let addresses = match kind {
+            TokenKind::Node => shared.options.advertise.iter().copied().map(Address::Ip).collect(),
+            TokenKind::Link => shared.advertised(),
+        };
         let token = JoinToken {
             kind,
             cluster: shared.name().clone(),
-            addresses: shared.options.advertise.clone(),
-            fingerprint: fingerprint(&shared.authority.roots()[0]),
+            addresses,
+            fingerprint: fingerprint(&shared.authority().roots()[0]),
             id: minted.id,
             secret: minted.secret,
             expires: minted.expires,
@@ -256,7 +267,13 @@ impl Handle {
     /// Links with the cluster that made the token; both sides know each other when it returns.
     pub async fn join(&self, token: &str) -> Result<ClusterName, Error> {
         self.shared.must_lead()?;
-        joining::join(&self.shared, token).await
+        joining::join(&self.shared, token, None).await
+    }
+
+    /// The same, because an object of this name asks for it: so it stands in the link's status.
+    pub async fn join_for(&self, token: &str, object: &str) -> Result<ClusterName, Error> {
+        self.shared.must_lead()?;
+        joining::join(&self.shared, token, Some(object)).await
     }
 
     /// Ends a link and withdraws everything it has brought. Returns whether there was one.
@@ -275,6 +292,11 @@ impl Handle {
     /// The links to other clusters, as they stand.
     pub fn links(&self) -> Vec<LinkStatus> {
         self.shared.links().status()
+    }
+
+    /// Looks for what is wrong with a link, beside its stream. None if there is no such link.
+    pub async fn examine(&self, cluster: &ClusterName) -> Option<Examination> {
+        examine::examine(&self.shared, cluster).await
     }
 
     /// The nodes whose agents are connected, in order.
@@ -338,7 +360,37 @@ impl Handle {
 
     /// The roots of the cluster's CA (PEM), newest first.
     pub fn roots(&self) -> String {
-        self.shared.authority.roots().iter().map(pem).collect()
+        all_pem(self.shared.authority().roots())
+    }
+
+    /// Makes the next root of the cluster's CA. The old one still counts: everybody who is linked or joined follows by
+    /// itself.
+    pub fn rotate(&self) -> Result<AuthorityStatus, Error> {
+        self.shared.must_lead()?;
+        turning::rotate(&self.shared)?;
+        Ok(self.authority())
+    }
+
+    /// Drops all roots but the newest at once. Who has not heard of that one and holds a certificate of an older one
+    /// has to join again.
+    pub fn drop_old_roots(&self) -> Result<AuthorityStatus, Error> {
+        self.shared.must_lead()?;
+        turning::retire(&self.shared, true)?;
+        Ok(self.authority())
+    }
+
+    /// The cluster's CA as it stands.
+    pub fn authority(&self) -> AuthorityStatus {
+        turning::status(&self.shared.authority())
+    }
+
+    /// Takes over the CA that somebody else has left in the state directory. Returns whether it is another one than
+    /// before, by which nobody who trusts ours is led to it; then nothing has changed.
+    ///
+    /// # Errors
+    /// The state directory cannot be read, or what is there is damaged.
+    pub fn reload_authority(&self) -> Result<bool, Error> {
+        turning::reload(&self.shared)
     }
 
     /// Everything that is told to agents, as it is now.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use model::NodeName;
 use rustls_pki_types::pem::PemObject;
@@ -15,8 +15,8 @@ use wire::{VERSION, check_version, pb};
 
 use crate::error::ProtocolError;
 use crate::pki::{
-    Credentials, Expect, Identity, Key, Leaf, Roots, Trust, Untrusted, check_leaf, client_config,
-    fingerprint, parse_roots, pem,
+    Credentials, Expect, Identity, Key, Leaf, Roots, Trust, Untrusted, all_pem, check_leaf, client_config,
+    fingerprint, follows, parse_crosses, parse_roots, pem, validity,
 };
 use crate::token::{JoinToken, TokenError, TokenKind};
 use crate::{Error, files, transport};
@@ -76,9 +76,17 @@ impl Member {
         self.leaf.as_ref().map(Leaf::renew_in).unwrap_or_default()
     }
 
-    /// Shows the proof and comes back with a certificate.
+    /// Shows the proof and comes back with a certificate. Where the proof is good only once, a certificate that has
+    /// ended is tried before it.
     pub(crate) async fn enrol(&mut self, proof: &Proof, controllers: &[SocketAddr]) -> Result<(), Error> {
         match proof {
+            Proof::JoinToken(file) if self.leaf.is_some() && !self.is_enrolled() => {
+                let Err(renewal) = self.renew_late(controllers).await else { return Ok(()) };
+                self.enrol_with_token(file, controllers).await.map_err(|joining| Error::Lapsed {
+                    renewal: Box::new(renewal),
+                    joining: Box::new(joining),
+                })
+            }
             Proof::JoinToken(file) => self.enrol_with_token(file, controllers).await,
             Proof::ServiceAccount { token, roots } => {
                 self.enrol_with_service_account(token, roots, controllers).await
@@ -97,7 +105,10 @@ impl Member {
         let expect = Expect::Pinned(token.cluster.clone(), token.fingerprint);
         let config = client_config(self.trust.clone(), expect, None);
         let mut addresses = controllers.to_vec();
-        addresses.extend(token.addresses.iter().filter(|a| !controllers.contains(a)));
+        for address in &token.addresses {
+            let found = address.resolve().await.unwrap_or_default();
+            addresses.extend(found.into_iter().filter(|address| !controllers.contains(address)));
+        }
         let mut last = Error::NoAddress(format!("the controller of {}", token.cluster));
         for address in addresses {
             match transport::dial(address, config.clone()).await {
@@ -188,22 +199,48 @@ impl Member {
         let answer = answered(address, client.renew(request)).await?;
         check_version(answer.version)?;
         let roots = parse_roots(answer.roots).map_err(ProtocolError::Parse)?;
+        let crosses = parse_crosses(answer.crosses).map_err(ProtocolError::Parse)?;
+        let pinned = self.trust.roots(&self.node.cluster).unwrap_or_default();
+        if !follows(&pinned, &roots, &crosses) {
+            return Err(Error::Untrusted { address: address.to_string(), source: Untrusted::NotPinned });
+        }
         self.accept(address, &key, answer.certificate, roots)
     }
 
+    /// Renews a certificate that has ended, at whichever controller still lets it.
+    async fn renew_late(&mut self, controllers: &[SocketAddr]) -> Result<(), Error> {
+        let expect = Expect::Controller(self.node.cluster.clone());
+        let config = client_config(self.trust.clone(), expect, Some(self.credentials.clone()));
+        let mut last = Error::NoAddress(format!("the controller of {}", self.node.cluster));
+        for &address in controllers {
+            let renewed = match transport::dial(address, config.clone()).await {
+                Ok(client) => self.renew(client, address).await,
+                Err(error) => Err(error),
+            };
+            match renewed {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
     /// Takes new roots from the controller, if they follow from the ones that are known.
-    pub(crate) fn follow(&mut self, roots: Vec<Vec<u8>>) -> Result<(), Error> {
-        let roots = parse_roots(roots).map_err(ProtocolError::Parse)?;
-        if self.trust.may_follow(&self.node.cluster, &roots) {
+    /// Returns whether it did.
+    pub(crate) fn follow(&mut self, hello: pb::Hello) -> Result<bool, Error> {
+        let roots = parse_roots(hello.roots).map_err(ProtocolError::Parse)?;
+        let crosses = parse_crosses(hello.crosses).map_err(ProtocolError::Parse)?;
+        let follows = self.trust.may_follow(&self.node.cluster, &roots, &crosses);
+        if follows {
             files::write(&self.path("roots.crt"), all_pem(&roots).as_bytes())?;
             self.trust.set(&self.node.cluster, roots);
         }
-        Ok(())
+        Ok(follows)
     }
 
     fn accept(&mut self, address: SocketAddr, key: &Key, leaf: Vec<u8>, roots: Roots) -> Result<(), Error> {
         let leaf = CertificateDer::from(leaf);
-        self.check(&leaf, &roots)
+        self.check(&leaf, &roots, UnixTime::now())
             .map_err(|source| Error::Untrusted { address: address.to_string(), source })?;
         let joined = Leaf::new(key, leaf.clone(), &[])?;
         // Key and certificate in one file: a crash leaves the old pair or the new one.
@@ -219,8 +256,8 @@ impl Member {
         self.leaf = Some(leaf);
     }
 
-    fn check(&self, leaf: &CertificateDer<'_>, roots: &Roots) -> Result<(), Untrusted> {
-        let (got, want) = (check_leaf(leaf, roots, UnixTime::now())?, Identity::Node(self.node.clone()));
+    fn check(&self, leaf: &CertificateDer<'_>, roots: &Roots, at: UnixTime) -> Result<(), Untrusted> {
+        let (got, want) = (check_leaf(leaf, roots, at)?, Identity::Node(self.node.clone()));
         if got == want { Ok(()) } else { Err(Untrusted::SomebodyElse { got, want }) }
     }
 
@@ -236,7 +273,8 @@ impl Member {
             let roots: Roots = CertificateDer::pem_slice_iter(&roots)
                 .collect::<Result<_, _>>()
                 .map_err(|e| format!("roots.crt: {e}"))?;
-            self.check(&leaf, &roots).map_err(|e| e.to_string())?;
+            // One that has ended may still be renewed.
+            self.check(&leaf, &roots, at_latest(&leaf)).map_err(|e| e.to_string())?;
             Ok((Leaf::new(&key, leaf, &[]).map_err(|e| e.to_string())?, roots))
         };
         Ok(match parse() {
@@ -262,8 +300,14 @@ fn read_roots(path: &Path, pem: &[u8]) -> Result<Roots, Error> {
     parse_roots(raw).map_err(|e| damaged(e.to_string()))
 }
 
-fn all_pem(roots: &Roots) -> String {
-    roots.iter().map(pem).collect()
+/// Now, or the end of a certificate that has ended.
+fn at_latest(leaf: &CertificateDer<'_>) -> UnixTime {
+    let end = validity(leaf).and_then(|(_, end)| end.duration_since(UNIX_EPOCH).ok());
+    let now = UnixTime::now();
+    match end {
+        Some(end) if end.as_secs() < now.as_secs() => UnixTime::since_unix_epoch(end),
+        _ => now,
+    }
 }
 
 /// Waits for the answer to a call.

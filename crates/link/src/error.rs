@@ -63,6 +63,14 @@ pub enum Error {
     /// No address to go to.
     #[error("no address to reach {0} at: name one in the configuration")]
     NoAddress(String),
+    /// A name that stands for nobody.
+    #[error("cannot look up {name}: {detail}; check the name, and DNS on this machine")]
+    Unknown {
+        /// Which.
+        name: String,
+        /// What happened.
+        detail: String,
+    },
     /// Nobody answers.
     #[error("cannot reach {address}: {detail}; check that it runs and that TCP gets through")]
     Unreachable {
@@ -113,6 +121,22 @@ pub enum Error {
     /// This side cannot make what it needs to prove itself: a bug, or an exhausted system.
     #[error("cannot make a certificate: {0}")]
     Crypto(String),
+    /// Too many roots at once.
+    #[error(
+        "the cluster's CA has {0} roots already: wait until the oldest is dropped (`causeway status` says when), or drop \
+         all but the newest with `causeway link rotate --finish`"
+    )]
+    TooManyRoots(usize),
+    /// A certificate that has ended could not be renewed.
+    #[error(
+        "the node's certificate has ended, and could not be renewed: {renewal}; nor could it join anew: {joining}"
+    )]
+    Lapsed {
+        /// Why it was not renewed.
+        renewal: Box<Error>,
+        /// Why the token did not help.
+        joining: Box<Error>,
+    },
     /// The server has been stopped.
     #[error("the exchange is stopping")]
     Stopping,
@@ -137,11 +161,14 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. }
+            | Self::Unknown { .. }
             | Self::Broken { .. }
             | Self::Stopping
             | Self::Standby(_)
             | Self::Dismissed(_) => true,
+            Self::Lapsed { renewal, .. } => renewal.is_transient(),
             Self::File { .. }
+            | Self::TooManyRoots(_)
             | Self::Damaged { .. }
             | Self::Listen { .. }
             | Self::Token(_)

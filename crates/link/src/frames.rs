@@ -11,6 +11,9 @@ use wire::{ParseError, Unreadable, VERSION, limits, pb};
 use crate::NodeReport;
 use crate::pki::Roots;
 
+/// What this side calls itself.
+pub(crate) const SOFTWARE: &str = concat!("causeway/", env!("CARGO_PKG_VERSION"));
+
 /// A frame, read.
 #[derive(Debug)]
 pub enum Said {
@@ -98,11 +101,12 @@ fn frame(body: Body) -> pb::Frame {
 }
 
 /// The first frame of either side.
-pub(crate) fn hello(roots: &Roots) -> pb::Frame {
+pub(crate) fn hello(roots: &Roots, crosses: &Roots) -> pb::Frame {
     frame(Body::Hello(pb::Hello {
         version: Some(VERSION),
-        software: concat!("causeway/", env!("CARGO_PKG_VERSION")).into(),
+        software: SOFTWARE.into(),
         roots: raw_roots(roots),
+        crosses: raw_roots(crosses),
     }))
 }
 

@@ -5,6 +5,7 @@
 //! to decide; this crate finds the other side, proves who it is, carries bytes, notices silence, and tries again.
 #![forbid(unsafe_code)]
 
+mod address;
 pub mod agent;
 mod backoff;
 pub mod controller;
@@ -26,7 +27,8 @@ extern crate self as causeway_link;
 #[cfg(test)]
 mod strangers;
 
+pub use address::{Address, NoAddress};
 pub use error::{Error, ProtocolError};
 pub use pki::{Identity, Untrusted};
 pub use report::NodeReport;
-pub use token::TokenError;
+pub use token::{TokenError, token_cluster};

@@ -4,18 +4,20 @@
 mod authority;
 mod credentials;
 mod identity;
+mod root;
+mod rotation;
 mod tls;
 mod trust;
 mod verify;
 
-pub(crate) use authority::Authority;
-pub(crate) use authority::{SignError, pem};
+pub use authority::Lifetimes;
+pub(crate) use authority::{Authority, SignError, all_pem, pem};
 pub(crate) use credentials::{Credentials, Key, Leaf, validity};
 pub use identity::Identity;
 pub(crate) use tls::{client_config, server_config};
-pub(crate) use trust::{Roots, Trust, fingerprint, parse_roots};
+pub(crate) use trust::{Roots, Trust, fingerprint, follows, parse_crosses, parse_roots};
 pub use verify::Untrusted;
-pub(crate) use verify::{Expect, check_leaf, identity_of};
+pub(crate) use verify::{Expect, Lapsed, check_leaf, identity_of};
 
 #[cfg(test)]
 mod tests;

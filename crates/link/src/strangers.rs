@@ -4,7 +4,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use model::{ClusterName, NodeName, Object};
 use prost::Message;
@@ -21,7 +21,9 @@ use wire::{VERSION, pb};
 
 use self::common::{Agent, Controller, cluster, endpoint, eventually, name, node, service};
 use crate::controller::{ControllerEvent, TokenTerms};
-use crate::pki::{Authority, Credentials, Expect, Identity, Key, Leaf, Roots, Trust, client_config};
+use crate::pki::{
+    Authority, Credentials, Expect, Identity, Key, Leaf, Lifetimes, Roots, Trust, client_config,
+};
 use crate::{Error, frames, transport};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -37,14 +39,16 @@ impl Somebody {
     fn new(cluster: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cluster = name(cluster);
-        let authority = Authority::open(dir.path(), &cluster, DAY).unwrap();
+        let authority =
+            Authority::open(dir.path(), &cluster, Lifetimes::default(), SystemTime::now()).unwrap();
         Self { authority, cluster, _dir: dir }
     }
 
     /// A certificate for any name at all.
     fn claim(&self, identity: &Identity) -> Arc<Credentials> {
         let key = Key::generate().unwrap();
-        let leaf = self.authority.sign(identity, &key.request().unwrap(), Duration::MAX).unwrap();
+        let leaf =
+            self.authority.sign(identity, &key.request().unwrap(), Duration::MAX, SystemTime::now()).unwrap();
         let credentials = Credentials::default();
         credentials.set(&Leaf::new(&key, leaf, &[]).unwrap());
         Arc::new(credentials)
@@ -338,25 +342,29 @@ async fn roots_follow_one_another_only() {
     let aws = Controller::start(cluster("aws", 1)).await;
     let (gcp, thief) = (Somebody::new("gcp"), Somebody::new("gcp"));
     gcp.link(&aws, 2).await;
-    let hello = |roots: Vec<&Roots>| {
-        let roots = roots.into_iter().flat_map(frames::raw_roots).collect();
-        Body::Hello(pb::Hello { version: Some(VERSION), roots, ..pb::Hello::default() })
+    let hello = |roots: &Roots, crosses: &Roots| {
+        let (roots, crosses) = (frames::raw_roots(roots), frames::raw_roots(crosses));
+        Body::Hello(pb::Hello { version: Some(VERSION), roots, crosses, ..pb::Hello::default() })
     };
-    // Whoever has stolen a leaf cannot bring its own root.
-    let mut raw = Raw::greeted(&aws, gcp.claim(&gcp.controller())).await;
-    raw.say(hello(vec![thief.authority.roots()])).await;
-    raw.say(Body::Subscribe(pb::Subscribe::default())).await;
-    while !matches!(raw.incoming.message().await.unwrap().unwrap().body, Some(Body::Synced(_))) {}
     let stored = || std::fs::read_to_string(aws.dir.path().join("links.json")).unwrap();
     let before = stored();
-    assert!(!before.is_empty());
-    // The cluster itself announces its next root beside the present one, then goes over to it.
-    raw.say(hello(vec![thief.authority.roots(), gcp.authority.roots()])).await;
+    // Whoever has stolen a leaf cannot bring its own root, not even beside the cluster's.
+    let mut raw = Raw::greeted(&aws, gcp.claim(&gcp.controller())).await;
+    let both = [thief.authority.roots().clone(), gcp.authority.roots().clone()].concat();
+    raw.say(hello(thief.authority.roots(), &Roots::new())).await;
+    raw.say(hello(&both, &Roots::new())).await;
+    raw.say(Body::Subscribe(pb::Subscribe::default())).await;
+    while !matches!(raw.incoming.message().await.unwrap().unwrap().body, Some(Body::Synced(_))) {}
+    assert_eq!(stored(), before);
+    // The cluster itself announces its next root beside the present one, with that one's word for it.
+    let next = gcp.authority.rotate(SystemTime::now()).unwrap();
+    raw.say(hello(next.roots(), next.crosses())).await;
     eventually("both roots", || stored() != before).await;
-    let both = stored();
-    let mut raw = Raw::greeted(&aws, thief.claim(&thief.controller())).await;
-    raw.say(hello(vec![thief.authority.roots()])).await;
-    eventually("the new root alone", || stored() != both).await;
+    // Then the new root alone.
+    let next = next.retire(SystemTime::now(), true).unwrap().unwrap();
+    let before = stored();
+    raw.say(hello(next.roots(), next.crosses())).await;
+    eventually("the new root alone", || stored() != before).await;
     assert!(!aws.handle.refused().contains_key("certificate"), "{:?}", aws.handle.refused());
     // The old root vouches for nobody any more.
     let gone = match dial(&aws, Some(gcp.claim(&gcp.controller()))).await {
@@ -364,6 +372,39 @@ async fn roots_follow_one_another_only() {
         Err(_) => true,
     };
     assert!(gone);
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_good_for_its_renewal_alone() {
+    let aws = Controller::start(cluster("aws", 1)).await;
+    let dir = aws.dir.path();
+    let authority = Authority::open(dir, &name("aws"), Lifetimes::default(), SystemTime::now()).unwrap();
+    let held = |identity: &Identity, age: Duration| {
+        let key = Key::generate().unwrap();
+        let leaf =
+            authority.sign(identity, &key.request().unwrap(), DAY, SystemTime::now() - DAY - age).unwrap();
+        let credentials = Credentials::default();
+        credentials.set(&Leaf::new(&key, leaf, &[]).unwrap());
+        Arc::new(credentials)
+    };
+    let node = Identity::Node(NodeName::new(name("aws"), "aws-7").unwrap());
+    let request =
+        || pb::RenewRequest { version: Some(VERSION), csr: Key::generate().unwrap().request().unwrap() };
+
+    let mut client = dial(&aws, Some(held(&node, DAY * 29))).await.unwrap();
+    let status = client.stream(tokio_stream::empty()).await.err().unwrap();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().contains("the certificate has ended"), "{status}");
+    assert!(client.renew(request()).await.is_ok());
+
+    for (identity, age) in [(node, DAY * 31), (Identity::Controller(name("aws")), DAY)] {
+        let renewed = match dial(&aws, Some(held(&identity, age))).await {
+            Ok(mut client) => client.renew(request()).await.is_ok(),
+            Err(_) => false,
+        };
+        assert!(!renewed, "{identity} {age:?}");
+    }
+    eventually("the count", || aws.handle.refused().get("certificate") == Some(&2)).await;
 }
 
 #[test]

@@ -15,6 +15,8 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 use wire::pb;
 
+use crate::Address;
+
 /// Bytes of a token's id.
 pub(crate) const ID_BYTES: usize = 8;
 /// Bytes of a token's secret.
@@ -84,6 +86,11 @@ pub enum TokenError {
     /// One's own.
     #[error("the token was made by this cluster itself: run `causeway link join` at the other one")]
     OwnCluster,
+    /// Of another one with the same name.
+    #[error(
+        "the token is of another cluster that is called {0}, too: names must be unique in the clusterset, and never change"
+    )]
+    SameName(ClusterName),
     /// Not known where it was made, or all its uses are spent.
     #[error("the token is not known here, or is used up: make a new one")]
     Unknown,
@@ -103,12 +110,20 @@ fn advice(kind: &str) -> &'static str {
     }
 }
 
+/// The cluster that a link token links with.
+///
+/// # Errors
+/// It is no link token.
+pub fn token_cluster(text: &str) -> Result<ClusterName, TokenError> {
+    JoinToken::parse(text, TokenKind::Link).map(|token| token.cluster)
+}
+
 /// A token. Its `Debug` leaves the secret out.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct JoinToken {
     pub(crate) kind: TokenKind,
     pub(crate) cluster: ClusterName,
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<Address>,
     /// The SHA-256 of the cluster's root certificate.
     pub(crate) fingerprint: [u8; 32],
     pub(crate) id: [u8; ID_BYTES],
@@ -119,8 +134,16 @@ pub(crate) struct JoinToken {
 impl JoinToken {
     /// The line to hand over.
     pub(crate) fn encode(&self) -> String {
-        let address =
-            |a: &SocketAddr| pb::SocketAddress { ip: wire::encode_ip(&a.ip()), port: a.port().into() };
+        let address = |address: &Address| match address {
+            Address::Ip(a) => pb::SocketAddress {
+                ip: wire::encode_ip(&a.ip()),
+                port: a.port().into(),
+                ..Default::default()
+            },
+            Address::Name(name, port) => {
+                pb::SocketAddress { name: name.clone(), port: (*port).into(), ..Default::default() }
+            }
+        };
         let mut bytes = pb::JoinToken {
             cluster: self.cluster.to_string(),
             addresses: self.addresses.iter().map(address).collect(),
@@ -158,11 +181,14 @@ impl JoinToken {
         }
         let token = pb::JoinToken::decode(bytes).ok()?;
         let address = |a: pb::SocketAddress| {
+            if !a.name.is_empty() {
+                return format!("{}:{}", a.name, a.port).parse().ok();
+            }
             let ip = match <[u8; 4]>::try_from(&*a.ip) {
                 Ok(octets) => IpAddr::from(octets),
                 Err(_) => IpAddr::from(<[u8; 16]>::try_from(&*a.ip).ok()?),
             };
-            Some(SocketAddr::new(ip, u16::try_from(a.port).ok()?))
+            Some(Address::Ip(SocketAddr::new(ip, u16::try_from(a.port).ok()?)))
         };
         Some(Self {
             kind,
@@ -199,7 +225,9 @@ mod tests {
         JoinToken {
             kind,
             cluster: ClusterName::new("aws").unwrap(),
-            addresses: vec!["198.18.1.250:9640".parse().unwrap(), "[2001:db8::1]:9640".parse().unwrap()],
+            addresses: ["198.18.1.250:9640", "[2001:db8::1]:9640", "aws.example.net:9640"]
+                .map(|address| address.parse().unwrap())
+                .into(),
             fingerprint: [7; 32],
             id: [1; ID_BYTES],
             secret: [0xab; SECRET_BYTES],

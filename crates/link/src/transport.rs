@@ -27,7 +27,7 @@ use crate::pki::{Identity, Untrusted, identity_of, validity};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A ping this often, and an answer within the same time: silence is noticed in twice this at the latest.
 pub(crate) const PING: Duration = Duration::from_secs(2);
-/// How long a caller without a certificate may stay: long enough to show a token.
+/// How long a caller without a valid certificate may stay: long enough to get one.
 const STRANGER: Duration = Duration::from_secs(30);
 /// Bytes in flight on a stream, compressed: a snapshot between two clouds still takes well under a second, and what
 /// a slow receiver has waiting is small beside an agent's memory.
@@ -38,11 +38,28 @@ pub(crate) async fn dial(
     address: SocketAddr,
     config: Arc<ClientConfig>,
 ) -> Result<ExchangeClient<Channel>, Error> {
+    let tcp = reach(address).await;
+    let tcp = tcp.map_err(|e| Error::Unreachable { address: address.to_string(), detail: e.to_string() })?;
+    secure(tcp, address, config).await
+}
+
+/// The first half of it: TCP.
+pub(crate) async fn reach(address: SocketAddr) -> io::Result<TcpStream> {
+    let tcp = timeout(PATIENCE, TcpStream::connect(address)).await;
+    let tcp = tcp.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
+}
+
+/// The second half: TLS and HTTP/2.
+pub(crate) async fn secure(
+    tcp: TcpStream,
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> Result<ExchangeClient<Channel>, Error> {
     let unreachable =
         |e: io::Error| Error::Unreachable { address: address.to_string(), detail: e.to_string() };
     let connect = async {
-        let tcp = TcpStream::connect(address).await.map_err(unreachable)?;
-        tcp.set_nodelay(true).map_err(unreachable)?;
         let name = ServerName::IpAddress(address.ip().into());
         TlsConnector::from(config).connect(name, tcp).await.map_err(|e| match Untrusted::of(&e) {
             Some(source) => Error::Untrusted { address: address.to_string(), source },
@@ -94,16 +111,17 @@ pub(crate) async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<
         Err(_) => return Err(NoConnection::Handshake(io::ErrorKind::TimedOut.into())),
     };
     let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let (identity, stay) = match certificate {
-        None => (None, STRANGER),
+    let (identity, life) = match certificate {
+        None => (None, None),
         Some(certificate) => {
             let identity = identity_of(certificate).map_err(NoConnection::Certificate)?;
             let end = validity(certificate).map_or(SystemTime::UNIX_EPOCH, |(_, end)| end);
-            (Some(identity), end.duration_since(SystemTime::now()).unwrap_or_default())
+            (Some(identity), end.duration_since(SystemTime::now()).ok())
         }
     };
-    let until = Box::pin(tokio::time::sleep(stay));
-    Ok(Incoming { tls: Box::new(tls), caller: Caller { identity, remote }, until })
+    let lapsed = identity.is_some() && life.is_none();
+    let until = Box::pin(tokio::time::sleep(life.unwrap_or(STRANGER)));
+    Ok(Incoming { tls: Box::new(tls), caller: Caller { identity, lapsed, remote }, until })
 }
 
 /// Who calls.
@@ -111,6 +129,8 @@ pub(crate) async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<
 pub(crate) struct Caller {
     /// Proved by its certificate; none if it showed none.
     pub(crate) identity: Option<Identity>,
+    /// Whether that certificate has ended: it may be renewed, and nothing else.
+    pub(crate) lapsed: bool,
     /// Where from.
     pub(crate) remote: SocketAddr,
 }

@@ -199,7 +199,7 @@ async fn silence_is_noticed_on_both_sides() {
 async fn certificates_renew_themselves() {
     // Certificates count whole seconds.
     let lifetime = Duration::from_secs(4);
-    let controller = Controller::start_with(cluster("aws", 1), |o| o.certificate_lifetime = lifetime).await;
+    let controller = Controller::start_with(cluster("aws", 1), |o| o.lifetimes.certificate = lifetime).await;
     let dir = tempfile::tempdir().unwrap();
     let mut agent = joined(&controller, dir.path(), controller.handle.local_addr()).await;
     let certificate = || std::fs::read(dir.path().join("tls/node.crt")).unwrap();

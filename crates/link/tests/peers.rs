@@ -259,8 +259,8 @@ async fn a_cluster_that_moves_into_anothers_ranges() {
 #[tokio::test]
 async fn links_stay_while_certificates_change() {
     let lifetime = Duration::from_secs(4);
-    let mut aws = Controller::start_with(cluster("aws", 1), |o| o.certificate_lifetime = lifetime).await;
-    let gcp = Controller::start_with(cluster("gcp", 2), |o| o.certificate_lifetime = lifetime).await;
+    let mut aws = Controller::start_with(cluster("aws", 1), |o| o.lifetimes.certificate = lifetime).await;
+    let gcp = Controller::start_with(cluster("gcp", 2), |o| o.lifetimes.certificate = lifetime).await;
     link(&aws, &gcp).await;
     let start = std::time::Instant::now();
     for i in 1.. {

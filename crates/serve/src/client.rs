@@ -96,6 +96,14 @@ pub async fn post<B: Serialize + ?Sized, T: DeserializeOwned>(
     Question { socket, method: Method::POST, path }.ask_json(body).await
 }
 
+/// Has something removed.
+///
+/// # Errors
+/// When nobody answers, or not with this.
+pub async fn delete<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
+    Question { socket, method: Method::DELETE, path }.ask_json(Vec::new()).await
+}
+
 struct Question<'a> {
     socket: &'a Path,
     method: Method,

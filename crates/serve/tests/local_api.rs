@@ -11,7 +11,8 @@ use causeway_serve::local::{
 use causeway_serve::{Health, Vitals};
 use engine::plan::{Backend, Frontend, Ladder, Op, Route, RouteVia, State, TierSpan};
 use wire::local::{
-    AgentStatus, CniRequest, CniResponse, ControllerStatus, LinkJoin, ServicesReport, StreamStatus, Token,
+    AgentStatus, AuthorityStatus, Check, CniRequest, CniResponse, ControllerStatus, Examination, Examine,
+    LinkJoin, LinkJoined, LinkTerms, MtuAsk, MtuPeer, MtuStatus, Rotate, ServicesReport, StreamStatus, Token,
 };
 
 /// An agent and a controller with little to say.
@@ -64,6 +65,10 @@ impl AgentApi for Fake {
             Some(from) => Err(Refusal::Wrong(format!("no node {from}"))),
         }
     }
+    async fn mtu(&self, ask: MtuAsk) -> Result<MtuStatus, Refusal> {
+        let peer = format!("{}/1", ask.cluster).try_into().unwrap();
+        Ok(MtuStatus { mtu: 1420, peers: vec![MtuPeer { peer, largest: 1372 }] })
+    }
     async fn cni(&self, request: CniRequest) -> CniResponse {
         CniResponse::Result(serde_json::json!({ "was": request.command }))
     }
@@ -76,11 +81,36 @@ impl ControllerApi for Fake {
     async fn node_token(&self) -> Result<Token, Refusal> {
         Ok(Token { token: "node".into() })
     }
-    async fn link_token(&self) -> Result<Token, Refusal> {
-        Err(Refusal::Failed("the disk is full".into()))
+    async fn link_token(&self, terms: LinkTerms) -> Result<Token, Refusal> {
+        match terms {
+            LinkTerms { uses: Some(uses), expires_seconds: Some(seconds) } => {
+                Ok(Token { token: format!("{uses} for {seconds} s") })
+            }
+            _ => Err(Refusal::Failed("the disk is full".into())),
+        }
     }
-    async fn join(&self, join: LinkJoin) -> Result<(), Refusal> {
-        if join.token == "good" { Ok(()) } else { Err(Refusal::Wrong("the token has expired".into())) }
+    async fn join(&self, join: LinkJoin) -> Result<LinkJoined, Refusal> {
+        match &*join.token {
+            "good" => Ok(LinkJoined { cluster: "gcp".parse().unwrap() }),
+            _ => Err(Refusal::Wrong("the token has expired".into())),
+        }
+    }
+    async fn remove_link(&self, cluster: &str) -> Result<(), Refusal> {
+        match cluster {
+            "gcp" => Ok(()),
+            other => Err(Refusal::Wrong(format!("{other} is not linked"))),
+        }
+    }
+    async fn examine(&self, examine: Examine) -> Result<Vec<Examination>, Refusal> {
+        let check = Check::ok("TCP", "connected".into());
+        Ok(examine
+            .cluster
+            .into_iter()
+            .map(|cluster| Examination { cluster, checks: vec![check.clone()] })
+            .collect())
+    }
+    async fn rotate(&self, rotate: Rotate) -> Result<AuthorityStatus, Refusal> {
+        Ok(AuthorityStatus { rotate_at: u64::from(rotate.finish), ..AuthorityStatus::default() })
     }
 }
 
@@ -138,6 +168,10 @@ async fn an_agent_answers() {
     assert_eq!(plan.desired, a_state());
     assert_eq!(plan.operations.len(), 4);
 
+    let mtu: MtuStatus =
+        client::post(&socket, "/v1/mtu", &MtuAsk { cluster: "gcp".parse().unwrap() }).await.unwrap();
+    assert_eq!(mtu.peers[0].largest, 1372);
+
     let request = CniRequest {
         command: "ADD".into(),
         container_id: String::new(),
@@ -159,7 +193,19 @@ async fn a_controller_answers() {
     let socket = served.folder.path().join("controller.sock");
     let token: Token = client::post(&socket, "/v1/tokens/node", &()).await.unwrap();
     assert_eq!(token.token, "node");
-    let () = client::post(&socket, "/v1/links", &LinkJoin { token: "good".into() }).await.unwrap();
+    let joined: LinkJoined =
+        client::post(&socket, "/v1/links", &LinkJoin { token: "good".into() }).await.unwrap();
+    assert_eq!(joined.cluster.as_str(), "gcp");
+    let terms = LinkTerms { uses: Some(3), expires_seconds: Some(60) };
+    let token: Token = client::post(&socket, "/v1/tokens/link", &terms).await.unwrap();
+    assert_eq!(token.token, "3 for 60 s");
+    let () = client::delete(&socket, "/v1/links/gcp").await.unwrap();
+    let examine = Examine { cluster: Some("gcp".parse().unwrap()) };
+    let examined: Vec<Examination> = client::post(&socket, "/v1/links/doctor", &examine).await.unwrap();
+    assert_eq!(examined[0].checks[0].name, "TCP");
+    let authority: AuthorityStatus =
+        client::post(&socket, "/v1/authority/rotate", &Rotate { finish: true }).await.unwrap();
+    assert_eq!(authority.rotate_at, 1);
 }
 
 #[tokio::test]
@@ -172,6 +218,9 @@ async fn refusals_say_why_and_of_what_kind() {
     let nonsense = client::post::<_, ()>(&socket, "/v1/links", "what").await;
     let too_long =
         client::post::<_, ()>(&socket, "/v1/links", &LinkJoin { token: "x".repeat(2 << 20) }).await;
+    let not_linked = client::delete::<()>(&socket, "/v1/links/aws").await;
+    let terms = serde_json::json!({ "use": 1 });
+    let bad_terms = client::post::<_, Token>(&socket, "/v1/tokens/link", &terms).await.map(drop);
     let unknown = client::get::<()>(&socket, "/v1/nothing").await;
     let wrong_method = client::get::<()>(&socket, "/v1/links").await;
     let not_ready = client::get_text(&socket, "/readyz").await.map(drop);
@@ -181,6 +230,8 @@ async fn refusals_say_why_and_of_what_kind() {
         (join, 400, "the token has expired"),
         (nonsense, 422, "the question was not understood"),
         (too_long, 413, "the question was not understood"),
+        (not_linked, 400, "aws is not linked"),
+        (bad_terms, 422, "the question was not understood"),
         (unknown, 404, "GET /v1/nothing is not part of this API"),
         (wrong_method, 405, "GET /v1/links is not part of this API"),
         (not_ready, 503, "waiting for the controller\nwaiting for the first handshake"),

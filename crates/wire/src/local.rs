@@ -2,9 +2,12 @@
 //! JSON over HTTP/1.1; the field names are a contract with `-o json`'s readers, so they only ever grow.
 //!
 //! Agent (`/run/causeway/agent.sock`): `GET /v1/status` → [`AgentStatus`]; `GET /v1/plan` → desired, observed and
-//! their difference; `GET /v1/services?from=NODE` → [`ServicesReport`]; `POST /v1/cni` → [`CniRequest`] → [`CniResponse`]; `GET /metrics`; `GET /healthz`.
+//! their difference; `GET /v1/services?from=NODE` → [`ServicesReport`]; `POST /v1/mtu` ([`MtuAsk`]) → [`MtuStatus`];
+//! `POST /v1/cni` → [`CniRequest`] → [`CniResponse`]; `GET /metrics`; `GET /healthz`.
 //! Controller (`/run/causeway/controller.sock`): `GET /v1/status` → [`ControllerStatus`]; `POST /v1/tokens/node`,
-//! `POST /v1/tokens/link` → [`Token`]; `POST /v1/links` ([`LinkJoin`]).
+//! `POST /v1/tokens/link` ([`LinkTerms`]) → [`Token`]; `POST /v1/links` ([`LinkJoin`]) → [`LinkJoined`];
+//! `DELETE /v1/links/CLUSTER`; `POST /v1/links/doctor` ([`Examine`]) → [`Examination`]s; `POST /v1/authority/rotate`
+//! ([`Rotate`]) → [`AuthorityStatus`].
 
 mod services;
 
@@ -188,12 +191,40 @@ pub struct FeatureStatus {
     pub fallback: Option<String>,
 }
 
+/// Asks an agent how large packets may be on the way to another cluster's nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MtuAsk {
+    /// The other cluster.
+    pub cluster: ClusterName,
+}
+
+/// How large packets may be on the way to nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MtuStatus {
+    /// How large pods' packets are at most, in bytes.
+    pub mtu: u32,
+    /// How large they may be, node by node.
+    pub peers: Vec<MtuPeer>,
+}
+
+/// How large packets may be on the way to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MtuPeer {
+    /// The node.
+    pub peer: NodeName,
+    /// The largest size, in bytes, that was answered; 0 if none was.
+    pub largest: u32,
+}
+
 /// What a controller says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ControllerStatus {
     /// Its cluster.
     pub cluster: ClusterName,
+    /// That cluster's number.
+    #[serde(default)]
+    pub id: u16,
     /// Causeway's version.
     pub version: String,
     /// The process.
@@ -208,6 +239,9 @@ pub struct ControllerStatus {
     pub agents: Vec<NodeName>,
     /// Links to other clusters.
     pub links: Vec<LinkStatus>,
+    /// Its cluster's CA.
+    #[serde(default)]
+    pub authority: AuthorityStatus,
     /// Objects refused, with the reason; the newest last, at most 100.
     pub problems: Vec<String>,
     /// Whether it leads, where a cluster has several controllers.
@@ -222,6 +256,28 @@ pub struct ControllerStatus {
     /// What is wrong with single objects; at most 100.
     #[serde(default)]
     pub complaints: Vec<ComplaintStatus>,
+}
+
+/// A cluster's CA.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityStatus {
+    /// The SHA-256 of its newest root, in hexadecimal.
+    pub root: String,
+    /// When the next root takes its place, in seconds since 1970.
+    pub rotate_at: u64,
+    /// Older roots that still count, newest first.
+    pub old: Vec<OldRoot>,
+}
+
+/// A root that still counts beside a newer one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OldRoot {
+    /// Its SHA-256, in hexadecimal.
+    pub root: String,
+    /// When it will be dropped, in seconds since 1970.
+    pub until: u64,
 }
 
 /// A controller among those of its cluster.
@@ -272,6 +328,15 @@ pub struct ComplaintStatus {
 pub struct LinkStatus {
     /// The other cluster.
     pub cluster: ClusterName,
+    /// That cluster's number.
+    #[serde(default)]
+    pub id: u16,
+    /// Whether this side dials; if not, the other one does.
+    #[serde(default)]
+    pub dials: bool,
+    /// The object that asked for it; none for a link that was made by hand.
+    #[serde(default)]
+    pub declared_by: Option<String>,
     /// The stream.
     pub stream: StreamStatus,
     /// Nodes received.
@@ -291,11 +356,97 @@ pub struct Token {
     pub token: String,
 }
 
+/// On what terms a link token is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LinkTerms {
+    /// How many clusters may use it; one, if nothing is said.
+    #[serde(default)]
+    pub uses: Option<u32>,
+    /// For how many seconds; fifteen minutes, if nothing is said.
+    #[serde(default)]
+    pub expires_seconds: Option<u64>,
+}
+
 /// Asks a controller to link with the cluster that made the token.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct LinkJoin {
     /// The token.
     pub token: String,
+}
+
+/// The clusters are linked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkJoined {
+    /// The other cluster.
+    pub cluster: ClusterName,
+}
+
+/// Asks a controller to go over to the next root of its cluster's CA.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotate {
+    /// To make no root, but drop all that are older than the newest.
+    #[serde(default)]
+    pub finish: bool,
+}
+
+/// Asks a controller what is wrong with its links.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Examine {
+    /// With the one to this cluster; with all of them, if none is named.
+    #[serde(default)]
+    pub cluster: Option<ClusterName>,
+}
+
+/// A link, looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Examination {
+    /// The other cluster.
+    pub cluster: ClusterName,
+    /// What was looked at, in order; nothing after the first that is wrong.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What: `DNS`, `TCP`, `TLS identity`, `clock`, `ranges`, `version`, `data path` or `MTU`.
+    pub name: String,
+    /// How it is.
+    pub state: CheckState,
+    /// What was seen.
+    pub detail: String,
+    /// What to do; empty when nothing is wrong.
+    pub advice: String,
+}
+
+/// How something is that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckState {
+    /// As it should be.
+    Ok,
+    /// Wrong.
+    Failed,
+    /// Could not be looked at, or did not have to be.
+    Skipped,
+}
+
+impl Check {
+    /// It is as it should be.
+    pub fn ok(name: &str, detail: String) -> Self {
+        Self { name: name.into(), state: CheckState::Ok, detail, advice: String::new() }
+    }
+
+    /// It is wrong.
+    pub fn failed(name: &str, detail: String, advice: String) -> Self {
+        Self { name: name.into(), state: CheckState::Failed, detail, advice }
+    }
+
+    /// It was not looked at.
+    pub fn skipped(name: &str, detail: String) -> Self {
+        Self { name: name.into(), state: CheckState::Skipped, detail, advice: String::new() }
+    }
 }
 
 /// What the CNI plugin asks the agent: the environment and the configuration, as the runtime gave them.

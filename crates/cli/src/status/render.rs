@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 
 use model::Tier;
 use wire::local::{
-    AgentStatus, BackendStatus, ControllerStatus, FeatureStatus, LinkStatus, PortStatus, RoleStatus,
-    ServiceStatus, SourceStatus, StreamStatus, TunnelStatus,
+    AgentStatus, AuthorityStatus, BackendStatus, ControllerStatus, FeatureStatus, LinkStatus, PortStatus,
+    RoleStatus, ServiceStatus, SourceStatus, StreamStatus, TunnelStatus,
 };
 
-use super::{bytes, duration, milliseconds, table};
+use super::{bytes, date, duration, milliseconds, table};
 
 /// An agent and its node.
 pub(crate) fn agent(status: &AgentStatus) -> String {
@@ -78,6 +78,7 @@ pub(crate) fn controller(status: &ControllerStatus) -> String {
     line(&mut text, "source", &source(&status.source));
     let objects: Vec<_> = status.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     line(&mut text, "objects", &objects.join(", "));
+    line(&mut text, "CA", authority(&status.authority).trim_end());
     let agents: Vec<_> = status.agents.iter().map(|name| name.node.as_str()).collect();
     section(&mut text, &format!("agents connected, {}", agents.len()), &indented(&agents.join(" ")));
     section(&mut text, &format!("links, {}", status.links.len()), &links(&status.links));
@@ -232,6 +233,20 @@ pub(crate) fn links(links: &[LinkStatus]) -> String {
     };
     let head = ["CLUSTER", "STREAM", "NODES", "SERVICES", "ENDPOINTS", "REFUSED"];
     or_none(links, |links| table(&head, links.iter().map(row), &[2, 3, 4, 5]))
+}
+
+/// A cluster's CA, in one line.
+pub(crate) fn authority(authority: &AuthorityStatus) -> String {
+    let short = |root: &str| root.chars().take(16).collect::<String>();
+    let mut text = format!(
+        "root {}, until {} the next one takes its place",
+        short(&authority.root),
+        date(authority.rotate_at)
+    );
+    for old in &authority.old {
+        let _ = write!(text, "; root {} counts until {}", short(&old.root), date(old.until));
+    }
+    text + "\n"
 }
 
 /// A stream of the exchange, in one line.

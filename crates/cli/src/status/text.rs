@@ -13,6 +13,18 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// `2026-11-29`: a day, from seconds since 1970, in UTC.
+pub(crate) fn date(seconds: u64) -> String {
+    // Days since 0000-03-01, so that a leap day is a year's last; a 400 years' cycle has 146097 days.
+    let days = seconds / 86_400 + 719_468;
+    let (cycle, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    format!("{:04}-{month:02}-{day:02}", cycle * 400 + year + u64::from(month <= 2))
+}
+
 /// `14.2 ms`, `0.31 ms`.
 pub(crate) fn milliseconds(ms: f64) -> String {
     match ms {
@@ -70,6 +82,17 @@ mod tests {
             (200_000.0, "2 d"),
         ] {
             assert_eq!(duration(seconds), text);
+        }
+        for (seconds, text) in [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_795_910_400, "2026-11-29"),
+            (4_107_542_399, "2100-02-28"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(date(seconds), text);
         }
         for (ms, text) in [(0.314, "0.31 ms"), (1.0, "1.0 ms"), (14.25, "14.2 ms"), (99.96, "100 ms")] {
             assert_eq!(milliseconds(ms), text);

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
-use super::state;
+use super::{clusterlink, state};
 
 /// The name of the Lease that controllers elect their leader by.
 pub const LEASE: &str = "causeway-controller";
@@ -21,6 +21,8 @@ pub fn controller_rules() -> (Vec<PolicyRule>, Vec<PolicyRule>) {
         rule("multicluster.x-k8s.io", &["serviceexports", "serviceimports"], read),
         rule("causeway.io", &["meshnodes"], &["list", "watch", "create", "patch", "delete"]),
         rule("causeway.io", &["meshnodes/status"], &["patch"]),
+        rule("causeway.io", &["clusterlinks"], read),
+        rule("causeway.io", &["clusterlinks/status"], &["patch"]),
         rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
     ];
@@ -35,6 +37,11 @@ pub fn controller_rules() -> (Vec<PolicyRule>, Vec<PolicyRule>) {
         namespace
             .push(PolicyRule { resource_names: Some(vec![name.into()]), ..rule(group, &[resource], verbs) });
     }
+    // The tokens that ClusterLinks name.
+    namespace.push(PolicyRule {
+        resource_names: Some(vec![clusterlink::TOKENS.into()]),
+        ..rule("", &["secrets"], &["get"])
+    });
     (cluster, namespace)
 }
 

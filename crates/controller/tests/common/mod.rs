@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use apiserver::{Identity, Options, Request, Server};
 use causeway_controller::config::{ClusterConfig, Config, Source};
 use cluster::kubernetes::access::controller_rules;
+use cluster::kubernetes::clusterlink::ClusterLink;
 use cluster::kubernetes::meshnode::MeshNode;
 use engine::exchange::Held;
 use kube::CustomResourceExt as _;
@@ -41,6 +42,7 @@ pub(crate) fn cluster() -> Cluster {
 pub(crate) fn server() -> Server {
     let server = Server::start(Options { endpoint_slices: true, ..Options::default() });
     server.apply_json(serde_json::to_value(MeshNode::crd()).unwrap());
+    server.apply_json(serde_json::to_value(ClusterLink::crd()).unwrap());
     server.apply_json(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}));
     let (cluster, namespace) = controller_rules();
     server.enforce(None, &cluster);
@@ -105,9 +107,11 @@ impl Replica {
             },
             listen: address,
             advertise: vec![address],
+            advertise_to_clusters: vec![],
             state_dir: dir.join("state"),
             run_dir: dir.join("run"),
             http_listen: free_port(),
+            authority: Default::default(),
         };
         let (stop, stopped) = oneshot::channel();
         let (kill, killed) = oneshot::channel();

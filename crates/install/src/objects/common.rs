@@ -1,5 +1,6 @@
 //! What belongs to neither daemon alone.
 
+use cluster::kubernetes::clusterlink::ClusterLink;
 use cluster::kubernetes::meshnode::MeshNode;
 use kube::CustomResourceExt as _;
 
@@ -44,6 +45,11 @@ pub(super) fn quota() -> Tree {
 /// The kind that controllers share what they know of nodes by.
 pub(super) fn mesh_nodes() -> Tree {
     serde_json::to_value(MeshNode::crd()).expect("a definition is JSON").into()
+}
+
+/// The kind that asks for links with other clusters.
+pub(super) fn cluster_links() -> Tree {
+    serde_json::to_value(ClusterLink::crd()).expect("a definition is JSON").into()
 }
 
 /// Nobody is given its token unasked: the controller's pod asks, and the agent's wants one for us alone.

@@ -54,6 +54,12 @@ fn controller_file() -> Tree {
         "listen": (text("[::]:{}", ["controllers.port"])),
         "httpListen": (text("[::]:{}", ["controllers.httpPort"])),
         "advertise": (each("controllers.addresses", item())),
+        "advertiseToClusters": (each("controllers.addressesForClusters", item())),
+        "authority": {
+            "rootDays": (set("controllers.authority.rootDays")),
+            "rotateAfterDays": (set("controllers.authority.rotateAfterDays")),
+            "graceDays": (set("controllers.authority.graceDays")),
+        },
     })
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use model::ClusterName;
 
-use super::{Cidr, Settings};
+use super::{Authority, Cidr, Settings};
 
 /// One thing that is wrong with the settings. Always the writer's to fix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,19 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
         let problem = format!("give the controllers' addresses, such as 192.0.2.1:{}", controllers.port);
         say("controllers.addresses", "--controller-address", problem);
     }
+    let is_address = |text: &&String| {
+        let parts = text.rsplit_once(':');
+        parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0))
+    };
+    if let Some(text) = controllers.addresses_for_clusters.iter().find(|text| !is_address(text)) {
+        let problem = format!("{text:?} is not ADDRESS:PORT or NAME:PORT");
+        say("controllers.addressesForClusters", "", problem);
+    }
+    let Authority { root_days, rotate_after_days, grace_days } = controllers.authority;
+    if rotate_after_days == 0 || root_days <= rotate_after_days.saturating_add(grace_days) {
+        let problem = "give more than rotateAfterDays, which is at least 1, and graceDays together";
+        say("controllers.authority.rootDays", "", problem.into());
+    }
     let cni = &settings.agent.cni;
     for (setting, path) in
         [("agent.cni.confDir", &cni.conf_dir), ("agent.hostRoot", &settings.agent.host_root)]
@@ -123,7 +136,7 @@ mod tests {
     #[test]
     fn what_is_wrong() {
         type Spoil = fn(&mut Settings);
-        let cases: [(&[&str], Spoil); 11] = [
+        let cases: [(&[&str], Spoil); 13] = [
             (&[], |_| ()),
             (&["cluster.name", "controllers.nodes", "controllers.addresses"], |s| *s = Settings::default()),
             (&["cluster.name"], |s| s.cluster.name = "Home".into()),
@@ -133,6 +146,10 @@ mod tests {
             (&["cluster.serviceCIDRs"], |s| s.cluster.service_cidrs = vec!["10.96.0.1/12".parse().unwrap()]),
             (&["cluster.podCIDRs"], |s| s.cluster.pod_cidrs.push("10.42.1.0/24".parse().unwrap())),
             (&["cluster.nodeMaskSizeIPv4"], |s| s.cluster.node_mask_size_ipv4 = 12),
+            (&["controllers.authority.rootDays"], |s| s.controllers.authority.root_days = 1855),
+            (&["controllers.addressesForClusters"], |s| {
+                s.controllers.addresses_for_clusters = vec!["gcp.example.net".into()];
+            }),
             (&["agent.cni.binDirs"], |s| s.agent.cni.bin_dirs.push("bin".into())),
             (&["agent.cni.confDir"], |s| s.agent.cni.conf_dir = "net.d".into()),
         ];

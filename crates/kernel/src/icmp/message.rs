@@ -4,8 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The longest payload that is sent or taken in. A probe needs a few bytes; `ping` sends 56.
-pub const MAX_PAYLOAD: usize = 512;
+/// The longest payload that is sent or taken in: a jumbo frame's. A probe needs a few bytes; `ping` sends 56.
+pub const MAX_PAYLOAD: usize = 9000;
 
 pub(super) const V4_REPLY: u8 = 0;
 pub(super) const V4_REQUEST: u8 = 8;

@@ -182,9 +182,11 @@ fn controller_config(cluster: &ClusterPlan, advertise: &[SocketAddr]) -> control
         source,
         listen: (Ipv6Addr::UNSPECIFIED, CONTROLLER_PORT).into(),
         advertise: advertise.to_vec(),
+        advertise_to_clusters: Vec::new(),
         state_dir: "/var/lib/causeway".into(),
         run_dir: "/run/causeway".into(),
         http_listen: (Ipv6Addr::UNSPECIFIED, 9642).into(),
+        authority: Default::default(),
     }
 }
 

@@ -97,6 +97,9 @@ fn agent(name: &str, backends: Vec<local::BackendStatus>) -> NodeReport {
 fn controller(of: &str, peers: &[&str]) -> ControllerReport {
     let link = |peer: &&str| local::LinkStatus {
         cluster: cluster(peer),
+        id: 2,
+        dials: true,
+        declared_by: None,
         stream: local::StreamStatus { connected: true, ..Default::default() },
         nodes: 1,
         services: 1,
@@ -105,6 +108,8 @@ fn controller(of: &str, peers: &[&str]) -> ControllerReport {
     };
     let status = local::ControllerStatus {
         cluster: cluster(of),
+        id: 1,
+        authority: Default::default(),
         version: String::new(),
         pid: 8,
         ready: true,

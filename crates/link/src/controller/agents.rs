@@ -94,7 +94,7 @@ async fn talk<T>(
 ) -> Error {
     let (wish, wishes) = watch::channel(Wish::None);
     let hear = async {
-        outbox.send(frames::hello(shared.authority.roots())).await;
+        outbox.send(shared.hello()).await;
         if let Err(error) = greeted(&mut incoming, remote).await {
             return error;
         }
@@ -104,6 +104,7 @@ async fn talk<T>(
             }
         }
     };
+    let announce = announce(shared, outbox);
     let tell = async {
         tell(&shared.teller, Audience::Agents, shared.published.subscribe(), wishes, outbox).await;
         Error::Broken { address: remote.to_string(), detail: "the agent closed it".into() }
@@ -111,19 +112,29 @@ async fn talk<T>(
     tokio::select! {
         error = hear => error,
         error = tell => error,
+        error = announce => error,
     }
 }
 
-/// Waits for the other side's greeting. Returns the roots it announces.
+/// Says which roots the cluster has, whenever that changes. Ends with nothing to say any more.
+pub(crate) async fn announce<T>(shared: &Shared, outbox: &Outbox<T>) -> Error {
+    let mut rooted = shared.rooted.subscribe();
+    while rooted.changed().await.is_ok() {
+        outbox.send(shared.hello()).await;
+    }
+    Error::Stopping
+}
+
+/// Waits for the other side's greeting.
 pub(crate) async fn greeted(
     incoming: &mut Streaming<pb::Frame>,
     remote: SocketAddr,
-) -> Result<Vec<Vec<u8>>, Error> {
+) -> Result<pb::Hello, Error> {
     let frame = next(incoming.message().await, remote)?;
     match frames::read(frame).map_err(ProtocolError::Parse)? {
         Said::Hello(hello) => {
             check_version(hello.version)?;
-            Ok(hello.roots)
+            Ok(hello)
         }
         _ => Err(ProtocolError::NoHello.into()),
     }

@@ -16,15 +16,28 @@ use crate::token::{JoinToken, TokenError, TokenKind};
 use crate::{Error, transport};
 
 /// Shows the token to the cluster that made it, and dials that cluster from then on.
-pub(crate) async fn join(shared: &Arc<Shared>, token: &str) -> Result<ClusterName, Error> {
+/// `declared_by` is the object that asks for it, if one does.
+pub(crate) async fn join(
+    shared: &Arc<Shared>,
+    token: &str,
+    declared_by: Option<&str>,
+) -> Result<ClusterName, Error> {
     let token = JoinToken::parse(token, TokenKind::Link)?;
     if token.cluster == *shared.name() {
-        return Err(TokenError::OwnCluster.into());
+        let ours = shared.authority().roots().iter().any(|root| fingerprint(root) == token.fingerprint);
+        return Err(if ours { TokenError::OwnCluster } else { TokenError::SameName(token.cluster) }.into());
     }
     let expect = Expect::Pinned(token.cluster.clone(), token.fingerprint);
     let config = client_config(shared.trust.clone(), expect, None);
     let mut last = Error::NoAddress(format!("the controller of {}", token.cluster));
-    for &address in &token.addresses {
+    let mut addresses = Vec::new();
+    for address in &token.addresses {
+        match address.resolve().await {
+            Ok(found) => addresses.extend(found),
+            Err(error) => last = error,
+        }
+    }
+    for address in addresses {
         let mut client = match transport::dial(address, config.clone()).await {
             Ok(client) => client,
             Err(error) => {
@@ -37,10 +50,10 @@ pub(crate) async fn join(shared: &Arc<Shared>, token: &str) -> Result<ClusterNam
             token_id: token.id.to_vec(),
             token_secret: token.secret.to_vec(),
             cluster: Some(wire::encode_cluster(&shared.options.cluster)),
-            roots: raw_roots(shared.authority.roots()),
+            roots: raw_roots(shared.authority().roots()),
         };
         let answer = answered(address, client.link(request)).await?;
-        return accept(shared, &token, &address.to_string(), answer);
+        return accept(shared, &token, declared_by, &address.to_string(), answer);
     }
     Err(last)
 }
@@ -48,6 +61,7 @@ pub(crate) async fn join(shared: &Arc<Shared>, token: &str) -> Result<ClusterNam
 fn accept(
     shared: &Arc<Shared>,
     token: &JoinToken,
+    declared_by: Option<&str>,
     address: &str,
     answer: pb::LinkResponse,
 ) -> Result<ClusterName, Error> {
@@ -62,7 +76,12 @@ fn accept(
     let name = cluster.name.clone();
     let mut links = shared.links();
     links.check(&cluster, &roots)?;
-    links.add(Record { cluster, addresses: token.addresses.clone(), roots: roots.clone() })?;
+    links.add(Record {
+        cluster,
+        addresses: token.addresses.clone(),
+        roots: roots.clone(),
+        declared_by: declared_by.map(Into::into),
+    })?;
     drop(links);
     shared.trust.set(&name, roots);
     start_dialling(shared, &name);

@@ -15,7 +15,7 @@ use wire::local::{LinkStatus, StreamStatus};
 
 use super::session::Session;
 use crate::pki::{Roots, parse_roots};
-use crate::{Error, files};
+use crate::{Address, Error, files};
 
 /// What is remembered of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,17 +23,21 @@ pub(crate) struct Record {
     /// The other cluster, as it was last accepted.
     pub(crate) cluster: Cluster,
     /// Where to dial; empty when the other side dials us.
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<Address>,
     /// The roots of its CA.
     pub(crate) roots: Roots,
+    /// The object that asked for the link; none if it was made by hand.
+    pub(crate) declared_by: Option<String>,
 }
 
 /// A record as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     cluster: Cluster,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     roots: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    declared_by: Option<String>,
 }
 
 /// A link as it stands.
@@ -71,6 +75,9 @@ impl Link {
         let connected = self.session.is_some();
         LinkStatus {
             cluster: self.record.cluster.name.clone(),
+            id: self.record.cluster.id.get(),
+            dials: !self.record.addresses.is_empty(),
+            declared_by: self.record.declared_by.clone(),
             stream: StreamStatus {
                 connected,
                 address: self.remote,
@@ -254,11 +261,11 @@ fn load(path: &Path) -> Result<Vec<Record>, Error> {
         None => Vec::new(),
         Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?,
     };
-    let record = |Stored { cluster, addresses, roots }| {
+    let record = |Stored { cluster, addresses, roots, declared_by }| {
         let roots: Result<_, _> = roots.iter().map(|r: &String| STANDARD.decode(r)).collect();
         let roots = parse_roots(roots.map_err(|e| damaged(e.to_string()))?)
             .map_err(|e| damaged(format!("{}: {e}", cluster.name)))?;
-        Ok(Record { cluster, addresses, roots })
+        Ok(Record { cluster, addresses, roots, declared_by })
     };
     stored.into_iter().map(record).collect()
 }
@@ -268,5 +275,6 @@ fn store(record: &Record) -> Stored {
         cluster: record.cluster.clone(),
         addresses: record.addresses.clone(),
         roots: record.roots.iter().map(|root| STANDARD.encode(root)).collect(),
+        declared_by: record.declared_by.clone(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -14,7 +14,7 @@ use wire::pb::exchange_server::ExchangeServer;
 
 use super::service::Service;
 use super::shared::Shared;
-use crate::pki::server_config;
+use crate::pki::{Lapsed, server_config};
 use crate::tally::Refused;
 use crate::transport::{Incoming, NoConnection, PING, WINDOW, accept};
 
@@ -58,7 +58,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 async fn accept_all(shared: Arc<Shared>, listener: TcpListener, connections: mpsc::Sender<Incoming>) {
-    let config = server_config(shared.trust.clone(), shared.credentials.clone());
+    let lapsed = Lapsed { cluster: shared.name().clone(), grace: shared.options.lifetimes.grace };
+    let config = server_config(shared.trust.clone(), shared.credentials.clone(), lapsed);
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     loop {
         let turn = handshakes.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -101,14 +102,14 @@ async fn handshake(
 
 /// Renews the own certificate at half of its life.
 pub(crate) async fn renew(shared: Arc<Shared>) {
-    let half = shared.options.certificate_lifetime / 2;
+    let half = shared.options.lifetimes.certificate / 2;
     let mut wait = half;
     loop {
         tokio::select! {
             () = shared.stopped() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        wait = match shared.authority.own_leaf() {
+        wait = match shared.authority().own_leaf(SystemTime::now()) {
             Ok(leaf) => {
                 shared.credentials.set(&leaf);
                 shared.renewed.send_replace(());

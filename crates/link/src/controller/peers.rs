@@ -11,7 +11,7 @@ use tonic::Streaming;
 use wire::pb;
 
 use super::ControllerEvent;
-use super::agents::{Replies, close, greeted};
+use super::agents::{Replies, announce, close, greeted};
 use super::links::Link;
 use super::session::Session;
 use super::shared::Shared;
@@ -20,7 +20,7 @@ use crate::backoff::Backoff;
 use crate::enrol::answered;
 use crate::error::ProtocolError;
 use crate::frames::{self, Said};
-use crate::pki::{Expect, client_config, parse_roots};
+use crate::pki::{Expect, client_config, parse_crosses, parse_roots};
 use crate::talk::{OUTBOX, Outbox, Wish, tell};
 use crate::tally::Refused;
 use crate::{Error, transport};
@@ -51,7 +51,17 @@ pub(crate) async fn dial(shared: Arc<Shared>, cluster: ClusterName) {
             Some(link) => link.record.addresses.clone(),
             None => return,
         };
-        let Some(&remote) = addresses.get(turn % addresses.len().max(1)) else { return };
+        let Some(address) = addresses.get(turn % addresses.len().max(1)) else { return };
+        let found = match address.resolve().await {
+            Ok(found) => found,
+            Err(error) => {
+                say(&shared, &cluster, &error);
+                backoff.wait().await;
+                continue;
+            }
+        };
+        // Behind a name there may be several, and the next one is tried when its turn comes again.
+        let remote = found[turn / addresses.len() % found.len()];
         renewed.mark_unchanged();
         let peer = Peer { shared: &shared, cluster: &cluster, remote, dialled: true };
         let ended = tokio::select! {
@@ -59,9 +69,20 @@ pub(crate) async fn dial(shared: Arc<Shared>, cluster: ClusterName) {
             ended = peer.dial(&mut renewed, &mut backoff) => ended,
         };
         if let Err(error) = ended {
-            peer.say(&error);
+            say(&shared, &cluster, &error);
             backoff.wait().await;
         }
+    }
+}
+
+/// Logs why there is no stream, once for each cause.
+fn say(shared: &Shared, cluster: &ClusterName, error: &Error) {
+    let text = error.to_string();
+    if let Some(link) = shared.links().get(cluster)
+        && link.last_error.as_ref() != Some(&text)
+    {
+        tracing::warn!(%cluster, error = %text, "no stream with a linked cluster; trying again");
+        link.last_error = Some(text);
     }
 }
 
@@ -105,17 +126,6 @@ impl Peer<'_> {
         link.session.is_some() && link.dialled != self.dialled && link.dialled == we_are_first
     }
 
-    /// Logs why there is no stream, once for each cause.
-    fn say(&self, error: &Error) {
-        let text = error.to_string();
-        if let Some(link) = self.shared.links().get(self.cluster)
-            && link.last_error.as_ref() != Some(&text)
-        {
-            tracing::warn!(cluster = %self.cluster, error = %text, "no stream with a linked cluster; trying again");
-            link.last_error = Some(text);
-        }
-    }
-
     /// A stream, from its first frame to its last.
     async fn session<T>(
         &self,
@@ -140,7 +150,7 @@ impl Peer<'_> {
             }
             None => return Err(self.refused("the clusters are not linked any more")),
         };
-        for frame in [frames::hello(self.shared.authority.roots()), frames::subscribe(from)] {
+        for frame in [self.shared.hello(), frames::subscribe(from)] {
             outbox.send(frame).await;
         }
         let ended = tokio::select! {
@@ -179,7 +189,7 @@ impl Peer<'_> {
     ) -> Error {
         let (wish, wishes) = watch::channel(Wish::None);
         let hear = async {
-            match greeted(&mut incoming, self.remote).await.and_then(|roots| self.follow(roots)) {
+            match greeted(&mut incoming, self.remote).await.and_then(|hello| self.follow(hello)) {
                 Ok(()) => on_greeting(),
                 Err(error) => return error,
             }
@@ -203,6 +213,7 @@ impl Peer<'_> {
         tokio::select! {
             error = hear => error,
             error = tell => error,
+            error = announce(self.shared, outbox) => error,
         }
     }
 
@@ -230,7 +241,7 @@ impl Peer<'_> {
             Said::Subscribe(from) => {
                 wish.send_replace(Some(from));
             }
-            Said::Hello(hello) => self.follow(hello.roots)?,
+            Said::Hello(hello) => self.follow(hello)?,
             Said::Report(_) => self.ignore("a cluster has no node to report; the frame is ignored"),
             Said::Unknown => self.ignore("a kind of frame this version does not know; ignored"),
         }
@@ -278,12 +289,13 @@ impl Peer<'_> {
     }
 
     /// Takes new roots from the cluster, if they follow from the ones that are pinned.
-    fn follow(&self, roots: Vec<Vec<u8>>) -> Result<(), Error> {
-        if roots.is_empty() {
+    fn follow(&self, hello: pb::Hello) -> Result<(), Error> {
+        if hello.roots.is_empty() {
             return Ok(());
         }
-        let roots = parse_roots(roots).map_err(ProtocolError::Parse)?;
-        if self.shared.trust.may_follow(self.cluster, &roots) {
+        let roots = parse_roots(hello.roots).map_err(ProtocolError::Parse)?;
+        let crosses = parse_crosses(hello.crosses).map_err(ProtocolError::Parse)?;
+        if self.shared.trust.may_follow(self.cluster, &roots, &crosses) {
             let mut links = self.shared.links();
             if let Some(link) = links.get(self.cluster) {
                 link.record.roots = roots.clone();

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use model::{ClusterName, NodeName};
 use tokio::sync::mpsc;
@@ -17,7 +18,7 @@ use super::review::NotReviewed;
 use super::shared::Shared;
 use super::{agents, peers};
 use crate::Error;
-use crate::frames::raw_roots;
+use crate::frames::{SOFTWARE, raw_roots};
 use crate::pki::{Identity, SignError, parse_roots};
 use crate::talk::OUTBOX;
 use crate::tally::Refused;
@@ -53,8 +54,8 @@ impl Exchange for Service {
             self.sign(&Identity::Node(node.clone()), &request.csr, &origin)?
         };
         tracing::info!(%node, origin, "a node has joined");
-        let roots = raw_roots(self.0.authority.roots());
-        Ok(Response::new(pb::EnrollResponse { version: Some(VERSION), certificate, roots }))
+        let (roots, crosses) = self.roots();
+        Ok(Response::new(pb::EnrollResponse { version: Some(VERSION), certificate, roots, crosses }))
     }
 
     async fn link(&self, request: Request<pb::LinkRequest>) -> Result<Response<pb::LinkResponse>, Status> {
@@ -79,13 +80,14 @@ impl Exchange for Service {
             .map_err(|e| self.refuse(Refused::Link, &origin, Status::failed_precondition(e.to_string())))?;
         self.redeem(TokenKind::Link, &request.token_id, &request.token_secret, None, &origin)?;
         let name = cluster.name.clone();
-        self.0.links().add(Record { cluster, addresses: Vec::new(), roots: roots.clone() }).map_err(ours)?;
+        let record = Record { cluster, addresses: Vec::new(), roots: roots.clone(), declared_by: None };
+        self.0.links().add(record).map_err(ours)?;
         self.0.trust.set(&name, roots);
         tracing::info!(cluster = %name, origin, "a cluster has been linked");
         Ok(Response::new(pb::LinkResponse {
             version: Some(VERSION),
             cluster: Some(wire::encode_cluster(&self.0.options.cluster)),
-            roots: raw_roots(self.0.authority.roots()),
+            roots: raw_roots(self.0.authority().roots()),
         }))
     }
 
@@ -103,8 +105,25 @@ impl Exchange for Service {
             return Err(self.refuse(Refused::Caller, &origin, gone));
         }
         let certificate = self.sign(&Identity::Node(node), &request.csr, &origin)?;
-        let roots = raw_roots(self.0.authority.roots());
-        Ok(Response::new(pb::RenewResponse { version: Some(VERSION), certificate, roots }))
+        let (roots, crosses) = self.roots();
+        Ok(Response::new(pb::RenewResponse { version: Some(VERSION), certificate, roots, crosses }))
+    }
+
+    async fn probe(&self, request: Request<pb::ProbeRequest>) -> Result<Response<pb::ProbeResponse>, Status> {
+        let caller = self.caller(&request)?;
+        // Whatever its version: it asks to find out.
+        match &caller.identity {
+            Some(Identity::Controller(cluster)) if !caller.lapsed && self.is_linked(cluster) => {}
+            _ => return Err(self.stranger(&caller, &caller.remote.ip().to_string())),
+        }
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        Ok(Response::new(pb::ProbeResponse {
+            version: Some(VERSION),
+            software: SOFTWARE.into(),
+            cluster: Some(wire::encode_cluster(&self.0.options.cluster)),
+            time: u64::try_from(time).unwrap_or_default(),
+            leads: self.0.leads(),
+        }))
     }
 
     type StreamStream = Frames;
@@ -112,6 +131,11 @@ impl Exchange for Service {
     async fn stream(&self, request: Request<Streaming<pb::Frame>>) -> Result<Response<Frames>, Status> {
         let caller = self.caller(&request)?;
         let remote = caller.remote;
+        if caller.lapsed {
+            let late = "the certificate has ended: all that can be done with it is to renew it";
+            let origin = remote.ip().to_string();
+            return Err(self.refuse(Refused::Caller, &origin, Status::unauthenticated(late)));
+        }
         let (replies, frames) = mpsc::channel(OUTBOX);
         let shared = self.0.clone();
         match &caller.identity {
@@ -137,6 +161,12 @@ impl Exchange for Service {
 impl Service {
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         request.extensions().get::<Caller>().cloned().ok_or_else(|| Status::internal("no connection"))
+    }
+
+    /// The roots of the cluster, and what leads from one to the next, as they travel.
+    fn roots(&self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let authority = self.0.authority();
+        (raw_roots(authority.roots()), raw_roots(authority.crosses()))
     }
 
     fn is_linked(&self, cluster: &ClusterName) -> bool {
@@ -174,9 +204,9 @@ impl Service {
         let options = &self.0.options;
         let lifetime = match options.reviewer {
             Some(_) => options.reviewed_lifetime,
-            None => options.certificate_lifetime,
+            None => options.lifetimes.certificate,
         };
-        match self.0.authority.sign(identity, request, lifetime) {
+        match self.0.authority().sign(identity, request, lifetime, SystemTime::now()) {
             Ok(certificate) => Ok(certificate.to_vec()),
             Err(SignError::Ours(error)) => Err(ours(error)),
             Err(error @ SignError::Request(_)) => Err(malformed(error.to_string())),

@@ -5,19 +5,22 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use engine::exchange::{Limits, Teller};
 use model::{Change, ClusterName, NodeName, Object};
 use tokio::sync::{mpsc, watch};
+use wire::pb;
 
 use super::links::Links;
 use super::review::Patience;
 use super::session::Session;
 use super::{ControllerEvent, ControllerOptions};
-use crate::Error;
 use crate::pki::{Authority, Credentials, Trust};
 use crate::tally::{Refused, Tally};
 use crate::tokens::Tokens;
+use crate::{Address, Error, frames};
 
 /// Events waiting for the controller. A frame brings at most three.
 const EVENTS: usize = 64;
@@ -26,7 +29,11 @@ const EVENTS: usize = 64;
 pub(crate) struct Shared {
     pub(crate) options: ControllerOptions,
     pub(crate) local: SocketAddr,
-    pub(crate) authority: Authority,
+    authority: ArcSwap<Authority>,
+    /// Held while the CA is replaced.
+    pub(crate) turning: Mutex<()>,
+    /// Ticks when the CA's roots have changed.
+    pub(crate) rooted: watch::Sender<()>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) tokens: Tokens,
@@ -60,7 +67,7 @@ impl Shared {
     ) -> Result<(Self, mpsc::Receiver<ControllerEvent>), Error> {
         let dir: PathBuf = options.state_dir.clone();
         let own = options.cluster.clone();
-        let authority = Authority::open(&dir, &own.name, options.certificate_lifetime)?;
+        let authority = Authority::open(&dir, &own.name, options.lifetimes.clone(), SystemTime::now())?;
         let saved = watch::Sender::new(());
         let held = std::mem::take(&mut options.held);
         let links = Links::open(&dir, own.clone(), held, saved.clone())?;
@@ -79,7 +86,9 @@ impl Shared {
             patience: Patience::default(),
             options,
             local,
-            authority,
+            authority: ArcSwap::from_pointee(authority),
+            turning: Mutex::new(()),
+            rooted: watch::Sender::default(),
             trust: Arc::new(trust),
             credentials: Arc::default(),
             tally: Tally::default(),
@@ -97,6 +106,35 @@ impl Shared {
 
     pub(crate) fn name(&self) -> &ClusterName {
         &self.options.cluster.name
+    }
+
+    /// Where linked clusters reach this one.
+    pub(crate) fn advertised(&self) -> Vec<Address> {
+        match &*self.options.advertise_to_clusters {
+            [] => self.options.advertise.iter().copied().map(Address::Ip).collect(),
+            addresses => addresses.to_vec(),
+        }
+    }
+
+    pub(crate) fn authority(&self) -> Arc<Authority> {
+        self.authority.load_full()
+    }
+
+    /// From now on this CA signs, and its roots count.
+    pub(crate) fn set_authority(&self, authority: Authority) -> Result<(), Error> {
+        let leaf = authority.own_leaf(SystemTime::now())?;
+        self.trust.set(self.name(), authority.roots().clone());
+        self.authority.store(Arc::new(authority));
+        self.credentials.set(&leaf);
+        self.saved.send_replace(());
+        self.rooted.send_replace(());
+        Ok(())
+    }
+
+    /// The first frame of a stream.
+    pub(crate) fn hello(&self) -> pb::Frame {
+        let authority = self.authority();
+        frames::hello(authority.roots(), authority.crosses())
     }
 
     pub(crate) fn links(&self) -> MutexGuard<'_, Links> {

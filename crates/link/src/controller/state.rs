@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use model::ClusterName;
 
-use crate::pki::Authority;
+use crate::pki::{Authority, Lifetimes};
 use crate::{Error, files};
 
 /// The files, the CA's key and certificate first.
-pub const FILES: [&str; 4] = ["ca.key", "ca.crt", "links.json", "tokens.json"];
+pub const FILES: [&str; 5] = ["ca.key", "ca-cross.crt", "ca.crt", "links.json", "tokens.json"];
+
+const KEY: &str = FILES[0];
 
 /// The files' contents, by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -37,7 +39,14 @@ pub fn write(dir: &Path, wanted: &Files) -> Result<Vec<&'static str>, Error> {
     files::make_dir(dir)?;
     let found = read(dir)?;
     let mut written = Vec::new();
-    for name in FILES {
+    // Until the roots are there, both keys: whichever root a crash leaves has its own.
+    let (old, new) = (found.get(KEY), wanted.get(KEY));
+    if let (Some(old), Some(new)) = (old, new)
+        && old != new
+    {
+        files::write(&dir.join(KEY), &[new.as_slice(), old].concat())?;
+    }
+    for name in FILES.into_iter().filter(|name| *name != KEY).chain([KEY]) {
         if let Some(bytes) = wanted.get(name).filter(|bytes| found.get(name) != Some(bytes)) {
             files::write(&dir.join(name), bytes)?;
             written.push(name);
@@ -56,6 +65,6 @@ pub fn has_authority(files: &Files) -> bool {
 /// # Errors
 /// What is there is damaged, or a file cannot be written.
 pub fn found(dir: &Path, cluster: &ClusterName) -> Result<Files, Error> {
-    Authority::open(dir, cluster, Duration::ZERO)?;
+    Authority::open(dir, cluster, Lifetimes::default(), SystemTime::now())?;
     read(dir)
 }

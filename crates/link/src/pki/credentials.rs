@@ -26,6 +26,16 @@ impl Key {
         KeyPair::from_pem(pem).map(Self).map_err(|e| e.to_string())
     }
 
+    /// Reads PEM with one key after the other.
+    pub(crate) fn all_from_pem(pem: &str) -> Result<Vec<Self>, String> {
+        let begins: Vec<usize> = pem.match_indices("-----BEGIN ").map(|(at, _)| at).collect();
+        if begins.is_empty() {
+            return Err("no key in it".into());
+        }
+        let ends = begins.iter().skip(1).copied().chain([pem.len()]);
+        begins.iter().zip(ends).map(|(begin, end)| Self::from_pem(&pem[*begin..end])).collect()
+    }
+
     /// PEM, to be stored where only the owner reads.
     pub(crate) fn to_pem(&self) -> String {
         self.0.serialize_pem()
@@ -48,7 +58,7 @@ impl Key {
     }
 }
 
-/// A key with its certificate and the roots to send along.
+/// A key with its certificate and those to send along.
 pub(crate) struct Leaf {
     certified: Arc<CertifiedKey>,
     not_before: SystemTime,
@@ -56,12 +66,11 @@ pub(crate) struct Leaf {
 }
 
 impl Leaf {
-    /// Joins a key with its certificate. The roots are sent along so that somebody who knows only the fingerprint
-    /// of one, from a token, can follow.
+    /// Joins a key with its certificate, and with those to send along.
     pub(crate) fn new(
         key: &Key,
         leaf: CertificateDer<'static>,
-        roots: &[CertificateDer<'static>],
+        rest: &[CertificateDer<'static>],
     ) -> Result<Self, Error> {
         let (not_before, not_after) = validity(&leaf).ok_or_else(|| Error::Crypto("no validity".into()))?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.0.serialize_der()));
@@ -69,10 +78,15 @@ impl Leaf {
             .key_provider
             .load_private_key(private)
             .map_err(|e| Error::Crypto(e.to_string()))?;
-        let chain = std::iter::once(leaf).chain(roots.iter().cloned()).collect();
+        let chain = std::iter::once(leaf).chain(rest.iter().cloned()).collect();
         let certified = CertifiedKey::new(chain, signer);
         certified.keys_match().map_err(|e| Error::Crypto(e.to_string()))?;
         Ok(Self { certified: Arc::new(certified), not_before, not_after })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
     }
 
     /// How long until it should be renewed: at half of its life.

@@ -7,7 +7,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::verify::Verifier;
+use super::verify::{Lapsed, Verifier};
 use super::{Credentials, Expect, Trust};
 
 fn provider() -> Arc<CryptoProvider> {
@@ -19,11 +19,15 @@ fn verifier(trust: Arc<Trust>, expect: Expect) -> Arc<Verifier> {
 }
 
 /// For a listener.
-pub(crate) fn server_config(trust: Arc<Trust>, credentials: Arc<Credentials>) -> Arc<ServerConfig> {
+pub(crate) fn server_config(
+    trust: Arc<Trust>,
+    credentials: Arc<Credentials>,
+    lapsed: Lapsed,
+) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("aws-lc-rs speaks TLS 1.3")
-        .with_client_cert_verifier(verifier(trust, Expect::Anyone))
+        .with_client_cert_verifier(verifier(trust, Expect::Anyone(lapsed)))
         .with_cert_resolver(credentials);
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -9,6 +9,8 @@ use model::ClusterName;
 use rustls_pki_types::CertificateDer;
 use wire::{ParseError, limits};
 
+use super::root::{certifies, key_of};
+
 /// The roots of one cluster, newest first.
 pub(crate) type Roots = Vec<CertificateDer<'static>>;
 
@@ -20,14 +22,19 @@ pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
 
 /// Reads roots as another process sent them.
 pub(crate) fn parse_roots(roots: Vec<Vec<u8>>) -> Result<Roots, ParseError> {
-    let count = roots.len();
+    if roots.is_empty() {
+        return Err(ParseError::Missing("a cluster's root certificate"));
+    }
+    parse_crosses(roots)
+}
+
+/// Reads what leads from one root to another as another process sent it; there may be none.
+pub(crate) fn parse_crosses(crosses: Vec<Vec<u8>>) -> Result<Roots, ParseError> {
+    let count = crosses.len();
     if count > limits::ROOTS {
         return Err(ParseError::TooMany { field: "roots", count, max: limits::ROOTS });
     }
-    if count == 0 {
-        return Err(ParseError::Missing("a cluster's root certificate"));
-    }
-    roots
+    crosses
         .into_iter()
         .map(|der| {
             let root = CertificateDer::from(der);
@@ -71,9 +78,30 @@ impl Trust {
         self.bundles.load().get(cluster).cloned()
     }
 
-    /// Whether a bundle that the cluster itself announces may take the place of the one that is pinned: it must
-    /// share a root with it, so nobody is moved to a stranger's roots in one step.
-    pub(crate) fn may_follow(&self, cluster: &ClusterName, next: &Roots) -> bool {
-        self.roots(cluster).is_some_and(|pinned| *pinned != *next && pinned.iter().any(|r| next.contains(r)))
+    /// Whether a bundle that the cluster itself announces may take the place of the one that is pinned: it must differ,
+    /// and each of its roots must be pinned already or follow from one that is, by the `crosses`. So nobody is moved to
+    /// a stranger's roots, not even by who has stolen the cluster's certificate.
+    pub(crate) fn may_follow(&self, cluster: &ClusterName, next: &Roots, crosses: &Roots) -> bool {
+        self.roots(cluster).is_some_and(|pinned| *pinned != *next && follows(&pinned, next, crosses))
     }
+}
+
+/// Whether every root of `next` is one of `pinned`, or has a key that one of those vouches for.
+pub(crate) fn follows(pinned: &[CertificateDer<'_>], next: &Roots, crosses: &Roots) -> bool {
+    let mut believed: Vec<&CertificateDer<'_>> = pinned.iter().collect();
+    let mut rest: Vec<&CertificateDer<'_>> = crosses.iter().collect();
+    // Each round takes at least one, so there are no more rounds than crosses.
+    loop {
+        let (good, others): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|cross| believed.iter().any(|by| certifies(by, cross)));
+        rest = others;
+        if good.is_empty() {
+            break;
+        }
+        believed.extend(good);
+    }
+    next.iter().all(|root| {
+        pinned.contains(root)
+            || key_of(root).is_some_and(|key| believed.iter().any(|by| key_of(by) == Some(key)))
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use model::ClusterName;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -10,7 +11,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{Identity, Trust, fingerprint};
+use super::{Identity, Trust, fingerprint, validity};
 
 /// Why a certificate was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +31,16 @@ pub enum Untrusted {
         /// Whom it names.
         identity: Identity,
         /// What the check of the chain says.
+        detail: String,
+    },
+    /// It names somebody rightly, but not at this time.
+    #[error(
+        "its certificate names {identity}, but {detail}; check the clocks on both sides, or let it join again"
+    )]
+    NotNow {
+        /// Whom it names.
+        identity: Identity,
+        /// Since when not, or from when on.
         detail: String,
     },
     /// It is somebody else than was dialled.
@@ -67,11 +78,30 @@ impl From<Untrusted> for rustls::Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expect {
     /// Anybody of a cluster that is linked, or nobody: a server's view of its clients.
-    Anyone,
+    Anyone(Lapsed),
     /// The controller of a cluster whose roots are known.
     Controller(ClusterName),
     /// The controller of a cluster of which only a root's fingerprint is known: from a token.
     Pinned(ClusterName, [u8; 32]),
+}
+
+/// Whose certificate may be past its end, and by how much: it is good for nothing but to be renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lapsed {
+    /// The nodes of this cluster.
+    pub(crate) cluster: ClusterName,
+    /// For so long.
+    pub(crate) grace: Duration,
+}
+
+impl Lapsed {
+    /// The time to check such a certificate at.
+    fn check_at(&self, identity: &Identity, leaf: &CertificateDer<'_>, now: UnixTime) -> Option<UnixTime> {
+        let Identity::Node(node) = identity else { return None };
+        let end = validity(leaf)?.1.duration_since(UNIX_EPOCH).ok()?;
+        let late = Duration::from_secs(now.as_secs()).checked_sub(end)?;
+        (node.cluster == self.cluster && late <= self.grace).then_some(UnixTime::since_unix_epoch(end))
+    }
 }
 
 /// Checks certificates against the pinned roots of the cluster they name.
@@ -95,7 +125,7 @@ impl Verifier {
     ) -> Result<(), Untrusted> {
         let identity = identity_of(leaf)?;
         let want = match &self.expect {
-            Expect::Anyone => None,
+            Expect::Anyone(_) => None,
             Expect::Controller(cluster) | Expect::Pinned(cluster, _) => {
                 Some(Identity::Controller(cluster.clone()))
             }
@@ -103,13 +133,18 @@ impl Verifier {
         if let Some(want) = want.filter(|want| *want != identity) {
             return Err(Untrusted::SomebodyElse { got: identity, want });
         }
+        let now = match &self.expect {
+            Expect::Anyone(lapsed) => lapsed.check_at(&identity, leaf, now).unwrap_or(now),
+            Expect::Controller(_) | Expect::Pinned(..) => now,
+        };
+        let check = Check { algorithms: &self.algorithms, rest, now, usage };
         match &self.expect {
             Expect::Pinned(_, pin) => {
                 let root = rest.iter().find(|c| fingerprint(c) == *pin).ok_or(Untrusted::NotPinned)?;
-                vouched(&self.algorithms, leaf, std::slice::from_ref(root), now, usage, identity)
+                check.vouched(leaf, std::slice::from_ref(root), identity)
             }
-            Expect::Anyone | Expect::Controller(_) => match self.trust.roots(identity.cluster()) {
-                Some(roots) => vouched(&self.algorithms, leaf, &roots, now, usage, identity),
+            Expect::Anyone(_) | Expect::Controller(_) => match self.trust.roots(identity.cluster()) {
+                Some(roots) => check.vouched(leaf, &roots, identity),
                 None => Err(Untrusted::NotLinked { identity }),
             },
         }
@@ -124,7 +159,9 @@ pub(crate) fn check_leaf(
 ) -> Result<Identity, Untrusted> {
     let identity = identity_of(leaf)?;
     let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
-    vouched(&algorithms, leaf, roots, now, webpki::KeyUsage::client_auth(), identity.clone())?;
+    let usage = webpki::KeyUsage::client_auth();
+    let check = Check { algorithms: &algorithms, rest: &[], now, usage };
+    check.vouched(leaf, roots, identity.clone())?;
     Ok(identity)
 }
 
@@ -138,21 +175,42 @@ pub(crate) fn identity_of(leaf: &CertificateDer<'_>) -> Result<Identity, Untrust
     }
 }
 
-/// Checks that one of `roots` signed the certificate, for this use and this time.
-fn vouched(
-    algorithms: &WebPkiSupportedAlgorithms,
-    leaf: &CertificateDer<'_>,
-    roots: &[CertificateDer<'_>],
+/// How a certificate is checked.
+struct Check<'a> {
+    algorithms: &'a WebPkiSupportedAlgorithms,
+    /// What came with it.
+    rest: &'a [CertificateDer<'a>],
     now: UnixTime,
     usage: webpki::KeyUsage,
-    identity: Identity,
-) -> Result<(), Untrusted> {
-    let anchors: Vec<_> = roots.iter().filter_map(|r| webpki::anchor_from_trusted_cert(r).ok()).collect();
-    webpki::EndEntityCert::try_from(leaf)
-        .and_then(|leaf| {
-            leaf.verify_for_usage(algorithms.all, &anchors, &[], now, usage, None, None).map(|_| ())
+}
+
+impl Check<'_> {
+    /// Checks that one of `roots` vouches for the certificate, for this use and this time: it has signed it, or has
+    /// signed for the root that did.
+    fn vouched(
+        self,
+        leaf: &CertificateDer<'_>,
+        roots: &[CertificateDer<'_>],
+        identity: Identity,
+    ) -> Result<(), Untrusted> {
+        let anchors: Vec<_> = roots.iter().filter_map(|r| webpki::anchor_from_trusted_cert(r).ok()).collect();
+        let verified = webpki::EndEntityCert::try_from(leaf).and_then(|leaf| {
+            let algorithms = self.algorithms.all;
+            leaf.verify_for_usage(algorithms, &anchors, self.rest, self.now, self.usage, None, None)
+                .map(|_| ())
+        });
+        verified.map_err(|e| match e {
+            webpki::Error::CertExpired { time, not_after } => {
+                let ago = time.as_secs().saturating_sub(not_after.as_secs());
+                Untrusted::NotNow { identity, detail: format!("it expired {ago} s ago") }
+            }
+            webpki::Error::CertNotValidYet { time, not_before } => {
+                let wait = not_before.as_secs().saturating_sub(time.as_secs());
+                Untrusted::NotNow { identity, detail: format!("it is valid only in {wait} s") }
+            }
+            e => Untrusted::NotVouched { identity, detail: e.to_string() },
         })
-        .map_err(|e| Untrusted::NotVouched { identity, detail: e.to_string() })
+    }
 }
 
 impl fmt::Debug for Verifier {

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Query, Request};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, Router};
 use engine::plan::State;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use wire::local::{AgentStatus, CniRequest, CniResponse, ControllerStatus, LinkJoin, ServicesReport, Token};
+use wire::local::{
+    AgentStatus, AuthorityStatus, CniRequest, CniResponse, ControllerStatus, Examination, Examine, LinkJoin,
+    LinkJoined, LinkTerms, MtuAsk, MtuStatus, Rotate, ServicesReport, Token,
+};
 
 use crate::http::{self, Vitals};
 
@@ -56,6 +60,8 @@ pub trait AgentApi: Vitals {
     fn plan(&self) -> impl Future<Output = Result<PlanReport, Refusal>> + Send;
     /// `GET /v1/services?from=NODE`: as this node sees them, or as another node or pod of its cluster does.
     fn services(&self, from: Option<String>) -> impl Future<Output = Result<ServicesReport, Refusal>> + Send;
+    /// `POST /v1/mtu`: how large packets may be on the way to another cluster's nodes.
+    fn mtu(&self, ask: MtuAsk) -> impl Future<Output = Result<MtuStatus, Refusal>> + Send;
     /// `POST /v1/cni`. What goes wrong goes wrong in CNI's own words.
     fn cni(&self, request: CniRequest) -> impl Future<Output = CniResponse> + Send;
 }
@@ -66,18 +72,26 @@ pub trait ControllerApi: Vitals {
     fn status(&self) -> impl Future<Output = Result<ControllerStatus, Refusal>> + Send;
     /// `POST /v1/tokens/node`: lets nodes join this cluster.
     fn node_token(&self) -> impl Future<Output = Result<Token, Refusal>> + Send;
-    /// `POST /v1/tokens/link`: lets another cluster link with this one.
-    fn link_token(&self) -> impl Future<Output = Result<Token, Refusal>> + Send;
+    /// `POST /v1/tokens/link`: lets other clusters link with this one.
+    fn link_token(&self, terms: LinkTerms) -> impl Future<Output = Result<Token, Refusal>> + Send;
     /// `POST /v1/links`: links with the cluster that made the token.
-    fn join(&self, join: LinkJoin) -> impl Future<Output = Result<(), Refusal>> + Send;
+    fn join(&self, join: LinkJoin) -> impl Future<Output = Result<LinkJoined, Refusal>> + Send;
+    /// `DELETE /v1/links/CLUSTER`: ends a link.
+    fn remove_link(&self, cluster: &str) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// `POST /v1/links/doctor`: looks for what is wrong with links.
+    fn examine(&self, examine: Examine) -> impl Future<Output = Result<Vec<Examination>, Refusal>> + Send;
+    /// `POST /v1/authority/rotate`: goes over to the next root.
+    fn rotate(&self, rotate: Rotate) -> impl Future<Output = Result<AuthorityStatus, Refusal>> + Send;
 }
 
 /// The agent's local API.
 pub fn agent_router<A: AgentApi>(api: Arc<A>) -> Router {
     let (status, plan, services, cni) = (api.clone(), api.clone(), api.clone(), api.clone());
+    let mtu = api.clone();
     let router = Router::new()
         .route("/v1/status", get(async move || answer(status.status().await)))
         .route("/v1/plan", get(async move || answer(plan.plan().await)))
+        .route("/v1/mtu", understood(async move |ask| mtu.mtu(ask).await))
         .route(
             "/v1/services",
             get(async move |Query(From { from }): Query<From>| answer(services.services(from).await)),
@@ -95,18 +109,35 @@ pub fn agent_router<A: AgentApi>(api: Arc<A>) -> Router {
 /// The controller's local API.
 pub fn controller_router<C: ControllerApi>(api: Arc<C>) -> Router {
     let (status, node, link, join) = (api.clone(), api.clone(), api.clone(), api.clone());
+    let (remove, examine, rotate) = (api.clone(), api.clone(), api.clone());
     let router = Router::new()
         .route("/v1/status", get(async move || answer(status.status().await)))
         .route("/v1/tokens/node", post(async move || answer(node.node_token().await)))
-        .route("/v1/tokens/link", post(async move || answer(link.link_token().await)))
         .route(
-            "/v1/links",
-            post(async move |question: Result<Json<LinkJoin>, JsonRejection>| match question {
-                Ok(Json(request)) => answer(join.join(request).await),
-                Err(rejection) => not_understood(&rejection),
-            }),
-        );
+            "/v1/tokens/link",
+            understood(async move |terms: Option<_>| link.link_token(terms.unwrap_or_default()).await),
+        )
+        .route("/v1/links", understood(async move |request| join.join(request).await))
+        .route("/v1/links/doctor", understood(async move |request| examine.examine(request).await))
+        .route(
+            "/v1/links/{cluster}",
+            delete(async move |Path(cluster): Path<String>| answer(remove.remove_link(&cluster).await)),
+        )
+        .route("/v1/authority/rotate", understood(async move |request| rotate.rotate(request).await));
     finish(router, api)
+}
+
+/// Answers a question that was put with `POST`, if it is understood.
+fn understood<Q, A, F>(ask: impl FnOnce(Q) -> F + Clone + Send + Sync + 'static) -> MethodRouter
+where
+    Q: DeserializeOwned + Send + 'static,
+    A: Serialize,
+    F: Future<Output = Result<A, Refusal>> + Send,
+{
+    post(async move |question: Result<Json<Q>, JsonRejection>| match question {
+        Ok(Json(question)) => answer(ask(question).await),
+        Err(rejection) => not_understood(&rejection),
+    })
 }
 
 /// What every local API has: metrics, health, limits, and an error for what it does not have.

@@ -10,13 +10,19 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use wire::local::ControllerStatus;
+use wire::local::{ControllerStatus, LinkStatus};
 
 use super::{ByCluster, ByKind, ByReason};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByState {
     state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByClusterAndKind {
+    cluster: String,
+    kind: &'static str,
 }
 
 /// What a controller counts and measures.
@@ -28,6 +34,10 @@ pub struct ControllerMetrics {
     agents: Gauge,
     links: Family<ByState, Gauge>,
     link_refused: Family<ByCluster, Counter>,
+    link_connected: Family<ByCluster, Gauge>,
+    link_objects: Family<ByClusterAndKind, Gauge>,
+    roots: Gauge,
+    root_rotation: Gauge,
     objects: Family<ByKind, Gauge>,
     refused: Family<ByReason, Counter>,
     revision: Gauge,
@@ -45,6 +55,10 @@ impl ControllerMetrics {
             agents: Gauge::default(),
             links: Family::default(),
             link_refused: Family::default(),
+            link_connected: Family::default(),
+            link_objects: Family::default(),
+            roots: Gauge::default(),
+            root_rotation: Gauge::default(),
             objects: Family::default(),
             refused: Family::default(),
             revision: Gauge::default(),
@@ -55,6 +69,11 @@ impl ControllerMetrics {
         r.register("agents", "Agents connected", new.agents.clone());
         r.register("links", "Links to other clusters, by their state", new.links.clone());
         r.register("link_refused", "Objects refused from a linked cluster", new.link_refused.clone());
+        r.register("link_connected", "Whether a linked cluster's stream is up", new.link_connected.clone());
+        r.register("link_objects", "Objects of a linked cluster, by kind", new.link_objects.clone());
+        r.register("roots", "Roots of the cluster's CA that count", new.roots.clone());
+        let rotation = "When the next root takes the place of this one, in seconds since 1970";
+        r.register("root_rotation_timestamp_seconds", rotation, new.root_rotation.clone());
         r.register("objects", "Objects known, by kind", new.objects.clone());
         r.register("refused", "Objects and frames refused, by reason", new.refused.clone());
         r.register("revision", "The revision of what this controller tells", new.revision.clone());
@@ -75,10 +94,25 @@ impl ControllerMetrics {
         for (state, n) in [("connected", connected), ("broken", status.links.len() - connected)] {
             self.links.get_or_create(&ByState { state }).set(count(n));
         }
+        self.roots.set(count(status.authority.old.len() + 1));
+        self.root_rotation.set(i64::try_from(status.authority.rotate_at).unwrap_or(i64::MAX));
+        self.set_links(&status.links);
+    }
+
+    /// Each link as it is now; a link that is gone leaves no value behind.
+    fn set_links(&self, links: &[LinkStatus]) {
         self.link_refused.clear();
-        for link in &status.links {
+        self.link_connected.clear();
+        self.link_objects.clear();
+        for link in links {
             let label = ByCluster { cluster: link.cluster.to_string() };
             self.link_refused.get_or_create(&label).inner().store(link.refused, Ordering::Relaxed);
+            self.link_connected.get_or_create(&label).set(link.stream.connected.into());
+            for (kind, n) in [("node", link.nodes), ("service", link.services), ("endpoint", link.endpoints)]
+            {
+                let label = ByClusterAndKind { cluster: link.cluster.to_string(), kind };
+                self.link_objects.get_or_create(&label).set(i64::try_from(n).unwrap_or(i64::MAX));
+            }
         }
     }
 
@@ -112,7 +146,7 @@ impl ControllerMetrics {
 #[cfg(test)]
 mod tests {
     use model::ClusterName;
-    use wire::local::{LinkStatus, StreamStatus};
+    use wire::local::StreamStatus;
 
     use super::*;
 
@@ -121,6 +155,9 @@ mod tests {
         let metrics = ControllerMetrics::new("1.2.3");
         let link = |cluster: &str, connected, refused| LinkStatus {
             cluster: ClusterName::new(cluster).unwrap(),
+            id: 2,
+            dials: true,
+            declared_by: None,
             stream: StreamStatus { connected, ..StreamStatus::default() },
             nodes: 2,
             services: 1,
@@ -129,6 +166,8 @@ mod tests {
         };
         metrics.set_status(&ControllerStatus {
             cluster: ClusterName::new("aws").unwrap(),
+            id: 1,
+            authority: Default::default(),
             version: "1.2.3".into(),
             pid: 1,
             ready: true,
@@ -151,6 +190,11 @@ mod tests {
             "causeway_links{state=\"connected\"} 1",
             "causeway_links{state=\"broken\"} 1",
             "causeway_link_refused_total{cluster=\"gcp\"} 3",
+            "causeway_link_connected{cluster=\"gcp\"} 1",
+            "causeway_link_connected{cluster=\"azure\"} 0",
+            "causeway_link_objects{cluster=\"gcp\",kind=\"endpoint\"} 4",
+            "causeway_roots 1",
+            "causeway_root_rotation_timestamp_seconds 0",
             "causeway_objects{kind=\"endpoint\"} 4",
             "causeway_refused_total{reason=\"foreign_range\"} 1",
             "causeway_revision 42",

@@ -1,6 +1,6 @@
 use model::{KubeProxy, NodeName, Protocol, PublicKey, ServiceKey, Topology};
 
-use wire::local::KubeProxyStatus;
+use wire::local::{KubeProxyStatus, OldRoot};
 
 use super::*;
 
@@ -185,6 +185,12 @@ features of the kernel
 fn a_controller() {
     let status = ControllerStatus {
         cluster: "aws".parse().unwrap(),
+        id: 1,
+        authority: AuthorityStatus {
+            root: "0123456789abcdef0123".into(),
+            rotate_at: 1_795_910_400,
+            old: vec![OldRoot { root: "fedcba98765432100123".into(), until: 951_868_800 }],
+        },
         version: "0.1.0".into(),
         pid: 7,
         ready: true,
@@ -193,6 +199,9 @@ fn a_controller() {
         agents: ["aws/aws-1", "aws/aws-2"].map(|n| NodeName::try_from(n.to_string()).unwrap()).into(),
         links: vec![LinkStatus {
             cluster: "gcp".parse().unwrap(),
+            id: 2,
+            dials: true,
+            declared_by: None,
             stream: StreamStatus { connected: true, revision: 9, ..StreamStatus::default() },
             nodes: 2,
             services: 1,
@@ -221,6 +230,7 @@ cluster aws: ready
   role       standby; node-1_7a leads
   source     kubernetes v1.33.1, read in full 2 h ago; the API server does not answer since 42 s: connection refused
   objects    2 nodes, 1 services
+  CA         root 0123456789abcdef, until 2026-11-29 the next one takes its place; root fedcba9876543210 counts until 2000-03-01
 
 agents connected, 2
   aws-1 aws-2
