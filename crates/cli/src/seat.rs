@@ -37,6 +37,14 @@ impl Seat {
         }
     }
 
+    /// An agent of the same cluster, if it is one of the lab's: its first node's.
+    pub(crate) fn an_agent(&self) -> Option<PathBuf> {
+        let nodes = lab::state::nodes_folder(self.cluster.as_ref()?);
+        let found =
+            std::fs::read_dir(nodes).ok()?.filter_map(|node| Some(node.ok()?.path().join("run/agent.sock")));
+        found.filter(|socket| socket.exists()).min()
+    }
+
     /// Whether nobody was named, and there is a lab but no controller here: then the lab is meant.
     pub(crate) fn is_any_of_lab(&self) -> bool {
         self.cluster.is_none()

@@ -60,7 +60,7 @@ impl Folders {
 
     /// A node's.
     pub fn of_node(node: &NodeName) -> Self {
-        let folder = Path::new(FOLDER).join("nodes").join(node.cluster.as_str()).join(&node.node);
+        let folder = nodes_folder(&node.cluster).join(&node.node);
         Self::below(&folder, node_log(node))
     }
 
@@ -94,6 +94,11 @@ impl Folders {
 /// What belongs to a cluster as a whole.
 pub fn cluster_folder(cluster: &ClusterName) -> PathBuf {
     Path::new(FOLDER).join("clusters").join(cluster.as_str())
+}
+
+/// The folders of a cluster's nodes.
+pub fn nodes_folder(cluster: &ClusterName) -> PathBuf {
+    Path::new(FOLDER).join("nodes").join(cluster.as_str())
 }
 
 /// A cluster's Kubernetes objects.

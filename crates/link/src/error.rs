@@ -199,9 +199,24 @@ impl Error {
             | tonic::Code::ResourceExhausted
             | tonic::Code::Unimplemented => Self::Refused { address, detail },
             tonic::Code::Internal if !broken_in_transit => Self::Refused { address, detail },
-            _ => Self::Broken { address, detail: chain(status, detail) },
+            _ => Self::Broken { address, detail: plain(chain(status, detail)) },
         }
     }
+}
+
+/// What happens every day, in words; everything else as it was said.
+fn plain(text: String) -> String {
+    // rustls' word for a connection that ended without TLS's farewell: the process or its machine has gone.
+    if text.contains("UnexpectedEof") {
+        return "the connection was cut".into();
+    }
+    // TLS 1.3 tells the client only after the handshake, by an alert (RFC 8446 §6.2).
+    if let Some((_, alert)) = text.split_once("received fatal alert: ") {
+        return format!(
+            "the other side does not accept our certificate (alert {alert}); has it removed the link?"
+        );
+    }
+    text
 }
 
 /// The message of an error with those of its sources, which tonic leaves out.

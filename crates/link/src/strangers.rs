@@ -407,6 +407,47 @@ async fn a_certificate_that_has_ended_is_good_for_its_renewal_alone() {
     eventually("the count", || aws.handle.refused().get("certificate") == Some(&2)).await;
 }
 
+#[tokio::test]
+async fn versions_two_apart_link_and_no_others() {
+    let aws = Controller::start(cluster("aws", 1)).await;
+    let gcp = Somebody::new("gcp");
+    let ours = VERSION;
+    let terms = TokenTerms { uses: 9, ..TokenTerms::default() };
+    let token = aws.handle.link_token(&terms).unwrap().token;
+    let token = crate::token::JoinToken::parse(&token, crate::token::TokenKind::Link).unwrap();
+    let version = |major, minor| Some(pb::Version { major, minor });
+    for (theirs, good) in [
+        (version(ours.major, ours.minor.saturating_sub(2)), true),
+        (version(ours.major, ours.minor + 2), true),
+        (version(ours.major, ours.minor + 3), false),
+        (version(ours.major + 1, ours.minor), false),
+        (None, false),
+    ] {
+        let mut client = dial(&aws, None).await.unwrap();
+        let request = pb::LinkRequest {
+            version: theirs,
+            token_id: token.id.to_vec(),
+            token_secret: token.secret.to_vec(),
+            cluster: Some(wire::encode_cluster(&cluster("gcp", 2))),
+            roots: frames::raw_roots(gcp.authority.roots()),
+        };
+        match (client.link(request).await, good) {
+            (Ok(_), true) => {}
+            (Err(status), false) => {
+                let theirs = theirs.unwrap_or_default();
+                let said = format!(
+                    "the other side speaks version {}.{} of the exchange, this one {}.{}: they may differ by 2 in the \
+                     second number; upgrade the older one first",
+                    theirs.major, theirs.minor, ours.major, ours.minor
+                );
+                assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, said.as_str()));
+            }
+            (answer, _) => panic!("{theirs:?}: {answer:?}"),
+        }
+    }
+    assert_eq!(aws.handle.refused()["version"], 3);
+}
+
 #[test]
 fn batches_weigh_no_less_than_they_are() {
     let mut objects = vec![

@@ -30,9 +30,9 @@ pub(crate) struct Args {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// The agent's socket, for the data path.
-    #[arg(long, value_name = "PATH", default_value = AGENT)]
-    agent_socket: std::path::PathBuf,
+    /// The agent's socket, for the data path [default: this machine's, in a lab that of the cluster's first node].
+    #[arg(long, value_name = "PATH")]
+    agent_socket: Option<std::path::PathBuf>,
     #[command(flatten)]
     seat: Seat,
 }
@@ -47,13 +47,17 @@ struct Report {
 pub(super) async fn run(args: Args) -> Result<ExitCode> {
     let examine = Examine { cluster: args.cluster };
     let mut links: Vec<Examination> = args.seat.post("/v1/links/doctor", &examine).await?;
-    let agent = agent(&args.agent_socket).await;
+    let socket = match args.agent_socket {
+        Some(socket) => socket,
+        None => args.seat.an_agent().unwrap_or_else(|| AGENT.into()),
+    };
+    let agent = agent(&socket).await;
     for link in &mut links {
         if link.checks.iter().all(|check| check.state != CheckState::Failed) {
             link.checks.extend(see(&agent, &link.cluster));
         }
         if link.checks.last().is_some_and(|check| check.name == PATH && check.state == CheckState::Ok) {
-            link.checks.push(size(&args.agent_socket, &link.cluster).await);
+            link.checks.push(size(&socket, &link.cluster).await);
         }
     }
     let failed = links.iter().any(|link| link.checks.iter().any(|check| check.state == CheckState::Failed));

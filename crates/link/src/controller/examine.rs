@@ -40,6 +40,7 @@ pub(crate) async fn examine(shared: &Arc<Shared>, cluster: &ClusterName) -> Opti
         let link = links.get(cluster)?;
         let peer = link.mirror.peer().unwrap_or(&link.record.cluster).clone();
         let remote = link.remote.filter(|_| link.session.is_some());
+        let remote = remote.map(|remote| SocketAddr::new(remote.ip().to_canonical(), remote.port()));
         Known { addresses: link.record.addresses.clone(), peer, remote, last_error: link.last_error.clone() }
     };
     let mut checks = match known.addresses.is_empty() {
@@ -203,7 +204,7 @@ fn unproved(shared: &Shared, cluster: &ClusterName, error: &Error) -> Check {
 }
 
 fn is_rejection(error: &Error, text: &str) -> bool {
-    matches!(error, Error::Refused { .. }) || text.contains("fatal alert")
+    matches!(error, Error::Refused { .. }) || text.contains("does not accept our certificate")
 }
 
 fn told(answer: &pb::ProbeResponse, cluster: &ClusterName) -> Result<Cluster, String> {
