@@ -8,6 +8,7 @@
 pub mod exchange;
 pub mod health;
 pub mod mesh;
+pub mod names;
 pub mod plan;
 pub mod ranges;
 pub mod services;

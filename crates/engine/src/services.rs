@@ -19,12 +19,15 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
-use model::{ClusterName, NodeName, World};
+use model::{ClusterName, Endpoint, NodeName, Tier, Traffic, World};
 use siphasher::sip::SipHasher13;
 
 use crate::plan::{Frontend, Ladder, Set, SetId, TierSpan};
 use ladder::Rung;
+use order::Hint;
 use standpoint::Standpoint;
+
+pub(crate) use order::Place;
 
 pub use difference::{Difference, What, differences};
 pub use explain::{Explained, Kind, Standing, Why, explain};
@@ -42,6 +45,24 @@ pub struct View<'a> {
     pub dead: &'a BTreeSet<NodeName>,
     /// The other clusters, nearest first. Those not named come after, by name.
     pub ranking: &'a [ClusterName],
+}
+
+/// Where an endpoint stands on the ladder of a service whose clients choose among endpoints themselves. `rank` is the
+/// place of its cluster in the ranking.
+pub(crate) fn place_of(view: &View<'_>, traffic: &Traffic, endpoint: &Endpoint, rank: usize) -> Place {
+    let (own, cluster) = (&view.me.cluster, &endpoint.key.service.cluster);
+    let topology = |name| view.world.nodes.get(name).map(|node| &node.topology);
+    let tier = |node| match topology(node) {
+        Some(its) => standpoint::tier(view.me, topology(view.me), node, its),
+        None if node == view.me => Tier::Node,
+        None => Tier::Cluster,
+    };
+    let nearness = match &endpoint.node {
+        _ if cluster != own => (Tier::Elsewhere, rank),
+        Some(node) => (tier(node), 0),
+        None => (Tier::Cluster, 0),
+    };
+    Place::new(traffic, own, cluster, nearness, Hint::None)
 }
 
 /// The part of the plan that is the services'.

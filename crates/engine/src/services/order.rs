@@ -6,7 +6,7 @@ use super::standpoint::Nearness;
 
 /// Where a backend stands on the ladder. Equal ones share a rung, lesser ones come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Which of the groups of clusters that the service orders: 0 comes first.
     pub(super) group: usize,
     pub(super) block: Block,

@@ -126,7 +126,7 @@ impl<'a> Standpoint<'a> {
 }
 
 /// How near a node is to mine. Nothing is equal to an unknown region or zone.
-fn tier(me: &NodeName, mine: Option<&Topology>, node: &NodeName, its: &Topology) -> Tier {
+pub(super) fn tier(me: &NodeName, mine: Option<&Topology>, node: &NodeName, its: &Topology) -> Tier {
     if node == me {
         return Tier::Node;
     }
