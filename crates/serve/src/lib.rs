@@ -1,4 +1,5 @@
-//! Answers to whoever asks us: the local API on a Unix socket, metrics and health over HTTP.
+//! Answers to whoever asks us: the local API on a Unix socket, metrics and health over HTTP,
+//! names over DNS.
 //!
 //! It translates and obeys: what is answered comes from whoever implements [`local::AgentApi`],
 //! [`local::ControllerApi`] and [`Vitals`]. The other side of the local API is [`client`].
@@ -6,6 +7,7 @@
 
 pub mod client;
 mod connections;
+pub mod dns;
 pub mod http;
 pub mod local;
 pub mod metrics;

@@ -18,6 +18,8 @@ pub(crate) enum Bench {
     Kubernetes,
     /// A pod's network, through the plugins' processes: ours, and Debian's bridge, host-local and portmap.
     Cni,
+    /// The node's DNS server, against Debian's knot and unbound, on one zone whose endpoints change.
+    Dns,
 }
 
 /// The repository's root.
@@ -127,6 +129,7 @@ pub(crate) fn bench(what: Option<Bench>) -> Result<()> {
             run(cargo(&["bench", "-p", "causeway-cluster", "--bench", "kubernetes"])
                 .env("CAUSEWAY_APISERVER", target().join("release/apiserver")))
         }
+        Some(Bench::Dns) => run(&mut cargo(&["bench", "-p", "causeway-serve", "--bench", "dns"])),
         Some(Bench::Cni) => {
             // The plugin as nodes have it.
             let causeway = image::binary(image::Arch::here()?)?;

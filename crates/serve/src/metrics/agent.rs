@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use wire::local::TunnelStatus;
 
 use super::{ByCluster, ByKind, ByReason};
+use crate::dns::{Counters, Reason};
 
 type Measured = Gauge<f64, AtomicU64>;
 
@@ -40,6 +41,7 @@ pub struct AgentMetrics {
     planning: Histogram,
     applying: Histogram,
     datapath: Family<ByReason, Counter>,
+    dns: Family<ByReason, Counter>,
     connects_aborted: Counter,
     reconnects: Counter,
     connected: Gauge,
@@ -63,6 +65,7 @@ impl AgentMetrics {
             planning: seconds(),
             applying: seconds(),
             datapath: Family::default(),
+            dns: Family::default(),
             connects_aborted: Counter::default(),
             reconnects: Counter::default(),
             connected: Gauge::default(),
@@ -92,6 +95,7 @@ impl AgentMetrics {
             new.applying.clone(),
         );
         r.register("datapath_events", "What the packet path did, by its reason", new.datapath.clone());
+        r.register("dns_questions", "What became of DNS questions, by its reason", new.dns.clone());
         r.register(
             "connects_aborted",
             "TCP connects that were under way to a node when it died",
@@ -156,6 +160,14 @@ impl AgentMetrics {
         }
     }
 
+    /// What became of DNS questions so far.
+    pub fn set_dns(&self, counters: &Counters) {
+        for reason in Reason::ALL {
+            let counter = self.dns.get_or_create(&ByReason { reason: reason.name().into() });
+            counter.inner().store(counters.get(reason), Ordering::Relaxed);
+        }
+    }
+
     /// Connects that were under way to dead nodes were aborted.
     pub fn count_aborted(&self, connects: usize) {
         self.connects_aborted.inc_by(connects as u64);
@@ -213,6 +225,9 @@ mod tests {
         metrics.count_operation("set_peer");
         metrics.observe_planning(Duration::from_millis(2));
         metrics.set_datapath(&[DatapathCounter { reason: "no_backend".into(), count: 7 }]);
+        let dns = Counters::default();
+        dns.count(Reason::NoName);
+        metrics.set_dns(&dns);
         metrics.count_aborted(3);
         metrics.count_reconnect();
         metrics.set_connected(true);
@@ -228,6 +243,8 @@ mod tests {
             "causeway_plan_operations_total{kind=\"set_peer\"} 2",
             "causeway_planning_seconds_count 1",
             "causeway_datapath_events_total{reason=\"no_backend\"} 7",
+            "causeway_dns_questions_total{reason=\"no_name\"} 1",
+            "causeway_dns_questions_total{reason=\"answered\"} 0",
             "causeway_connects_aborted_total 3",
             "causeway_exchange_reconnects_total 1",
             "causeway_exchange_connected 1",

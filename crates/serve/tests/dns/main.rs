@@ -1,0 +1,6 @@
+//! The DNS server: packets in and out, and real sockets.
+
+mod message;
+mod packets;
+mod sockets;
+mod world;
