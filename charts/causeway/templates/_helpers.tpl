@@ -48,6 +48,15 @@ interface: {{ .Values.agent.interface | toRawJson }}
 underlay: {{ .Values.agent.underlay | toRawJson }}
 wireguardPort: {{ .Values.agent.wireguardPort | toRawJson }}
 httpListen: {{ printf "[::]:%v" .Values.agent.httpPort | toRawJson }}
+{{- if .Values.agent.dns.enabled }}
+dns:
+  listen: {{ .Values.agent.dns.listen | toRawJson }}
+{{- if .Values.agent.dns.upstreams }}
+  upstreams: {{ .Values.agent.dns.upstreams | toRawJson }}
+{{- end }}
+  clusterDomain: {{ .Values.agent.dns.clusterDomain | toRawJson }}
+  clustersetDomain: {{ .Values.agent.dns.clustersetDomain | toRawJson }}
+{{- end }}
 masquerade: {{ .Values.agent.masquerade | toRawJson }}
 nonMasqueradeCIDRs: {{ .Values.agent.nonMasqueradeCIDRs | toRawJson }}
 failClosed: {{ concat .Values.cluster.podCIDRs .Values.agent.failClosed | toRawJson }}

@@ -8,6 +8,7 @@ mod agent;
 pub(crate) mod check;
 mod cluster;
 mod controllers;
+mod dns;
 mod pods;
 
 use schemars::JsonSchema;
@@ -18,6 +19,7 @@ pub use agent::{Agent, Cni};
 pub use check::{Problem, check};
 pub use cluster::{Cidr, Cluster};
 pub use controllers::{ApiServer, Authority, Controllers};
+pub use dns::Dns;
 pub use pods::{
     Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,
 };

@@ -115,6 +115,8 @@ fn capable() -> Tree {
                 "DAC_OVERRIDE", // files of the host that belong to others
                 "FOWNER",       // their modes, when files are replaced
                 "KILL",         // the tunnel's process of before
+                // The DNS server's port.
+                (when("agent.dns.enabled", "NET_BIND_SERVICE")),
             ],
         },
     })

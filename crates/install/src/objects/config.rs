@@ -2,7 +2,7 @@
 
 use super::common::metadata;
 use super::{agent, controller};
-use crate::tree::{Expr, File, Tree, concat, each, item, set, text, tree};
+use crate::tree::{Expr, File, Tree, concat, each, item, set, text, tree, when};
 
 /// The controller's configuration.
 pub(super) static CONTROLLER: File = File { name: "controllerConfig", tree: controller_file };
@@ -74,8 +74,18 @@ fn agent_file() -> Tree {
         "underlay": (set("agent.underlay")),
         "wireguardPort": (set("agent.wireguardPort")),
         "httpListen": (text("[::]:{}", ["agent.httpPort"])),
+        "dns": (when("agent.dns.enabled", dns())),
         "masquerade": (set("agent.masquerade")),
         "nonMasqueradeCIDRs": (set("agent.nonMasqueradeCIDRs")),
         "failClosed": (concat("cluster.podCIDRs", "agent.failClosed")),
+    })
+}
+
+fn dns() -> Tree {
+    tree!({
+        "listen": (set("agent.dns.listen")),
+        "upstreams": (when("agent.dns.upstreams", set("agent.dns.upstreams"))),
+        "clusterDomain": (set("agent.dns.clusterDomain")),
+        "clustersetDomain": (set("agent.dns.clustersetDomain")),
     })
 }

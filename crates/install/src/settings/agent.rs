@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, Resources, Toleration};
+use super::{Cidr, Dns, Resources, Toleration};
 
 /// The nodes' daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +33,8 @@ pub struct Agent {
     pub fail_closed: Vec<Cidr>,
     /// How container runtimes find us.
     pub cni: Cni,
+    /// A DNS server on every node, for names of the clusterset.
+    pub dns: Dns,
     /// Where the agent finds the host's files, as seen from its pod.
     pub host_root: String,
     /// Run privileged rather than with single capabilities. Only needed where the container runtime keeps /dev/net/tun
@@ -65,6 +67,7 @@ impl Default for Agent {
             non_masquerade_cidrs: Vec::new(),
             fail_closed: Vec::new(),
             cni: Cni::default(),
+            dns: Dns::default(),
             host_root: "/proc/1/root".into(),
             privileged: false,
             cleanup: false,

@@ -100,6 +100,18 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
     if let Some(path) = cni.bin_dirs.iter().find(|path| !path.starts_with('/')) {
         say("agent.cni.binDirs", "", format!("{path:?} is not an absolute path"));
     }
+    let dns = &settings.agent.dns;
+    let is_ip = |text: &&String| text.parse::<std::net::IpAddr>().is_ok();
+    if let Some(text) = dns.listen.iter().find(|text| !is_ip(text)) {
+        say("agent.dns.listen", "", format!("{text:?} is not an address"));
+    }
+    let is_server = |text: &&String| is_ip(text) || text.parse::<std::net::SocketAddr>().is_ok();
+    if let Some(text) = dns.upstreams.iter().find(|text| !is_server(text)) {
+        say("agent.dns.upstreams", "", format!("{text:?} is not ADDRESS or ADDRESS:PORT"));
+    }
+    if dns.cluster_domain == dns.clusterset_domain {
+        say("agent.dns.clusterDomain", "", "give another than clustersetDomain".into());
+    }
     found
 }
 
