@@ -1,5 +1,7 @@
 //! What an agent is told when it starts: one YAML file, refused as a whole when anything in it is unknown.
 
+mod dns;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +10,8 @@ use kernel::host::Host;
 use link::agent::Proof;
 use model::{ClusterName, NameError, Node, NodeName, Topology};
 use serde::{Deserialize, Serialize};
+
+pub use dns::{Dns, Upstream};
 
 /// An agent's configuration. One file does for all nodes of a cluster: what differs between them is found, or comes
 /// from the world.
@@ -69,6 +73,9 @@ pub struct Config {
     /// Where metrics and health are answered.
     #[serde(default = "defaults::http_listen")]
     pub http_listen: SocketAddr,
+    /// The DNS server on the node; without it there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
     /// `topology.kubernetes.io/region`; empty: what the world says.
     #[serde(default)]
     pub region: String,
@@ -280,6 +287,12 @@ fn check(config: &Config) -> Result<(), Wrong> {
             cni.is_none_or(|cni| absolute(&cni.conf_dir)),
             "cni.confDir",
             "give an absolute path, such as /etc/cni/net.d",
+        ),
+        (
+            config.dns.as_ref().is_none_or(|dns| dns.port != 0 && dns.zones().is_ok()),
+            "dns",
+            "give clusterDomain and clustersetDomain as different domain names such as cluster.local (or nothing, to \
+             leave one out), and a port such as 53",
         ),
         (config.wireguard_port != 0, "wireguardPort", "give a UDP port, such as 51820"),
     ];

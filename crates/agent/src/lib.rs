@@ -9,6 +9,7 @@ pub mod config;
 mod datapath;
 mod install;
 mod mtu;
+mod names;
 mod neighbour;
 mod node;
 mod outlook;

@@ -29,6 +29,7 @@ use crate::api::{Ask, Paths, Vital};
 use crate::cni::PodNetwork;
 use crate::config::Config;
 use crate::datapath::{Datapath, Masqueraded};
+use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outlook::{Outlook, Plan};
 use crate::problems::Problems;
@@ -74,6 +75,8 @@ pub(crate) struct Node {
     /// This node's slices, as the newest plan grants them.
     pub(crate) own: Vec<IpNet>,
     pub(crate) neighbour: Neighbour,
+    /// The DNS server, where one is wanted.
+    pub(crate) names: Option<Names>,
     /// Why a container runtime cannot be served yet; nothing when it can.
     pub(crate) cni: Option<String>,
     key: PrivateKey,
@@ -120,6 +123,7 @@ impl Node {
                 world,
                 settings,
                 port: config.wireguard_port,
+                fixed: config.dns.iter().flat_map(|dns| dns.own_addresses()).collect(),
                 dead: Default::default(),
                 reached: Default::default(),
                 ranking: Ranking::default(),
@@ -139,6 +143,7 @@ impl Node {
             underlay: underlay.name,
             own: Vec::new(),
             neighbour,
+            names: None,
             cni: untold,
             key,
             started: now,
@@ -154,6 +159,11 @@ impl Node {
         node.prober.presume_dead(node.outlook.dead.clone());
         let remembered = services::remembered_ranking(&node.observed, &node.outlook.world);
         node.outlook.ranking = Ranking::new(remembered);
+        if let Some(dns) = &node.config.dns {
+            let names = Names::open(&node.config, dns, &node.outlook)?;
+            names.set_synced(position.is_some());
+            node.names = Some(names);
+        }
         if node.config.masquerade && !translates {
             let problem = "pods reach nothing outside the mesh: load the modules nf_tables, nft_nat and nft_masq, or \
                            set masquerade to false";
@@ -203,6 +213,9 @@ impl Node {
                 self.position = Some(position);
                 self.stream.stale = false;
                 self.stream.revision = position.revision;
+                if let Some(names) = &self.names {
+                    names.set_synced(true);
+                }
                 self.save_soon();
             }
             AgentEvent::Problem(problem) => {
@@ -216,8 +229,16 @@ impl Node {
         if let Some(position) = self.position {
             self.stream.revision = position.revision;
         }
+        let mut keys = Vec::with_capacity(changes.len());
         for change in changes {
-            self.replan |= self.outlook.world.apply(change);
+            let key = change.key();
+            if self.outlook.world.apply(change) {
+                keys.push(key);
+            }
+        }
+        self.replan |= !keys.is_empty();
+        if let Some(names) = &mut self.names {
+            names.follow(&self.outlook, &keys);
         }
         self.save_soon();
     }
@@ -315,6 +336,13 @@ impl Node {
         }
     }
 
+    /// Lets names follow who is alive and near, at once.
+    pub(crate) fn follow_names(&mut self) {
+        if let Some(names) = &mut self.names {
+            names.follow_health(&self.outlook);
+        }
+    }
+
     /// Sees to it that the machine forwards for its pods, and that the guard stands where other nodes are reached.
     async fn look_after_machine(&mut self) {
         let ranges = self.pod_network().map(|network| network.pod_cidrs).unwrap_or_default();
@@ -324,6 +352,10 @@ impl Node {
         };
         let refused: Vec<String> = forwarding::ensure(families).iter().map(ToString::to_string).collect();
         self.problems.set_machine("forwarding", (!refused.is_empty()).then(|| refused.join("; ")));
+        if let Some(names) = &mut self.names {
+            let problem = names.listen(self.outlook.mesh_ips(&self.desired));
+            self.problems.set_machine("dns", problem);
+        }
         let followed = self.follow_underlay().await;
         self.problems.set_machine("underlay", followed.err().map(|e| format!("{e:#}")));
     }
@@ -387,6 +419,9 @@ impl Node {
         metrics.set_tunnels(&status::tunnels(self, &device));
         metrics.set_datapath(&self.datapath.counters());
         metrics.set_connected(self.stream.connected);
+        if let Some(names) = &self.names {
+            metrics.set_dns(names.counters());
+        }
         let mut health = self.vital.health.lock().expect("nobody panics while holding it");
         health.waiting_for = self.waiting_for();
     }
@@ -415,7 +450,13 @@ impl Node {
         self.outlook.dead = self.prober.dead();
         self.outlook.dead.extend(self.outlook.unreached());
         desired.dead = self.outlook.dead.iter().map(model::Node::id).collect();
+        let readdressed = self.desired.tunnel.addresses != desired.tunnel.addresses;
         self.desired = desired;
+        self.follow_names();
+        if readdressed && let Some(names) = &mut self.names {
+            let problem = names.listen(self.outlook.mesh_ips(&self.desired));
+            self.problems.set_machine("dns", problem);
+        }
         let ops = plan::diff(&self.observed, &self.desired);
         self.vital.metrics.observe_planning(begun.elapsed());
         let begun = Instant::now();

@@ -16,6 +16,8 @@ pub(crate) struct Outlook {
     pub(crate) world: World,
     pub(crate) settings: mesh::Settings,
     pub(crate) port: u16,
+    /// Addresses that the tunnel's device has beside those of the mesh.
+    pub(crate) fixed: BTreeSet<IpNet>,
     /// Nodes that do not answer, or that no tunnel leads to.
     pub(crate) dead: BTreeSet<NodeName>,
     /// Nodes that a tunnel leads to.
@@ -43,6 +45,7 @@ impl Outlook {
         let own = mesh.own.clone();
         let mut state = State::assemble(mesh, services, &self.dead);
         state.tunnel.port = self.port;
+        state.tunnel.addresses.extend(&self.fixed);
         Plan { state, own, problems }
     }
 
@@ -62,10 +65,14 @@ impl Outlook {
         let others = self.world.nodes.values().filter(|node| node.name != self.me);
         let reached =
             others.filter(|node| node.public_key.is_some_and(|k| state.tunnel.peers.contains_key(&k)));
-        let speaks =
-            |ip: &IpAddr| state.tunnel.addresses.iter().any(|mine| mine.addr().is_ipv4() == ip.is_ipv4());
+        let speaks = |ip: &IpAddr| self.mesh_ips(state).iter().any(|mine| mine.is_ipv4() == ip.is_ipv4());
         reached
             .filter_map(|node| Some((node.name.clone(), node.mesh_ips().into_iter().find(speaks)?)))
             .collect()
+    }
+
+    /// The node's own addresses in the mesh.
+    pub(crate) fn mesh_ips(&self, state: &State) -> Vec<IpAddr> {
+        state.tunnel.addresses.difference(&self.fixed).map(IpNet::addr).collect()
     }
 }

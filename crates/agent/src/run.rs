@@ -175,6 +175,7 @@ async fn probe(node: &mut Node, echo: &Echo, aborts: &Aborts) {
             lost.extend(node.ranges_of(peer));
         }
     }
+    node.follow_names();
     // After the verdicts: whoever dials anew is sent elsewhere already.
     aborts.queue(lost);
 }

@@ -100,6 +100,8 @@ pub struct Entrance {
     pub cgroup: String,
     /// A path that leads to the mount namespace; none for the machine's own.
     pub mount: Option<String>,
+    /// A pod's own `resolv.conf`.
+    pub resolv: Option<String>,
     /// Added to the environment.
     pub env: Vec<(String, String)>,
 }

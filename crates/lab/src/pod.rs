@@ -4,8 +4,10 @@ mod cni;
 mod container;
 mod env;
 mod life;
+pub mod resolv;
 
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -181,7 +183,7 @@ impl Live {
             netns: netns::path_of(&self.place.netns).unwrap_or_default(),
             pod: self.place.pod.clone(),
         };
-        let sandbox = Sandbox {
+        let mut sandbox = Sandbox {
             netns: Some(Arc::new(netns)),
             mount: None,
             cgroup: Some(cgroup.path().to_path_buf()),
@@ -192,6 +194,12 @@ impl Live {
         loop {
             match self.wire(&attachment).await {
                 Ok(ips) => {
+                    match self.own_resolver(&ips).await {
+                        Ok(view) => sandbox.mount = Some(Arc::new(view)),
+                        Err(e) => {
+                            warn!(pod = %self.place.pod, "it resolves names as the machine does: {e:#}")
+                        }
+                    }
                     self.tell(Event::Wired(ips));
                     return Some((attachment, cgroup, sandbox));
                 }
@@ -208,6 +216,11 @@ impl Live {
     async fn wire(&self, attachment: &Attachment) -> Result<Vec<IpAddr>, CniError> {
         self.host.clean.get_or_try_init(async || attachment.plugin.collect_garbage().await).await?;
         attachment.add().await
+    }
+
+    async fn own_resolver(&self, ips: &[IpAddr]) -> anyhow::Result<OwnedFd> {
+        let file = resolv::write(&self.host.node, &self.place.pod, ips)?;
+        spawn_blocking(move || resolv::view(&file)).await?
     }
 
     async fn place_on_machine(&self) -> anyhow::Result<(Netns, Cgroup)> {
@@ -293,6 +306,7 @@ impl Live {
         if timeout(UNWIRE, unwire).await.is_err() {
             warn!(pod = %self.place.pod, "the pod's addresses stay taken until its node's agent cleans up");
         }
+        resolv::remove(&self.host.node, &self.place.pod);
         let name = self.place.netns.clone();
         let removed = spawn_blocking(move || -> anyhow::Result<()> {
             cgroup.kill()?;

@@ -126,6 +126,11 @@ pub fn pod_log(cluster: &ClusterName, pod: &ObjectName) -> PathBuf {
     logs().join(cluster.as_str()).join(format!("{}.log", pod_word(pod)))
 }
 
+/// What a pod sees as its `/etc/resolv.conf`.
+pub fn pod_resolv(cluster: &ClusterName, pod: &ObjectName) -> PathBuf {
+    cluster_folder(cluster).join("resolv").join(format!("{}.conf", pod_word(pod)))
+}
+
 /// The control group of the lab's daemon and the underlay. Cluster names have no `_`.
 pub fn own_cgroup() -> String {
     format!("{CGROUP}/_lab")

@@ -18,6 +18,7 @@ serviceAccount: {token: /run/secrets/causeway/token, roots: /run/secrets/causewa
 hostRoot: /proc/1/root
 cni: {binDirs: [/opt/cni/bin], confDir: /etc/cni/net.d}
 underlay: ''
+dns: {upstreams: [192.0.2.53, '[2001:db8::53]:5353'], clusterDomain: ''}
 nonMasqueradeCIDRs: [10.0.0.0/8]
 ";
 
@@ -35,6 +36,12 @@ fn good() {
     let shared = read(SHARED, Some("ip-10-0-0-1.ec2.internal")).unwrap();
     assert_eq!(shared.name().to_string(), "aws/ip-10-0-0-1.ec2.internal");
     assert!(matches!(shared.proof(), Proof::ServiceAccount { .. }));
+    let dns = shared.dns.as_ref().unwrap();
+    assert_eq!((dns.port, dns.clusterset_domain.as_str()), (53, "clusterset.local"));
+    let upstreams: Vec<String> = dns.upstreams.iter().flatten().map(ToString::to_string).collect();
+    assert_eq!(upstreams, ["192.0.2.53:53", "[2001:db8::53]:5353"]);
+    assert_eq!(dns.own_addresses().map(|net| net.to_string()).collect::<Vec<_>>(), ["169.254.20.53/32"]);
+    assert!(config.dns.is_none(), "nobody asked for it");
     for config in [config, shared] {
         let again = serde_saphyr::to_string(&config).unwrap();
         assert_eq!(read(&again, None).unwrap(), config, "what is written is what is read");
@@ -86,6 +93,11 @@ fn bad() {
         (GOOD, token, &format!("{token}wireguardPort: 0\n"), "wireguardPort"),
         (SHARED, "underlay: ''", "underlay: a-name-that-is-too-long", "underlay"),
         (SHARED, "/proc/1/root", "/host", "hostPID"),
+        (SHARED, "192.0.2.53,", "resolver,", "upstream"),
+        (SHARED, "clusterDomain: ''", "clusterDomain: a..b", "dns"),
+        (SHARED, "clusterDomain: ''", "clusterDomain: clusterset.local", "dns"),
+        (SHARED, "clusterDomain: ''", "port: 0", "dns"),
+        (SHARED, "clusterDomain: ''", "ttl: 0", "ttl"),
         (SHARED, "[/opt/cni/bin]", "[]", "cni.binDirs"),
         (SHARED, "[/opt/cni/bin]", "[bin]", "cni.binDirs"),
         (SHARED, "/etc/cni/net.d", "net.d", "cni.confDir"),

@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ Examples:
   causeway lab exec aws-1 -- causeway status
 
 The program is this machine's; the network, the control group and (on a node) the view of files are the pod's or
-node's. Streams pass through and the exit status is the program's; 125 when it could not be started in its place, 126
-when it cannot be run, 127 when it is not found.")]
+node's; a pod resolves names through its node. Streams pass through and the exit status is the program's; 125 when it
+could not be started in its place, 126 when it cannot be run, 127 when it is not found.")]
 pub(crate) struct Args {
     /// The pod or node.
     target: String,
@@ -39,9 +40,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let entrance = client::entrance(&args.target).await?;
     let prepared = || -> Result<Sandbox> {
         let mount = entrance.mount.as_ref().map(File::open).transpose();
+        let mount = mount.context("opening the node's mount namespace")?.map(OwnedFd::from);
+        let resolver = entrance.resolv.as_ref().map(|file| lab::pod::resolv::view(Path::new(file)));
+        let mount = mount.or(resolver.transpose()?);
         Ok(Sandbox {
             netns: Some(Arc::new(Netns::open(&entrance.netns)?)),
-            mount: mount.context("opening the node's mount namespace")?.map(|file| Arc::new(file.into())),
+            mount: mount.map(Arc::new),
             cgroup: Some(PathBuf::from(&entrance.cgroup)),
             new_session: false,
             die_with_parent: false,

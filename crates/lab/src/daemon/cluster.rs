@@ -218,6 +218,12 @@ fn agent_config(
         run_dir: "/run/causeway".into(),
         wireguard_port: 51820,
         http_listen: (Ipv6Addr::UNSPECIFIED, 9641).into(),
+        dns: Some(agent::config::Dns {
+            // What is outside of a lab is out of its pods' reach.
+            upstreams: Some(Vec::new()),
+            cluster_domain: crate::pod::resolv::CLUSTER_DOMAIN.into(),
+            ..Default::default()
+        }),
         region: node.topology.region.clone(),
         zone: node.topology.zone.clone(),
         location: location.map(|location| location.name.clone()).unwrap_or_default(),

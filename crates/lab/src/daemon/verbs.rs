@@ -16,7 +16,7 @@ use crate::api::Entrance;
 use crate::node::Node;
 use crate::plan::Host;
 use crate::pod::{Facts, base_environment};
-use crate::state::{Candidate, What, pod_cgroup, pod_netns, resolve};
+use crate::state::{Candidate, What, pod_cgroup, pod_netns, pod_resolv, resolve};
 
 /// How long `lab start` waits for agents, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -267,6 +267,9 @@ fn pod_entrance(cluster: &ClusterHost, name: &str) -> Result<Entrance> {
             .display()
             .to_string(),
         mount: None,
+        resolv: Some(pod_resolv(cluster.name(), &name))
+            .filter(|p| p.exists())
+            .map(|p| p.display().to_string()),
         env: base_environment(&facts).into_iter().filter(|(name, _)| name != "PATH").collect(),
     })
 }
@@ -276,7 +279,14 @@ fn machine_entrance(target: String, netns: &str, sandbox: &Sandbox) -> Result<En
     let mount =
         sandbox.mount.as_ref().map(|fd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()));
     let cgroup = sandbox.cgroup.as_ref().context("machines have a control group")?;
-    Ok(Entrance { target, netns: netns.into(), cgroup: cgroup.display().to_string(), mount, env: Vec::new() })
+    Ok(Entrance {
+        target,
+        netns: netns.into(),
+        cgroup: cgroup.display().to_string(),
+        mount,
+        resolv: None,
+        env: Vec::new(),
+    })
 }
 
 /// The node or cluster that is meant.
