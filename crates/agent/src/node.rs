@@ -489,7 +489,7 @@ impl Node {
             return;
         }
         let path = self.config.state_dir.join("world.state");
-        let place = self.position.map(|p| Place { epoch: p.epoch, revision: p.revision });
+        let place = self.position.map(|p| Place { epoch: p.epoch, revision: p.revision, interest: None });
         let places = place.map(|place| (self.config.cluster.clone(), place)).into_iter().collect();
         let world = self.outlook.world.clone();
         let saved = tokio::task::spawn_blocking(move || link::saved::save(&path, &world, &places)).await;

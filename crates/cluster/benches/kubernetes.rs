@@ -108,7 +108,7 @@ async fn run(path: &str, streams: bool) {
 
     let (began, before, idle) = (Instant::now(), cpu(), memory("VmRSS:"));
     let mut source = open(server.trim()).await;
-    let mut log = Log::new(1, Limits::default());
+    let mut log = Log::new("aws".parse().unwrap(), 1, Limits::default());
     let mut wrong = 0;
     loop {
         match source.recv().await.expect("a watch does not end") {

@@ -136,6 +136,10 @@ impl Controller {
                 self.publish(inner.known.handle_peer(&cluster, changes, position));
                 inner.save_peers_soon();
             }
+            ControllerEvent::PeerInterest { cluster, interest } => {
+                inner.known.handle_peer_interest(&cluster, interest);
+                inner.save_peers_soon();
+            }
             ControllerEvent::PeerSynced { cluster, position } => {
                 inner.known.handle_peer_synced(&cluster, position);
                 inner.save_peers_soon();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::kubernetes::meshnode::Reported;
-use engine::exchange::{Held, Position};
+use engine::exchange::{Held, Interest, Position};
 use link::NodeReport;
 use model::{Change, Cluster, ClusterName, Key, Node, NodeName, Object, World};
 use wire::state::{Place, Saved};
@@ -23,6 +23,8 @@ pub(crate) fn report(report: NodeReport) -> Report {
 pub(crate) struct Peer {
     pub(crate) world: World,
     pub(crate) position: Option<Position>,
+    /// The services whose endpoints are known in full up to there.
+    pub(crate) interest: Interest,
 }
 
 /// Everything, by whom it came from. The own cluster's objects are kept by whoever tells them; here only what their
@@ -58,7 +60,9 @@ impl Known {
         }
         for (teller, place) in &saved.places {
             let position = Position { epoch: place.epoch, revision: place.revision };
-            peers.entry(teller.clone()).or_default().position = Some(position);
+            let peer = peers.entry(teller.clone()).or_default();
+            peer.position = Some(position);
+            peer.interest = place.interest.clone().map_or(Interest::Everything, Interest::Only);
         }
         Self { cluster, nodes: BTreeMap::new(), reports, untold: Some(own), stale, peers }
     }
@@ -82,7 +86,8 @@ impl Known {
 
     /// What is held of each linked cluster, for its stream to resume from.
     pub(crate) fn held(&self) -> BTreeMap<ClusterName, Held> {
-        let held = |peer: &Peer| Held::of(&peer.world, peer.position, |_| true);
+        let held =
+            |peer: &Peer| Held::of(&peer.world, peer.position, |_| true).with_interest(peer.interest.clone());
         self.peers.iter().map(|(name, peer)| (name.clone(), held(peer))).collect()
     }
 
@@ -167,6 +172,11 @@ impl Known {
         self.peers.entry(cluster.clone()).or_default().position = Some(position);
     }
 
+    /// Marks for which services a linked cluster's endpoints are known in full.
+    pub(crate) fn handle_peer_interest(&mut self, cluster: &ClusterName, interest: Interest) {
+        self.peers.entry(cluster.clone()).or_default().interest = interest;
+    }
+
     /// The linked clusters' objects and the places they stand at, to be kept on disk.
     pub(crate) fn peers(&self) -> (World, BTreeMap<ClusterName, Place>) {
         let (mut world, mut places) = (World::default(), BTreeMap::new());
@@ -175,7 +185,11 @@ impl Known {
                 world.apply(Change::Upsert(object));
             }
             if let Some(Position { epoch, revision }) = peer.position {
-                places.insert(name.clone(), Place { epoch, revision });
+                let interest = match &peer.interest {
+                    Interest::Everything => None,
+                    Interest::Only(names) => Some(names.clone()),
+                };
+                places.insert(name.clone(), Place { epoch, revision, interest });
             }
         }
         (world, places)
@@ -305,8 +319,10 @@ mod tests {
         let other = Object::Cluster(Cluster { name: gcp.clone(), ..cluster() });
         let position = Some(Position { epoch: 7, revision: 3 });
         assert_eq!(known.handle_peer(&gcp, vec![Change::Upsert(other)], position).len(), 1);
+        let interest = Interest::Only(["demo/echo".parse().unwrap()].into());
+        known.handle_peer_interest(&gcp, interest.clone());
         let held = known.held();
-        assert_eq!(held[&gcp].position, position);
+        assert_eq!((held[&gcp].position, &held[&gcp].interest), (position, &interest));
         assert_eq!(held[&gcp].keys.len(), 1);
 
         let (world, places) = known.peers();

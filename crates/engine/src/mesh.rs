@@ -274,7 +274,10 @@ fn add_peers(
     }
 }
 
+/// This node, then those of its cluster, then the others: what is claimed twice stays with who is nearer to us, so no
+/// other cluster can take from our own.
 fn mine_first<'a>(world: &'a World, me: &NodeName) -> impl Iterator<Item = &'a Node> {
-    let others = world.nodes.values().filter(move |n| n.name != *me);
-    world.nodes.get(me).into_iter().chain(others.collect::<Vec<_>>())
+    let others = world.nodes.values().filter(|n| n.name != *me);
+    let (ours, foreign): (Vec<_>, Vec<_>) = others.partition(|n| n.name.cluster == me.cluster);
+    world.nodes.get(me).into_iter().chain(ours).chain(foreign)
 }

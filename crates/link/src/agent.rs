@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use engine::exchange::{Heard, Held, Mirror, Position};
+use engine::exchange::{Heard, Held, Interest, Mirror, Position};
 use model::{Change, NodeName};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -174,7 +174,8 @@ impl Agent {
     ) -> Result<Renewed, Error> {
         let (outbox, frames) = mpsc::channel(OUTBOX);
         let hello = frames::hello(&Vec::new(), &Vec::new());
-        let subscribe = frames::subscribe(self.mirror.position());
+        let opening = self.mirror.open(Interest::Everything, true);
+        let subscribe = frames::subscribe(opening.ask);
         let report = frames::report(&self.options.report.borrow_and_update());
         for frame in [hello, subscribe, report] {
             outbox.try_send(frame).expect("the outbox has room for three frames");
@@ -270,7 +271,13 @@ impl Agent {
             }
             Said::Hello(hello) => member.follow(hello),
             // A controller of a later version may say more than this agent knows.
-            Said::Subscribe(_) | Said::Report(_) | Said::Unknown => Ok(false),
+            Said::Subscribe(_)
+            | Said::Want(_)
+            | Said::Report(_)
+            | Said::Ping(_)
+            | Said::Pong(_)
+            | Said::Farewell(..)
+            | Said::Unknown => Ok(false),
         }
     }
 }

@@ -2,10 +2,13 @@
 
 mod agents;
 mod examine;
+mod forgetting;
+mod hearing;
 mod joining;
 mod links;
 mod listener;
 mod peers;
+mod pulse;
 mod review;
 mod service;
 mod session;
@@ -21,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand;
-use engine::exchange::{Audience, Held, Position};
+use engine::exchange::{Audience, Budget, Held, Interest, Position};
 use model::{Change, Cluster, ClusterName, NodeName, Object};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -33,6 +36,23 @@ pub use crate::pki::Lifetimes;
 use crate::pki::{all_pem, fingerprint};
 use crate::token::{JoinToken, TokenKind};
 use crate::{Address, Error, NodeReport, files};
+
+/// What links may cost, and how they end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// What each may cost. One that costs more is frozen.
+    pub budget: Budget,
+    /// How long a frozen link is left alone; doubled each time in a row, five times at most.
+    pub thaw: Duration,
+    /// After how long a silence what a cluster said is forgotten; never if there is none.
+    pub forget_after: Option<Duration>,
+}
+
+impl Default for LinkSettings {
+    fn default() -> Self {
+        Self { budget: Budget::default(), thaw: Duration::from_secs(30), forget_after: None }
+    }
+}
 
 /// What a controller needs to know to listen.
 #[derive(Debug, Clone)]
@@ -58,6 +78,8 @@ pub struct ControllerOptions {
     /// Whether this is the one controller that others talk with: that joins nodes with tokens of ours, and that linked
     /// clusters hear. [`Handle::lead`] says when that changes.
     pub leads: bool,
+    /// What links may cost, and how they end.
+    pub links: LinkSettings,
 }
 
 impl ControllerOptions {
@@ -79,6 +101,7 @@ impl ControllerOptions {
             reviewer: None,
             reviewed_lifetime: Duration::from_secs(3600),
             leads: true,
+            links: LinkSettings::default(),
         }
     }
 }
@@ -124,7 +147,14 @@ pub enum ControllerEvent {
         /// The place to save with the objects; none in the middle of a first snapshot, and after a removal.
         position: Option<Position>,
     },
-    /// Everything the linked cluster exports is now known.
+    /// For which services the linked cluster's endpoints are known in full, as of the position: to be saved with it.
+    PeerInterest {
+        /// Whose.
+        cluster: ClusterName,
+        /// For which.
+        interest: Interest,
+    },
+    /// Everything the linked cluster exports is now known, as far as it is of use here.
     PeerSynced {
         /// Whose.
         cluster: ClusterName,
@@ -175,6 +205,9 @@ impl Server {
         tokio::spawn(listener::serve(shared.clone(), listener));
         tokio::spawn(listener::renew(shared.clone()));
         tokio::spawn(turning::keep(shared.clone()));
+        if let Some(after) = shared.options.links.forget_after {
+            tokio::spawn(forgetting::forget(shared.clone(), after));
+        }
         tokio::spawn({
             let shared = shared.clone();
             async move { shared.take_leave().await }
@@ -213,6 +246,10 @@ impl Handle {
         let mut changed = false;
         for change in changes {
             changed |= teller.apply(change);
+        }
+        // Under the lock: of two at once, the later counts.
+        if let Some(wanted) = teller.take_wanted() {
+            self.shared.wanted.send_replace(Some(Arc::new(wanted)));
         }
         drop(teller);
         let holding = self.shared.holding.load(Ordering::Relaxed);
@@ -279,14 +316,15 @@ impl Handle {
     /// Ends a link and withdraws everything it has brought. Returns whether there was one.
     pub fn remove_link(&self, cluster: &ClusterName) -> Result<bool, Error> {
         self.shared.must_lead()?;
-        let there = self.shared.links().remove(cluster)?;
-        if there {
+        let Some(forgotten) = self.shared.links().remove(cluster)? else { return Ok(false) };
+        for cluster in &forgotten {
             self.shared.trust.remove(cluster);
-            tracing::info!(%cluster, "a link was removed");
-            let shared = self.shared.clone();
-            tokio::spawn(async move { shared.take_leave().await });
         }
-        Ok(there)
+        // The trust in the cluster itself stays: it has to be told, if it does not listen now.
+        tracing::info!(%cluster, "a link was removed");
+        let shared = self.shared.clone();
+        tokio::spawn(async move { shared.take_leave().await });
+        Ok(true)
     }
 
     /// The links to other clusters, as they stand.
@@ -335,6 +373,9 @@ impl Handle {
                 .collect();
             for (cluster, roots) in &linked {
                 shared.trust.set(cluster, roots.clone());
+            }
+            for removed in shared.links().removed() {
+                shared.trust.set(&removed.cluster.name, removed.roots.clone());
             }
             shared.leads.send_replace(true);
             for (cluster, _) in &linked {

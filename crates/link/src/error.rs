@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use engine::exchange::{OutOfTurn, Refusal};
+use engine::exchange::{OutOfTurn, Overrun, Refusal};
+use model::ClusterName;
 use wire::{ParseError, VersionSkew};
 
 use crate::pki::Untrusted;
@@ -115,6 +116,18 @@ pub enum Error {
     /// The stream was ended by us, for this reason.
     #[error("{0}")]
     Dismissed(String),
+    /// The other cluster costs more than it may.
+    #[error(
+        "the link is frozen: {0}; what is known of the cluster stays, and it is tried again by itself; find out what is \
+         exported there, or raise that part of link.budget here"
+    )]
+    Frozen(Overrun),
+    /// The other cluster has removed the link.
+    #[error(
+        "cluster {0} has removed the link: what it had told is withdrawn; remove the link here too, or join again with a \
+         new token"
+    )]
+    Removed(ClusterName),
     /// The other cluster cannot be linked.
     #[error("cannot link: {0}")]
     Link(Box<Refusal>),
@@ -154,6 +167,14 @@ pub enum ProtocolError {
     /// The first frame is not `Hello`.
     #[error("the first frame is not a greeting")]
     NoHello,
+    /// The endpoints of more services are wanted than there can be.
+    #[error("the endpoints of {named} services are wanted; {max} can be")]
+    WantsTooMuch {
+        /// How many.
+        named: usize,
+        /// How many can be.
+        max: usize,
+    },
 }
 
 impl Error {
@@ -180,6 +201,8 @@ impl Error {
             | Self::Version(_)
             | Self::Protocol(_)
             | Self::Link(_)
+            | Self::Frozen(_)
+            | Self::Removed(_)
             | Self::Crypto(_) => false,
         }
     }

@@ -1,9 +1,9 @@
 //! Between the exchange's values and the frames that carry them.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use engine::exchange::{Position, Refusal, Tell, Told};
-use model::{Change, KubeProxy};
+use engine::exchange::{Ask, Interest, Position, Refusal, Tell, Told, Want};
+use model::{Change, KubeProxy, ObjectName};
 use prost::Message;
 use wire::pb::frame::Body;
 use wire::{ParseError, Unreadable, VERSION, limits, pb};
@@ -19,12 +19,20 @@ pub(crate) const SOFTWARE: &str = concat!("causeway/", env!("CARGO_PKG_VERSION")
 pub enum Said {
     /// Who speaks.
     Hello(pb::Hello),
-    /// Asks to be told, from there.
-    Subscribe(Option<Position>),
+    /// Asks to be told.
+    Subscribe(Ask),
+    /// Asks for something else.
+    Want(Want),
     /// With the changes that could not be read.
     Told(Told, Vec<Unreadable>),
     /// What a node says of itself.
     Report(NodeReport),
+    /// Asks whether anybody is there.
+    Ping(pb::Ping),
+    /// Somebody is.
+    Pong(pb::Pong),
+    /// Why the stream ends.
+    Farewell(pb::farewell::Reason, String),
     /// Of a later version.
     Unknown,
 }
@@ -37,7 +45,17 @@ pub fn read(frame: pb::Frame) -> Result<Said, ParseError> {
     Ok(match frame.body {
         None => Said::Unknown,
         Some(Body::Hello(hello)) => Said::Hello(hello),
-        Some(Body::Subscribe(s)) => Said::Subscribe(s.position.map(position).filter(|p| p.epoch != 0)),
+        Some(Body::Subscribe(ask)) => Said::Subscribe(read_ask(ask)?),
+        Some(Body::Want(pb::Want { add, remove })) => {
+            Said::Want(Want { add: service_names(add)?, remove: service_names(remove)? })
+        }
+        Some(Body::Taken(pb::Taken { wants })) => Said::Told(Told::Taken { wants }, Vec::new()),
+        Some(Body::Ping(ping)) => Said::Ping(ping),
+        Some(Body::Pong(pong)) => Said::Pong(pong),
+        Some(Body::Farewell(farewell)) => {
+            let detail = farewell.detail.chars().filter(|c| !c.is_control()).take(limits::FAREWELL_CHARS);
+            Said::Farewell(farewell.reason(), detail.collect())
+        }
         Some(Body::Begin(pb::Begin { epoch, snapshot })) => {
             Said::Told(Told::Begin { epoch, snapshot }, Vec::new())
         }
@@ -50,19 +68,32 @@ pub fn read(frame: pb::Frame) -> Result<Said, ParseError> {
     })
 }
 
+fn read_ask(ask: pb::Subscribe) -> Result<Ask, ParseError> {
+    let interest = match ask.interest {
+        None => Interest::Everything,
+        Some(interest) => Interest::Only(service_names(interest.services)?),
+    };
+    let position = ask.position.map(position).filter(|p| p.epoch != 0);
+    Ok(Ask { position, interest, keeps: ask.keeps })
+}
+
+fn service_names(names: Vec<pb::ServiceName>) -> Result<BTreeSet<ObjectName>, ParseError> {
+    wire::parse_service_names(names, limits::INTEREST_NAMES)
+}
+
 fn read_batch(batch: &pb::Batch) -> Result<Said, ParseError> {
-    let count = batch.changes.len();
+    let count = batch.changes.len() + batch.keeps.len();
     if count > limits::BATCH_CHANGES {
         return Err(ParseError::TooMany { field: "changes", count, max: limits::BATCH_CHANGES });
     }
     let (mut changes, mut unreadable) = (Vec::with_capacity(count), Vec::new());
     for bytes in &batch.changes {
         match wire::decode_change(bytes) {
-            Ok(Change::Upsert(object)) => changes.push(Tell::Upsert(Arc::new(object))),
-            Ok(Change::Delete(key)) => changes.push(Tell::Delete(key)),
+            Ok(change) => changes.push(change.into()),
             Err(error) => unreadable.push(*error),
         }
     }
+    changes.extend(batch.keeps.iter().map(|digest| Tell::Keep(*digest)));
     Ok(Said::Told(Told::Batch { changes, revision: batch.revision }, unreadable))
 }
 
@@ -116,9 +147,35 @@ pub(crate) fn raw_roots(roots: &Roots) -> Vec<Vec<u8>> {
 }
 
 /// Asks to be told.
-pub(crate) fn subscribe(from: Option<Position>) -> pb::Frame {
-    let position = from.map(|p| pb::Position { epoch: p.epoch, revision: p.revision });
-    frame(Body::Subscribe(pb::Subscribe { position }))
+pub(crate) fn subscribe(ask: Ask) -> pb::Frame {
+    let interest = match ask.interest {
+        Interest::Everything => None,
+        Interest::Only(names) => Some(pb::Interest { services: wire::encode_service_names(&names) }),
+    };
+    let position = ask.position.map(|p| pb::Position { epoch: p.epoch, revision: p.revision });
+    frame(Body::Subscribe(pb::Subscribe { position, interest, keeps: ask.keeps }))
+}
+
+/// Asks for something else.
+pub(crate) fn want(want: &Want) -> pb::Frame {
+    let names = |names| wire::encode_service_names(names);
+    frame(Body::Want(pb::Want { add: names(&want.add), remove: names(&want.remove) }))
+}
+
+/// Asks for an answer. Both in microseconds.
+pub(crate) fn ping(sent: u64, behind: u64) -> pb::Frame {
+    frame(Body::Ping(pb::Ping { sent, behind }))
+}
+
+/// Answers it.
+pub(crate) fn pong(sent: u64) -> pb::Frame {
+    frame(Body::Pong(pb::Pong { sent }))
+}
+
+/// Says why the stream ends.
+pub(crate) fn farewell(reason: pb::farewell::Reason, detail: &str) -> pb::Frame {
+    let detail = detail.chars().take(limits::FAREWELL_CHARS).collect();
+    frame(Body::Farewell(pb::Farewell { reason: reason.into(), detail }))
 }
 
 /// What an agent reports.
@@ -142,20 +199,29 @@ pub fn told(told: Told) -> pb::Frame {
     frame(match told {
         Told::Begin { epoch, snapshot } => Body::Begin(pb::Begin { epoch, snapshot }),
         Told::Batch { changes, revision } => {
-            Body::Batch(pb::Batch { changes: changes.into_iter().map(encode).collect(), revision })
+            let mut batch = pb::Batch { revision, ..pb::Batch::default() };
+            for tell in changes {
+                match tell {
+                    Tell::Keep(digest) => batch.keeps.push(digest),
+                    tell => batch.changes.push(encode(&tell)),
+                }
+            }
+            Body::Batch(batch)
         }
+        Told::Taken { wants } => Body::Taken(pb::Taken { wants }),
         Told::Synced { position: Position { epoch, revision } } => {
             Body::Synced(pb::Synced { position: Some(pb::Position { epoch, revision }) })
         }
     })
 }
 
-fn encode(tell: Tell) -> prost::bytes::Bytes {
+fn encode(tell: &Tell) -> prost::bytes::Bytes {
     let change = match tell {
         Tell::Upsert(object) => {
-            pb::Change { change: Some(pb::change::Change::Upsert(wire::encode_object(&object))) }
+            pb::Change { change: Some(pb::change::Change::Upsert(wire::encode_object(object))) }
         }
-        Tell::Delete(key) => wire::encode_change(&Change::Delete(key)),
+        Tell::Delete(key) => wire::encode_change(&Change::Delete(key.clone())),
+        Tell::Keep(_) => unreachable!("it travels beside the changes"),
     };
     change.encode_to_vec().into()
 }

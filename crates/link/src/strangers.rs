@@ -2,6 +2,7 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod floods;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -111,6 +112,16 @@ impl Raw {
         raw
     }
 
+    /// The same, of somebody who may be sent away.
+    async fn greeted_or_not(controller: &Controller, credentials: Arc<Credentials>) -> Result<Self, Status> {
+        let mut raw = Self::open(controller, credentials).await?;
+        raw.say(Body::Hello(pb::Hello { version: Some(VERSION), ..pb::Hello::default() })).await;
+        match raw.incoming.message().await?.and_then(|frame| frame.body) {
+            Some(Body::Hello(_)) => Ok(raw),
+            _ => Err(raw.end().await),
+        }
+    }
+
     async fn say(&mut self, body: Body) {
         self.out.send(pb::Frame { body: Some(body) }).await.unwrap();
     }
@@ -119,7 +130,7 @@ impl Raw {
     async fn tell(&mut self, changes: Vec<Vec<u8>>) {
         self.say(Body::Begin(pb::Begin { epoch: 7, snapshot: true })).await;
         let changes = changes.into_iter().map(Into::into).collect();
-        self.say(Body::Batch(pb::Batch { changes, revision: 1 })).await;
+        self.say(Body::Batch(pb::Batch { changes, revision: 1, keeps: vec![] })).await;
     }
 
     /// How the stream ends.
@@ -309,7 +320,7 @@ async fn a_cluster_that_does_not_keep_to_the_protocol() {
     for bodies in [
         vec![synced(1)],
         vec![begin.clone(), synced(5), synced(4)],
-        vec![Body::Batch(pb::Batch { changes: vec![Default::default(); 4097], revision: 1 })],
+        vec![Body::Batch(pb::Batch { changes: vec![Default::default(); 4097], revision: 1, keeps: vec![] })],
         vec![Body::Report(pb::NodeReport { public_key: vec![1; 31], port: 1, ..pb::NodeReport::default() })],
     ] {
         let mut raw = Raw::greeted(&aws, gcp.claim(&gcp.controller())).await;

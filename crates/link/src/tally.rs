@@ -31,6 +31,8 @@ pub(crate) enum Refused {
     Link,
     /// An object inside a frame.
     Object,
+    /// More than a link may cost.
+    Budget,
 }
 
 impl Refused {
@@ -48,6 +50,7 @@ impl Refused {
             Self::Frame => "frame",
             Self::Link => "link",
             Self::Object => "object",
+            Self::Budget => "budget",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::{
     Access, Change, Cluster, Endpoint, EndpointKey, Export, Hints, Import, Key, Node, NodeName, NodePort,
-    Object, Port, Prefer, Protocol, Service, ServiceKey, ServicePort, Spread, Terms, Traffic,
+    Object, ObjectName, Port, Prefer, Protocol, Service, ServiceKey, ServicePort, Spread, Terms, Traffic,
 };
 
 use crate::pb;
@@ -232,6 +232,13 @@ pub fn encode_ip(ip: &IpAddr) -> Vec<u8> {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
     }
+}
+
+/// Names of services as they travel.
+pub fn encode_service_names<'a>(names: impl IntoIterator<Item = &'a ObjectName>) -> Vec<pb::ServiceName> {
+    let name =
+        |name: &ObjectName| pb::ServiceName { namespace: name.namespace.clone(), name: name.name.clone() };
+    names.into_iter().map(name).collect()
 }
 
 fn encode_nets(nets: &[IpNet]) -> Vec<pb::Prefix> {

@@ -4,6 +4,12 @@
 pub const FRAME_BYTES: usize = 4 * 1024 * 1024;
 /// Changes in a batch.
 pub const BATCH_CHANGES: usize = 4096;
+/// Services named in one message about whose endpoints are wanted.
+pub const INTEREST_NAMES: usize = 16_384;
+/// Services whose endpoints a receiver can want in all.
+pub const INTEREST_TOTAL: usize = 262_144;
+/// Characters of why a stream ends.
+pub const FAREWELL_CHARS: usize = 512;
 /// Address ranges of a cluster or node, each kind.
 pub const RANGES: usize = 64;
 /// Addresses of a node, each kind.

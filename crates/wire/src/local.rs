@@ -347,6 +347,75 @@ pub struct LinkStatus {
     pub endpoints: usize,
     /// Objects refused because the cluster may not say them.
     pub refused: u64,
+    /// How it stands.
+    #[serde(default)]
+    pub state: LinkState,
+    /// Seconds since it stands so.
+    #[serde(default)]
+    pub since_seconds: f64,
+    /// What goes over it.
+    #[serde(default)]
+    pub flow: LinkFlow,
+}
+
+/// How a link stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// There is no stream; it is tried again. What was heard stays.
+    #[default]
+    Connecting,
+    /// There is a stream.
+    Connected,
+    /// A budget was exceeded: nothing more is taken in for now. What was heard stays.
+    Frozen,
+    /// The other cluster has removed the link. What was heard is gone.
+    Removed,
+}
+
+impl LinkState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Connecting, Self::Connected, Self::Frozen, Self::Removed];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Frozen => "frozen",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// What goes over a link.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkFlow {
+    /// How old what is known of the other cluster may be, in milliseconds: half of the round trip, and the time for which
+    /// its oldest change has waited to be told; without a stream, the time since it was last heard. None while it has
+    /// not said.
+    pub lag_ms: Option<f64>,
+    /// The round trip from controller to controller, in milliseconds; none before the first answer.
+    pub rtt_ms: Option<f64>,
+    /// Bytes of the objects that are held.
+    pub bytes: u64,
+    /// Services whose endpoints are asked for; none when all are told.
+    pub wanted: Option<usize>,
+    /// What it takes of what it may.
+    pub budget: Vec<BudgetUse>,
+}
+
+/// A part of a link's budget.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetUse {
+    /// Which: `objects`, `bytes`, `changesPerSecond` or `bytesPerSecond`.
+    pub measure: String,
+    /// How much there is; rates over the last ten seconds or so.
+    pub used: f64,
+    /// How much there may be.
+    pub limit: u64,
 }
 
 /// A join token, as handed to whoever joins. Secret: never logged, never an argument.

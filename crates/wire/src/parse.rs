@@ -1,6 +1,6 @@
 //! From protobuf to `model`: the border. What passes it is right from then on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -187,6 +187,15 @@ fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, 
             ))
         })
         .collect()
+}
+
+/// Parses names of services.
+pub fn parse_service_names(
+    names: Vec<pb::ServiceName>,
+    max: usize,
+) -> Result<BTreeSet<ObjectName>, ParseError> {
+    few("services", names.len(), max)?;
+    names.into_iter().map(|name| Ok(ObjectName::new(name.namespace, name.name)?)).collect()
 }
 
 /// Parses a WireGuard key; no bytes are none.

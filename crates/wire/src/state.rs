@@ -4,26 +4,28 @@
 //! endian, then the body, a protobuf `Snapshot`. Truncation, bit rot and strangers' files are told apart; whoever
 //! reads one sets a bad file aside and asks its teller for everything. Nothing here opens files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 
-use model::{Change, ClusterName, Object, World};
+use model::{Change, ClusterName, Object, ObjectName, World};
 use prost::Message;
 use siphasher::sip::SipHasher13;
 
-use crate::{encode_object, parse_object, pb};
+use crate::{encode_object, encode_service_names, parse_object, parse_service_names, pb};
 
 const MAGIC: &[u8; 8] = b"CWSTATE\n";
 const FORMAT: u32 = 1;
 const HEADER: usize = 28;
 
 /// How far a teller was heard: its log's epoch and revision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
     /// Which log.
     pub epoch: u64,
     /// How far into it.
     pub revision: u64,
+    /// The services whose endpoints are known up to there; none for all.
+    pub interest: Option<BTreeSet<ObjectName>>,
 }
 
 /// A state that was read back.
@@ -80,6 +82,7 @@ fn encode_objects(objects: Vec<pb::Object>, places: &BTreeMap<ClusterName, Place
     let place = |(teller, place): (&ClusterName, &Place)| pb::Place {
         teller: teller.to_string(),
         position: Some(pb::Position { epoch: place.epoch, revision: place.revision }),
+        interest: place.interest.as_ref().map(|names| pb::Interest { services: encode_service_names(names) }),
     };
     let body = pb::Snapshot { places: places.iter().map(place).collect(), objects };
     let length = body.encoded_len();
@@ -109,8 +112,12 @@ pub fn decode(bytes: &[u8]) -> Result<Saved, StateError> {
     }
     if saved.skipped == 0 {
         for place in snapshot.places {
-            if let (Ok(teller), Some(position)) = (ClusterName::new(place.teller), place.position) {
-                let place = Place { epoch: position.epoch, revision: position.revision };
+            let interest =
+                place.interest.map(|all| parse_service_names(all.services, usize::MAX)).transpose();
+            if let (Ok(teller), Some(position), Ok(interest)) =
+                (ClusterName::new(place.teller), place.position, interest)
+            {
+                let place = Place { epoch: position.epoch, revision: position.revision, interest };
                 saved.places.insert(teller, place);
             }
         }
@@ -161,8 +168,10 @@ mod tests {
             let object = strategies::object().new_tree(&mut runner).unwrap().current();
             world.apply(Change::Upsert(object));
         }
-        let places = [("aws", 7, 3), ("gcp", 9, 0)]
-            .map(|(name, epoch, revision)| (ClusterName::new(name).unwrap(), Place { epoch, revision }));
+        let places = [("aws", 7, 3), ("gcp", 9, 0)].map(|(name, epoch, revision)| {
+            let interest = (epoch == 9).then(|| [ObjectName::new("demo", "echo").unwrap()].into());
+            (ClusterName::new(name).unwrap(), Place { epoch, revision, interest })
+        });
         (world, places.into())
     }
 
@@ -197,7 +206,11 @@ mod tests {
     fn an_object_of_a_later_version_costs_the_places() {
         let (world, places) = sample();
         let body = pb::Snapshot {
-            places: vec![pb::Place { teller: "aws".into(), position: Some(pb::Position::default()) }],
+            places: vec![pb::Place {
+                teller: "aws".into(),
+                position: Some(pb::Position::default()),
+                interest: None,
+            }],
             objects: world
                 .objects()
                 .map(|o| encode_object(&o))

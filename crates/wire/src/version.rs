@@ -4,7 +4,14 @@ use crate::pb;
 
 /// The protocol's version. Minor: something was added; major: something old no longer works.
 /// 1.1 (2026-11): exports, imports and host names travel.
-pub const VERSION: pb::Version = pb::Version { major: 1, minor: 1 };
+/// 1.2 (2026-11): receivers name the services whose endpoints they want; what is as it was takes eight bytes; pings, and
+/// why a stream ends.
+pub const VERSION: pb::Version = pb::Version { major: 1, minor: 2 };
+
+/// Whether the other side knows what came with 1.2.
+pub fn knows_interests(theirs: Option<pb::Version>) -> bool {
+    theirs.is_some_and(|version| version.minor >= 2)
+}
 
 /// How far two minor versions may lie apart.
 const SKEW: u32 = 2;

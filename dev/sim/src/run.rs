@@ -353,7 +353,7 @@ impl Sim {
         let s = &mut self.streams[stream];
         let (generation, back) = (s.generation, s.path.delay);
         let Said::Told(told, _) = s.read(bytes, &mut self.zstd) else { return };
-        let heard = match s.mirror.handle(told, &self.clusters) {
+        let heard = match s.mirror.handle(told, self.clusters.as_slice()) {
             Ok(heard) => heard,
             Err(_) => {
                 self.disconnect(stream);

@@ -1,6 +1,6 @@
 //! One teller, one hearer, and what is between them.
 
-use engine::exchange::{Audience, Cursor, Held, Mirror, Told};
+use engine::exchange::{Audience, Cursor, Held, Interest, Mirror, Told};
 use link::frames;
 use prost::Message as _;
 use wire::limits::FRAME_BYTES;
@@ -100,7 +100,7 @@ impl Stream {
 
     /// The stream is there. What was asked for is told next.
     pub(crate) fn connect(&mut self, now: Time) {
-        self.cursor = Some(Cursor::new(self.mirror.position()));
+        self.cursor = Some(Cursor::new(self.mirror.open(Interest::Everything, true).ask));
         self.since = now;
         self.pipe = Pipe::default();
         self.in_flight = 0;

@@ -99,7 +99,7 @@ impl Lan {
         let lan = Self { outside, nodes, names, group, folder };
         let world = lan.world();
         for node in &lan.nodes {
-            let place = Place { epoch: 7, revision: 1 };
+            let place = Place { epoch: 7, revision: 1, interest: None };
             let places = [(ClusterName::new("test").unwrap(), place)].into();
             link::saved::save(&node.folder.join("lib/world.state"), &world, &places).unwrap();
         }

@@ -1,8 +1,41 @@
 //! What a peer cluster may say: its own name and id, its own ranges, and only what is exported.
 
-use model::{Cluster, Endpoint, Key, Node, Object, overlaps};
+use std::fmt;
+
+use ipnet::IpNet;
+use model::{Cluster, Endpoint, Key, Node, NodeName, Object, PublicKey, overlaps};
 
 use super::{Reason, Refusal};
+
+/// The longest a pod range may reach: shorter prefixes than these are no cluster's.
+const WIDEST: (u8, u8) = (8, 16);
+
+/// What else is known where something is heard.
+#[derive(Clone, Copy, Default)]
+pub struct Around<'a> {
+    /// All other known clusters, the own one among them.
+    pub clusters: &'a [Cluster],
+    /// The own cluster's node that has a WireGuard key, if one has.
+    pub key_of: Option<&'a dyn Fn(&PublicKey) -> Option<NodeName>>,
+}
+
+impl fmt::Debug for Around<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Around").field("clusters", &self.clusters).finish_non_exhaustive()
+    }
+}
+
+impl<'a> From<&'a [Cluster]> for Around<'a> {
+    fn from(clusters: &'a [Cluster]) -> Self {
+        Self { clusters, key_of: None }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [Cluster; N]> for Around<'a> {
+    fn from(clusters: &'a [Cluster; N]) -> Self {
+        clusters.as_slice().into()
+    }
+}
 
 /// What a peer cluster may say. Begins with what it said of itself when it was linked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +73,12 @@ impl Bounds {
         free_ranges(peer, others)
     }
 
-    /// Checks one object. `others` are all other known clusters, the own one among them.
-    pub fn check(&self, object: &Object, others: &[Cluster]) -> Result<(), Box<Refusal>> {
+    /// Checks one object.
+    pub fn check(&self, object: &Object, around: &Around<'_>) -> Result<(), Box<Refusal>> {
         self.check_key(&object.key())?;
         match object {
-            Object::Cluster(cluster) => self.check_cluster(cluster, others),
-            Object::Node(node) => self.check_node(node),
+            Object::Cluster(cluster) => self.check_cluster(cluster, around.clusters),
+            Object::Node(node) => self.check_node(node, around),
             Object::Service(service) if service.travels() => Ok(()),
             Object::Service(_) | Object::Import(_) => Err(refuse(
                 Reason::NotExported,
@@ -85,11 +118,30 @@ impl Bounds {
         free_ranges(cluster, others)
     }
 
-    fn check_node(&self, node: &Node) -> Result<(), Box<Refusal>> {
+    fn check_node(&self, node: &Node, around: &Around<'_>) -> Result<(), Box<Refusal>> {
+        let refused = |reason, detail| Err(refuse(reason, Some(Key::Node(node.name.clone())), detail));
+        if let Some(key) = &node.public_key
+            && let Some(ours) = around.key_of.and_then(|key_of| key_of(key))
+        {
+            let detail = format!(
+                "it shows the WireGuard key {key} of our node {ours}; whoever copied it has to make a new one"
+            );
+            return refused(Reason::ForeignKey, detail);
+        }
+        // A tunnel whose other end is said to be inside another tunnel would swallow itself.
+        for ip in node.private_ips.iter().chain(&node.public_ips) {
+            let inside = |cluster: &&Cluster| {
+                cluster.name != self.peer.name && cluster.pod_cidrs.iter().any(|net| net.contains(ip))
+            };
+            if let Some(other) = around.clusters.iter().find(inside) {
+                let detail = format!("its address {ip} is in the pod ranges of {}", other.name);
+                return refused(Reason::OutsideCidrs, detail);
+            }
+        }
         for net in &node.pod_cidrs {
             if !self.peer.pod_cidrs.iter().any(|own| own.contains(net)) {
                 let detail = format!("its range {net} is outside the pod ranges {}", self.ranges());
-                return Err(refuse(Reason::OutsideCidrs, Some(Key::Node(node.name.clone())), detail));
+                return refused(Reason::OutsideCidrs, detail);
             }
         }
         Ok(())
@@ -118,6 +170,15 @@ impl Bounds {
 
 /// Checks a cluster's pod ranges against those of all others: who was linked first keeps them.
 fn free_ranges(cluster: &Cluster, others: &[Cluster]) -> Result<(), Box<Refusal>> {
+    let shortest = |net: &IpNet| if net.addr().is_ipv4() { WIDEST.0 } else { WIDEST.1 };
+    if let Some(wide) = cluster.pod_cidrs.iter().find(|net| net.prefix_len() < shortest(net)) {
+        let detail = format!(
+            "its pod range {wide} is wider than a cluster's can be, and would draw everybody's traffic to it; prefixes \
+             of /{} (IPv4) and /{} (IPv6) or longer are taken",
+            WIDEST.0, WIDEST.1
+        );
+        return Err(refuse(Reason::CidrOverlap, Some(Key::Cluster(cluster.name.clone())), detail));
+    }
     for other in others.iter().filter(|o| o.name != cluster.name) {
         let clash = cluster.pod_cidrs.iter().any(|a| other.pod_cidrs.iter().any(|b| overlaps(a, b)));
         if clash {

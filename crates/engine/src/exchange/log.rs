@@ -2,19 +2,23 @@
 //!
 //! There is no queue per receiver. Every object stands once, at the revision of its last change, and every deletion
 //! once; a receiver that has everything up to revision *r* needs what stands after *r*. Only deletions are ever
-//! forgotten, oldest first; a receiver that may have missed one starts over with a snapshot.
+//! forgotten, oldest first; a receiver that may have missed one hears a snapshot, in which what has not changed since
+//! *r* takes eight bytes.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use model::{Change, Key, Object};
+use model::{Change, ClusterName, EndpointKey, Key, Object, ObjectName, ServiceKey};
 use serde::{Deserialize, Serialize};
 
-use super::weight;
+use super::cursor::{Cursor, Phase};
+use super::{digest, weight};
 
 /// What a deletion is taken to weigh: three names at their longest.
 const DELETION: usize = 640;
+/// What it weighs that an object is as it was.
+const KEEP: usize = 8;
 
 /// A place in a log: which log, and how far into it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,28 +53,21 @@ pub enum Tell {
     Upsert(Arc<Object>),
     /// It is gone.
     Delete(Key),
+    /// The object with this [`digest`] is as it was at the receiver's position. Only in a snapshot.
+    Keep(u64),
 }
 
-impl Tell {
-    /// What it is about.
-    pub fn key(&self) -> Key {
-        match self {
-            Self::Upsert(object) => object.key(),
-            Self::Delete(key) => key.clone(),
+impl From<Change> for Tell {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Upsert(object) => Self::Upsert(Arc::new(object)),
+            Change::Delete(key) => Self::Delete(key),
         }
     }
 }
 
-impl From<Tell> for Change {
-    fn from(tell: Tell) -> Self {
-        match tell {
-            Tell::Upsert(object) => Self::Upsert(Arc::unwrap_or_clone(object)),
-            Tell::Delete(key) => Self::Delete(key),
-        }
-    }
-}
-
-/// What a receiver is told, in this order: `Begin`, any number of `Batch`, `Synced`, and again from any of them.
+/// What a receiver is told, in this order: `Begin`, any number of `Batch`, `Synced`, and again from any of them;
+/// `Taken` anywhere after the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// What follows is everything there is (`snapshot`), or what changed since the receiver's place.
@@ -87,39 +84,23 @@ pub enum Told {
         /// The place after them; inside a snapshot, the place it began at.
         revision: u64,
     },
-    /// The receiver has everything up to here.
+    /// So many changes of what the receiver wants count from here on: not one before it does.
+    Taken {
+        /// How many of its [`super::Want`]s, since it last asked.
+        wants: u32,
+    },
+    /// The receiver has everything up to here that it wants, as far as that counts.
     Synced {
         /// The place.
         position: Position,
     },
 }
 
-/// A receiver's place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
-    phase: Phase,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
-    /// Nothing told yet on this stream.
-    Start(Option<Position>),
-    /// Telling everything as of `since`, in the order of keys; `after` was told last.
-    Snapshot { since: u64, after: Option<Key> },
-    /// Everything up to `revision` is told; `synced` whether that was said.
-    Deltas { revision: u64, synced: bool },
-}
-
-impl Cursor {
-    /// Begins where the receiver left off, if it was here before.
-    pub fn new(resume: Option<Position>) -> Self {
-        Self { phase: Phase::Start(resume) }
-    }
-}
-
 /// The teller's objects and remembered deletions.
 #[derive(Debug)]
 pub struct Log {
+    /// The cluster whose services receivers name.
+    own: ClusterName,
     epoch: u64,
     revision: u64,
     limits: Limits,
@@ -135,8 +116,9 @@ pub struct Log {
 
 impl Log {
     /// An empty log. `epoch` must differ from that of every log a receiver may have met before.
-    pub fn new(epoch: u64, limits: Limits) -> Self {
+    pub fn new(own: ClusterName, epoch: u64, limits: Limits) -> Self {
         Self {
+            own,
             epoch: epoch.max(1),
             revision: 0,
             limits,
@@ -207,36 +189,76 @@ impl Log {
 
     /// What to tell the receiver next; nothing when it has everything and knows so.
     pub fn poll(&self, cursor: &mut Cursor) -> Option<Told> {
-        match &mut cursor.phase {
+        let told = self.next(cursor);
+        match &told {
+            Some(Told::Batch { revision, .. }) => cursor.said = *revision,
+            Some(Told::Synced { position }) => cursor.said = position.revision,
+            Some(Told::Begin { .. } | Told::Taken { .. }) | None => {}
+        }
+        told
+    }
+
+    fn next(&self, cursor: &mut Cursor) -> Option<Told> {
+        if cursor.taken != cursor.acknowledged && !matches!(cursor.phase, Phase::Start(_)) {
+            cursor.acknowledged = cursor.taken;
+            if let Phase::Deltas { synced, .. } = &mut cursor.phase {
+                *synced = false;
+            }
+            return Some(Told::Taken { wants: cursor.taken });
+        }
+        match cursor.phase {
             Phase::Start(resume) => {
-                let resumed = resume.filter(|p| p.epoch == self.epoch && p.revision <= self.revision);
-                match resumed.filter(|p| p.revision >= self.horizon) {
-                    Some(p) => {
-                        cursor.phase = Phase::Deltas { revision: p.revision, synced: false };
+                let known = resume.filter(|p| p.epoch == self.epoch && p.revision <= self.revision);
+                let base = known.map(|p| p.revision);
+                match base.filter(|revision| *revision >= self.horizon) {
+                    Some(revision) => {
+                        cursor.phase = Phase::Deltas { revision, synced: false };
                         Some(Told::Begin { epoch: self.epoch, snapshot: false })
                     }
-                    None => Some(self.begin_snapshot(cursor)),
+                    None => Some(self.begin_snapshot(cursor, base)),
                 }
             }
-            Phase::Snapshot { since, .. } if *since < self.horizon => Some(self.begin_snapshot(cursor)),
-            Phase::Snapshot { since, after } => {
-                let since = *since;
-                let changes = self.snapshot_batch(after);
+            Phase::Snapshot { since, base, .. } if since < self.horizon => {
+                Some(self.begin_snapshot(cursor, base))
+            }
+            Phase::Snapshot { since, .. } => {
+                let mut changes = self.snapshot_batch(cursor);
+                if changes.is_empty() {
+                    changes = self.fill_batch(cursor);
+                }
                 if !changes.is_empty() {
                     return Some(Told::Batch { changes, revision: since });
                 }
                 cursor.phase = Phase::Deltas { revision: since, synced: true };
                 Some(self.synced(since))
             }
-            Phase::Deltas { revision, .. } if *revision < self.horizon => Some(self.begin_snapshot(cursor)),
-            Phase::Deltas { revision, synced } => {
-                let changes = self.delta_batch(revision);
-                if !changes.is_empty() {
-                    *synced = false;
-                    return Some(Told::Batch { changes, revision: *revision });
-                }
-                (!std::mem::replace(synced, true)).then(|| self.synced(*revision))
+            Phase::Deltas { revision, .. } if revision < self.horizon => {
+                Some(self.begin_snapshot(cursor, Some(revision)))
             }
+            Phase::Deltas { revision, synced } => {
+                let mut at = revision;
+                let mut changes = self.fill_batch(cursor);
+                if changes.is_empty() {
+                    changes = self.delta_batch(cursor, &mut at);
+                }
+                let told = match changes.is_empty() {
+                    true => (!synced).then(|| self.synced(at)),
+                    false => Some(Told::Batch { changes, revision: at }),
+                };
+                let synced = !matches!(told, Some(Told::Batch { .. }));
+                cursor.phase = Phase::Deltas { revision: at, synced };
+                told
+            }
+        }
+    }
+
+    /// Has the receiver told where it stands when it is next polled, if it does not know: where nothing happens that it
+    /// wants to hear of, its place would grow old.
+    pub fn mark(&self, cursor: &mut Cursor) {
+        if let Phase::Deltas { synced, revision } = &mut cursor.phase
+            && *revision != cursor.said
+        {
+            *synced = false;
         }
     }
 
@@ -244,29 +266,80 @@ impl Log {
         Told::Synced { position: Position { epoch: self.epoch, revision } }
     }
 
-    fn begin_snapshot(&self, cursor: &mut Cursor) -> Told {
-        cursor.phase = Phase::Snapshot { since: self.revision, after: None };
+    fn begin_snapshot(&self, cursor: &mut Cursor, base: Option<u64>) -> Told {
+        let base = base.filter(|_| cursor.keeps);
+        cursor.phase = Phase::Snapshot { since: self.revision, base, after: None };
         Told::Begin { epoch: self.epoch, snapshot: true }
     }
 
-    fn snapshot_batch(&self, after: &mut Option<Key>) -> Vec<Tell> {
+    fn snapshot_batch(&self, cursor: &mut Cursor) -> Vec<Tell> {
+        let Phase::Snapshot { base, after, .. } = &cursor.phase else { return Vec::new() };
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut batch = Room::new(&self.limits);
         let mut last = None;
         for (key, revision) in self.index.range((from, Bound::Unbounded)) {
-            let object = &self.live[revision];
-            if !batch.add(Tell::Upsert(object.clone()), weight(object)) {
-                break;
+            if cursor.tells(key) {
+                let object = &self.live[revision];
+                let fits = match base.is_some_and(|base| *revision <= base) {
+                    true => batch.add(Tell::Keep(digest(self.epoch, key)), KEEP),
+                    false => batch.add(Tell::Upsert(object.clone()), weight(object)),
+                };
+                if !fits {
+                    break;
+                }
             }
-            last = Some(key.clone());
+            last = Some(key);
         }
-        if last.is_some() {
+        let last = last.cloned();
+        if let (Phase::Snapshot { after, .. }, Some(_)) = (&mut cursor.phase, &last) {
             *after = last;
         }
         batch.changes
     }
 
-    fn delta_batch(&self, revision: &mut u64) -> Vec<Tell> {
+    /// Endpoints of services that the receiver has come to want, as they stand now.
+    fn fill_batch(&self, cursor: &mut Cursor) -> Vec<Tell> {
+        let mut batch = Room::new(&self.limits);
+        while let Some(name) = cursor.fill.first() {
+            let mut whole = true;
+            let after = cursor.filled.take().filter(|last| last.service.name == *name);
+            for object in self.endpoints_of(name, after) {
+                if !batch.add(Tell::Upsert(object.clone()), weight(object)) {
+                    whole = false;
+                    break;
+                }
+                if let Object::Endpoint(endpoint) = &**object {
+                    cursor.filled = Some(endpoint.key.clone());
+                }
+            }
+            if !whole {
+                break;
+            }
+            cursor.filled = None;
+            cursor.fill.pop_first();
+        }
+        batch.changes
+    }
+
+    /// The endpoints of one of the own services, those after `after` only.
+    fn endpoints_of(
+        &self,
+        name: &ObjectName,
+        after: Option<EndpointKey>,
+    ) -> impl Iterator<Item = &Arc<Object>> {
+        let service = ServiceKey { cluster: self.own.clone(), name: name.clone() };
+        let from = match after {
+            Some(last) => Bound::Excluded(Key::Endpoint(last)),
+            None => {
+                Bound::Included(Key::Endpoint(EndpointKey { service: service.clone(), name: String::new() }))
+            }
+        };
+        let all = self.index.range((from, Bound::Unbounded));
+        let its = all.take_while(move |(key, _)| matches!(key, Key::Endpoint(e) if e.service == service));
+        its.filter_map(|(_, revision)| self.live.get(revision))
+    }
+
+    fn delta_batch(&self, cursor: &Cursor, revision: &mut u64) -> Vec<Tell> {
         let after = (Bound::Excluded(*revision), Bound::Unbounded);
         let mut live = self.live.range(after).peekable();
         let mut gone = self.gone.range(after).peekable();
@@ -279,14 +352,16 @@ impl Log {
                 (Some(live), Some(gone)) => live < gone,
                 (live, _) => live.is_some(),
             };
-            let (at, tell, bytes) = if live_first {
+            let (at, full) = if live_first {
                 let Some((at, object)) = live.next() else { break };
-                (*at, Tell::Upsert(object.clone()), weight(object))
+                let told =
+                    !cursor.tells_object(object) || batch.add(Tell::Upsert(object.clone()), weight(object));
+                (*at, !told)
             } else {
                 let Some((at, key)) = gone.next() else { break };
-                (*at, Tell::Delete(key.clone()), DELETION)
+                (*at, cursor.tells(key) && !batch.add(Tell::Delete(key.clone()), DELETION))
             };
-            if !batch.add(tell, bytes) {
+            if full {
                 break;
             }
             *revision = at;

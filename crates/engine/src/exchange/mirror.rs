@@ -1,30 +1,64 @@
 //! The receiver's side: turns what is told into changes, and remembers the place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Change, Cluster, Key, Kind, Object, World};
+use model::{Change, Cluster, ClusterName, EndpointKey, Key, Kind, Object, ObjectName, ServiceKey, World};
 
-use super::{Bounds, Position, Reason, Refusal, Refusals, Told};
+mod wanted;
+
+use super::{
+    Around, Ask, Bounds, Budget, Interest, Measure, Overrun, Position, Reason, Refusal, Refusals, Tell, Told,
+    Want, digest, weight,
+};
+use wanted::Wanted;
 
 /// What a receiver has already: where it left off, and which objects it holds from there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
     /// Where it left off.
     pub position: Option<Position>,
-    /// What it holds.
-    pub keys: BTreeSet<Key>,
+    /// The services whose endpoints it holds in full as of that position.
+    pub interest: Interest,
+    /// What it holds, and what that weighs.
+    pub keys: BTreeMap<Key, u32>,
 }
 
 impl Held {
     /// Everything in `world` that `belongs` to the teller in question.
     pub fn of(world: &World, position: Option<Position>, belongs: impl Fn(&Key) -> bool) -> Self {
-        Self { position, keys: world.objects().map(|o| o.key()).filter(belongs).collect() }
+        let weighed = world.objects().map(|object| (object.key(), heft(&object)));
+        Self {
+            position,
+            interest: Interest::Everything,
+            keys: weighed.filter(|(key, _)| belongs(key)).collect(),
+        }
+    }
+
+    /// The same, of somebody who wants the endpoints of some services only.
+    pub fn with_interest(self, interest: Interest) -> Self {
+        Self { interest, ..self }
     }
 
     /// The changes that take all of it away: endpoints before the services and nodes they refer to.
     pub fn deletions(self) -> Vec<Change> {
-        self.keys.into_iter().rev().map(Change::Delete).collect()
+        self.keys.into_keys().rev().map(Change::Delete).collect()
     }
+}
+
+/// What an object counts against the budget.
+fn heft(object: &Object) -> u32 {
+    weight(object).try_into().unwrap_or(u32::MAX)
+}
+
+/// What to say to a teller when a stream begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// What to ask for.
+    pub ask: Ask,
+    /// What to want beyond that.
+    pub wants: Vec<Want>,
+    /// What is not of any use any more, and goes.
+    pub dropped: Vec<Change>,
 }
 
 /// What came of something heard.
@@ -34,8 +68,12 @@ pub struct Heard {
     pub changes: Vec<Change>,
     /// Refusals that were not reported before.
     pub refused: Vec<Refusal>,
-    /// Whether everything up to the mirror's position is now known.
+    /// Whether everything up to the mirror's position is now known, as far as it is wanted.
     pub synced: bool,
+    /// Whether [`Mirror::interest`] has grown.
+    pub grown: bool,
+    /// That there would be more than the budget allows. The rest was not taken in, and the stream is of no more use.
+    pub overrun: Option<Overrun>,
     /// Whether the teller has to be asked for a snapshot, because what it may say has changed.
     pub resync: bool,
 }
@@ -62,6 +100,9 @@ pub enum OutOfTurn {
         /// What was ended.
         to: u64,
     },
+    /// Something is as it was, outside of a snapshot for whoever was here before.
+    #[error("objects were said to be as before to somebody who was not told of any")]
+    Keep,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,40 +112,105 @@ enum Phase {
     /// A snapshot was asked for in the middle of a stream; what arrives before it no longer counts.
     Waiting,
     /// Everything that is told until `Synced` is all there is.
-    Snapshot { epoch: u64, seen: BTreeSet<Key> },
+    /// `weight`: of what was seen, at least.
+    Snapshot { epoch: u64, seen: BTreeSet<Key>, weight: u64, before: Before },
     /// Changes since the position.
     Deltas { epoch: u64, revision: u64 },
+}
+
+/// The objects that were held when a snapshot began, for a teller that says which are as they were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Before {
+    /// It does not know what we hold.
+    Unknown,
+    /// It may, but has not spoken of it.
+    Possible,
+    /// By digest.
+    Digests(BTreeMap<u64, Key>),
 }
 
 /// A receiver's copy of what one teller says: the keys, not the objects, which live in the caller's [`World`].
 #[derive(Debug)]
 pub struct Mirror {
     bounds: Option<Bounds>,
+    budget: Budget,
     position: Option<Position>,
-    known: BTreeSet<Key>,
+    known: BTreeMap<Key, u32>,
+    bytes: u64,
     phase: Phase,
+    wanted: Wanted,
+    /// What was held of services whose endpoints are being told as they stand, until it is told again.
+    unseen: BTreeSet<Key>,
     refusals: Refusals,
 }
 
 impl Mirror {
     /// A mirror of a teller that may say anything: an agent's own controller.
     pub fn trusting(held: Held) -> Self {
-        Self::build(None, held)
+        let unbounded = Budget { objects: u64::MAX, bytes: u64::MAX, ..Budget::default() };
+        Self::build(None, unbounded, held)
     }
 
     /// A mirror of a peer cluster.
     pub fn of_peer(peer: Cluster, held: Held) -> Self {
-        Self::build(Some(Bounds::new(peer)), held)
+        Self::build(Some(Bounds::new(peer)), Budget::default(), held)
     }
 
-    fn build(bounds: Option<Bounds>, held: Held) -> Self {
-        let Held { position, keys } = held;
-        Self { bounds, position, known: keys, phase: Phase::Idle, refusals: Refusals::default() }
+    /// The same with another budget than the default.
+    pub fn with_budget(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
-    /// Where to resume: hand this to the teller when a stream begins.
+    fn build(bounds: Option<Bounds>, budget: Budget, held: Held) -> Self {
+        let Held { position, interest, keys } = held;
+        Self {
+            bounds,
+            budget,
+            position,
+            bytes: keys.values().map(|weight| u64::from(*weight)).sum(),
+            known: keys,
+            phase: Phase::Idle,
+            wanted: Wanted::new(interest),
+            unseen: BTreeSet::new(),
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// Where to resume.
     pub fn position(&self) -> Option<Position> {
         self.position
+    }
+
+    /// The services whose endpoints are held in full as of the position.
+    pub fn interest(&self) -> &Interest {
+        self.wanted.whole()
+    }
+
+    /// Begins a stream, or asks anew on it. `heeds`: whether the teller knows of interests, and of what may be kept; one
+    /// that does not tells everything.
+    pub fn open(&mut self, wanted: Interest, heeds: bool) -> Opening {
+        let (claim, wants) = self.wanted.open(wanted, heeds);
+        self.unseen.clear();
+        if claim.is_none() {
+            self.position = None;
+        }
+        let ask = Ask { position: self.position, interest: claim.unwrap_or_default(), keeps: heeds };
+        Opening { ask, wants, dropped: self.drop_useless() }
+    }
+
+    /// Wants something else in the middle of a stream. What is not wanted any more goes at once.
+    pub fn want(&mut self, wanted: Interest) -> (Vec<Want>, Vec<Change>) {
+        let wants = self.wanted.want(wanted);
+        let dropped = if wants.is_empty() { Vec::new() } else { self.drop_useless() };
+        (wants, dropped)
+    }
+
+    fn drop_useless(&mut self) -> Vec<Change> {
+        let useless: Vec<Key> = self.known.keys().filter(|key| !self.wanted.uses(key)).cloned().collect();
+        for key in &useless {
+            self.forget(key);
+        }
+        useless.into_iter().map(Change::Delete).collect()
     }
 
     /// The peer, as last accepted; none for a mirror of the own controller.
@@ -119,17 +225,43 @@ impl Mirror {
 
     /// How many objects of a kind are held.
     pub fn count(&self, kind: Kind) -> usize {
-        self.known.iter().filter(|key| key.kind() == kind).count()
+        self.known.keys().filter(|key| key.kind() == kind).count()
+    }
+
+    /// How many bytes they weigh.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many objects are held.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 
     /// The stream is gone.
     pub fn handle_break(&mut self) {
         self.phase = Phase::Idle;
+        self.wanted.handle_break();
     }
 
     /// Ends the mirror. What it held is the caller's to keep or to delete.
     pub fn into_held(self) -> Held {
-        Held { position: self.position, keys: self.known }
+        Held { position: self.position, interest: self.wanted.whole().clone(), keys: self.known }
+    }
+
+    /// Lets go of everything, as if nothing had ever been heard. Returns what it was.
+    pub fn clear(&mut self) -> Held {
+        self.position = None;
+        self.bytes = 0;
+        self.unseen.clear();
+        self.handle_break();
+        let keys = std::mem::take(&mut self.known);
+        Held { position: None, interest: Interest::nothing(), keys }
     }
 
     /// Takes in what did not parse. `key` is what it was about, if that could be read: what was held under it is
@@ -140,95 +272,187 @@ impl Mirror {
         heard
     }
 
-    /// Takes in what was told. `others` are all other clusters known here, the own one among them.
-    pub fn handle(&mut self, told: Told, others: &[Cluster]) -> Result<Heard, OutOfTurn> {
+    /// Takes in what was told. `around`: what else is known here; for a trusting mirror it means nothing.
+    ///
+    /// # Errors
+    /// The teller does not keep to the protocol.
+    pub fn handle<'a>(&mut self, told: Told, around: impl Into<Around<'a>>) -> Result<Heard, OutOfTurn> {
         let mut heard = Heard::default();
         match told {
             Told::Begin { epoch, snapshot: true } => {
-                self.phase = Phase::Snapshot { epoch, seen: BTreeSet::new() };
+                let before = match self.position.filter(|p| p.epoch == epoch) {
+                    Some(_) => Before::Possible,
+                    None => Before::Unknown,
+                };
+                self.unseen.clear();
+                self.phase = Phase::Snapshot { epoch, seen: BTreeSet::new(), weight: 0, before };
             }
             Told::Begin { epoch, snapshot: false } => {
                 let revision =
                     self.position.filter(|p| p.epoch == epoch).ok_or(OutOfTurn::BeforeBegin)?.revision;
                 self.phase = Phase::Deltas { epoch, revision };
             }
-            Told::Batch { .. } | Told::Synced { .. } if self.phase == Phase::Waiting => {}
+            _ if self.phase == Phase::Waiting => {}
             Told::Batch { changes, revision } => {
-                self.advance(revision)?;
-                for tell in changes {
-                    self.take(tell.into(), others, &mut heard);
-                }
-                // A snapshot begins with the cluster, so what follows in it is checked by the new ranges already.
-                heard.resync &= matches!(self.phase, Phase::Deltas { .. });
-                if heard.resync {
-                    self.position = None;
-                    self.phase = Phase::Waiting;
-                }
+                self.take_all(changes, revision, &around.into(), &mut heard)?
             }
+            Told::Taken { wants } => self.begin_filling(wants)?,
             Told::Synced { position } => self.finish(position, &mut heard)?,
         }
         Ok(heard)
     }
 
-    /// Moves the position with a batch of deltas; a snapshot counts only when it is whole.
-    fn advance(&mut self, to: u64) -> Result<(), OutOfTurn> {
-        match &mut self.phase {
-            Phase::Idle => Err(OutOfTurn::BeforeBegin),
-            Phase::Waiting | Phase::Snapshot { .. } => Ok(()),
-            Phase::Deltas { revision, .. } if to < *revision => {
-                Err(OutOfTurn::Backwards { from: *revision, to })
+    fn take_all(
+        &mut self,
+        changes: Vec<Tell>,
+        revision: u64,
+        around: &Around<'_>,
+        heard: &mut Heard,
+    ) -> Result<(), OutOfTurn> {
+        match self.phase {
+            Phase::Idle => return Err(OutOfTurn::BeforeBegin),
+            Phase::Deltas { revision: from, .. } if revision < from => {
+                return Err(OutOfTurn::Backwards { from, to: revision });
             }
-            Phase::Deltas { epoch, revision } => {
-                *revision = to;
-                self.position = Some(Position { epoch: *epoch, revision: to });
-                Ok(())
+            Phase::Waiting | Phase::Snapshot { .. } | Phase::Deltas { .. } => {}
+        }
+        for tell in changes {
+            match tell {
+                Tell::Upsert(object) => self.take(std::sync::Arc::unwrap_or_clone(object), around, heard),
+                Tell::Delete(key) => self.take_away(key, heard),
+                Tell::Keep(digest) => self.keep(digest)?,
+            }
+            if heard.overrun.is_some() {
+                // The position stays before the batch: whatever is told again is taken in again.
+                self.handle_break();
+                return Ok(());
             }
         }
+        if heard.resync {
+            self.position = None;
+            self.phase = Phase::Waiting;
+        }
+        // A snapshot counts only when it is whole.
+        if let Phase::Deltas { epoch, revision: at } = &mut self.phase {
+            *at = revision;
+            self.position = Some(Position { epoch: *epoch, revision });
+        }
+        Ok(())
     }
 
-    fn take(&mut self, change: Change, others: &[Cluster], heard: &mut Heard) {
-        if let Err(refusal) = self.check(&change, others) {
+    fn take(&mut self, object: Object, around: &Around<'_>, heard: &mut Heard) {
+        if let Object::Endpoint(endpoint) = &object
+            && !self.wanted.believes(&endpoint.key.service.name)
+        {
+            return;
+        }
+        let checked = self.bounds.as_ref().map_or(Ok(()), |bounds| bounds.check(&object, around));
+        if let Err(refusal) = checked {
             self.refuse(*refusal, heard);
             return;
         }
-        let key = change.key();
-        match &change {
-            Change::Upsert(object) => {
-                if let (Object::Cluster(cluster), Some(bounds)) = (object, &mut self.bounds) {
-                    heard.resync |= bounds.accept(cluster);
-                }
-                if let Phase::Snapshot { seen, .. } = &mut self.phase {
-                    seen.insert(key.clone());
-                }
-                self.known.insert(key);
-            }
-            Change::Delete(_) => {
-                if let Phase::Snapshot { seen, .. } = &mut self.phase {
-                    seen.remove(&key);
-                }
-                if !self.known.remove(&key) {
-                    return;
-                }
-            }
+        let (key, weight) = (object.key(), heft(&object));
+        heard.overrun = self.overrun(&key, weight);
+        if heard.overrun.is_some() {
+            return;
         }
-        heard.changes.push(change);
+        if let (Object::Cluster(cluster), Some(bounds)) = (&object, &mut self.bounds) {
+            let moved = bounds.accept(cluster);
+            // A snapshot begins with the cluster, so what follows in it is checked by the new ranges already; but not
+            // what it leaves as it was.
+            let rechecked = matches!(self.phase, Phase::Snapshot { before: Before::Unknown, .. });
+            heard.resync |= moved && !rechecked;
+        }
+        self.unseen.remove(&key);
+        if let Phase::Snapshot { seen, weight: told, .. } = &mut self.phase {
+            seen.insert(key.clone());
+            *told += u64::from(weight);
+        }
+        self.bytes += u64::from(weight);
+        if let Some(before) = self.known.insert(key, weight) {
+            self.bytes -= u64::from(before);
+        }
+        heard.changes.push(Change::Upsert(object));
     }
 
-    fn check(&self, change: &Change, others: &[Cluster]) -> Result<(), Box<Refusal>> {
-        match (&self.bounds, change) {
-            (None, _) => Ok(()),
-            (Some(bounds), Change::Upsert(object)) => bounds.check(object, others),
-            (Some(bounds), Change::Delete(key)) => bounds.check_key(key),
+    fn take_away(&mut self, key: Key, heard: &mut Heard) {
+        let checked = self.bounds.as_ref().map_or(Ok(()), |bounds| bounds.check_key(&key));
+        if let Err(refusal) = checked {
+            self.refuse(*refusal, heard);
+        } else if self.forget(&key) {
+            heard.changes.push(Change::Delete(key));
         }
+    }
+
+    /// An object is as it was. One that we do not hold was refused, and is as refused as before.
+    fn keep(&mut self, digest_of_key: u64) -> Result<(), OutOfTurn> {
+        let Phase::Snapshot { epoch, seen, weight, before } = &mut self.phase else {
+            return Err(OutOfTurn::Keep);
+        };
+        if *before == Before::Possible {
+            let all = self.known.keys().map(|key| (digest(*epoch, key), key.clone()));
+            *before = Before::Digests(all.collect());
+        }
+        let Before::Digests(held) = before else { return Err(OutOfTurn::Keep) };
+        if let Some(key) = held.get(&digest_of_key)
+            && let Some(known) = self.known.get(key)
+            && seen.insert(key.clone())
+        {
+            *weight += u64::from(*known);
+        }
+        Ok(())
+    }
+
+    /// Whether there would be too much with this object. While a snapshot is told, what was held before it is held beside
+    /// it; so as much again may be held until it is whole, but no more, however often one is begun.
+    fn overrun(&self, key: &Key, weight: u32) -> Option<Overrun> {
+        let before = self.known.get(key);
+        let objects = self.known.len() as u64 + u64::from(before.is_none());
+        let bytes = self.bytes - before.map_or(0, |weight| u64::from(*weight)) + u64::from(weight);
+        let check = |measure, found: u64, limit| (found > limit).then_some(Overrun { measure, limit, found });
+        let Budget { objects: most, bytes: heaviest, .. } = self.budget;
+        match &self.phase {
+            Phase::Snapshot { seen, weight: told, .. } => {
+                let told_objects = seen.len() as u64 + u64::from(!seen.contains(key));
+                check(Measure::Objects, told_objects, most)
+                    .or_else(|| check(Measure::Bytes, told + u64::from(weight), heaviest))
+                    .or_else(|| check(Measure::Objects, objects, most.saturating_mul(2)))
+                    .or_else(|| check(Measure::Bytes, bytes, heaviest.saturating_mul(2)))
+            }
+            _ => check(Measure::Objects, objects, most).or_else(|| check(Measure::Bytes, bytes, heaviest)),
+        }
+    }
+
+    /// Takes a key off everything. Returns whether it was held.
+    fn forget(&mut self, key: &Key) -> bool {
+        if let Phase::Snapshot { seen, .. } = &mut self.phase {
+            seen.remove(key);
+        }
+        self.unseen.remove(key);
+        let weight = self.known.remove(key);
+        self.bytes -= weight.map_or(0, u64::from);
+        weight.is_some()
+    }
+
+    /// From here on the teller tells of the services that were wanted; first their endpoints as they stand.
+    fn begin_filling(&mut self, wants: u32) -> Result<(), OutOfTurn> {
+        if self.phase == Phase::Idle {
+            return Err(OutOfTurn::BeforeBegin);
+        }
+        for name in self.wanted.take(wants) {
+            // In a snapshot everything has to be told again anyway.
+            if let (Phase::Deltas { .. }, Some(bounds)) = (&self.phase, &self.bounds) {
+                let its = endpoints_of(&self.known, &bounds.peer().name, &name);
+                self.unseen.extend(its);
+            }
+        }
+        Ok(())
     }
 
     /// Counts a refusal. What was held under the key is no longer what the teller says, so it goes.
     fn refuse(&mut self, refusal: Refusal, heard: &mut Heard) {
         if let Some(key) = &refusal.key {
-            if let Phase::Snapshot { seen, .. } = &mut self.phase {
-                seen.remove(key);
-            }
-            if self.known.remove(key) {
+            if self.forget(key) {
                 heard.changes.push(Change::Delete(key.clone()));
             }
         }
@@ -251,14 +475,30 @@ impl Mirror {
             return Err(OutOfTurn::Backwards { from: revision, to: position.revision });
         }
         let deltas = Phase::Deltas { epoch: position.epoch, revision: position.revision };
-        if let Phase::Snapshot { seen, .. } = std::mem::replace(&mut self.phase, deltas) {
-            // Endpoints before the services and nodes they refer to.
-            let gone: Vec<Key> = self.known.iter().rev().filter(|key| !seen.contains(key)).cloned().collect();
-            self.known = seen;
-            heard.changes.extend(gone.into_iter().map(Change::Delete));
+        let gone: Vec<Key> = match std::mem::replace(&mut self.phase, deltas) {
+            Phase::Snapshot { seen, .. } => {
+                let gone = self.known.keys().rev().filter(|key| !seen.contains(key));
+                // What was asked for and is not told yet will be told as it stands.
+                gone.filter(|key| !self.wanted.awaits(key)).cloned().collect()
+            }
+            _ => std::mem::take(&mut self.unseen).into_iter().collect(),
+        };
+        for key in &gone {
+            self.forget(key);
         }
+        // Endpoints before the services and nodes they refer to.
+        heard.changes.extend(gone.into_iter().map(Change::Delete));
         self.position = Some(position);
-        heard.synced = true;
+        heard.grown = self.wanted.finish();
+        heard.synced = !self.wanted.is_waiting();
         Ok(())
     }
+}
+
+/// The endpoints of a service of one cluster among keys.
+fn endpoints_of(known: &BTreeMap<Key, u32>, cluster: &ClusterName, name: &ObjectName) -> Vec<Key> {
+    let service = ServiceKey { cluster: cluster.clone(), name: name.clone() };
+    let first = Key::Endpoint(EndpointKey { service: service.clone(), name: String::new() });
+    let its = |key: &&Key| matches!(key, Key::Endpoint(endpoint) if endpoint.service == service);
+    known.range(first..).map(|(key, _)| key).take_while(its).cloned().collect()
 }

@@ -23,6 +23,8 @@ pub enum Reason {
     OutsideCidrs,
     /// An endpoint on a node of another cluster.
     ForeignNode,
+    /// A node with the WireGuard key of a node of ours.
+    ForeignKey,
     /// A service that is neither shared nor exported, or something that never leaves its cluster.
     NotExported,
     /// Bytes that do not parse as the object they claim to be.
@@ -38,6 +40,7 @@ impl Reason {
             Self::CidrOverlap => "cidr-overlap",
             Self::OutsideCidrs => "outside-cidrs",
             Self::ForeignNode => "foreign-node",
+            Self::ForeignKey => "foreign-key",
             Self::NotExported => "not-exported",
             Self::Malformed => "malformed",
         }

@@ -1,8 +1,9 @@
 //! Who is told what: agents everything, peer clusters only what is exported.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{Change, ClusterName, EndpointKey, Key, Object, ServiceKey};
+use model::{Change, ClusterName, EndpointKey, Key, NodeName, Object, ObjectName, PublicKey, ServiceKey};
 
 use super::{Cursor, Limits, Log, Position, Told};
 
@@ -22,12 +23,20 @@ pub struct Teller {
     own: ClusterName,
     agents: Log,
     peers: Log,
+    /// The services whose endpoints in other clusters are of use here.
+    wanted: BTreeSet<ObjectName>,
+    /// Whether that is different since it was last taken.
+    wanted_changed: bool,
+    /// The own cluster's nodes by their WireGuard keys.
+    keys: BTreeMap<PublicKey, NodeName>,
 }
 
 impl Teller {
     /// A teller that knows nothing yet.
     pub fn new(own: ClusterName, epoch: u64, limits: Limits) -> Self {
-        Self { own, agents: Log::new(epoch, limits), peers: Log::new(epoch, limits) }
+        let log = || Log::new(own.clone(), epoch, limits);
+        let (agents, peers) = (log(), log());
+        Self { own, agents, peers, wanted: BTreeSet::new(), wanted_changed: true, keys: BTreeMap::new() }
     }
 
     /// The log of an audience.
@@ -43,6 +52,27 @@ impl Teller {
         self.log(audience).position()
     }
 
+    /// The services whose endpoints in other clusters are of use here: those that are one with their namesakes there, and
+    /// those that are imported.
+    pub fn wanted(&self) -> &BTreeSet<ObjectName> {
+        &self.wanted
+    }
+
+    /// The same, if it is different since this was last asked.
+    pub fn take_wanted(&mut self) -> Option<BTreeSet<ObjectName>> {
+        std::mem::take(&mut self.wanted_changed).then(|| self.wanted.clone())
+    }
+
+    /// The own cluster's node with this WireGuard key.
+    pub fn key_of(&self, key: &PublicKey) -> Option<&NodeName> {
+        self.keys.get(key)
+    }
+
+    /// Has a receiver told where it stands.
+    pub fn mark(&self, audience: Audience, cursor: &mut Cursor) {
+        self.log(audience).mark(cursor);
+    }
+
     /// What to tell a receiver next.
     pub fn poll(&self, audience: Audience, cursor: &mut Cursor) -> Option<Told> {
         self.log(audience).poll(cursor)
@@ -53,20 +83,27 @@ impl Teller {
         match change {
             Change::Upsert(object) => self.upsert(Arc::new(object)),
             Change::Delete(key) => {
+                self.mind_key(&key, None);
                 let changed = self.agents.delete(&key);
                 self.withdraw(&key);
+                self.mind_wanted(&key);
                 changed
             }
         }
     }
 
     fn upsert(&mut self, object: Arc<Object>) -> bool {
+        if let Object::Node(node) = &*object {
+            self.mind_key(&Key::Node(node.name.clone()), node.public_key);
+        }
         if !self.agents.upsert(object.clone()) {
             return false;
         }
-        if *object.key().cluster() != self.own {
+        let key = object.key();
+        if *key.cluster() != self.own {
             return true;
         }
+        self.mind_wanted(&key);
         match &*object {
             Object::Cluster(_) | Object::Node(_) => {
                 self.peers.upsert(object);
@@ -90,6 +127,42 @@ impl Teller {
             }
         }
         true
+    }
+
+    /// Notes the key that a node of ours has from now on.
+    fn mind_key(&mut self, key: &Key, new: Option<PublicKey>) {
+        let Key::Node(name) = key else { return };
+        if name.cluster != self.own {
+            return;
+        }
+        let old = match self.agents.get(key).map(|object| &**object) {
+            Some(Object::Node(node)) => node.public_key,
+            _ => None,
+        };
+        if let Some(old) = old
+            && self.keys.get(&old) == Some(name)
+        {
+            self.keys.remove(&old);
+        }
+        if let Some(new) = new {
+            self.keys.insert(new, name.clone());
+        }
+    }
+
+    /// Notes whether a name is wanted, after a service or an import of it has changed.
+    fn mind_wanted(&mut self, key: &Key) {
+        let (Key::Service(named) | Key::Import(named)) = key else { return };
+        if named.cluster != self.own {
+            return;
+        }
+        let service = self.agents.get(&Key::Service(named.clone())).map(|object| &**object);
+        let global = matches!(service, Some(Object::Service(service)) if service.global);
+        let imported = self.agents.get(&Key::Import(named.clone())).is_some();
+        self.wanted_changed |= if global || imported {
+            self.wanted.insert(named.name.clone())
+        } else {
+            self.wanted.remove(&named.name)
+        };
     }
 
     /// Takes an object back from the peers; a service with all its endpoints.

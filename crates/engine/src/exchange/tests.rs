@@ -1,6 +1,10 @@
 //! The log and the mirror together: whatever happens on the way, the receiver ends with the teller's world.
 
-use std::collections::BTreeSet;
+mod interests;
+mod partition;
+mod restraint;
+
+use std::collections::{BTreeSet, VecDeque};
 
 use model::{
     Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, Key, Kind, Node, NodeName, Object,
@@ -80,15 +84,30 @@ fn endpoint(of: &str, i: u8, j: u8, ip: &str, weight: u16) -> Object {
     })
 }
 
+fn object_name(i: u8) -> ObjectName {
+    ObjectName::new("demo", format!("s{i}")).unwrap()
+}
+
+fn only(names: impl IntoIterator<Item = u8>) -> Interest {
+    Interest::Only(names.into_iter().map(object_name).collect())
+}
+
 /// A receiver with its place at the teller and the objects it holds.
 struct Receiver {
     audience: Audience,
     mirror: Mirror,
     world: World,
+    wanted: Interest,
+    /// Whether the teller knows of interests.
+    heeds: bool,
     stream: Option<Cursor>,
-    /// Changes heard on this stream.
+    /// What is on its way to the teller.
+    sent: VecDeque<Want>,
+    /// Changes heard on this stream, and what was said to be as before.
     heard: usize,
+    kept: usize,
     snapshots: usize,
+    synced: bool,
 }
 
 impl Receiver {
@@ -97,13 +116,66 @@ impl Receiver {
             Audience::Agents => Mirror::trusting(Held::default()),
             Audience::Peers => Mirror::of_peer(aws(), Held::default()),
         };
-        Self { audience, mirror, world: World::default(), stream: None, heard: 0, snapshots: 0 }
+        Self {
+            audience,
+            mirror,
+            world: World::default(),
+            wanted: Interest::Everything,
+            heeds: true,
+            stream: None,
+            sent: VecDeque::new(),
+            heard: 0,
+            kept: 0,
+            snapshots: 0,
+            synced: false,
+        }
+    }
+
+    /// A peer that has nothing yet.
+    fn wanting(wanted: Interest) -> Self {
+        let held = Held::default().with_interest(Interest::nothing());
+        Self { mirror: Mirror::of_peer(aws(), held), wanted, ..Self::new(Audience::Peers) }
     }
 
     fn connect(&mut self) {
         self.mirror.handle_break();
-        self.stream = Some(Cursor::new(self.mirror.position()));
-        (self.heard, self.snapshots) = (0, 0);
+        self.open();
+        (self.heard, self.kept, self.snapshots, self.synced) = (0, 0, 0, false);
+    }
+
+    fn open(&mut self) {
+        let Opening { ask, wants, dropped } = self.mirror.open(self.wanted.clone(), self.heeds);
+        self.apply(dropped);
+        self.sent = wants.into();
+        self.stream = Some(match self.heeds {
+            true => Cursor::new(ask),
+            false => Cursor::everything(ask.position),
+        });
+    }
+
+    fn want(&mut self, wanted: Interest) {
+        self.wanted = wanted;
+        if self.stream.is_some() {
+            let (wants, dropped) = self.mirror.want(self.wanted.clone());
+            self.apply(dropped);
+            self.sent.extend(wants);
+        }
+    }
+
+    /// The teller takes in one thing that is on its way. Returns whether there was one.
+    fn deliver(&mut self) -> bool {
+        let (Some(cursor), Some(want)) = (&mut self.stream, self.sent.pop_front()) else { return false };
+        cursor.want(want);
+        true
+    }
+
+    fn apply(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            assert!(
+                self.world.apply(change.clone()) || matches!(change, Change::Upsert(_)),
+                "{change:?} twice"
+            );
+        }
     }
 
     /// Takes one thing in; or loses it on the way, and the stream with it. Returns whether there was one.
@@ -119,36 +191,49 @@ impl Receiver {
             return true;
         }
         match &told {
-            Told::Batch { changes, .. } => self.heard += changes.len(),
+            Told::Batch { changes, .. } => {
+                let kept = changes.iter().filter(|tell| matches!(tell, Tell::Keep(_))).count();
+                self.heard += changes.len() - kept;
+                self.kept += kept;
+            }
             Told::Begin { snapshot, .. } => self.snapshots += usize::from(*snapshot),
-            Told::Synced { .. } => {}
+            Told::Synced { .. } | Told::Taken { .. } => {}
         }
         let heard = self.mirror.handle(told, &[gcp()]).expect("the log keeps to the protocol");
         assert_eq!(heard.refused, [], "nothing that is exported may be refused");
+        assert_eq!(heard.overrun, None);
+        self.synced = heard.synced;
         if heard.resync {
-            self.stream = Some(Cursor::new(None));
+            self.open();
         }
-        for change in heard.changes {
-            assert!(
-                self.world.apply(change.clone()) || matches!(change, Change::Upsert(_)),
-                "{change:?} twice"
-            );
-        }
+        self.apply(heard.changes);
         true
     }
 
     fn drain(&mut self, teller: &Teller) {
-        while self.step(teller, false) {}
+        while self.step(teller, false) || self.deliver() {}
     }
 
     /// A process that starts anew from what it saved.
     fn restart(&mut self) {
-        let held = Held::of(&self.world, self.mirror.position(), |_| true);
+        let held = Held::of(&self.world, self.mirror.position(), |_| true)
+            .with_interest(self.mirror.interest().clone());
         self.mirror = match self.audience {
             Audience::Agents => Mirror::trusting(held),
             Audience::Peers => Mirror::of_peer(aws(), held),
         };
         self.stream = None;
+    }
+
+    /// What it should end with.
+    fn expected(&self, world: &World) -> World {
+        let interest = if self.heeds { &self.wanted } else { &Interest::Everything };
+        let mut expected = expected(world, self.audience);
+        let all: Vec<Key> = expected.objects().map(|object| object.key()).collect();
+        for key in all.into_iter().filter(|key| !interest.covers(key)) {
+            expected.apply(Change::Delete(key));
+        }
+        expected
     }
 }
 
@@ -162,6 +247,7 @@ fn expected(world: &World, audience: Audience) -> World {
             (_, Audience::Agents) => true,
             (Object::Cluster(_) | Object::Node(_), Audience::Peers) => own,
             (Object::Service(s), Audience::Peers) => own && s.global,
+            (Object::Import(_), Audience::Peers) => false,
             (Object::Endpoint(e), Audience::Peers) => own && global(&e.key.service),
             (Object::Import(_), Audience::Peers) => false,
         };
@@ -183,6 +269,10 @@ enum Event {
         lose: bool,
     },
     Restart(usize),
+    /// The receiver wants these services; its stream may be gone, and the teller of another version when it is back.
+    Want(usize, BTreeSet<u8>),
+    Deliver(usize),
+    Again(usize, bool),
 }
 
 fn any_change() -> impl Strategy<Value = Change> {
@@ -207,6 +297,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         4 => (0usize..3, 1usize..6, prop::bool::weighted(0.2))
             .prop_map(|(who, count, lose)| Event::Hear { who, count, lose }),
         1 => (0usize..3).prop_map(Event::Restart),
+        1 => (1usize..3, prop::collection::btree_set(0u8..4, 0..4)).prop_map(|(who, names)| Event::Want(who, names)),
+        1 => (1usize..3).prop_map(Event::Deliver),
+        1 => (1usize..3, prop::bool::weighted(0.8)).prop_map(|(who, heeds)| Event::Again(who, heeds)),
     ]
 }
 
@@ -227,7 +320,7 @@ proptest! {
             world.apply(Change::Upsert(object));
         }
         let mut receivers =
-            [Receiver::new(Audience::Agents), Receiver::new(Audience::Peers), Receiver::new(Audience::Peers)];
+            [Receiver::new(Audience::Agents), Receiver::wanting(only([1, 2])), Receiver::wanting(only([]))];
         for event in events {
             match event {
                 Event::Change(change) => {
@@ -239,12 +332,28 @@ proptest! {
                     }
                 }
                 Event::Restart(who) => receivers[who].restart(),
+                Event::Want(who, names) => receivers[who].want(only(names)),
+                Event::Deliver(who) => {
+                    receivers[who].deliver();
+                }
+                Event::Again(who, heeds) => {
+                    receivers[who].heeds = heeds;
+                    receivers[who].mirror.handle_break();
+                    receivers[who].stream = None;
+                }
             }
         }
         for receiver in &mut receivers {
             receiver.drain(&teller);
-            prop_assert_eq!(&receiver.world, &expected(&world, receiver.audience));
-            prop_assert_eq!(receiver.mirror.position(), Some(teller.position(receiver.audience)));
+            // What is none of its concern has moved the log on.
+            teller.mark(receiver.audience, receiver.stream.as_mut().expect("it has drained one"));
+            receiver.drain(&teller);
+            prop_assert_eq!(&receiver.world, &receiver.expected(&world));
+            let position = receiver.mirror.position().expect("everything was told");
+            prop_assert_eq!(position, teller.position(receiver.audience));
+            let weight: usize = receiver.world.objects().map(|object| weight(&object)).sum();
+            prop_assert_eq!(receiver.mirror.bytes(), weight as u64);
+            prop_assert_eq!(receiver.mirror.len(), receiver.world.len());
             let nodes = receiver.world.nodes.len();
             prop_assert_eq!(receiver.mirror.count(Kind::Node), nodes);
         }

@@ -105,6 +105,9 @@ fn controller(of: &str, peers: &[&str]) -> ControllerReport {
         services: 1,
         endpoints: 1,
         refused: 0,
+        state: Default::default(),
+        since_seconds: 0.0,
+        flow: Default::default(),
     };
     let status = local::ControllerStatus {
         cluster: cluster(of),

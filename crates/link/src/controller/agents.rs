@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::exchange::Audience;
 use model::NodeName;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use wire::{check_version, pb};
 
@@ -16,7 +16,7 @@ use crate::Error;
 use crate::agent::next;
 use crate::error::ProtocolError;
 use crate::frames::{self, Said};
-use crate::talk::{Outbox, Wish, tell};
+use crate::talk::{Desk, Outbox, tell};
 use crate::tally::Refused;
 
 /// Frames to an agent, or how the stream ends.
@@ -74,6 +74,11 @@ pub(crate) fn close(shared: &Shared, remote: &SocketAddr, error: &Error, replies
             shared.refuse(Refused::Message, &origin, &error.to_string());
             Status::invalid_argument(error.to_string())
         }
+        Error::Frozen(_) => {
+            shared.refuse(Refused::Budget, &origin, &error.to_string());
+            Status::resource_exhausted(error.to_string())
+        }
+        Error::Removed(_) => Status::aborted(error.to_string()),
         Error::Refused { detail, .. } => {
             // tonic refuses a message that does not decode or is too large before we see it.
             shared.refuse(Refused::Message, &origin, detail);
@@ -92,21 +97,21 @@ async fn talk<T>(
     mut incoming: Streaming<pb::Frame>,
     outbox: &Outbox<T>,
 ) -> Error {
-    let (wish, wishes) = watch::channel(Wish::None);
+    let desk = Desk::new();
     let hear = async {
         outbox.send(shared.hello()).await;
         if let Err(error) = greeted(&mut incoming, remote).await {
             return error;
         }
         loop {
-            if let Err(error) = hear(shared, node, remote, &mut incoming, &wish).await {
+            if let Err(error) = hear(shared, node, remote, &mut incoming, &desk).await {
                 return error;
             }
         }
     };
     let announce = announce(shared, outbox);
     let tell = async {
-        tell(&shared.teller, Audience::Agents, shared.published.subscribe(), wishes, outbox).await;
+        tell(&shared.teller, Audience::Agents, shared.published.subscribe(), &desk, outbox).await;
         Error::Broken { address: remote.to_string(), detail: "the agent closed it".into() }
     };
     tokio::select! {
@@ -145,18 +150,18 @@ async fn hear(
     node: &NodeName,
     remote: SocketAddr,
     incoming: &mut Streaming<pb::Frame>,
-    wish: &watch::Sender<Wish>,
+    desk: &Desk,
 ) -> Result<(), Error> {
     let frame = next(incoming.message().await, remote)?;
     match frames::read(frame).map_err(ProtocolError::Parse)? {
-        Said::Subscribe(from) => {
-            wish.send_replace(Some(from));
-        }
+        Said::Subscribe(ask) => desk.subscribe(ask),
+        Said::Want(want) => desk.want(want)?,
+        Said::Ping(ping) => desk.answer(ping.sent),
         Said::Report(report) => {
             let node = node.clone();
             let _ = shared.events.send(ControllerEvent::Report { node, report }).await;
         }
-        Said::Hello(_) => {}
+        Said::Hello(_) | Said::Pong(_) | Said::Farewell(..) => {}
         Said::Told(..) => {
             shared.refuse(
                 Refused::Frame,

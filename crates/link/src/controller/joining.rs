@@ -76,12 +76,8 @@ fn accept(
     let name = cluster.name.clone();
     let mut links = shared.links();
     links.check(&cluster, &roots)?;
-    links.add(Record {
-        cluster,
-        addresses: token.addresses.clone(),
-        roots: roots.clone(),
-        declared_by: declared_by.map(Into::into),
-    })?;
+    let record = Record::new(cluster, token.addresses.clone(), roots.clone());
+    links.add(Record { declared_by: declared_by.map(Into::into), ..record })?;
     drop(links);
     shared.trust.set(&name, roots);
     start_dialling(shared, &name);
@@ -96,7 +92,7 @@ pub(crate) fn start_dialling(shared: &Arc<Shared>, cluster: &ClusterName) {
     if let Some(older) = link.dialler.take() {
         older.abort();
     }
-    if !link.record.addresses.is_empty() {
+    if !link.record.addresses.is_empty() && !link.record.severed {
         let task = tokio::spawn(peers::dial(shared.clone(), cluster.clone()));
         link.dialler = Some(task.abort_handle());
     }

@@ -13,9 +13,16 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use wire::local::{LinkStatus, StreamStatus};
 
+use super::LinkSettings;
+use super::pulse::Pulse;
 use super::session::Session;
 use crate::pki::{Roots, parse_roots};
 use crate::{Address, Error, files};
+
+/// Beside the list: the links that were removed here.
+const REMOVED: &str = "removed.json";
+/// How many of those are remembered.
+const REMEMBERED: usize = 64;
 
 /// What is remembered of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +35,17 @@ pub(crate) struct Record {
     pub(crate) roots: Roots,
     /// The object that asked for the link; none if it was made by hand.
     pub(crate) declared_by: Option<String>,
+    /// Whether the other cluster has removed the link.
+    pub(crate) severed: bool,
+    /// When the other cluster was last heard, in seconds since 1970, if anybody wants to know.
+    pub(crate) heard: Option<u64>,
+}
+
+impl Record {
+    /// A new link.
+    pub(crate) fn new(cluster: Cluster, addresses: Vec<Address>, roots: Roots) -> Self {
+        Self { cluster, addresses, roots, declared_by: None, severed: false, heard: None }
+    }
 }
 
 /// A record as it is stored.
@@ -38,6 +56,10 @@ struct Stored {
     roots: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     declared_by: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    severed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    heard: Option<u64>,
 }
 
 /// A link as it stands.
@@ -53,26 +75,32 @@ pub(crate) struct Link {
     /// Whether everything it exports was heard since this process started.
     pub(crate) confirmed: bool,
     pub(crate) last_error: Option<String>,
+    pub(crate) pulse: Pulse,
     /// The task that dials, if we do.
     pub(crate) dialler: Option<AbortHandle>,
 }
 
 impl Link {
-    fn new(record: Record, held: Held) -> Self {
+    fn new(record: Record, held: Held, settings: LinkSettings) -> Self {
+        let mut pulse = Pulse::new(settings);
+        pulse.sever(record.severed);
+        let last_error = record.severed.then(|| Error::Removed(record.cluster.name.clone()).to_string());
         Self {
-            mirror: Mirror::of_peer(record.cluster.clone(), held),
+            mirror: Mirror::of_peer(record.cluster.clone(), held).with_budget(settings.budget),
             record,
+            pulse,
             session: None,
             remote: None,
             dialled: false,
             confirmed: false,
-            last_error: None,
+            last_error,
             dialler: None,
         }
     }
 
     fn status(&self) -> LinkStatus {
         let connected = self.session.is_some();
+        let (state, since) = self.pulse.state();
         LinkStatus {
             cluster: self.record.cluster.name.clone(),
             id: self.record.cluster.id.get(),
@@ -89,6 +117,9 @@ impl Link {
             services: self.mirror.count(Kind::Service),
             endpoints: self.mirror.count(Kind::Endpoint),
             refused: self.mirror.refusals().total(),
+            state,
+            since_seconds: since.as_secs_f64(),
+            flow: self.pulse.flow(&self.mirror),
         }
     }
 }
@@ -107,7 +138,10 @@ pub(crate) struct Links {
     path: PathBuf,
     /// Ticks when the file was written.
     saved: watch::Sender<()>,
+    settings: LinkSettings,
     list: Vec<Link>,
+    /// Clusters with which there was a link until it was removed here, so that they can be told.
+    removed: Vec<Record>,
     /// What was brought by links that are gone, until it is said to be gone too.
     leaving: BTreeMap<ClusterName, Held>,
 }
@@ -119,15 +153,18 @@ impl Links {
         own: Cluster,
         mut held: BTreeMap<ClusterName, Held>,
         saved: watch::Sender<()>,
+        settings: LinkSettings,
     ) -> Result<Self, Error> {
         let path = dir.join("links.json");
         let records = load(&path)?.into_iter();
         let list = records.map(|record| {
-            let held = held.remove(&record.cluster.name).unwrap_or_default();
-            Link::new(record, held)
+            // Of a link that the other side has removed nothing stays.
+            let held = if record.severed { None } else { held.remove(&record.cluster.name) };
+            Link::new(record, held.unwrap_or_default(), settings)
         });
         let list = list.collect();
-        Ok(Self { own, path, saved, list, leaving: held })
+        let removed = load(&dir.join(REMOVED))?;
+        Ok(Self { own, path, saved, settings, list, removed, leaving: held })
     }
 
     /// Loads the list again: somebody else has written it. `held` is what is known of each cluster by now; what belongs
@@ -135,7 +172,7 @@ impl Links {
     pub(crate) fn reload(&mut self, held: BTreeMap<ClusterName, Held>) -> Result<(), Error> {
         let own = self.own.clone();
         let dir = self.path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let mut next = Self::open(&dir, own, held, self.saved.clone())?;
+        let mut next = Self::open(&dir, own, held, self.saved.clone(), self.settings)?;
         for (cluster, held) in std::mem::take(&mut self.leaving) {
             next.leaving.entry(cluster).or_insert(held);
         }
@@ -189,8 +226,13 @@ impl Links {
     /// Adds a link, or replaces the one with the same cluster, and saves the list.
     pub(crate) fn add(&mut self, record: Record) -> Result<(), Error> {
         let name = record.cluster.name.clone();
+        if self.removed.iter().any(|gone| gone.cluster.name == name) {
+            self.removed.retain(|gone| gone.cluster.name != name);
+            self.save_removed()?;
+        }
         match self.get(&name) {
             Some(link) => {
+                link.pulse.sever(false);
                 let before = std::mem::replace(&mut link.record, record);
                 if let Err(error) = self.save() {
                     if let Some(link) = self.get(&name) {
@@ -200,8 +242,8 @@ impl Links {
                 }
             }
             None => {
-                let held = Held { position: None, keys: self.leaving.remove(&name).unwrap_or_default().keys };
-                self.list.push(Link::new(record, held));
+                let keys = self.leaving.remove(&name).unwrap_or_default().keys;
+                self.list.push(Link::new(record, Held { keys, ..Held::default() }, self.settings));
                 if let Err(error) = self.save() {
                     self.forget(&name);
                     return Err(error);
@@ -211,13 +253,60 @@ impl Links {
         Ok(())
     }
 
-    /// Removes a link and saves the list. What it brought is leaving.
-    pub(crate) fn remove(&mut self, cluster: &ClusterName) -> Result<bool, Error> {
-        let there = self.forget(cluster);
-        if there {
-            self.save()?;
+    /// Removes a link and saves the list. What it brought is leaving; its stream ends, and the other side is told. Returns
+    /// those that were removed so long ago that they are told no more; none if there was no link.
+    pub(crate) fn remove(&mut self, cluster: &ClusterName) -> Result<Option<Vec<ClusterName>>, Error> {
+        let why = format!("the link was removed at cluster {}", self.own.name);
+        let Some(link) = self.get(cluster) else { return Ok(None) };
+        let record = link.record.clone();
+        if let Some(session) = link.session.take() {
+            session.dismiss(why);
         }
-        Ok(there)
+        // Whoever dialled says farewell, and ends then.
+        link.dialler = None;
+        self.forget(cluster);
+        self.save()?;
+        if record.severed {
+            // It has nobody to be told any more.
+            return Ok(Some(vec![record.cluster.name]));
+        }
+        self.removed.push(record);
+        let surplus = self.removed.len().saturating_sub(REMEMBERED);
+        let forgotten = self.removed.drain(..surplus).map(|record| record.cluster.name).collect();
+        self.save_removed()?;
+        Ok(Some(forgotten))
+    }
+
+    /// Whether there was a link with the cluster until it was removed here.
+    pub(crate) fn was_removed(&self, cluster: &ClusterName) -> bool {
+        self.removed.iter().any(|record| record.cluster.name == *cluster)
+    }
+
+    /// Clusters with which there was a link until it was removed here.
+    pub(crate) fn removed(&self) -> &[Record] {
+        &self.removed
+    }
+
+    /// The other side has removed the link: it stays as one that is over. Returns what it brought, which goes.
+    pub(crate) fn sever(&mut self, cluster: &ClusterName) -> Result<Held, Error> {
+        let Some(link) = self.get(cluster) else { return Ok(Held::default()) };
+        link.record.severed = true;
+        link.pulse.sever(true);
+        let held = link.mirror.clear();
+        self.save()?;
+        Ok(held)
+    }
+
+    /// Lets go of what a link has brought, if it has no stream and `is_over` says so of when it was last heard (none: not
+    /// since this process began). Returns what that was.
+    pub(crate) fn let_go(
+        &mut self,
+        cluster: &ClusterName,
+        is_over: impl FnOnce(Option<u64>) -> bool,
+    ) -> Option<Held> {
+        let link = self.get(cluster)?;
+        let over = link.session.is_none() && !link.mirror.is_empty() && is_over(link.record.heard);
+        over.then(|| link.mirror.clear())
     }
 
     fn forget(&mut self, cluster: &ClusterName) -> bool {
@@ -225,9 +314,7 @@ impl Links {
             return false;
         };
         let mut link = self.list.remove(at);
-        let empty = Mirror::trusting(Held::default());
-        let held = std::mem::replace(&mut link.mirror, empty).into_held();
-        self.leaving.insert(cluster.clone(), held);
+        self.leaving.insert(cluster.clone(), link.mirror.clear());
         true
     }
 
@@ -241,13 +328,22 @@ impl Links {
         self.leaving.remove(cluster)
     }
 
-    /// Writes the list down.
-    pub(crate) fn save(&self) -> Result<(), Error> {
-        let stored: Vec<Stored> = self.list.iter().map(|link| store(&link.record)).collect();
+    fn save_removed(&self) -> Result<(), Error> {
+        self.write(&self.removed, &self.path.with_file_name(REMOVED))
+    }
+
+    fn write(&self, records: &[Record], path: &Path) -> Result<(), Error> {
+        let stored: Vec<Stored> = records.iter().map(store).collect();
         let bytes = serde_json::to_vec_pretty(&stored).map_err(|e| Error::Crypto(e.to_string()))?;
-        files::write(&self.path, &bytes)?;
+        files::write(path, &bytes)?;
         self.saved.send_replace(());
         Ok(())
+    }
+
+    /// Writes the list down.
+    pub(crate) fn save(&self) -> Result<(), Error> {
+        let records: Vec<Record> = self.list.iter().map(|link| link.record.clone()).collect();
+        self.write(&records, &self.path)
     }
 }
 
@@ -261,11 +357,11 @@ fn load(path: &Path) -> Result<Vec<Record>, Error> {
         None => Vec::new(),
         Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?,
     };
-    let record = |Stored { cluster, addresses, roots, declared_by }| {
+    let record = |Stored { cluster, addresses, roots, declared_by, severed, heard }| {
         let roots: Result<_, _> = roots.iter().map(|r: &String| STANDARD.decode(r)).collect();
         let roots = parse_roots(roots.map_err(|e| damaged(e.to_string()))?)
             .map_err(|e| damaged(format!("{}: {e}", cluster.name)))?;
-        Ok(Record { cluster, addresses, roots, declared_by })
+        Ok(Record { cluster, addresses, roots, declared_by, severed, heard })
     };
     stored.into_iter().map(record).collect()
 }
@@ -276,5 +372,7 @@ fn store(record: &Record) -> Stored {
         addresses: record.addresses.clone(),
         roots: record.roots.iter().map(|root| STANDARD.encode(root)).collect(),
         declared_by: record.declared_by.clone(),
+        severed: record.severed,
+        heard: record.heard,
     }
 }

@@ -2,16 +2,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use engine::exchange::{Audience, Heard, Tell, Told};
-use model::{ClusterName, Object};
+use engine::exchange::{Audience, Interest};
+use model::ClusterName;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use wire::pb;
+use tonic::{Status, Streaming};
+use wire::pb::farewell::Reason;
+use wire::{knows_interests, pb};
 
 use super::ControllerEvent;
 use super::agents::{Replies, announce, close, greeted};
+use super::forgetting::today;
 use super::links::Link;
 use super::session::Session;
 use super::shared::Shared;
@@ -19,11 +23,14 @@ use crate::agent::next;
 use crate::backoff::Backoff;
 use crate::enrol::answered;
 use crate::error::ProtocolError;
-use crate::frames::{self, Said};
+use crate::frames;
 use crate::pki::{Expect, client_config, parse_crosses, parse_roots};
-use crate::talk::{OUTBOX, Outbox, Wish, tell};
+use crate::talk::{Desk, OUTBOX, Outbox, tell};
 use crate::tally::Refused;
 use crate::{Error, transport};
+
+/// How long the other side may take to hear why a stream ends.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Talks with a linked cluster that has dialled us.
 pub(crate) async fn serve(
@@ -40,6 +47,18 @@ pub(crate) async fn serve(
     }
 }
 
+/// Tells a cluster with which there was a link that there is none any more.
+pub(crate) fn take_leave(shared: &Shared, cluster: &ClusterName, replies: &Replies) {
+    let why = format!("the link was removed at cluster {}", shared.name());
+    shared.refuse(Refused::Caller, cluster.as_str(), &why);
+    let hello = shared.hello();
+    let farewell = frames::farewell(Reason::Removed, &why);
+    for reply in [Ok(hello), Ok(farewell), Err(Status::permission_denied(why))] {
+        // The channel is new: there is room.
+        let _ = replies.try_send(reply);
+    }
+}
+
 /// Dials a linked cluster for as long as it is linked, and talks with it.
 pub(crate) async fn dial(shared: Arc<Shared>, cluster: ClusterName) {
     let mut backoff = Backoff::new();
@@ -47,10 +66,16 @@ pub(crate) async fn dial(shared: Arc<Shared>, cluster: ClusterName) {
     for turn in 0.. {
         // The other side hears one of us: the one that leads.
         shared.elected().await;
-        let addresses = match shared.links().get(&cluster) {
-            Some(link) => link.record.addresses.clone(),
-            None => return,
+        let (addresses, frozen) = match shared.links().get(&cluster) {
+            Some(link) if !link.record.severed => (link.record.addresses.clone(), link.pulse.frozen()),
+            Some(_) | None => return,
         };
+        if let Some((_, until)) = frozen {
+            tokio::select! {
+                () = shared.stopped() => return,
+                () = sleep_until(until) => {}
+            }
+        }
         let Some(address) = addresses.get(turn % addresses.len().max(1)) else { return };
         let found = match address.resolve().await {
             Ok(found) => found,
@@ -87,9 +112,9 @@ fn say(shared: &Shared, cluster: &ClusterName, error: &Error) {
 }
 
 /// A linked cluster, and where it is talked with.
-struct Peer<'a> {
-    shared: &'a Shared,
-    cluster: &'a ClusterName,
+pub(super) struct Peer<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) cluster: &'a ClusterName,
     remote: SocketAddr,
     dialled: bool,
 }
@@ -129,37 +154,54 @@ impl Peer<'_> {
     /// A stream, from its first frame to its last.
     async fn session<T>(
         &self,
-        incoming: Streaming<pb::Frame>,
+        mut incoming: Streaming<pb::Frame>,
         outbox: &Outbox<T>,
         until: impl Future<Output = ()>,
         greeted: impl FnOnce(),
     ) -> Result<(), Error> {
         let (session, mut ending) = Session::new();
         let id = ending.id();
-        let from = match self.shared.links().get(self.cluster) {
+        match self.shared.links().get(self.cluster) {
             Some(link) if self.yields_to(link) => {
                 return Err(self.refused("there is a stream already, dialled from the other side"));
             }
             Some(link) => {
+                if let Some((overrun, _)) = link.pulse.frozen() {
+                    return Err(Error::Frozen(overrun));
+                }
                 // The newer stream is the living one.
                 link.session = Some(session);
                 link.remote = Some(self.remote);
                 link.dialled = self.dialled;
                 link.mirror.handle_break();
-                link.mirror.position()
+                link.pulse.handle_break();
             }
             None => return Err(self.refused("the clusters are not linked any more")),
-        };
-        for frame in [self.shared.hello(), frames::subscribe(from)] {
-            outbox.send(frame).await;
         }
+        outbox.send(self.shared.hello()).await;
         let ended = tokio::select! {
-            error = self.talk(incoming, outbox, id, greeted) => Err(error),
-            _ = ending.wait() => Err(self.refused("a newer stream has taken this one's place, or the link was removed")),
+            error = self.talk(&mut incoming, outbox, id, greeted) => Err(error),
+            why = ending.wait() => Err(match why {
+                Some(why) => Error::Dismissed(why),
+                None => self.refused("a newer stream has taken this one's place"),
+            }),
             () = self.shared.stopped() => Err(Error::Stopping),
             () = until => Ok(()),
         };
         self.leave(id, ended.as_ref().err()).await;
+        let (reason, why) = match &ended {
+            Err(Error::Dismissed(why)) => (Reason::Removed, why.clone()),
+            Err(error @ Error::Frozen(_)) => (Reason::Frozen, error.to_string()),
+            _ => return ended,
+        };
+        // It is heard when the other side ends the stream, too.
+        let told = async {
+            outbox.send(frames::farewell(reason, &why)).await;
+            if self.dialled {
+                while let Ok(Some(_)) = incoming.message().await {}
+            }
+        };
+        let _ = timeout(FAREWELL, told).await;
         ended
     }
 
@@ -169,9 +211,16 @@ impl Peer<'_> {
             Some(link) => {
                 link.session = None;
                 link.mirror.handle_break();
+                link.pulse.handle_break();
                 link.last_error = error.map(ToString::to_string);
+                link.record.heard = self.shared.options.links.forget_after.map(|_| today());
             }
             None => return,
+        }
+        if self.shared.options.links.forget_after.is_some()
+            && let Err(error) = self.shared.links().save()
+        {
+            tracing::error!(%error, "when a cluster was last heard is not on disk");
         }
         if let Some(error) = error {
             let (cluster, error) = (self.cluster.clone(), error.to_string());
@@ -182,32 +231,68 @@ impl Peer<'_> {
 
     async fn talk<T>(
         &self,
-        mut incoming: Streaming<pb::Frame>,
+        incoming: &mut Streaming<pb::Frame>,
         outbox: &Outbox<T>,
         session: u64,
         on_greeting: impl FnOnce(),
     ) -> Error {
-        let (wish, wishes) = watch::channel(Wish::None);
+        let desk = Desk::new();
         let hear = async {
-            match greeted(&mut incoming, self.remote).await.and_then(|hello| self.follow(hello)) {
-                Ok(()) => on_greeting(),
+            let greeting = match greeted(incoming, self.remote).await {
+                Ok(hello) => hello,
                 Err(error) => return error,
+            };
+            let heeds = knows_interests(greeting.version);
+            if let Err(error) = self.follow(greeting) {
+                return error;
+            }
+            on_greeting();
+            if heeds {
+                desk.beat();
             }
             let _ = self.shared.events.send(ControllerEvent::PeerUp { cluster: self.cluster.clone() }).await;
+            // What is of use here is known once something was published.
+            let mut wanted = self.shared.wanted.subscribe();
+            if wanted.wait_for(Option::is_some).await.is_err() {
+                return Error::Stopping;
+            }
+            wanted.mark_changed();
+            let mut begun = false;
             loop {
-                match self.hear(&mut incoming, &wish, session).await {
-                    // What it may say has changed, so everything has to be heard again.
-                    Ok(true) => {
-                        outbox.send(frames::subscribe(None)).await;
+                let done = tokio::select! {
+                    // What is asked for comes before anything is told.
+                    biased;
+                    changed = wanted.changed() => {
+                        let names = wanted.borrow_and_update().as_ref().map(|names| (**names).clone());
+                        let interest = Interest::Only(names.unwrap_or_default());
+                        match (changed, std::mem::replace(&mut begun, true)) {
+                            (Err(_), _) => Err(Error::Stopping),
+                            (Ok(()), false) => self.open(&desk, session, interest, heeds, true).await,
+                            (Ok(()), true) => self.want(&desk, session, interest).await,
+                        }
                     }
-                    Ok(false) => {}
-                    Err(error) => return error,
+                    frame = incoming.message() => match next(frame, self.remote) {
+                        Ok(frame) => match self.hear(frame, &desk, session).await {
+                            // What it may say has changed, so everything has to be heard again.
+                            Ok(true) => {
+                                let names = self.shared.wanted.borrow().as_ref().map(|names| (**names).clone());
+                                let interest = Interest::Only(names.unwrap_or_default());
+                                self.open(&desk, session, interest, heeds, false).await
+                            }
+                            Ok(false) => Ok(()),
+                            Err(error) => Err(error),
+                        }
+                        Err(error) => Err(error),
+                    },
+                };
+                if let Err(error) = done {
+                    return error;
                 }
             }
         };
         let tell = async {
-            tell(&self.shared.teller, Audience::Peers, self.shared.published.subscribe(), wishes, outbox)
-                .await;
+            let published = self.shared.published.subscribe();
+            tell(&self.shared.teller, Audience::Peers, published, &desk, outbox).await;
             Error::Broken { address: self.remote.to_string(), detail: "the other side closed it".into() }
         };
         tokio::select! {
@@ -217,79 +302,8 @@ impl Peer<'_> {
         }
     }
 
-    /// Takes in one frame. Returns whether a snapshot has to be asked for.
-    async fn hear(
-        &self,
-        incoming: &mut Streaming<pb::Frame>,
-        wish: &watch::Sender<Wish>,
-        session: u64,
-    ) -> Result<bool, Error> {
-        let frame = next(incoming.message().await, self.remote)?;
-        match frames::read(frame).map_err(ProtocolError::Parse)? {
-            Said::Told(told, unreadable) => {
-                // Room first: once the mirror has moved on, what it says may not be lost.
-                let Ok(mut room) = self.shared.events.reserve_many(3).await else {
-                    return Err(Error::Stopping);
-                };
-                let mut say = |event| {
-                    if let Some(permit) = room.next() {
-                        permit.send(event);
-                    }
-                };
-                return self.take(told, unreadable, session, &mut say);
-            }
-            Said::Subscribe(from) => {
-                wish.send_replace(Some(from));
-            }
-            Said::Hello(hello) => self.follow(hello)?,
-            Said::Report(_) => self.ignore("a cluster has no node to report; the frame is ignored"),
-            Said::Unknown => self.ignore("a kind of frame this version does not know; ignored"),
-        }
-        Ok(false)
-    }
-
-    fn take(
-        &self,
-        told: Told,
-        unreadable: Vec<wire::Unreadable>,
-        session: u64,
-        say: &mut impl FnMut(ControllerEvent),
-    ) -> Result<bool, Error> {
-        let mut links = self.shared.links();
-        let others = if speaks_of_ranges(&told) { links.others(self.cluster) } else { Vec::new() };
-        let link = links.of_session(self.cluster, session).ok_or(Error::Stopping)?;
-        let refused_before = link.mirror.refusals().total();
-        let mut heard = link.mirror.handle(told, &others).map_err(ProtocolError::OutOfTurn)?;
-        for bad in unreadable {
-            let Heard { changes, refused, .. } = link.mirror.handle_malformed(bad.key, bad.error.to_string());
-            heard.changes.extend(changes);
-            heard.refused.extend(refused);
-        }
-        self.shared.tally.add_objects(link.mirror.refusals().total() - refused_before);
-        link.confirmed |= heard.synced;
-        let position = link.mirror.position();
-        let moved = link.mirror.peer().filter(|peer| **peer != link.record.cluster).cloned();
-
-        let cluster = self.cluster;
-        if !heard.changes.is_empty() {
-            let changes = heard.changes;
-            say(ControllerEvent::PeerChanges { cluster: cluster.clone(), changes, position });
-        }
-        if let Some(position) = position.filter(|_| heard.synced) {
-            say(ControllerEvent::PeerSynced { cluster: cluster.clone(), position });
-        }
-        if let Some(problem) = frames::summary(&heard.refused) {
-            say(ControllerEvent::Problem(format!("from cluster {cluster}: {problem}")));
-        }
-        if let Some(moved) = moved {
-            link.record.cluster = moved;
-            links.save()?;
-        }
-        Ok(heard.resync)
-    }
-
     /// Takes new roots from the cluster, if they follow from the ones that are pinned.
-    fn follow(&self, hello: pb::Hello) -> Result<(), Error> {
+    pub(super) fn follow(&self, hello: pb::Hello) -> Result<(), Error> {
         if hello.roots.is_empty() {
             return Ok(());
         }
@@ -306,21 +320,11 @@ impl Peer<'_> {
         Ok(())
     }
 
-    fn ignore(&self, detail: &str) {
+    pub(super) fn ignore(&self, detail: &str) {
         self.shared.refuse(Refused::Frame, self.cluster.as_str(), detail);
     }
 
-    fn refused(&self, detail: &str) -> Error {
+    pub(super) fn refused(&self, detail: &str) -> Error {
         Error::Refused { address: self.remote.to_string(), detail: detail.into() }
-    }
-}
-
-/// Whether the other clusters' ranges matter for what is told.
-fn speaks_of_ranges(told: &Told) -> bool {
-    match told {
-        Told::Batch { changes, .. } => {
-            changes.iter().any(|tell| matches!(tell, Tell::Upsert(o) if matches!(**o, Object::Cluster(_))))
-        }
-        Told::Begin { .. } | Told::Synced { .. } => false,
     }
 }

@@ -80,8 +80,7 @@ impl Exchange for Service {
             .map_err(|e| self.refuse(Refused::Link, &origin, Status::failed_precondition(e.to_string())))?;
         self.redeem(TokenKind::Link, &request.token_id, &request.token_secret, None, &origin)?;
         let name = cluster.name.clone();
-        let record = Record { cluster, addresses: Vec::new(), roots: roots.clone(), declared_by: None };
-        self.0.links().add(record).map_err(ours)?;
+        self.0.links().add(Record::new(cluster, Vec::new(), roots.clone())).map_err(ours)?;
         self.0.trust.set(&name, roots);
         tracing::info!(cluster = %name, origin, "a cluster has been linked");
         Ok(Response::new(pb::LinkResponse {
@@ -151,6 +150,9 @@ impl Exchange for Service {
                 self.0.must_lead().map_err(|e| Status::unavailable(e.to_string()))?;
                 let cluster = cluster.clone();
                 tokio::spawn(peers::serve(shared, cluster, remote, request.into_inner(), replies));
+            }
+            Some(Identity::Controller(cluster)) if shared.links().was_removed(cluster) => {
+                peers::take_leave(&shared, cluster, &replies);
             }
             _ => return Err(self.stranger(&caller, &remote.ip().to_string())),
         }

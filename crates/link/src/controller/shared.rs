@@ -1,6 +1,6 @@
 //! What the listener, the streams and the handle share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use engine::exchange::{Limits, Teller};
-use model::{Change, ClusterName, NodeName, Object};
+use model::{Change, ClusterName, NodeName, Object, ObjectName};
 use tokio::sync::{mpsc, watch};
 use wire::pb;
 
@@ -22,7 +22,7 @@ use crate::tally::{Refused, Tally};
 use crate::tokens::Tokens;
 use crate::{Address, Error, frames};
 
-/// Events waiting for the controller. A frame brings at most three.
+/// Events waiting for the controller. A frame brings at most four.
 const EVENTS: usize = 64;
 
 /// Everything there is one of.
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) teller: Mutex<Teller>,
     /// Ticks when there is something to tell; false until the first time.
     pub(crate) published: watch::Sender<bool>,
+    /// The services whose endpoints in other clusters are of use here; none before anything was published.
+    pub(crate) wanted: watch::Sender<Option<Arc<BTreeSet<ObjectName>>>>,
     /// Whether nothing is to be told for now.
     pub(crate) holding: AtomicBool,
     /// Ticks when the own certificate has been renewed.
@@ -70,11 +72,11 @@ impl Shared {
         let authority = Authority::open(&dir, &own.name, options.lifetimes.clone(), SystemTime::now())?;
         let saved = watch::Sender::new(());
         let held = std::mem::take(&mut options.held);
-        let links = Links::open(&dir, own.clone(), held, saved.clone())?;
+        let links = Links::open(&dir, own.clone(), held, saved.clone(), options.links)?;
         let trust = Trust::default();
         trust.set(&own.name, authority.roots().clone());
-        for link in links.iter() {
-            trust.set(&link.record.cluster.name, link.record.roots.clone());
+        for record in links.iter().map(|link| &link.record).chain(links.removed()) {
+            trust.set(&record.cluster.name, record.roots.clone());
         }
         let mut teller = Teller::new(own.name.clone(), epoch, Limits::default());
         teller.apply(Change::Upsert(Object::Cluster(own)));
@@ -94,6 +96,7 @@ impl Shared {
             tally: Tally::default(),
             teller: Mutex::new(teller),
             published: watch::Sender::default(),
+            wanted: watch::Sender::default(),
             holding: AtomicBool::new(false),
             renewed: watch::Sender::default(),
             stop: watch::Sender::default(),

@@ -10,7 +10,8 @@ use crate::pki::{Authority, Lifetimes};
 use crate::{Error, files};
 
 /// The files, the CA's key and certificate first.
-pub const FILES: [&str; 5] = ["ca.key", "ca-cross.crt", "ca.crt", "links.json", "tokens.json"];
+pub const FILES: [&str; 6] =
+    ["ca.key", "ca-cross.crt", "ca.crt", "links.json", "removed.json", "tokens.json"];
 
 const KEY: &str = FILES[0];
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use causeway_link::NodeReport;
 use causeway_link::agent::{self, AgentEvent, AgentOptions, Proof};
 use causeway_link::controller::{ControllerEvent, ControllerOptions, Handle, Server, TokenTerms};
-use engine::exchange::{Held, Position};
+use engine::exchange::{Held, Interest, Position};
 use model::{
     Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, KubeProxy, Node, NodeName,
     Object, ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
@@ -19,6 +19,7 @@ use model::{
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use wire::local::LinkStatus;
 
 /// How long anything may take. Long, for a busy machine: nothing waits for it to pass.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
@@ -46,7 +47,7 @@ pub(crate) fn node(cluster: &str, n: u64, i: u64) -> Object {
         private_ips: vec![],
         public_ips: vec![format!("198.18.{n}.{i}").parse().unwrap()],
         pod_cidrs: vec![format!("10.{n}.{i}.0/24").parse().unwrap()],
-        public_key: Some(PublicKey([7; 32])),
+        public_key: Some(PublicKey([(16 * n + i) as u8; 32])),
         port: 51820,
     })
 }
@@ -106,6 +107,7 @@ pub(crate) struct Controller {
     pub(crate) cluster: Cluster,
     pub(crate) world: World,
     pub(crate) places: BTreeMap<ClusterName, Position>,
+    pub(crate) interests: BTreeMap<ClusterName, Interest>,
     pub(crate) problems: Vec<String>,
     pub(crate) dir: TempDir,
 }
@@ -145,8 +147,22 @@ impl Controller {
         let mut options = ControllerOptions::new(cluster.clone(), listen, vec![listen], dir.path());
         change(&mut options);
         let (handle, events) = Server::start(options).await.unwrap();
-        let (world, places) = (World::default(), BTreeMap::new());
-        Self { handle, events, cluster, world, places, problems: Vec::new(), dir }
+        let (world, places, interests) = (World::default(), BTreeMap::new(), BTreeMap::new());
+        Self { handle, events, cluster, world, places, interests, problems: Vec::new(), dir }
+    }
+
+    /// What it would have on disk of another cluster.
+    pub(crate) fn held(&self, of: &str) -> BTreeMap<ClusterName, Held> {
+        let (of, place) = (name(of), self.places.get(&name(of)).copied());
+        let held = Held::of(&self.world, place, |key| *key.cluster() == of);
+        let interest = self.interests.get(&of).cloned().unwrap_or_default();
+        BTreeMap::from([(of, held.with_interest(interest))])
+    }
+
+    /// The status of the link with a cluster.
+    pub(crate) fn link(&self, with: &str) -> LinkStatus {
+        let link = self.handle.links().into_iter().find(|link| link.cluster.as_str() == with);
+        link.expect("there is a link")
     }
 
     /// Stops it. Returns what a restart needs: its directory and address.
@@ -191,6 +207,9 @@ impl Controller {
                     ControllerEvent::PeerSynced { cluster, position } => {
                         self.places.insert(cluster.clone(), *position);
                     }
+                    ControllerEvent::PeerInterest { cluster, interest } => {
+                        self.interests.insert(cluster.clone(), interest.clone());
+                    }
                     ControllerEvent::Problem(problem) => self.problems.push(problem.clone()),
                     _ => {}
                 }
@@ -210,6 +229,20 @@ impl Controller {
             self.until(what, |c, _| so(&c.world)).await;
         }
     }
+}
+
+/// Two controllers, linked: the second dials the first.
+pub(crate) async fn pair() -> (Controller, Controller) {
+    let aws = Controller::start(cluster("aws", 1)).await;
+    let gcp = Controller::start(cluster("gcp", 2)).await;
+    link(&aws, &gcp).await;
+    (aws, gcp)
+}
+
+/// Links two clusters by a token of the first.
+pub(crate) async fn link(maker: &Controller, joiner: &Controller) {
+    let token = maker.handle.link_token(&TokenTerms::default()).unwrap().token;
+    assert_eq!(joiner.handle.join(&token).await.unwrap(), maker.cluster.name);
 }
 
 /// Waits until `so`.

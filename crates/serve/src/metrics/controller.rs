@@ -163,6 +163,9 @@ mod tests {
             services: 1,
             endpoints: 4,
             refused,
+            state: Default::default(),
+            since_seconds: 0.0,
+            flow: Default::default(),
         };
         metrics.set_status(&ControllerStatus {
             cluster: ClusterName::new("aws").unwrap(),
