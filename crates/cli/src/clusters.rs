@@ -1,11 +1,12 @@
 //! `causeway clusters`: the clusterset as one cluster sees it.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use model::ClusterName;
 use serde::Serialize;
-use wire::local::{ControllerStatus, LinkStatus};
+use wire::local::{BudgetUse, ControllerStatus, LinkStatus};
 
 use crate::seat::Seat;
 use crate::status::{Output, duration, milliseconds, table};
@@ -42,7 +43,7 @@ struct Row {
     id: u16,
     /// `self`, or who keeps the stream up: `outgoing` or `incoming`.
     link: String,
-    /// `connected`, or what else is so.
+    /// `connected`, `connecting`, `frozen` or `removed`.
     state: String,
     /// For how long, in seconds; none if that is not known.
     since_seconds: Option<f64>,
@@ -52,7 +53,11 @@ struct Row {
     services: usize,
     endpoints: usize,
     refused: u64,
-    address: Option<std::net::SocketAddr>,
+    address: Option<SocketAddr>,
+    /// Bytes of what it has brought.
+    bytes: u64,
+    /// What it takes of what it may.
+    budget: Vec<BudgetUse>,
     /// Whether what is known of it was not confirmed since the controller started.
     stale: bool,
     last_error: Option<String>,
@@ -106,6 +111,8 @@ fn report(status: &ControllerStatus) -> Report {
         endpoints: count("endpoints", |link| link.endpoints),
         refused: 0,
         address: None,
+        bytes: 0,
+        budget: Vec::new(),
         stale: status.source.stale,
         last_error: None,
     };
@@ -118,18 +125,27 @@ fn row(link: &LinkStatus) -> Row {
         name: link.cluster.clone(),
         id: link.id,
         link: if link.dials { "outgoing" } else { "incoming" }.into(),
-        state: if link.stream.connected { "connected" } else { "connecting" }.into(),
-        since_seconds: None,
-        lag_ms: None,
-        rtt_ms: None,
+        state: link.state.as_str().into(),
+        since_seconds: Some(link.since_seconds),
+        lag_ms: link.flow.lag_ms,
+        rtt_ms: link.flow.rtt_ms,
         nodes: link.nodes,
         services: link.services,
         endpoints: link.endpoints,
         refused: link.refused,
-        address: link.stream.address,
+        address: link.stream.address.map(|a| SocketAddr::new(a.ip().to_canonical(), a.port())),
+        bytes: link.flow.bytes,
+        budget: link.flow.budget.clone(),
         stale: link.stream.stale,
         last_error: link.stream.last_error.clone(),
     }
+}
+
+/// The part of a budget that is nearest to its end: `12 % of objects`.
+fn fullest(budget: &[BudgetUse]) -> Option<String> {
+    let part = |of: &BudgetUse| of.used / of.limit.max(1) as f64;
+    let fullest = budget.iter().max_by(|a, b| part(a).total_cmp(&part(b)))?;
+    Some(format!("{:.0} % of {}", part(fullest) * 100.0, fullest.measure))
 }
 
 fn render(report: &Report) -> String {
@@ -152,9 +168,11 @@ fn render(report: &Report) -> String {
             row.services.to_string(),
             row.endpoints.to_string(),
             row.refused.to_string(),
+            fullest(&row.budget).unwrap_or_else(dash),
         ]
     };
-    let head = ["NAME", "ID", "LINK", "STATE", "LAG", "RTT", "NODES", "SERVICES", "ENDPOINTS", "REFUSED"];
+    let head =
+        ["NAME", "ID", "LINK", "STATE", "LAG", "RTT", "NODES", "SERVICES", "ENDPOINTS", "REFUSED", "BUDGET"];
     let mut text = table(&head, report.clusters.iter().map(cells), &[1, 4, 5, 6, 7, 8, 9]);
     for row in &report.clusters {
         if let Some(error) = &row.last_error {
@@ -165,4 +183,71 @@ fn render(report: &Report) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::local::{LinkFlow, LinkState, StreamStatus};
+
+    fn link(cluster: &str, state: LinkState, error: Option<&str>) -> LinkStatus {
+        let used = |measure: &str, used, limit| BudgetUse { measure: measure.into(), used, limit };
+        LinkStatus {
+            cluster: cluster.parse().unwrap(),
+            id: 2,
+            dials: true,
+            declared_by: None,
+            stream: StreamStatus {
+                connected: state == LinkState::Connected,
+                address: Some("[::ffff:192.0.2.1]:9640".parse().unwrap()),
+                last_error: error.map(Into::into),
+                ..StreamStatus::default()
+            },
+            nodes: 2,
+            services: 3,
+            endpoints: 4,
+            refused: 5,
+            state,
+            since_seconds: 61.0,
+            flow: LinkFlow {
+                lag_ms: Some(12.34),
+                rtt_ms: Some(20.0),
+                bytes: 4_000,
+                wanted: None,
+                budget: vec![used("objects", 9.0, 1000), used("bytesPerSecond", 50.0, 100)],
+            },
+        }
+    }
+
+    #[test]
+    fn rows() {
+        let mut status = crate::status::render::tests::a_controller_status();
+        status.links = vec![
+            link("azure", LinkState::Frozen, Some("more than 1000 objects: raise the budget")),
+            link("gcp", LinkState::Connected, None),
+        ];
+        status.objects =
+            [("nodes".to_string(), 6), ("services".to_string(), 9), ("endpoints".to_string(), 20)].into();
+        let report = report(&status);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["clusters"][0]["nodes"], 2, "its own alone");
+        assert_eq!(json["clusters"][1]["lastError"], "more than 1000 objects: raise the budget");
+        assert_eq!(json["clusters"][2]["address"], "192.0.2.1:9640");
+        assert_eq!(
+            (&json["clusters"][2]["lagMs"], &json["clusters"][2]["state"]),
+            (&12.34.into(), &"connected".into())
+        );
+        let text = render(&report);
+        let line =
+            |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_string();
+        assert!(line("gcp").contains("connected for 61 s") && line("gcp").contains("12.3 ms"), "{text}");
+        assert!(
+            line("azure").contains("frozen for 61 s") && line("azure").contains("50 % of bytesPerSecond"),
+            "{text}"
+        );
+        assert!(
+            text.contains("azure: more than 1000 objects") && text.contains("causeway link doctor azure"),
+            "{text}"
+        );
+    }
 }

@@ -11,7 +11,7 @@ use cluster::kubernetes::lease::Fence;
 use cluster::kubernetes::write::Remedy;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
-use wire::local::LinkStatus;
+use wire::local::{LinkState, LinkStatus};
 
 use crate::controller::Controller;
 use crate::site::Site;
@@ -138,7 +138,9 @@ impl<'a> Declared<'a> {
         }
         let names: Vec<String> = self.wishes.keys().cloned().collect();
         for name in names {
-            let links = self.controller.handle.links();
+            // One that the other side has removed is to be made again: with a new token.
+            let mut links = self.controller.handle.links();
+            links.retain(|link| link.state != LinkState::Removed);
             let declared = links.iter().find(|link| link.declared_by.as_ref() == Some(&name));
             let standing = match declared {
                 Some(link) => Some(Standing::of(link)),

@@ -172,7 +172,11 @@ proptest! {
                         written.insert(name.clone(), Held { uid: "u".into(), version: *version, pod_cidrs: ranges, ..before });
                     }
                     Step::Report { reported, .. } => {
-                        let held = written.get_mut(&name).expect("only what is there");
+                        // It may be gone without anybody having heard of it: the server says so.
+                        let Some(held) = written.get_mut(&name) else {
+                            mesh.handle_failed(&name, now + seconds(1));
+                            continue;
+                        };
                         (held.reported, held.version) = (Some(reported), *version);
                     }
                     Step::Remove { .. } => drop(written.remove(&name)),

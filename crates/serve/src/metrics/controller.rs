@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::Kind;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use wire::local::{ControllerStatus, LinkStatus};
+use wire::local::{ControllerStatus, LinkState, LinkStatus};
 
 use super::{ByCluster, ByKind, ByReason};
 
@@ -25,6 +25,12 @@ struct ByClusterAndKind {
     kind: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByClusterAndMeasure {
+    cluster: String,
+    measure: String,
+}
+
 /// What a controller counts and measures.
 #[derive(Debug)]
 pub struct ControllerMetrics {
@@ -36,6 +42,10 @@ pub struct ControllerMetrics {
     link_refused: Family<ByCluster, Counter>,
     link_connected: Family<ByCluster, Gauge>,
     link_objects: Family<ByClusterAndKind, Gauge>,
+    link_bytes: Family<ByCluster, Gauge>,
+    link_lag: Family<ByCluster, Gauge<f64, AtomicU64>>,
+    link_rtt: Family<ByCluster, Gauge<f64, AtomicU64>>,
+    link_budget: Family<ByClusterAndMeasure, Gauge<f64, AtomicU64>>,
     roots: Gauge,
     root_rotation: Gauge,
     objects: Family<ByKind, Gauge>,
@@ -57,6 +67,10 @@ impl ControllerMetrics {
             link_refused: Family::default(),
             link_connected: Family::default(),
             link_objects: Family::default(),
+            link_bytes: Family::default(),
+            link_lag: Family::default(),
+            link_rtt: Family::default(),
+            link_budget: Family::default(),
             roots: Gauge::default(),
             root_rotation: Gauge::default(),
             objects: Family::default(),
@@ -71,6 +85,16 @@ impl ControllerMetrics {
         r.register("link_refused", "Objects refused from a linked cluster", new.link_refused.clone());
         r.register("link_connected", "Whether a linked cluster's stream is up", new.link_connected.clone());
         r.register("link_objects", "Objects of a linked cluster, by kind", new.link_objects.clone());
+        r.register("link_bytes", "Bytes of the objects of a linked cluster", new.link_bytes.clone());
+        let lag = "How old what is known of a linked cluster may be";
+        r.register("link_lag_seconds", lag, new.link_lag.clone());
+        r.register(
+            "link_rtt_seconds",
+            "The round trip to a linked cluster's controller",
+            new.link_rtt.clone(),
+        );
+        let budget = "What a linked cluster takes of what it may, as a part of one";
+        r.register("link_budget_used_ratio", budget, new.link_budget.clone());
         r.register("roots", "Roots of the cluster's CA that count", new.roots.clone());
         let rotation = "When the next root takes the place of this one, in seconds since 1970";
         r.register("root_rotation_timestamp_seconds", rotation, new.root_rotation.clone());
@@ -90,9 +114,9 @@ impl ControllerMetrics {
         self.revision.set(i64::try_from(status.revision).unwrap_or(i64::MAX));
         self.ready.set(status.ready.into());
         self.leader.set(status.role.leads.into());
-        let connected = status.links.iter().filter(|link| link.stream.connected).count();
-        for (state, n) in [("connected", connected), ("broken", status.links.len() - connected)] {
-            self.links.get_or_create(&ByState { state }).set(count(n));
+        for state in LinkState::ALL {
+            let n = status.links.iter().filter(|link| link.state == state).count();
+            self.links.get_or_create(&ByState { state: state.as_str() }).set(count(n));
         }
         self.roots.set(count(status.authority.old.len() + 1));
         self.root_rotation.set(i64::try_from(status.authority.rotate_at).unwrap_or(i64::MAX));
@@ -104,10 +128,25 @@ impl ControllerMetrics {
         self.link_refused.clear();
         self.link_connected.clear();
         self.link_objects.clear();
+        self.link_bytes.clear();
+        self.link_lag.clear();
+        self.link_rtt.clear();
+        self.link_budget.clear();
         for link in links {
             let label = ByCluster { cluster: link.cluster.to_string() };
             self.link_refused.get_or_create(&label).inner().store(link.refused, Ordering::Relaxed);
             self.link_connected.get_or_create(&label).set(link.stream.connected.into());
+            self.link_bytes.get_or_create(&label).set(i64::try_from(link.flow.bytes).unwrap_or(i64::MAX));
+            for (family, ms) in [(&self.link_lag, link.flow.lag_ms), (&self.link_rtt, link.flow.rtt_ms)] {
+                if let Some(ms) = ms {
+                    family.get_or_create(&label).set(ms / 1000.0);
+                }
+            }
+            for part in &link.flow.budget {
+                let label =
+                    ByClusterAndMeasure { cluster: link.cluster.to_string(), measure: part.measure.clone() };
+                self.link_budget.get_or_create(&label).set(part.used / part.limit.max(1) as f64);
+            }
             for (kind, n) in [("node", link.nodes), ("service", link.services), ("endpoint", link.endpoints)]
             {
                 let label = ByClusterAndKind { cluster: link.cluster.to_string(), kind };
@@ -146,7 +185,7 @@ impl ControllerMetrics {
 #[cfg(test)]
 mod tests {
     use model::ClusterName;
-    use wire::local::StreamStatus;
+    use wire::local::{BudgetUse, LinkFlow, StreamStatus};
 
     use super::*;
 
@@ -159,13 +198,19 @@ mod tests {
             dials: true,
             declared_by: None,
             stream: StreamStatus { connected, ..StreamStatus::default() },
+            state: if connected { LinkState::Connected } else { LinkState::Connecting },
+            since_seconds: 1.0,
+            flow: LinkFlow {
+                lag_ms: connected.then_some(12.0),
+                rtt_ms: connected.then_some(20.0),
+                bytes: 7,
+                wanted: None,
+                budget: vec![BudgetUse { measure: "objects".into(), used: 5.0, limit: 10 }],
+            },
             nodes: 2,
             services: 1,
             endpoints: 4,
             refused,
-            state: Default::default(),
-            since_seconds: 0.0,
-            flow: Default::default(),
         };
         metrics.set_status(&ControllerStatus {
             cluster: ClusterName::new("aws").unwrap(),
@@ -191,7 +236,12 @@ mod tests {
             "causeway_build_info{version=\"1.2.3\"} 1",
             "causeway_agents 1",
             "causeway_links{state=\"connected\"} 1",
-            "causeway_links{state=\"broken\"} 1",
+            "causeway_links{state=\"connecting\"} 1",
+            "causeway_links{state=\"frozen\"} 0",
+            "causeway_link_lag_seconds{cluster=\"gcp\"} 0.012",
+            "causeway_link_rtt_seconds{cluster=\"gcp\"} 0.02",
+            "causeway_link_bytes{cluster=\"gcp\"} 7",
+            "causeway_link_budget_used_ratio{cluster=\"gcp\",measure=\"objects\"} 0.5",
             "causeway_link_refused_total{cluster=\"gcp\"} 3",
             "causeway_link_connected{cluster=\"gcp\"} 1",
             "causeway_link_connected{cluster=\"azure\"} 0",

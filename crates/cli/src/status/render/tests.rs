@@ -181,9 +181,8 @@ features of the kernel
     );
 }
 
-#[test]
-fn a_controller() {
-    let status = ControllerStatus {
+pub(crate) fn a_controller_status() -> ControllerStatus {
+    ControllerStatus {
         cluster: "aws".parse().unwrap(),
         id: 1,
         authority: AuthorityStatus {
@@ -223,7 +222,12 @@ fn a_controller() {
         },
         objects: [("nodes".to_string(), 2), ("services".to_string(), 1)].into(),
         complaints: vec![],
-    };
+    }
+}
+
+#[test]
+fn a_controller() {
+    let status = a_controller_status();
     assert_eq!(
         controller(&status),
         "\
