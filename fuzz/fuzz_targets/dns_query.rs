@@ -10,8 +10,8 @@ use engine::services::View;
 use hickory_proto::op::{Message, MessageType};
 use libfuzzer_sys::fuzz_target;
 use model::{
-    Endpoint, EndpointKey, EndpointPort, Import, NodeName, Port, Protocol, Service, ServiceKey, ServicePort, Terms,
-    World,
+    Endpoint, EndpointKey, EndpointPort, Import, NodeName, Port, Protocol, Service, ServiceKey, ServicePort,
+    Terms, World,
 };
 use serve::dns::{Action, Transport, answer};
 
@@ -80,7 +80,8 @@ fn zone() -> &'static Zone {
             ttl: 5,
             servers: vec!["169.254.20.53".parse().unwrap()],
         };
-        let (world, me, dead) = (world(), NodeName::try_from("aws/aws-1".to_string()).unwrap(), BTreeSet::new());
+        let (world, me, dead) =
+            (world(), NodeName::try_from("aws/aws-1".to_string()).unwrap(), BTreeSet::new());
         let mut zone = Zone::new(&settings, 0);
         let view = View { world: &world, me: &me, dead: &dead, ranking: &[] };
         Planner::new(settings).everything(&view).into_iter().for_each(|update| zone.apply(update));
@@ -126,14 +127,17 @@ fuzz_target!(|input: &[u8]| {
     };
     let transport = if how & 4 == 0 { Transport::Udp } else { Transport::Tcp };
     let mut out = Vec::new();
-    if let Action::Reply(_) = answer(zone(), &packet, transport, usize::from(*choice), how & 8 == 0, &mut out) {
+    if let Action::Reply(_) = answer(zone(), &packet, transport, usize::from(*choice), how & 8 == 0, &mut out)
+    {
         let limit = if transport == Transport::Udp { 1232 } else { 65_535 };
         assert!(out.len() <= limit, "{} bytes", out.len());
         assert_eq!(out[..2], packet[..2], "the answer has the question's number");
         // A name of any bytes is repeated as it came, which the library need not like; then the header has to do.
         match Message::from_vec(&out) {
             Ok(message) => assert_eq!(message.metadata.message_type, MessageType::Response),
-            Err(error) => assert!(Message::from_vec(&packet).is_err(), "{error}: {packet:02x?} -> {out:02x?}"),
+            Err(error) => {
+                assert!(Message::from_vec(&packet).is_err(), "{error}: {packet:02x?} -> {out:02x?}")
+            }
         }
     }
 });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use link::Address;
-use link::controller::Lifetimes;
+use link::controller::{Budget, Lifetimes, LinkSettings};
 use model::{Cluster, ClusterId, ClusterName};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,58 @@ pub struct Config {
     /// The cluster's CA.
     #[serde(default)]
     pub authority: Authority,
+    /// What links to other clusters may cost, and when what they brought is forgotten.
+    #[serde(default)]
+    pub link: Link,
+}
+
+/// What each link to another cluster may cost, and when what it brought is forgotten.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Link {
+    /// A link that costs more takes nothing in for a while.
+    pub budget: Budget,
+    /// What a cluster said that has not been heard for so long is forgotten.
+    pub forget_after: ForgetAfter,
+}
+
+impl From<&Link> for LinkSettings {
+    fn from(link: &Link) -> Self {
+        Self { budget: link.budget, forget_after: link.forget_after.0, ..Self::default() }
+    }
+}
+
+/// `never`, or a time: a number with `s`, `m`, `h` or `d`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ForgetAfter(pub Option<Duration>);
+
+impl TryFrom<String> for ForgetAfter {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "never" {
+            return Ok(Self(None));
+        }
+        let wrong = || format!("{text:?} is neither `never` nor a time such as 90s, 15m, 12h or 7d");
+        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+        let unit = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 24 * 3600,
+            _ => return Err(wrong()),
+        };
+        match number.parse::<u32>() {
+            Ok(number @ 1..) => Ok(Self(Some(Duration::from_secs(u64::from(number) * unit)))),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl From<ForgetAfter> for String {
+    fn from(after: ForgetAfter) -> Self {
+        after.0.map_or_else(|| "never".into(), |after| format!("{}s", after.as_secs()))
+    }
 }
 
 /// How long what the cluster's CA makes is good, in days.
@@ -247,6 +299,19 @@ fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_forgotten_and_when() {
+        for (text, seconds) in [("never", None), ("90s", Some(90)), ("15m", Some(900)), ("7d", Some(604_800))]
+        {
+            let after = ForgetAfter::try_from(text.to_string()).unwrap();
+            assert_eq!(after.0, seconds.map(Duration::from_secs), "{text}");
+            assert_eq!(ForgetAfter::try_from(String::from(after)), Ok(after));
+        }
+        for wrong in ["", "0s", "s", "7", "7w", "-1h", "soon", "1ö", "99999999999d"] {
+            assert!(ForgetAfter::try_from(wrong.to_string()).is_err(), "{wrong}");
+        }
+    }
 
     const GOOD: &str = "\
 cluster:

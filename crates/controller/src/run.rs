@@ -111,6 +111,7 @@ async fn begin(
     options.held = inner.known.held();
     options.advertise_to_clusters.clone_from(&config.advertise_to_clusters);
     options.lifetimes = (&config.authority).into();
+    options.links = (&config.link).into();
     if let Some(site) = site {
         options.reviewer = Some(site.reviewer(nodes));
         options.reviewed_lifetime = site.certificate_lifetime;

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand;
-use engine::exchange::{Audience, Budget, Held, Interest, Position};
+use engine::exchange::{Audience, Held, Interest, Position};
 use model::{Change, Cluster, ClusterName, NodeName, Object};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -36,6 +36,7 @@ pub use crate::pki::Lifetimes;
 use crate::pki::{all_pem, fingerprint};
 use crate::token::{JoinToken, TokenKind};
 use crate::{Address, Error, NodeReport, files};
+pub use engine::exchange::Budget;
 
 /// What links may cost, and how they end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -112,6 +112,7 @@ impl Replica {
             run_dir: dir.join("run"),
             http_listen: free_port(),
             authority: Default::default(),
+            link: Default::default(),
         };
         let (stop, stopped) = oneshot::channel();
         let (kill, killed) = oneshot::channel();

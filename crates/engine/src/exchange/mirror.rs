@@ -316,11 +316,15 @@ impl Mirror {
             }
             Phase::Waiting | Phase::Snapshot { .. } | Phase::Deltas { .. } => {}
         }
+        // Before anything is taken in: what was taken in has to be handed out.
+        if changes.iter().any(|tell| matches!(tell, Tell::Keep(_))) {
+            self.look_at_what_was()?;
+        }
         for tell in changes {
             match tell {
                 Tell::Upsert(object) => self.take(std::sync::Arc::unwrap_or_clone(object), around, heard),
                 Tell::Delete(key) => self.take_away(key, heard),
-                Tell::Keep(digest) => self.keep(digest)?,
+                Tell::Keep(digest) => self.keep(digest),
             }
             if heard.overrun.is_some() {
                 // The position stays before the batch: whatever is told again is taken in again.
@@ -384,23 +388,28 @@ impl Mirror {
         }
     }
 
-    /// An object is as it was. One that we do not hold was refused, and is as refused as before.
-    fn keep(&mut self, digest_of_key: u64) -> Result<(), OutOfTurn> {
-        let Phase::Snapshot { epoch, seen, weight, before } = &mut self.phase else {
-            return Err(OutOfTurn::Keep);
-        };
-        if *before == Before::Possible {
-            let all = self.known.keys().map(|key| (digest(*epoch, key), key.clone()));
-            *before = Before::Digests(all.collect());
+    /// Makes ready for objects that are as they were, of which there can be some in a snapshot for whoever was here before.
+    fn look_at_what_was(&mut self) -> Result<(), OutOfTurn> {
+        match &mut self.phase {
+            Phase::Snapshot { before: Before::Digests(_), .. } => Ok(()),
+            Phase::Snapshot { epoch, before: before @ Before::Possible, .. } => {
+                let all = self.known.keys().map(|key| (digest(*epoch, key), key.clone()));
+                *before = Before::Digests(all.collect());
+                Ok(())
+            }
+            _ => Err(OutOfTurn::Keep),
         }
-        let Before::Digests(held) = before else { return Err(OutOfTurn::Keep) };
-        if let Some(key) = held.get(&digest_of_key)
+    }
+
+    /// An object is as it was. One that we do not hold was refused, and is as refused as before.
+    fn keep(&mut self, digest: u64) {
+        if let Phase::Snapshot { seen, weight, before: Before::Digests(held), .. } = &mut self.phase
+            && let Some(key) = held.get(&digest)
             && let Some(known) = self.known.get(key)
             && seen.insert(key.clone())
         {
             *weight += u64::from(*known);
         }
-        Ok(())
     }
 
     /// Whether there would be too much with this object. While a snapshot is told, what was held before it is held beside

@@ -187,6 +187,7 @@ fn controller_config(cluster: &ClusterPlan, advertise: &[SocketAddr]) -> control
         run_dir: "/run/causeway".into(),
         http_listen: (Ipv6Addr::UNSPECIFIED, 9642).into(),
         authority: Default::default(),
+        link: Default::default(),
     }
 }
 

@@ -164,8 +164,11 @@ fn a_slow_receiver_keeps_what_it_was_told() {
 fn who_was_not_here_is_told_nothing_by_number() {
     let mut mirror = mirror();
     let keep = Told::Batch { changes: vec![Tell::Keep(1)], revision: 9 };
-    // Among deltas.
-    assert_eq!(mirror.handle(keep.clone(), &[]), Err(OutOfTurn::Keep));
+    // Among deltas; and nothing beside it is taken in, since it could not be handed out.
+    let beside = Change::Upsert(node("aws", 1, "10.1.1.0/24")).into();
+    let both = Told::Batch { changes: vec![beside, Tell::Keep(1)], revision: 9 };
+    assert_eq!(mirror.handle(both, &[]), Err(OutOfTurn::Keep));
+    assert_eq!(mirror.len(), 2);
     // In a snapshot of another log.
     mirror.handle_break();
     mirror.handle(Told::Begin { epoch: 8, snapshot: true }, &[]).unwrap();
