@@ -16,7 +16,7 @@ use model::{Change, Key, Object};
 use crate::message::{A, Message, question};
 use crate::world::{self, me, settings, zone};
 
-fn server(upstreams: Upstreams, listen: &[&str]) -> (Server, Arc<Shared>, Vec<SocketAddr>) {
+pub(crate) fn server(upstreams: Upstreams, listen: &[&str]) -> (Server, Arc<Shared>, Vec<SocketAddr>) {
     let shared = Arc::new(Shared::new(zone()));
     shared.set_askers(vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     let mut server = Server::start(Arc::clone(&shared), Options { upstreams }).unwrap();
@@ -27,8 +27,13 @@ fn server(upstreams: Upstreams, listen: &[&str]) -> (Server, Arc<Shared>, Vec<So
     (server, shared, addresses)
 }
 
+/// An address nobody has, for a server that cannot say which one it got.
+pub(crate) fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 /// Runs `dig` and gives what it prints.
-fn dig(server: SocketAddr, words: &[&str]) -> String {
+pub(crate) fn dig(server: SocketAddr, words: &[&str]) -> String {
     let at = format!("@{}", server.ip());
     let port = server.port().to_string();
     let output = Command::new("dig")
