@@ -37,7 +37,11 @@ struct cw_tier {
 	/* How many backends. */
 	__u32 count;
 	/* How near: 0 node, 1 zone, 2 region, 3 cluster, 4 elsewhere. */
-	__u32 kind;
+	__u8 kind;
+	/* Padding. */
+	__u8 zero;
+	/* Of 65,536 connections that come to it so many go on to the next one. */
+	__u16 passes;
 };
 
 /* Where a frontend leads. */
@@ -46,8 +50,8 @@ struct cw_ladder {
 	__u64 set;
 	/* How many rungs. */
 	__u32 tiers;
-	/* Padding. */
-	__u32 zero;
+	/* Seconds for which a client stays with its backend; 0 for not at all. */
+	__u32 affinity;
 	/* The rungs, nearest first. */
 	struct cw_tier tier[CW_TIERS];
 };
@@ -108,6 +112,24 @@ struct cw_flow {
 	__u64 used;
 	/* The backend. */
 	struct cw_backend backend;
+};
+
+/* Who dials what, where clients stay with their backends. */
+struct cw_client {
+	/* The kernel's number of the network namespace: a pod, or the node itself. */
+	__u64 netns;
+	/* What is dialled. */
+	struct cw_address dialled;
+	/* The protocol's number in the IP header. */
+	__u32 protocol;
+	/* Padding. */
+	__u32 zero;
+};
+
+/* An address of a node of the cluster: node ports are dialled there. */
+struct cw_node_address {
+	/* The address. */
+	__be32 ip[4];
 };
 
 /* A range of addresses, as the kernel's longest-prefix tries want it. */
@@ -193,6 +215,8 @@ enum cw_reason {
 	CW_SEGMENT_PASSED = 25,
 	/* drop: the lab keeps the two ends apart. */
 	CW_SEGMENT_CUT = 26,
+	/* pass: a client stayed with the backend it had before (session affinity). */
+	CW_LB_AFFINITY = 27,
 	/* How many reasons there are. */
-	CW_REASONS = 27,
+	CW_REASONS = 28,
 };

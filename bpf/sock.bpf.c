@@ -11,6 +11,7 @@
 
 #include "abi.h"
 #include "lib/address.h"
+#include "lib/affinity.h"
 #include "lib/count.h"
 #include "lib/flow.h"
 #include "lib/lb.h"
@@ -29,6 +30,15 @@ struct {
 	__type(key, int);
 	__type(value, struct cw_translation);
 } translations SEC(".maps");
+
+/* Where node ports are dialled. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct cw_node_address);
+	__type(value, __u8);
+} node_addresses SEC(".maps");
 
 static __always_inline int refuse(void)
 {
@@ -75,6 +85,13 @@ static __always_inline struct cw_ladder *find_ladder(const struct cw_address *di
 
 	ip_copy(key.ip, dialled->ip);
 	ladder = bpf_map_lookup_elem(&frontends, &key);
+	if (!ladder && bpf_map_lookup_elem(&node_addresses, dialled->ip)) {
+		/* A port of every node is written down once, under the family's unspecified address. */
+		if (!ip_is_v4(key.ip))
+			key.ip[0] = key.ip[1] = key.ip[2] = 0;
+		key.ip[3] = 0;
+		ladder = bpf_map_lookup_elem(&frontends, &key);
+	}
 	if (!ladder)
 		count(CW_LB_NO_FRONTEND);
 	return ladder;
@@ -93,7 +110,10 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, const struct cw
 		bpf_sk_storage_delete(&translations, ctx->sk);
 		return PROCEED;
 	}
-	*chosen = lb_choose(ladder);
+	if (ladder->affinity)
+		*chosen = affinity_choose(bpf_get_netns_cookie(ctx), dialled, ctx->protocol, ladder, bpf_ktime_get_ns());
+	else
+		*chosen = lb_choose(ladder);
 	if (!*chosen)
 		return refuse();
 	translation = bpf_sk_storage_get(&translations, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -113,7 +133,7 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, const struct cw_ad
 
 	if (!ladder)
 		return PROCEED;
-	*chosen = flow_choose(bpf_get_socket_cookie(ctx), dialled, ladder, bpf_ktime_get_ns());
+	*chosen = flow_choose(bpf_get_socket_cookie(ctx), bpf_get_netns_cookie(ctx), dialled, ladder, bpf_ktime_get_ns());
 	return *chosen ? PROCEED : refuse();
 }
 

@@ -7,13 +7,14 @@
 #pragma once
 
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 
 #include "../abi.h"
 #include "address.h"
+#include "affinity.h"
 #include "lb.h"
-
-#define SECOND 1000000000ULL
+#include "stay.h"
 
 /* A flow that was silent for so long may go elsewhere. Set before loading. */
 volatile const __u64 flow_idle = 60 * SECOND;
@@ -32,40 +33,6 @@ struct {
 	__type(value, struct cw_address);
 } replies SEC(".maps");
 
-/* How many backends a ladder's set has. */
-static __always_inline __u32 flow_set_size(const struct cw_ladder *ladder)
-{
-	__u32 last = ladder->tiers - 1;
-
-	if (last >= CW_TIERS)
-		return 0;
-	return ladder->tier[last].begin + ladder->tier[last].count;
-}
-
-/* The backend of a flow, if the flow may stay with it; remembers the new set when it changed around the backend. */
-static __always_inline struct cw_backend *flow_backend(struct cw_flow *flow, const struct cw_ladder *ladder, __u64 now)
-{
-	struct cw_backend *backend = &flow->backend;
-
-	if (now - flow->used > flow_idle)
-		return NULL;
-	if (flow->set != ladder->set) {
-		__u64 *ip = (__u64 *)backend->ip;
-		__u64 index = lb_find(ladder->set, flow_set_size(ladder), ip[0], ip[1], backend->port);
-		struct cw_backend *found = index == LB_NONE ? NULL : lb_at(ladder->set, index);
-
-		if (!found)
-			return NULL;
-		backend->node = found->node;
-		flow->set = ladder->set;
-	}
-	if (lb_is_dead(backend->node))
-		return NULL;
-	if (now - flow->used > SECOND)
-		flow->used = now;
-	return backend;
-}
-
 /* Remembers whom to show as the sender of what the backend answers. */
 static __always_inline void flow_remember_reply(__u64 cookie, const struct cw_address *vip,
 						const struct cw_backend *backend)
@@ -80,18 +47,21 @@ static __always_inline void flow_remember_reply(__u64 cookie, const struct cw_ad
 		bpf_map_update_elem(&replies, &key, vip, BPF_ANY);
 }
 
-/* Where a datagram goes: where the last one went, or to a backend drawn now. NULL: nowhere. */
-static __always_inline struct cw_backend *flow_choose(__u64 cookie, const struct cw_address *vip,
+/*
+ * Where a datagram of a socket goes: where the last one went, else where its network namespace's last socket went if the
+ * service asks for that, else to a backend drawn now. NULL: nowhere.
+ */
+static __always_inline struct cw_backend *flow_choose(__u64 cookie, __u64 netns, const struct cw_address *vip,
 						      const struct cw_ladder *ladder, __u64 now)
 {
 	struct cw_flow_key key = { .cookie = cookie, .address = *vip };
 	struct cw_flow *flow = bpf_map_lookup_elem(&flows, &key);
-	struct cw_backend *backend = flow ? flow_backend(flow, ladder, now) : NULL;
+	struct cw_backend *backend = flow ? stay(flow, ladder, now, flow_idle) : NULL;
 
 	if (backend) {
 		count(CW_LB_STAYED);
 	} else {
-		backend = lb_choose(ladder);
+		backend = ladder->affinity ? affinity_choose(netns, vip, IPPROTO_UDP, ladder, now) : lb_choose(ladder);
 		if (!backend)
 			return NULL;
 		struct cw_flow fresh = { .set = ladder->set, .used = now, .backend = *backend };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ladder: the nearest tier that has a backend on a living node, and inside the tier any backend with the same
- * chance. A backend on a dead node is never chosen; refusing is the last resort.
+ * The ladder: the nearest tier that has a backend on a living node, but for what a tier lets go on to the next; and
+ * inside the tier any backend with the same chance. A backend on a dead node is never chosen; refusing is the last resort.
  *
  * The functions that are not static are so on purpose: the verifier checks such a function once, not once per call.
  */
@@ -137,18 +137,43 @@ __noinline __u64 lb_find(__u64 set, __u32 count, __u64 high, __u64 low, __u32 po
 	return LB_NONE;
 }
 
-/* A living backend of the nearest tier that has one, or NULL; counts which tier it was, or why there is none. */
+/* Some rung. To the verifier any: it follows what comes after once, not once per rung. */
+__noinline __u32 lb_some_rung(__u32 n)
+{
+	return n < CW_TIERS ? n : 0;
+}
+
+/* The rung at which a walk begins: what a nearer one cannot carry goes on. The last one takes what comes to it. */
+static __always_inline __u32 lb_begin(const struct cw_ladder *ladder)
+{
+	for (__u32 i = 0; i < CW_TIERS - 1; i++) {
+		__u16 passes = ladder->tier[i].passes;
+
+		if (i + 1 >= ladder->tiers || !passes || (bpf_get_prandom_u32() & 0xffff) >= passes)
+			return lb_some_rung(i);
+	}
+	return lb_some_rung(CW_TIERS - 1);
+}
+
+/*
+ * A living backend of the first tier that has one, or NULL; counts which tier it was, or why there is none. The walk goes
+ * round: what was let go on comes back when nobody lives further on.
+ */
 static __always_inline struct cw_backend *lb_choose(const struct cw_ladder *ladder)
 {
+	__u32 tiers = ladder->tiers, n = lb_begin(ladder);
 	__u64 set = ladder->set;
 
-	for (__u32 i = 0; i < CW_TIERS; i++) {
-		const struct cw_tier *tier = &ladder->tier[i];
+	for (__u32 i = 0; i < CW_TIERS; i++, n++) {
+		const struct cw_tier *tier;
 		struct cw_backend *backend;
 		__u64 found;
 
-		if (i >= ladder->tiers)
+		if (i >= tiers)
 			break;
+		if (n >= tiers || n >= CW_TIERS)
+			n = 0;
+		tier = &ladder->tier[n];
 		if (!tier->count)
 			continue;
 		backend = lb_alive_at(set, tier->begin + lb_random(tier->count));
@@ -164,6 +189,6 @@ static __always_inline struct cw_backend *lb_choose(const struct cw_ladder *ladd
 		count(tier->kind <= CW_LB_ELSEWHERE ? tier->kind : CW_LB_ELSEWHERE);
 		return backend;
 	}
-	count(ladder->tiers ? CW_LB_ALL_DEAD : CW_LB_NO_BACKEND);
+	count(tiers ? CW_LB_ALL_DEAD : CW_LB_NO_BACKEND);
 	return NULL;
 }

@@ -6,6 +6,7 @@
 const char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define COOKIE 99
+#define NETNS 1
 #define OLD 1
 #define NEW 2
 #define BACKENDS 64
@@ -33,7 +34,7 @@ static __always_inline __u32 send(__u64 set, __u32 count, __u64 now)
 {
 	struct cw_address vip = { .ip = { 5, 5, 5, 5 }, .port = bpf_htons(53) };
 	struct cw_ladder ladder = { .set = set, .tiers = 1, .tier = { { .count = count } } };
-	struct cw_backend *backend = flow_choose(COOKIE, &vip, &ladder, now);
+	struct cw_backend *backend = flow_choose(COOKIE, NETNS, &vip, &ladder, now);
 
 	return backend ? backend->ip[3] : BACKENDS;
 }
@@ -159,5 +160,94 @@ CHECK(remembers_whom_to_show)
 		ASSERT(vip && vip->port == bpf_htons(53) && vip->ip[0] == 5);
 		bpf_map_delete_elem(&replies, &key);
 	}
+	return 0;
+}
+
+/* Where a new connection of a namespace goes under session affinity of ten seconds. */
+static __always_inline __u32 connect_from(__u64 netns, __u64 set, __u32 count, __u64 now)
+{
+	struct cw_address vip = { .ip = { 5, 5, 5, 5 }, .port = bpf_htons(80) };
+	struct cw_ladder ladder = { .set = set, .tiers = 1, .affinity = 10, .tier = { { .count = count } } };
+	struct cw_backend *backend = affinity_choose(netns, &vip, IPPROTO_TCP, &ladder, now);
+
+	return backend ? backend->ip[3] : BACKENDS;
+}
+
+/* Puts a namespace on a backend, as if it had been drawn at the first second. */
+static __always_inline void client_with(__u64 netns, __u32 who)
+{
+	struct cw_client key = { .netns = netns, .protocol = IPPROTO_TCP,
+				 .dialled = { .ip = { 5, 5, 5, 5 }, .port = bpf_htons(80) } };
+	struct cw_flow flow = { .set = OLD, .used = SECOND,
+				.backend = { .ip = { 0, 0, 0, who }, .port = bpf_htons(80), .node = who + 1 } };
+
+	bpf_map_update_elem(&clients, &key, &flow, BPF_ANY);
+}
+
+SETUP(a_client_comes_back_in_time)
+{
+	client_with(1, 9);
+	client_with(2, 5);
+	return two_sets();
+}
+CHECK(a_client_comes_back_in_time)
+{
+	ASSERT(connect_from(1, OLD, BACKENDS, 2 * SECOND) == 9);
+	ASSERT(connect_from(2, OLD, BACKENDS, 2 * SECOND) == 5);
+	ASSERT(connect_from(1, NEW, BACKENDS - 1, 11 * SECOND) == 9);
+	ASSERT(connect_from(1, NEW, BACKENDS - 1, 20 * SECOND) == 9);
+	ASSERT(counted(CW_LB_AFFINITY) == 4);
+	return 0;
+}
+
+SETUP(a_client_that_comes_late_is_new)
+{
+	client_with(1, 9);
+	return two_sets();
+}
+CHECK(a_client_that_comes_late_is_new)
+{
+	__u32 drawn = connect_from(1, OLD, BACKENDS, 12 * SECOND);
+
+	ASSERT(drawn < BACKENDS);
+	ASSERT(counted(CW_LB_AFFINITY) == 0);
+	ASSERT(connect_from(1, OLD, BACKENDS, 13 * SECOND) == drawn);
+	return 0;
+}
+
+SETUP(a_client_leaves_the_dead_and_the_gone)
+{
+	client_with(1, 9);
+	client_with(2, 0);
+	kill(10);
+	return two_sets();
+}
+CHECK(a_client_leaves_the_dead_and_the_gone)
+{
+	ASSERT(connect_from(1, OLD, BACKENDS, 2 * SECOND) != 9);
+	ASSERT(connect_from(2, NEW, BACKENDS - 1, 2 * SECOND) != 0);
+	ASSERT(counted(CW_LB_AFFINITY) == 0);
+	return 0;
+}
+
+/* A socket's first datagram goes where its namespace is. */
+SETUP(datagrams_begin_where_the_client_is)
+{
+	struct cw_client key = { .netns = NETNS, .protocol = IPPROTO_UDP,
+				 .dialled = { .ip = { 5, 5, 5, 5 }, .port = bpf_htons(53) } };
+	struct cw_flow flow = { .set = OLD, .used = SECOND,
+				.backend = { .ip = { 0, 0, 0, 9 }, .port = bpf_htons(80), .node = 10 } };
+
+	bpf_map_update_elem(&clients, &key, &flow, BPF_ANY);
+	return two_sets();
+}
+CHECK(datagrams_begin_where_the_client_is)
+{
+	struct cw_address vip = { .ip = { 5, 5, 5, 5 }, .port = bpf_htons(53) };
+	struct cw_ladder ladder = { .set = OLD, .tiers = 1, .affinity = 10, .tier = { { .count = BACKENDS } } };
+	struct cw_backend *backend = flow_choose(COOKIE, NETNS, &vip, &ladder, 2 * SECOND);
+
+	ASSERT(backend && backend->ip[3] == 9);
+	ASSERT(counted(CW_LB_AFFINITY) == 1);
 	return 0;
 }

@@ -316,3 +316,64 @@ CHECK(weight)
 	ASSERT(about(times(3), 4));
 	return 0;
 }
+
+/* Three rungs of one backend; the first lets half of it go on, the second half of that. */
+static __always_inline int spilling(void)
+{
+	struct cw_ladder *ladder = the_ladder();
+
+	if (!ladder)
+		return __LINE__;
+	for (__u32 i = 0; i < 3; i++)
+		add(i, i + 1);
+	rung(ladder, 0, 0, 1, 0);
+	rung(ladder, 1, 1, 1, 3);
+	rung(ladder, 2, 2, 1, 4);
+	ladder->tier[0].passes = 1 << 15;
+	ladder->tier[1].passes = 1 << 15;
+	return 0;
+}
+
+SETUP(what_a_rung_cannot_carry_goes_on) { return spilling(); }
+RUN(what_a_rung_cannot_carry_goes_on) { return choose(); }
+CHECK(what_a_rung_cannot_carry_goes_on)
+{
+	ASSERT(about(times(0), 2));
+	ASSERT(about(times(1), 4));
+	ASSERT(about(times(2), 4));
+	return 0;
+}
+
+SETUP(and_comes_back_if_nobody_is_there)
+{
+	kill(2);
+	kill(3);
+	return spilling();
+}
+ALWAYS(and_comes_back_if_nobody_is_there, 0, CW_LB_NODE)
+
+SETUP(the_next_one_takes_it_over_the_dead)
+{
+	kill(2);
+	return spilling();
+}
+RUN(the_next_one_takes_it_over_the_dead) { return choose(); }
+CHECK(the_next_one_takes_it_over_the_dead)
+{
+	ASSERT(about(times(0), 2));
+	ASSERT(about(times(2), 2));
+	return 0;
+}
+
+/* The last rung keeps everything, whatever it says. */
+SETUP(the_last_rung_takes_all)
+{
+	struct cw_ladder *ladder = the_ladder();
+
+	ASSERT(ladder);
+	add(0, 1);
+	rung(ladder, 0, 0, 1, 0);
+	ladder->tier[0].passes = 0xffff;
+	return 0;
+}
+ALWAYS(the_last_rung_takes_all, 0, CW_LB_NODE)

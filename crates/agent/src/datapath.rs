@@ -103,6 +103,7 @@ impl Datapath {
             masquerade: self.observe_masquerade()?,
             frontends: maps.frontends,
             sets: maps.sets,
+            node_addresses: maps.node_addresses,
             dead: maps.dead,
         })
     }
@@ -180,6 +181,8 @@ fn owner(op: &Op) -> Owner {
         | Op::SetFrontend(..)
         | Op::DeleteFrontend(_)
         | Op::MarkDead(_)
+        | Op::AddNodeAddress(_)
+        | Op::DeleteNodeAddress(_)
         | Op::MarkAlive(_) => Owner::Maps,
         Op::Masquerade(_) => Owner::Filters,
         Op::TunnelMtu(_)

@@ -18,6 +18,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 
 use model::{ClusterName, Endpoint, NodeName, Tier, Traffic, World};
 use siphasher::sip::SipHasher13;
@@ -72,6 +73,8 @@ pub struct Services {
     pub frontends: BTreeMap<Frontend, Ladder>,
     /// What answers.
     pub sets: BTreeMap<SetId, Set>,
+    /// Where node ports are dialled.
+    pub node_addresses: BTreeSet<IpAddr>,
     /// What was claimed and not granted.
     pub problems: Vec<Problem>,
 }
@@ -81,8 +84,8 @@ pub struct Services {
 pub enum Problem {
     /// Two services claim one address, protocol and port.
     #[error(
-        "{loser} asks for {} port {}/{}, which {winner} has, and is not served there: change one of them",
-        frontend.ip, frontend.port, frontend.protocol
+        "{loser} asks for {}, which {winner} has, and is not served there: change one of them",
+        place(frontend)
     )]
     Frontend {
         /// What both claim.
@@ -92,6 +95,15 @@ pub enum Problem {
         /// Who is.
         winner: Claimant,
     },
+}
+
+/// What is dialled, in words.
+fn place(Frontend { ip, protocol, port }: &Frontend) -> String {
+    if ip.is_unspecified() {
+        format!("node port {port}/{protocol}")
+    } else {
+        format!("{ip} port {port}/{protocol}")
+    }
 }
 
 /// What clients on this node dial and where it leads: the services of the node's own cluster, with the backends of
@@ -105,8 +117,13 @@ pub fn plan(view: &View<'_>) -> Services {
         let sources = standpoint.sources(offer);
         for frontend in frontends {
             let ladder = plan.store(&standpoint.rungs(offer, &frontend, &sources).rungs);
-            plan.frontends.insert(frontend.dialled, ladder);
+            let affinity = if ladder.tiers.is_empty() { 0 } else { offer.affinity() };
+            plan.frontends.insert(frontend.dialled, Ladder { affinity, ..ladder });
         }
+    }
+    // The unspecified address is a node port's.
+    if plan.frontends.keys().any(|frontend| frontend.ip.is_unspecified()) {
+        plan.node_addresses = standpoint.node_addresses();
     }
     plan
 }
@@ -122,7 +139,8 @@ impl Services {
             for candidate in &rung.candidates {
                 set.extend(std::iter::repeat_n(candidate.backend, candidate.weight as usize));
             }
-            tiers.push(TierSpan { tier: rung.tier, begin, count: index(set.len()) - begin });
+            let count = index(set.len()) - begin;
+            tiers.push(TierSpan { tier: rung.tier, begin, count, passes: rung.passes });
         }
         if set.is_empty() {
             return Ladder::default();
@@ -133,7 +151,7 @@ impl Services {
             id = id.wrapping_add(1).max(1);
         }
         self.sets.entry(id).or_insert(set);
-        Ladder { set: id, tiers }
+        Ladder { set: id, tiers, affinity: 0 }
     }
 }
 

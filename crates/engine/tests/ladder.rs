@@ -15,7 +15,7 @@ use support::{Situation, me, situation};
 /// Draws so often before it looks at one backend after the other.
 const DRAWS: usize = 4;
 
-/// The data path's algorithm: the nearest rung with a backend whose node is not dead; in it a random one, on a dead
+/// The data path's algorithm: the nearest rung with a backend whose node is not dead, but for what a rung lets go on; in it a random one, on a dead
 /// one drawn again a few times, then the next alive one from there.
 fn pick(
     ladder: &Ladder,
@@ -23,7 +23,10 @@ fn pick(
     dead: &BTreeSet<NodeId>,
     mut random: impl FnMut() -> u32,
 ) -> Option<(Tier, Backend)> {
-    for span in &ladder.tiers {
+    let spilled =
+        |n: &usize| *n + 1 == ladder.tiers.len() || random() % 65_536 >= u32::from(ladder.tiers[*n].passes);
+    let begin = (0..ladder.tiers.len()).find(spilled).unwrap_or(0);
+    for span in ladder.tiers[begin..].iter().chain(&ladder.tiers[..begin]) {
         let at = |n: u32| set[(span.begin + n % span.count) as usize];
         let alive = |backend: &Backend| !dead.contains(&backend.node);
         let drawn = (0..DRAWS).map(|_| at(random())).find(alive);
@@ -81,7 +84,9 @@ proptest! {
                     random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                     random >> 16
                 });
-                prop_assert_eq!(picked.map(|(tier, _)| tier), nearest.map(|span| span.tier));
+                let spills = ladder.tiers.iter().any(|span| span.passes > 0);
+                prop_assert_eq!(picked.is_some(), nearest.is_some());
+                prop_assert!(spills || picked.map(|(tier, _)| tier) == nearest.map(|span| span.tier));
                 prop_assert!(picked.is_none_or(|(_, backend)| !dead.contains(&backend.node)));
             }
         }

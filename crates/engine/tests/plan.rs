@@ -34,7 +34,8 @@ struct Kernel(State);
 
 impl Kernel {
     fn apply(&mut self, op: &Op) {
-        let State { tunnel, routes, guarded, masquerade, frontends, sets, dead } = &mut self.0;
+        let State { tunnel, routes, guarded, masquerade, frontends, sets, node_addresses, dead } =
+            &mut self.0;
         match op.clone() {
             Op::Guard(net) => assert!(guarded.insert(net), "guarded twice"),
             Op::Unguard(net) => assert!(guarded.remove(&net), "was not guarded"),
@@ -77,6 +78,8 @@ impl Kernel {
             }
             Op::MarkDead(node) => assert!(dead.insert(node)),
             Op::MarkAlive(node) => assert!(dead.remove(&node)),
+            Op::AddNodeAddress(ip) => assert!(node_addresses.insert(ip)),
+            Op::DeleteNodeAddress(ip) => assert!(node_addresses.remove(&ip)),
         }
     }
 

@@ -92,7 +92,9 @@ pub async fn apply(netlink: &Netlink, op: &Op, tunnel: &str) -> Result<Applied, 
         | Op::DeleteFrontend(_)
         | Op::DeleteSet(..)
         | Op::MarkDead(_)
-        | Op::MarkAlive(_) => return Ok(Applied::NotMine),
+        | Op::MarkAlive(_)
+        | Op::AddNodeAddress(_)
+        | Op::DeleteNodeAddress(_) => return Ok(Applied::NotMine),
     }
     Ok(Applied::Done)
 }

@@ -122,7 +122,7 @@ fn a_state() -> State {
         protocol: model::Protocol::Udp,
         port: 53.try_into().unwrap(),
     };
-    let span = TierSpan { tier: model::Tier::Node, begin: 0, count: 1 };
+    let span = TierSpan { tier: model::Tier::Node, begin: 0, count: 1, passes: 0 };
     let route = Route { via: RouteVia::Tunnel, source: None };
     State {
         routes: [(("10.0.0.0/8".parse().unwrap(), 100), route)].into(),

@@ -18,6 +18,7 @@ impl State {
             masquerade: mesh.masquerade,
             frontends: services.frontends,
             sets: services.sets,
+            node_addresses: services.node_addresses,
             dead: dead.iter().map(Node::id).collect(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use model::PublicKey;
@@ -41,6 +42,10 @@ pub enum Op {
     DeleteFrontend(Frontend),
     /// No ladder uses this set any more; it had so many backends.
     DeleteSet(SetId, u32),
+    /// Node ports are dialled at this address, too.
+    AddNodeAddress(IpAddr),
+    /// Node ports are not dialled at this address any more.
+    DeleteNodeAddress(IpAddr),
     /// This node does not answer.
     MarkDead(NodeId),
     /// This node answers again.
@@ -66,6 +71,8 @@ impl Op {
             Self::SetFrontend(..) => "set_frontend",
             Self::DeleteFrontend(_) => "delete_frontend",
             Self::DeleteSet(..) => "delete_set",
+            Self::AddNodeAddress(_) => "add_node_address",
+            Self::DeleteNodeAddress(_) => "delete_node_address",
             Self::MarkDead(_) => "node_dead",
             Self::MarkAlive(_) => "node_alive",
         }
@@ -109,13 +116,22 @@ impl fmt::Display for Op {
             Self::AddSet(id, set) => write!(f, "set add {id:016x} of {}", set.len()),
             Self::SetFrontend(to, ladder) => {
                 write!(f, "frontend set {to} set {:016x}", ladder.set)?;
-                ladder
-                    .tiers
-                    .iter()
-                    .try_for_each(|span| write!(f, " {}:{}+{}", span.tier, span.begin, span.count))
+                ladder.tiers.iter().try_for_each(|span| {
+                    write!(f, " {}:{}+{}", span.tier, span.begin, span.count)?;
+                    match span.passes {
+                        0 => Ok(()),
+                        passes => write!(f, "-{:.1}%", f64::from(passes) / 655.36),
+                    }
+                })?;
+                match ladder.affinity {
+                    0 => Ok(()),
+                    seconds => write!(f, " affinity {seconds}s"),
+                }
             }
             Self::DeleteFrontend(frontend) => write!(f, "frontend delete {frontend}"),
             Self::DeleteSet(id, size) => write!(f, "set delete {id:016x} of {size}"),
+            Self::AddNodeAddress(ip) => write!(f, "node address add {ip}"),
+            Self::DeleteNodeAddress(ip) => write!(f, "node address delete {ip}"),
             Self::MarkDead(node) => write!(f, "node dead {node:016x}"),
             Self::MarkAlive(node) => write!(f, "node alive {node:016x}"),
         }
@@ -155,7 +171,10 @@ mod tests {
             keepalive: 25,
         };
         let route = Route { via: RouteVia::Tunnel, source: Some("10.1.0.1".parse().unwrap()) };
-        let ladder = Ladder { set: 0xab, tiers: vec![TierSpan { tier: Tier::Zone, begin: 0, count: 2 }] };
+        let span = TierSpan { tier: Tier::Zone, begin: 0, count: 2, passes: 0 };
+        let ladder = Ladder { set: 0xab, tiers: vec![span], affinity: 0 };
+        let spilling = TierSpan { passes: 0x4000, ..span };
+        let spilling = Ladder { set: 0xab, tiers: vec![spilling], affinity: 60 };
         let masquerade = Masquerade { sources: [net].into(), except: peer.allowed_ips.clone() };
         for (op, words) in [
             (Op::Guard(net), "guard 10.1.0.0/16"),
@@ -171,6 +190,12 @@ mod tests {
                 Op::SetFrontend(frontend, ladder),
                 "frontend set [fd00::1]:80/TCP set 00000000000000ab zone:0+2",
             ),
+            (
+                Op::SetFrontend(frontend, spilling),
+                "frontend set [fd00::1]:80/TCP set 00000000000000ab zone:0+2-25.0% affinity 60s",
+            ),
+            (Op::AddNodeAddress(frontend.ip), "node address add fd00::1"),
+            (Op::DeleteNodeAddress(frontend.ip), "node address delete fd00::1"),
             (Op::DeleteSet(0xab, 2), "set delete 00000000000000ab of 2"),
             (Op::MarkDead(1), "node dead 0000000000000001"),
         ] {

@@ -31,6 +31,9 @@ pub struct State {
     pub frontends: BTreeMap<Frontend, Ladder>,
     /// Backends, in the order of the ladder, by content: a set is never changed, only replaced.
     pub sets: BTreeMap<SetId, Set>,
+    /// Addresses at which node ports are dialled: those of the cluster's nodes, if a service has such ports.
+    #[serde(default)]
+    pub node_addresses: BTreeSet<IpAddr>,
     /// Nodes that do not answer through the data path.
     pub dead: BTreeSet<NodeId>,
 }
@@ -89,7 +92,8 @@ pub enum RouteVia {
     Unreachable,
 }
 
-/// What a client dials: an address, a protocol and a port.
+/// What a client dials: an address, a protocol and a port. The unspecified address of a family stands for all addresses
+/// of nodes in [`State::node_addresses`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Frontend {
     /// The virtual address.
@@ -124,6 +128,9 @@ pub struct Ladder {
     pub set: SetId,
     /// The rungs. At most [`Ladder::MAX_TIERS`]. Empty means: refuse at once.
     pub tiers: Vec<TierSpan>,
+    /// Seconds for which a client stays with its backend; 0 without session affinity.
+    #[serde(default)]
+    pub affinity: u32,
 }
 
 impl Ladder {
@@ -140,4 +147,7 @@ pub struct TierSpan {
     pub begin: u32,
     /// How many.
     pub count: u32,
+    /// Of 65,536 new connections that come to this rung so many go on to the next ones although it could answer.
+    #[serde(default)]
+    pub passes: u16,
 }

@@ -58,7 +58,7 @@ fn of_one(frontend: Frontend, desired: &State, observed: &State) -> Vec<Differen
     let Some(held) = observed.frontends.get(&frontend) else { return vec![difference(What::Missing)] };
     let set = |state: &State, id| state.sets.get(&id).cloned().unwrap_or_default();
     let (planned_set, held_set) = (set(desired, planned.set), set(observed, held.set));
-    if planned.tiers == held.tiers && planned_set == held_set {
+    if (&planned.tiers, planned.affinity, &planned_set) == (&held.tiers, held.affinity, &held_set) {
         return Vec::new();
     }
     let (ought, is): (BTreeSet<_>, BTreeSet<_>) = (planned_set.iter().collect(), held_set.iter().collect());
@@ -85,8 +85,13 @@ mod tests {
     /// A state in which the frontend leads to backends with these last bytes, each a rung of its own.
     fn state(backends: &[u8]) -> State {
         let backend = |n: &u8| Backend { ip: [10, 0, 0, *n].into(), port: port(8080), node: 1 };
-        let tiers = (0..backends.len() as u32).map(|n| TierSpan { tier: Tier::Cluster, begin: n, count: 1 });
-        let ladder = Ladder { set: 7, tiers: tiers.collect() };
+        let tiers = (0..backends.len() as u32).map(|n| TierSpan {
+            tier: Tier::Cluster,
+            begin: n,
+            count: 1,
+            passes: 0,
+        });
+        let ladder = Ladder { set: 7, tiers: tiers.collect(), affinity: 0 };
         State {
             frontends: [(frontend(), ladder)].into(),
             sets: [(7, backends.iter().map(backend).collect())].into(),

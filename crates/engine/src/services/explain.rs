@@ -281,16 +281,18 @@ fn one<'a>(
 
 /// Walks the rungs as the data path does. Returns whether anybody answers.
 fn walk<'a>(rungs: &[Rung<'a>], health: &Health<'_>, found: &mut BTreeMap<&'a EndpointKey, Found>) -> bool {
-    let mut answering: Option<&Rung<'_>> = None;
-    for rung in rungs {
-        let alive = |c: &&Candidate<'_>| health.reaches(c);
-        let total: u32 = rung.candidates.iter().filter(alive).map(|c| c.weight).sum();
+    let alive = |c: &&Candidate<'_>| health.reaches(c);
+    let totals: Vec<u32> =
+        rungs.iter().map(|rung| rung.candidates.iter().filter(alive).map(|c| c.weight).sum()).collect();
+    let parts = parts(rungs, &totals);
+    let answering = totals.iter().position(|total| *total > 0).map(|first| &rungs[first]);
+    for ((rung, total), part) in rungs.iter().zip(&totals).zip(parts) {
         for candidate in &rung.candidates {
             let weight = candidate.weight;
             let (share, why) = match answering {
                 _ if !alive(&candidate) => (0.0, health.why(&candidate.endpoint.key.service.cluster)),
-                Some(first) => (0.0, behind(first, rung)),
-                None => (f64::from(weight) / f64::from(total), Why::InRotation),
+                Some(first) if part == 0.0 => (0.0, behind(first, rung)),
+                _ => (part * f64::from(weight) / f64::from(*total), Why::InRotation),
             };
             let entry = found.entry(&candidate.endpoint.key).or_insert(Found { share: 0.0, weight, why });
             entry.share += share;
@@ -298,11 +300,25 @@ fn walk<'a>(rungs: &[Rung<'a>], health: &Health<'_>, found: &mut BTreeMap<&'a En
                 entry.why = why;
             }
         }
-        if answering.is_none() && total > 0 {
-            answering = Some(rung);
-        }
     }
     answering.is_some()
+}
+
+/// The part of new connections that each rung takes: a walk begins where no rung before lets it go on, and ends at the
+/// first from there, round and round, that has somebody.
+fn parts(rungs: &[Rung<'_>], totals: &[u32]) -> Vec<f64> {
+    let mut parts = vec![0.0; rungs.len()];
+    let mut left = 1.0;
+    for (begin, rung) in rungs.iter().enumerate() {
+        let last = begin + 1 == rungs.len();
+        let on = if last { 0.0 } else { left * f64::from(rung.passes) / 65_536.0 };
+        let mut around = (begin..rungs.len()).chain(0..begin);
+        if let Some(takes) = around.find(|n| totals[*n] > 0) {
+            parts[takes] += left - on;
+        }
+        left = on;
+    }
+    parts
 }
 
 /// Why a rung waits while another answers.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{Endpoint, Tier};
 
 use super::offer::{Dialled, Offer, Scope};
-use super::order::{Hint, Place};
+use super::order::{Block, Hint, Place};
 use super::select::{Reach, Seen, Verdict, choose};
 use super::standpoint::Standpoint;
 use crate::plan::{Backend, Ladder};
@@ -27,6 +27,8 @@ pub(super) struct Rung<'a> {
     /// The furthest of them.
     pub(super) tier: Tier,
     pub(super) place: Place,
+    /// What it lets go on to the next ones, as in [`crate::plan::TierSpan::passes`].
+    pub(super) passes: u16,
     pub(super) candidates: Vec<Candidate<'a>>,
 }
 
@@ -60,7 +62,7 @@ impl<'a> Standpoint<'a> {
         let (candidates, mut out) = self.candidates(offer, frontend, sources);
         let reach = match frontend.scope {
             Scope::Virtual if offer.internal_local() => Reach::Local,
-            Scope::Virtual | Scope::External => Reach::Cluster,
+            Scope::Virtual | Scope::External | Scope::Node => Reach::Cluster,
         };
         let seen: Vec<Seen> = candidates
             .iter()
@@ -68,21 +70,28 @@ impl<'a> Standpoint<'a> {
             .collect();
         let verdicts = choose(reach, &seen);
         let hinted = verdicts.contains(&Verdict::PassedOver);
+        let place = |endpoint: &Endpoint, hint| {
+            let (cluster, nearness) = (&endpoint.key.service.cluster, self.nearness(endpoint));
+            Place::new(offer.traffic(), &self.me.cluster, cluster, nearness, hint)
+        };
         let mut by_place: BTreeMap<Place, Vec<Candidate<'a>>> = BTreeMap::new();
+        let mut absent: BTreeMap<Place, u32> = BTreeMap::new();
         for ((candidate, verdict), seen) in candidates.into_iter().zip(verdicts).zip(seen) {
+            let endpoint = candidate.endpoint;
             let hint = match verdict {
                 Verdict::In if hinted && seen.own => Hint::Chosen,
                 Verdict::In => Hint::None,
                 Verdict::PassedOver => Hint::PassedOver,
                 Verdict::Policy | Verdict::Terminating | Verdict::NotReady => {
-                    out.push((candidate.endpoint, Out::Verdict(verdict)));
+                    // What ends does so by somebody's will; what is not ready is missed.
+                    if verdict == Verdict::NotReady {
+                        *absent.entry(place(endpoint, Hint::None)).or_default() += candidate.weight;
+                    }
+                    out.push((endpoint, Out::Verdict(verdict)));
                     continue;
                 }
             };
-            let cluster = &candidate.endpoint.key.service.cluster;
-            let nearness = self.nearness(candidate.endpoint);
-            let place = Place::new(offer.traffic(), &self.me.cluster, cluster, nearness, hint);
-            by_place.entry(place).or_default().push(candidate);
+            by_place.entry(place(endpoint, hint)).or_default().push(candidate);
         }
         let mut rungs: Vec<Rung<'a>> = Vec::new();
         for (place, candidates) in by_place {
@@ -90,16 +99,25 @@ impl<'a> Standpoint<'a> {
             let full = rungs.len() == Ladder::MAX_TIERS;
             match rungs.last_mut() {
                 Some(last) if full => last.candidates.extend(candidates),
-                _ => rungs.push(Rung { tier: Tier::Node, place, candidates }),
+                _ => rungs.push(Rung { tier: Tier::Node, place, passes: 0, candidates }),
             }
         }
         for rung in &mut rungs {
             // An address that stands in several slices is still one backend.
             rung.candidates.sort_by(|a, b| a.backend.cmp(&b.backend).then(b.weight.cmp(&a.weight)));
             rung.candidates.dedup_by_key(|candidate| candidate.backend);
+            rung.passes = excess(&rung.candidates, absent.get(&rung.place).copied().unwrap_or(0));
             reduce(&mut rung.candidates);
             let tiers = rung.candidates.iter().map(|c| self.nearness(c.endpoint).0);
             rung.tier = tiers.max().unwrap_or(rung.tier);
+        }
+        // Only to where nearness alone has put the next ones: a preference and a hint are no matter of degree.
+        let next: Vec<_> = rungs.iter().skip(1).map(|rung| Some(rung.place)).chain([None]).collect();
+        for (rung, next) in rungs.iter_mut().zip(next) {
+            let near = |next: Place| next.group == rung.place.group && next.block != Block::PassedOver;
+            if !next.is_some_and(near) {
+                rung.passes = 0;
+            }
         }
         Rungs { rungs, out }
     }
@@ -129,6 +147,17 @@ impl<'a> Standpoint<'a> {
         }
         (candidates, out)
     }
+}
+
+/// What a rung lets go on, of 65,536: nothing while at least half of its capacity is ready; below, so much that no
+/// backend takes more than twice the part it has when all of them are.
+fn excess(ready: &[Candidate<'_>], absent: u32) -> u16 {
+    let ready: u64 = ready.iter().map(|candidate| u64::from(candidate.weight)).sum();
+    let all = ready + u64::from(absent);
+    if 2 * ready >= all {
+        return 0;
+    }
+    u16::try_from(65_536 - 65_536 * 2 * ready / all).unwrap_or(u16::MAX)
 }
 
 /// Brings the weights of a rung to the smallest whole numbers of the same proportion, and below [`MAX_WEIGHT`].

@@ -1,7 +1,7 @@
 //! What clients of a node dial: the services of its own cluster, then its imports.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use model::{Import, Port, Service, ServiceKey, ServicePort, Traffic, World};
 
@@ -45,6 +45,8 @@ pub(super) enum Scope {
     /// An address that the world outside knows, too. What our own clients send there is taken as if it had not left
     /// the cluster, so `externalTrafficPolicy` does not narrow it (kube-proxy's short circuit).
     External,
+    /// A port at any address of any node. As above.
+    Node,
 }
 
 impl<'a> Offer<'a> {
@@ -88,21 +90,45 @@ impl<'a> Offer<'a> {
         }
     }
 
+    /// Seconds for which a client stays with its backend; 0 for not at all.
+    pub(super) fn affinity(self) -> u32 {
+        match self {
+            Self::Service(service) => service.access.session_affinity,
+            Self::Import(import) => import.terms.session_affinity,
+        }
+        .unwrap_or(0)
+    }
+
     /// What clients dial in a scope: each address with each port.
-    pub(super) fn dialled(self, scope: Scope) -> impl Iterator<Item = Dialled<'a>> {
-        let (first, second): (&[IpAddr], &[IpAddr]) = match (scope, self) {
-            (Scope::Virtual, offer) => (offer.vips(), &[]),
-            (Scope::External, Self::Service(s)) => (&s.access.load_balancer_ips, &s.access.external_ips),
-            (Scope::External, Self::Import(_)) => (&[], &[]),
+    pub(super) fn dialled(self, scope: Scope) -> Vec<Dialled<'a>> {
+        let at = |ip: IpAddr, port: &'a ServicePort, number: Port| Dialled {
+            dialled: Frontend { ip, protocol: port.protocol, port: number },
+            port,
+            scope,
         };
-        let ips = first.iter().chain(second);
-        ips.flat_map(move |ip| {
-            self.ports().iter().map(move |port| Dialled {
-                dialled: Frontend { ip: *ip, protocol: port.protocol, port: port.port },
-                port,
-                scope,
-            })
-        })
+        let every = |ips: &[IpAddr]| -> Vec<Dialled<'a>> {
+            ips.iter().flat_map(|ip| self.ports().iter().map(move |port| at(*ip, port, port.port))).collect()
+        };
+        match (scope, self) {
+            (Scope::Virtual, offer) => every(offer.vips()),
+            (_, Self::Import(_)) => Vec::new(),
+            (Scope::External, Self::Service(s)) => {
+                [every(&s.access.load_balancer_ips), every(&s.access.external_ips)].concat()
+            }
+            (Scope::Node, Self::Service(s)) => {
+                let anywhere = |vip: &IpAddr| -> IpAddr {
+                    if vip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+                };
+                let ports = s.access.node_ports.iter().filter_map(|node_port| {
+                    let stands_for =
+                        |p: &&ServicePort| (p.port, p.protocol) == (node_port.port, node_port.protocol);
+                    Some((s.ports.iter().find(stands_for)?, node_port.node_port))
+                });
+                let ports: Vec<_> = ports.collect();
+                let pairs = s.vips.iter().flat_map(|vip| ports.iter().map(move |port| (anywhere(vip), port)));
+                pairs.map(|(ip, (port, number))| at(ip, port, *number)).collect()
+            }
+        }
     }
 
     /// The port of an endpoint that answers for one of the offer's ports. Behind an import a cluster answers only on the

@@ -1,6 +1,7 @@
 //! A node's place in the world: what its clients dial, who might answer, how near that is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use model::{ClusterName, Endpoint, NodeName, ObjectName, Service, ServiceKey, Tier, Topology, World};
 
@@ -58,7 +59,7 @@ impl<'a> Standpoint<'a> {
         let mut granted: Vec<_> = offers.map(|offer| (offer, Vec::new())).collect();
         let mut owners: BTreeMap<Frontend, Offer<'_>> = BTreeMap::new();
         let mut problems = Vec::new();
-        for scope in [Scope::Virtual, Scope::External] {
+        for scope in [Scope::Virtual, Scope::External, Scope::Node] {
             for (offer, mine) in &mut granted {
                 if matches!(offer, Offer::Service(service) if service.access.other_proxy) {
                     continue;
@@ -117,6 +118,13 @@ impl<'a> Standpoint<'a> {
             Some((id, _)) => *id,
             None => model::Node::id(node),
         })
+    }
+
+    /// Every address of the cluster's nodes.
+    pub(super) fn node_addresses(&self) -> BTreeSet<IpAddr> {
+        let nodes = self.world.nodes.values().filter(|node| node.name.cluster == self.me.cluster);
+        let ips = nodes.flat_map(|n| n.private_ips.iter().chain(&n.public_ips).copied().chain(n.mesh_ips()));
+        ips.collect()
     }
 
     /// Where the endpoint's node stands, if that is known.

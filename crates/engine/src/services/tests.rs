@@ -3,7 +3,9 @@ use std::collections::BTreeSet;
 use model::{Endpoint, EndpointPort, Protocol, ServicePort, Tier, World};
 
 mod imports;
+mod outside;
 mod preferences;
+mod spillover;
 
 use super::*;
 use crate::testing::{cluster_name, endpoint, node, node_name, port, service, service_key, world};

@@ -36,7 +36,11 @@ pub struct Tier {
     /// How many backends.
     pub count: u32,
     /// How near: 0 node, 1 zone, 2 region, 3 cluster, 4 elsewhere.
-    pub kind: u32,
+    pub kind: u8,
+    /// Padding.
+    pub zero: u8,
+    /// Of 65,536 connections that come to it so many go on to the next one.
+    pub passes: u16,
 }
 
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
@@ -50,8 +54,8 @@ pub struct Ladder {
     pub set: u64,
     /// How many rungs.
     pub tiers: u32,
-    /// Padding.
-    pub zero: u32,
+    /// Seconds for which a client stays with its backend; 0 for not at all.
+    pub affinity: u32,
     /// The rungs, nearest first.
     pub tier: [Tier; TIERS],
 }
@@ -147,6 +151,34 @@ pub struct Flow {
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Flow {}
 
+/// Who dials what, where clients stay with their backends.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client {
+    /// The kernel's number of the network namespace: a pod, or the node itself.
+    pub netns: u64,
+    /// What is dialled.
+    pub dialled: Address,
+    /// The protocol's number in the IP header.
+    pub protocol: u32,
+    /// Padding.
+    pub zero: u32,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Client {}
+
+/// An address of a node of the cluster: node ports are dialled there.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeAddress {
+    /// The address.
+    pub ip: [Be32; 4],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for NodeAddress {}
+
 /// A range of addresses, as the kernel's longest-prefix tries want it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,14 +222,16 @@ unsafe impl aya::Pod for Cut {}
 #[rustfmt::skip]
 pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_frontend", size: size_of::<Frontend>(), fields: &[("ip", offset_of!(Frontend, ip)), ("port", offset_of!(Frontend, port)), ("protocol", offset_of!(Frontend, protocol)), ("zero", offset_of!(Frontend, zero))] },
-    StructLayout { name: "cw_tier", size: size_of::<Tier>(), fields: &[("begin", offset_of!(Tier, begin)), ("count", offset_of!(Tier, count)), ("kind", offset_of!(Tier, kind))] },
-    StructLayout { name: "cw_ladder", size: size_of::<Ladder>(), fields: &[("set", offset_of!(Ladder, set)), ("tiers", offset_of!(Ladder, tiers)), ("zero", offset_of!(Ladder, zero)), ("tier", offset_of!(Ladder, tier))] },
+    StructLayout { name: "cw_tier", size: size_of::<Tier>(), fields: &[("begin", offset_of!(Tier, begin)), ("count", offset_of!(Tier, count)), ("kind", offset_of!(Tier, kind)), ("zero", offset_of!(Tier, zero)), ("passes", offset_of!(Tier, passes))] },
+    StructLayout { name: "cw_ladder", size: size_of::<Ladder>(), fields: &[("set", offset_of!(Ladder, set)), ("tiers", offset_of!(Ladder, tiers)), ("affinity", offset_of!(Ladder, affinity)), ("tier", offset_of!(Ladder, tier))] },
     StructLayout { name: "cw_backend_key", size: size_of::<BackendKey>(), fields: &[("set", offset_of!(BackendKey, set)), ("index", offset_of!(BackendKey, index)), ("zero", offset_of!(BackendKey, zero))] },
     StructLayout { name: "cw_backend", size: size_of::<Backend>(), fields: &[("ip", offset_of!(Backend, ip)), ("port", offset_of!(Backend, port)), ("zero", offset_of!(Backend, zero)), ("node", offset_of!(Backend, node))] },
     StructLayout { name: "cw_address", size: size_of::<Address>(), fields: &[("ip", offset_of!(Address, ip)), ("port", offset_of!(Address, port)), ("zero", offset_of!(Address, zero))] },
     StructLayout { name: "cw_translation", size: size_of::<Translation>(), fields: &[("vip", offset_of!(Translation, vip)), ("backend", offset_of!(Translation, backend))] },
     StructLayout { name: "cw_flow_key", size: size_of::<FlowKey>(), fields: &[("cookie", offset_of!(FlowKey, cookie)), ("address", offset_of!(FlowKey, address))] },
     StructLayout { name: "cw_flow", size: size_of::<Flow>(), fields: &[("set", offset_of!(Flow, set)), ("used", offset_of!(Flow, used)), ("backend", offset_of!(Flow, backend))] },
+    StructLayout { name: "cw_client", size: size_of::<Client>(), fields: &[("netns", offset_of!(Client, netns)), ("dialled", offset_of!(Client, dialled)), ("protocol", offset_of!(Client, protocol)), ("zero", offset_of!(Client, zero))] },
+    StructLayout { name: "cw_node_address", size: size_of::<NodeAddress>(), fields: &[("ip", offset_of!(NodeAddress, ip))] },
     StructLayout { name: "cw_prefix", size: size_of::<Prefix>(), fields: &[("length", offset_of!(Prefix, length)), ("ip", offset_of!(Prefix, ip))] },
     StructLayout { name: "cw_pod_key", size: size_of::<PodKey>(), fields: &[("ifindex", offset_of!(PodKey, ifindex)), ("ip", offset_of!(PodKey, ip))] },
     StructLayout { name: "cw_cut", size: size_of::<Cut>(), fields: &[("source", offset_of!(Cut, source)), ("destination", offset_of!(Cut, destination))] },
@@ -261,12 +295,14 @@ pub enum Reason {
     SegmentPassed = 25,
     /// drop: the lab keeps the two ends apart.
     SegmentCut = 26,
+    /// pass: a client stayed with the backend it had before (session affinity).
+    LbAffinity = 27,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -294,6 +330,7 @@ impl Reason {
         Self::PodTruncated,
         Self::SegmentPassed,
         Self::SegmentCut,
+        Self::LbAffinity,
     ];
 
     /// What metrics call it.
@@ -326,6 +363,7 @@ impl Reason {
             Self::PodTruncated => "pod_truncated",
             Self::SegmentPassed => "segment_passed",
             Self::SegmentCut => "segment_cut",
+            Self::LbAffinity => "lb_affinity",
         }
     }
 
@@ -359,6 +397,7 @@ impl Reason {
             Self::PodTruncated => Verdict::Drop,
             Self::SegmentPassed => Verdict::Pass,
             Self::SegmentCut => Verdict::Drop,
+            Self::LbAffinity => Verdict::Pass,
         }
     }
 
@@ -392,6 +431,7 @@ impl Reason {
             Self::PodTruncated => "too short to tell its source.",
             Self::SegmentPassed => "nothing is cut between the two ends.",
             Self::SegmentCut => "the lab keeps the two ends apart.",
+            Self::LbAffinity => "a client stayed with the backend it had before (session affinity).",
         }
     }
 }

@@ -94,6 +94,7 @@ impl Datapath {
         let plan = PlanMaps {
             frontends: Table::new("frontends", sock.map("frontends")?)?,
             backends: Table::new("backends", sock.map("backends")?)?,
+            node_addresses: Table::new("node_addresses", sock.map("node_addresses")?)?,
             dead: Table::new("dead", sock.map("dead")?)?,
             guarded: Table::new("guarded", guard.map("guarded")?)?,
         };
@@ -118,13 +119,14 @@ impl Datapath {
         ops.chunk_by(alike).try_fold(0, |done, run| Ok(done + self.plan.apply(run)?))
     }
 
-    /// What the maps hold: frontends, sets, dead nodes, guarded ranges. The rest of the state is left empty, to be
+    /// What the maps hold: frontends, sets, addresses of node ports, dead nodes, guarded ranges. The rest of the state is left empty, to be
     /// filled in by who knows it: `State { tunnel, routes, ..datapath.observe()? }`.
     pub fn observe(&self) -> Result<State, BpfError> {
         Ok(State {
             guarded: self.plan.guarded()?,
             frontends: self.plan.frontends()?,
             sets: self.plan.sets()?,
+            node_addresses: self.plan.node_addresses()?,
             dead: self.plan.dead()?,
             ..State::default()
         })

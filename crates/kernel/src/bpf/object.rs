@@ -24,7 +24,17 @@ pub struct Source {
 pub const SOCK: Source = Source {
     name: "sock",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sock.bpf.o")),
-    maps: &["frontends", "backends", "dead", "flows", "replies", "translations", "counters"],
+    maps: &[
+        "frontends",
+        "backends",
+        "node_addresses",
+        "dead",
+        "flows",
+        "replies",
+        "clients",
+        "translations",
+        "counters",
+    ],
 };
 
 /// The guard on the underlay device.

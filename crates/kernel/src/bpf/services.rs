@@ -1,6 +1,7 @@
 //! From operations of the plan to entries of maps, and back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use engine::plan::{self, NodeId, Op, SetId, TierSpan};
 use ipnet::IpNet;
@@ -15,6 +16,7 @@ use super::{BpfError, abi};
 pub(super) struct PlanMaps {
     pub(super) frontends: Table<abi::Frontend, abi::Ladder>,
     pub(super) backends: Table<abi::BackendKey, abi::Backend>,
+    pub(super) node_addresses: Table<abi::NodeAddress, u8>,
     pub(super) dead: Table<u64, u8>,
     pub(super) guarded: Table<abi::Prefix, u8>,
 }
@@ -52,6 +54,14 @@ impl PlanMaps {
                 Op::DeleteFrontend(frontend) => vec![frontend_key(frontend)],
                 _ => vec![],
             })),
+            Some(Op::AddNodeAddress(_)) => self.node_addresses.insert(&each(run, |op| match op {
+                Op::AddNodeAddress(ip) => vec![(abi::NodeAddress { ip: address(*ip) }, 1)],
+                _ => vec![],
+            })),
+            Some(Op::DeleteNodeAddress(_)) => self.node_addresses.remove(&each(run, |op| match op {
+                Op::DeleteNodeAddress(ip) => vec![abi::NodeAddress { ip: address(*ip) }],
+                _ => vec![],
+            })),
             Some(Op::MarkDead(_)) => self.dead.insert(&each(run, |op| match op {
                 Op::MarkDead(node) => vec![(*node, 1)],
                 _ => vec![],
@@ -83,6 +93,10 @@ impl PlanMaps {
 
     pub(super) fn dead(&self) -> Result<BTreeSet<NodeId>, BpfError> {
         Ok(self.dead.entries()?.into_iter().map(|(node, _)| node).collect())
+    }
+
+    pub(super) fn node_addresses(&self) -> Result<BTreeSet<IpAddr>, BpfError> {
+        Ok(self.node_addresses.entries()?.into_iter().map(|(key, _)| ip(key.ip)).collect())
     }
 
     pub(super) fn frontends(&self) -> Result<BTreeMap<plan::Frontend, plan::Ladder>, BpfError> {
@@ -156,7 +170,7 @@ fn frontend(key: &abi::Frontend) -> Option<plan::Frontend> {
 
 const TIERS: [Tier; 5] = [Tier::Node, Tier::Zone, Tier::Region, Tier::Cluster, Tier::Elsewhere];
 
-fn tier_kind(tier: Tier) -> u32 {
+fn tier_kind(tier: Tier) -> u8 {
     match tier {
         Tier::Node => 0,
         Tier::Zone => 1,
@@ -168,10 +182,11 @@ fn tier_kind(tier: Tier) -> u32 {
 
 fn ladder_value(ladder: &plan::Ladder) -> Result<abi::Ladder, BpfError> {
     let too_many = || BpfError::TooManyTiers(ladder.tiers.len());
-    let mut value = abi::Ladder { set: ladder.set, ..Default::default() };
+    let mut value = abi::Ladder { set: ladder.set, affinity: ladder.affinity, ..Default::default() };
     let spans = value.tier.get_mut(..ladder.tiers.len()).ok_or_else(too_many)?;
     for (to, from) in spans.iter_mut().zip(&ladder.tiers) {
-        *to = abi::Tier { begin: from.begin, count: from.count, kind: tier_kind(from.tier) };
+        let (begin, count, passes) = (from.begin, from.count, from.passes);
+        *to = abi::Tier { begin, count, kind: tier_kind(from.tier), zero: 0, passes };
     }
     value.tiers = u32::try_from(ladder.tiers.len()).map_err(|_| too_many())?;
     Ok(value)
@@ -179,11 +194,12 @@ fn ladder_value(ladder: &plan::Ladder) -> Result<abi::Ladder, BpfError> {
 
 fn ladder(value: &abi::Ladder) -> Option<plan::Ladder> {
     let span = |tier: &abi::Tier| {
-        let kind = *TIERS.get(usize::try_from(tier.kind).ok()?)?;
-        Some(TierSpan { tier: kind, begin: tier.begin, count: tier.count })
+        let kind = *TIERS.get(usize::from(tier.kind))?;
+        Some(TierSpan { tier: kind, begin: tier.begin, count: tier.count, passes: tier.passes })
     };
     let tiers = value.tier.get(..usize::try_from(value.tiers).ok()?)?;
-    Some(plan::Ladder { set: value.set, tiers: tiers.iter().map(span).collect::<Option<_>>()? })
+    let tiers = tiers.iter().map(span).collect::<Option<_>>()?;
+    Some(plan::Ladder { set: value.set, tiers, affinity: value.affinity })
 }
 
 #[cfg(test)]
@@ -191,8 +207,9 @@ mod tests {
     use super::*;
 
     fn ladder_of(tiers: usize) -> plan::Ladder {
-        let span = |i| TierSpan { tier: TIERS[i % 5], begin: i as u32 * 3, count: 3 };
-        plan::Ladder { set: 7, tiers: (0..tiers).map(span).collect() }
+        let passes = |i| (i * 1000) as u16;
+        let span = |i| TierSpan { tier: TIERS[i % 5], begin: i as u32 * 3, count: 3, passes: passes(i) };
+        plan::Ladder { set: 7, tiers: (0..tiers).map(span).collect(), affinity: 10_800 }
     }
 
     #[test]
@@ -217,7 +234,7 @@ mod tests {
     fn tiers_are_numbered_as_reasons_are() {
         for (number, tier) in (0..).zip(TIERS) {
             assert_eq!(tier_kind(tier), number);
-            assert_eq!(abi::Reason::ALL[number as usize].name(), format!("lb_{tier}"));
+            assert_eq!(abi::Reason::ALL[usize::from(number)].name(), format!("lb_{tier}"));
         }
         assert_eq!(abi::TIERS, plan::Ladder::MAX_TIERS);
     }

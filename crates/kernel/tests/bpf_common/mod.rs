@@ -121,12 +121,14 @@ impl Wanted {
         let span = |(tier, backends): &(Tier, &[Backend])| {
             let count = u32::try_from(backends.len()).expect("few");
             begin += count;
-            TierSpan { tier: *tier, begin: begin - count, count }
+            TierSpan { tier: *tier, begin: begin - count, count, passes: 0 }
         };
         let tiers = tiers.iter().map(span).collect();
         let id = content(&self.state.sets, &set);
         let port = vip.port().try_into().expect("a port");
-        self.state.frontends.insert(Frontend { ip: vip.ip(), protocol, port }, Ladder { set: id, tiers });
+        self.state
+            .frontends
+            .insert(Frontend { ip: vip.ip(), protocol, port }, Ladder { set: id, tiers, affinity: 0 });
         if id != 0 {
             self.state.sets.insert(id, set);
         }
