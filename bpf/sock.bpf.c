@@ -110,10 +110,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, const struct cw
 		bpf_sk_storage_delete(&translations, ctx->sk);
 		return PROCEED;
 	}
-	if (ladder->affinity)
-		*chosen = affinity_choose(bpf_get_netns_cookie(ctx), dialled, ctx->protocol, ladder, bpf_ktime_get_ns());
-	else
-		*chosen = lb_choose(ladder);
+	*chosen = affinity_choose(bpf_get_netns_cookie(ctx), dialled, ctx->protocol, ladder, bpf_ktime_get_ns());
 	if (!*chosen)
 		return refuse();
 	translation = bpf_sk_storage_get(&translations, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);

@@ -20,20 +20,25 @@ struct {
 	__type(value, struct cw_flow);
 } clients SEC(".maps");
 
-/* The backend that the client had before, or one drawn now. NULL: nobody. */
+/* The backend that the client had before, if the service asks for that; else one drawn now. NULL: nobody. */
 static __always_inline struct cw_backend *affinity_choose(__u64 netns, const struct cw_address *dialled, __u32 protocol,
 							  const struct cw_ladder *ladder, __u64 now)
 {
 	struct cw_client key = { .netns = netns, .dialled = *dialled, .protocol = protocol };
-	struct cw_flow *known = bpf_map_lookup_elem(&clients, &key);
-	struct cw_backend *backend = known ? stay(known, ladder, now, ladder->affinity * SECOND) : NULL;
+	struct cw_backend *backend = NULL;
 
-	if (backend) {
-		count(CW_LB_AFFINITY);
-		return backend;
+	if (ladder->affinity) {
+		struct cw_flow *known = bpf_map_lookup_elem(&clients, &key);
+
+		if (known)
+			backend = stay(known, ladder, now, ladder->affinity * SECOND);
+		if (backend) {
+			count(CW_LB_AFFINITY);
+			return backend;
+		}
 	}
 	backend = lb_choose(ladder);
-	if (backend) {
+	if (backend && ladder->affinity) {
 		struct cw_flow fresh = { .set = ladder->set, .used = now, .backend = *backend };
 
 		bpf_map_update_elem(&clients, &key, &fresh, BPF_ANY);

@@ -61,7 +61,7 @@ static __always_inline struct cw_backend *flow_choose(__u64 cookie, __u64 netns,
 	if (backend) {
 		count(CW_LB_STAYED);
 	} else {
-		backend = ladder->affinity ? affinity_choose(netns, vip, IPPROTO_UDP, ladder, now) : lb_choose(ladder);
+		backend = affinity_choose(netns, vip, IPPROTO_UDP, ladder, now);
 		if (!backend)
 			return NULL;
 		struct cw_flow fresh = { .set = ladder->set, .used = now, .backend = *backend };

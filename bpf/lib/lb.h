@@ -155,40 +155,56 @@ static __always_inline __u32 lb_begin(const struct cw_ladder *ladder)
 	return lb_some_rung(CW_TIERS - 1);
 }
 
-/*
- * A living backend of the first tier that has one, or NULL; counts which tier it was, or why there is none. The walk goes
- * round: what was let go on comes back when nobody lives further on.
- */
-static __always_inline struct cw_backend *lb_choose(const struct cw_ladder *ladder)
+/* The place of a living backend of a tier, each with the same chance; LB_NONE when there is none. */
+__noinline __u64 lb_draw(__u64 set, __u32 begin, __u32 backends)
 {
-	__u32 tiers = ladder->tiers, n = lb_begin(ladder);
-	__u64 set = ladder->set;
+	__u32 index = begin + lb_random(backends);
+	__u64 found;
 
-	for (__u32 i = 0; i < CW_TIERS; i++, n++) {
-		const struct cw_tier *tier;
+	if (lb_alive_at(set, index))
+		return index;
+	found = lb_redraw(set, begin, backends);
+	if (found != LB_NONE)
+		count(CW_LB_REDRAWN);
+	return found;
+}
+
+/* A living backend of the nearest tier from this rung on that has one, or NULL; counts which tier it was. */
+static __always_inline struct cw_backend *lb_walk(const struct cw_ladder *ladder, __u32 from)
+{
+	for (__u32 i = 0; i < CW_TIERS; i++) {
+		const struct cw_tier *tier = &ladder->tier[i];
 		struct cw_backend *backend;
 		__u64 found;
 
-		if (i >= tiers)
+		if (i >= ladder->tiers)
 			break;
-		if (n >= tiers || n >= CW_TIERS)
-			n = 0;
-		tier = &ladder->tier[n];
-		if (!tier->count)
+		if (i < from || !tier->count)
 			continue;
-		backend = lb_alive_at(set, tier->begin + lb_random(tier->count));
-		if (!backend) {
-			found = lb_redraw(set, tier->begin, tier->count);
-			if (found == LB_NONE)
-				continue;
-			count(CW_LB_REDRAWN);
-			backend = lb_at(set, found);
-			if (!backend)
-				continue;
-		}
+		found = lb_draw(ladder->set, tier->begin, tier->count);
+		if (found == LB_NONE)
+			continue;
+		backend = lb_at(ladder->set, found);
+		if (!backend)
+			continue;
 		count(tier->kind <= CW_LB_ELSEWHERE ? tier->kind : CW_LB_ELSEWHERE);
 		return backend;
 	}
-	count(tiers ? CW_LB_ALL_DEAD : CW_LB_NO_BACKEND);
 	return NULL;
+}
+
+/*
+ * A living backend of the first tier that has one, or NULL; counts which tier it was, or why there is none. What was let
+ * go on comes back when nobody lives further on.
+ */
+static __always_inline struct cw_backend *lb_choose(const struct cw_ladder *ladder)
+{
+	__u32 from = lb_begin(ladder);
+	struct cw_backend *backend = lb_walk(ladder, from);
+
+	if (!backend && from)
+		backend = lb_walk(ladder, 0);
+	if (!backend)
+		count(ladder->tiers ? CW_LB_ALL_DEAD : CW_LB_NO_BACKEND);
+	return backend;
 }

@@ -327,3 +327,80 @@ fn only_the_control_group_is_balanced() {
     });
     assert_eq!(counted(&datapath, "lb_no_frontend"), before);
 }
+
+#[test]
+fn node_ports_are_dialled_at_any_address_of_a_node() {
+    let node = node("nodeport");
+    let mut datapath = node.open();
+    let v4 = [backend(BACK4[0], 7)];
+    let v6 = [backend(BACK6[0], 7)];
+    let mut wanted =
+        [Protocol::Tcp, Protocol::Udp].into_iter().fold(Wanted::default(), |wanted, protocol| {
+            wanted.service("0.0.0.0:30080", protocol, &[(Tier::Node, &v4)]).service(
+                "[::]:30080",
+                protocol,
+                &[(Tier::Node, &v6)],
+            )
+        });
+    let ips = ["127.0.0.98", "127.0.0.99", "fd00:9::12"];
+    wanted.state.node_addresses = ips.iter().map(|ip| ip.parse().unwrap()).collect();
+    converge(&mut datapath, &wanted);
+    with_servers(&node, &[BACK4[0], BACK6[0]], || {
+        for (at, answer) in
+            [("127.0.0.98:30080", BACK4[0]), ("127.0.0.99:30080", BACK4[0]), ("[fd00:9::12]:30080", BACK6[0])]
+        {
+            let at: SocketAddr = at.parse().unwrap();
+            assert_eq!(tcp(at).unwrap(), (answer.to_string(), at), "{at}");
+            assert_eq!(udp_unconnected(&udp_socket(at), at).unwrap(), (answer.to_string(), at), "{at}");
+        }
+        // Another port there, and this port elsewhere, are nobody's business.
+        for at in ["127.0.0.98:30081", "127.0.0.97:30080"] {
+            assert_eq!(
+                tcp(at.parse().unwrap()).unwrap_err().kind(),
+                io::ErrorKind::ConnectionRefused,
+                "{at}"
+            );
+        }
+    });
+    wanted.state.node_addresses.clear();
+    converge(&mut datapath, &wanted);
+    with_servers(&node, &[BACK4[0]], || {
+        let refused = tcp("127.0.0.98:30080".parse().unwrap()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn a_client_stays_with_its_backend_where_the_service_asks_for_it() {
+    let node = node("affinity");
+    let mut datapath = node.open();
+    let backends = BACK4.map(|a| backend(a, 7));
+    let mut wanted =
+        [Protocol::Tcp, Protocol::Udp].into_iter().fold(Wanted::default(), |wanted, protocol| {
+            wanted.service(VIP4, protocol, &[(Tier::Node, &backends)])
+        });
+    for ladder in wanted.state.frontends.values_mut() {
+        ladder.affinity = 60;
+    }
+    converge(&mut datapath, &wanted);
+    let vip: SocketAddr = VIP4.parse().unwrap();
+    let answers = |node: &TestNode| {
+        with_servers(node, &BACK4, || {
+            let tcp: BTreeMap<String, u32> = (0..32).fold(BTreeMap::new(), |mut seen, _| {
+                *seen.entry(tcp(vip).unwrap().0).or_default() += 1;
+                seen
+            });
+            let udp: BTreeMap<String, u32> = (0..32).fold(BTreeMap::new(), |mut seen, _| {
+                *seen.entry(udp_unconnected(&udp_socket(vip), vip).unwrap().0).or_default() += 1;
+                seen
+            });
+            (tcp.len(), udp.len())
+        })
+    };
+    assert_eq!(answers(&node), (1, 1), "one client, one backend for each protocol");
+    for ladder in wanted.state.frontends.values_mut() {
+        ladder.affinity = 0;
+    }
+    converge(&mut datapath, &wanted);
+    assert_eq!(answers(&node), (3, 3), "and any of three without");
+}
