@@ -212,6 +212,7 @@ fn from_up_to_down() {
 
     exec_finds_its_place();
     nearest_first();
+    services_do_as_they_ask(&write);
     objects_come_and_go(&write);
     cut_and_healed();
     killed_and_started();
@@ -269,6 +270,72 @@ fn nearest_first() {
         healthy(node, true);
     }
     assert_eq!(answers("client-left-2", &left), only("echo-left-2"));
+}
+
+/// What `causeway services` says of left's echo, from a client on left-1.
+fn echo_from_left() -> Value {
+    let args = ["services", "show", "demo/echo", "--from", "client-left-1", "-o", "json"];
+    let output = Command::new(CAUSEWAY).args(args).output().expect("run causeway");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    shown[0].clone()
+}
+
+/// Preferences, node ports, affinity: asked for in a manifest, done by sockets, explained by `causeway services`.
+fn services_do_as_they_ask(write: &impl Fn(&str, &str) -> String) {
+    let shown = echo_from_left();
+    assert_eq!((&shown["cluster"], &shown["from"]), (&"left".into(), &"left-1".into()));
+    assert_eq!((&shown["healthy"], &shown["total"]), (&3.into(), &3.into()));
+    let nearest = &shown["backends"][0];
+    assert_eq!(
+        (&nearest["pod"], &nearest["in"], &nearest["share"]),
+        (&"demo/echo-left-1".into(), &true.into(), &1.0.into())
+    );
+
+    let ask = |what: &str, annotations: &str, spec: &str, so: &dyn Fn(&Value) -> bool| {
+        let text = SERVICE
+            .replace("causeway.io/global: \"true\"", &format!("causeway.io/global: \"true\"{annotations}"))
+            .replace("spec: {", &format!("spec: {{{spec}"));
+        let file = write("asked.yaml", &text);
+        good(&["apply", "-f", &file, "--cluster", "left"]);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let shown = echo_from_left();
+            if so(&shown) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what}: not within 20 s\n{shown:#}");
+            #[expect(clippy::disallowed_methods, reason = "another process' state has no event to await")]
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let left = vip("left");
+    ask("remote", ", service.cilium.io/affinity: remote", "", &|shown| {
+        let why =
+            |pod: &str| items(shown, "backends").iter().find(|b| b["pod"] == pod).map(|b| b["why"].clone());
+        why("demo/echo-right-1") == Some("".into())
+            && why("demo/echo-left-1") == Some("a cluster that the service prefers answers".into())
+    });
+    assert_eq!(answers("client-left-1", &left), only("echo-right-1"));
+
+    ask("even and affine", ", causeway.io/prefer: even", "sessionAffinity: ClientIP, ", &|shown| {
+        shown["prefer"] == "even" && items(shown, "backends").iter().all(|b| b["in"] == true)
+    });
+    assert_eq!(answers("client-left-1", &left).len(), 1, "a client stays with its backend");
+
+    let text = SERVICE.replace("targetPort: 8080}", "targetPort: 8080, nodePort: 30080}");
+    let file = write("node-port.yaml", &text.replace("spec: {", "spec: {type: NodePort, "));
+    good(&["apply", "-f", &file, "--cluster", "left"]);
+    let status = status();
+    let node = named(&status, "nodes", "left-2")["publicIPs"][0].as_str().expect("an address").to_string();
+    let node_port = format!("{node}:30080");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while answers("client-left-1", &node_port) != only("echo-left-1") {
+        assert!(Instant::now() < deadline, "{node_port} is not dialled within 20 s\n{:#}", echo_from_left());
+    }
+
+    ask("as before", "", "", &|shown| shown["type"] == "ClusterIP" && shown["prefer"] == "ladder");
+    assert_eq!(answers("client-left-1", &left), only("echo-left-1"));
 }
 
 /// Whole or not at all; pods run, are started again, and go away.
