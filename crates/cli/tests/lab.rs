@@ -284,13 +284,14 @@ fn echo_from_left() -> Value {
 /// Preferences, node ports, affinity: asked for in a manifest, done by sockets, explained by `causeway services`.
 fn services_do_as_they_ask(write: &impl Fn(&str, &str) -> String) {
     let shown = echo_from_left();
-    assert_eq!((&shown["cluster"], &shown["from"]), (&"left".into(), &"left-1".into()));
-    assert_eq!((&shown["healthy"], &shown["total"]), (&3.into(), &3.into()));
+    assert_eq!(shown["cluster"], "left");
+    assert_eq!(shown["from"], "left-1");
+    assert_eq!(shown["healthy"], 3);
+    assert_eq!(shown["total"], 3);
     let nearest = &shown["backends"][0];
-    assert_eq!(
-        (&nearest["pod"], &nearest["in"], &nearest["share"]),
-        (&"demo/echo-left-1".into(), &true.into(), &1.0.into())
-    );
+    assert_eq!(nearest["pod"], "demo/echo-left-1");
+    assert_eq!(nearest["in"], true);
+    assert_eq!(nearest["share"], 1.0);
 
     let ask = |what: &str, annotations: &str, spec: &str, so: &dyn Fn(&Value) -> bool| {
         let text = SERVICE
