@@ -86,6 +86,7 @@ fn outlook() -> Outlook {
         dead: Default::default(),
         reached: Default::default(),
         ranking: Ranking::default(),
+        fixed: Default::default(),
     }
 }
 
