@@ -11,7 +11,7 @@ use kernel::netlink::Netlink;
 use kernel::netns::Netns;
 use serve::http::{Health, Vitals};
 use serve::local::{Access, AgentApi, PlanReport, Refusal, agent_router};
-use wire::local::{AgentStatus, CniRequest, CniResponse};
+use wire::local::{AgentStatus, CniRequest, CniResponse, ServicesReport};
 
 /// Whom nothing needs to be told.
 struct Nobody;
@@ -44,6 +44,10 @@ impl AgentApi for Api {
     }
 
     async fn plan(&self) -> Result<PlanReport, Refusal> {
+        Err(Refusal::NotNow("only CNI is served here".into()))
+    }
+
+    async fn services(&self, _: Option<String>) -> Result<ServicesReport, Refusal> {
         Err(Refusal::NotNow("only CNI is served here".into()))
     }
 
