@@ -7,6 +7,7 @@
 
 pub mod exchange;
 pub mod health;
+pub mod mcs;
 pub mod mesh;
 pub mod names;
 pub mod plan;
