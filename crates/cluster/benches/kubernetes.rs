@@ -113,6 +113,7 @@ async fn run(path: &str, streams: bool) {
     loop {
         match source.recv().await.expect("a watch does not end") {
             Event::Changes(changes) => log_all(&mut log, changes),
+            Event::Facts(_) => {}
             Event::Object { .. } => wrong += 1,
             Event::Notes(notes) => notes.iter().for_each(|note| println!("{note}")),
             Event::Problem(problem) => println!("{problem}"),

@@ -7,6 +7,7 @@
 mod access;
 mod addresses;
 mod complaint;
+mod export;
 mod labels;
 mod node;
 mod nodes;
@@ -20,10 +21,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
-use model::{Change, Cluster};
+use model::{Change, Cluster, ObjectName};
 
 use crate::Complaint;
 use crate::manifest::{Id, Kind, Manifest};
+use crate::multicluster::{DerivedSlice, Fact, Imported};
 use addresses::Addresses;
 use complaint::{Complaints, From};
 use nodes::Nodes;
@@ -54,6 +56,10 @@ pub struct Index {
     /// The names of the objects that nothing acts upon.
     idle: BTreeMap<Kind, BTreeSet<Id>>,
     complaints: Complaints,
+    /// What has not been said yet of namespaces, exports and imports.
+    facts: BTreeMap<Id, Fact>,
+    /// Namespaces, imports and derived slices that are there.
+    noticed: BTreeMap<Kind, BTreeSet<Id>>,
 }
 
 impl Index {
@@ -67,6 +73,8 @@ impl Index {
             addresses: Addresses::default(),
             idle: BTreeMap::new(),
             complaints: Complaints::default(),
+            facts: BTreeMap::new(),
+            noticed: BTreeMap::new(),
         }
     }
 
@@ -80,17 +88,50 @@ impl Index {
         let id = manifest.id();
         let mut found = Vec::new();
         let changes = match manifest {
-            Manifest::Namespace(_) | Manifest::Deployment(_) => Vec::new(),
+            Manifest::Deployment(_) => Vec::new(),
+            Manifest::Namespace(_) => {
+                self.notice(&id, Fact::Namespace { name: id.name.clone(), there: true });
+                Vec::new()
+            }
             Manifest::Node(object) => {
                 return self.nodes.apply(&id, object, &self.cluster, &mut self.complaints);
             }
-            Manifest::Service(object) => self.space(&id).apply_service(&id, object, &mut found),
+            Manifest::Service(object) => {
+                let changes = self.space(&id).apply_service(&id, object, &mut found);
+                self.look_at_export(&id);
+                changes
+            }
             Manifest::Pod(object) => self.apply_pod(&id, Some(object), &mut found),
-            Manifest::EndpointSlice(object) => self.space(&id).apply_slice(&id.name, object, &mut found),
-            Manifest::NetworkPolicy(_)
-            | Manifest::ClusterNetworkPolicy(_)
-            | Manifest::ServiceExport(_)
-            | Manifest::ServiceImport(_) => {
+            Manifest::EndpointSlice(object) if export::is_derived(&object.metadata) => {
+                let changes = self.space(&id).delete_slice(&id.name);
+                match (export::name(&id), DerivedSlice::new(object)) {
+                    (Some(name), Some(slice)) => self.notice(&id, Fact::Slice { name, slice: Some(slice) }),
+                    _ => self.unnotice(&id),
+                }
+                changes
+            }
+            Manifest::EndpointSlice(object) => {
+                self.unnotice(&id);
+                self.space(&id).apply_slice(&id.name, object, &mut found)
+            }
+            Manifest::ServiceExport(object) => {
+                let annotations = object.spec.as_ref().and_then(|spec| spec.exported_annotations.as_ref());
+                annotations.map(|annotations| traffic(annotations, &mut found));
+                let changes = self.space(&id).apply_export(&id.name, export::Export::new(object));
+                self.look_at_export(&id);
+                changes
+            }
+            Manifest::ServiceImport(object) => {
+                let import = Imported::from(&**object);
+                if !import.ours {
+                    complaint::complain(&mut found, "ImportNotOurs", IMPORT_NOT_OURS);
+                }
+                if let Some(name) = export::name(&id) {
+                    self.notice(&id, Fact::Import { name, import: Some(import) });
+                }
+                Vec::new()
+            }
+            Manifest::NetworkPolicy(_) | Manifest::ClusterNetworkPolicy(_) => {
                 self.idle.entry(id.kind).or_default().insert(id.clone());
                 Vec::new()
             }
@@ -102,12 +143,28 @@ impl Index {
     /// Takes an object out. Says what is different now: a service after its endpoints.
     pub fn delete(&mut self, id: &Id) -> Vec<Change> {
         let changes = match id.kind {
-            Kind::Namespace | Kind::Deployment => Vec::new(),
+            Kind::Deployment => Vec::new(),
+            Kind::Namespace | Kind::ServiceImport => {
+                self.unnotice(id);
+                Vec::new()
+            }
             Kind::Node => self.nodes.delete(id, &self.cluster, &mut self.complaints),
-            Kind::Service => self.space(id).delete_service(&id.name),
+            Kind::Service => {
+                let changes = self.space(id).delete_service(&id.name);
+                self.look_at_export(id);
+                changes
+            }
             Kind::Pod => self.apply_pod(id, None, &mut Vec::new()),
-            Kind::EndpointSlice => self.space(id).delete_slice(&id.name),
-            Kind::NetworkPolicy | Kind::ClusterNetworkPolicy | Kind::ServiceExport | Kind::ServiceImport => {
+            Kind::EndpointSlice => {
+                self.unnotice(id);
+                self.space(id).delete_slice(&id.name)
+            }
+            Kind::ServiceExport => {
+                let changes = self.space(id).apply_export(&id.name, None);
+                self.look_at_export(id);
+                changes
+            }
+            Kind::NetworkPolicy | Kind::ClusterNetworkPolicy => {
                 self.idle.entry(id.kind).or_default().remove(id);
                 Vec::new()
             }
@@ -132,6 +189,11 @@ impl Index {
         self.complaints.take()
     }
 
+    /// What is different of namespaces, exports and imports since this was last asked.
+    pub fn take_facts(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.facts).into_values().collect()
+    }
+
     /// What an operator ought to know of the objects as a whole: kinds that are there and change nothing.
     pub fn notes(&self) -> Vec<String> {
         let there = self.idle.iter().filter(|(_, ids)| !ids.is_empty());
@@ -147,7 +209,36 @@ impl Index {
             space.names(kind).into_iter().map(move |name| Id::new(kind, namespace, name))
         });
         let idle = self.idle.get(&kind).into_iter().flatten().cloned();
-        complained.chain(nodes).chain(spaces).chain(idle).collect()
+        let noticed = self.noticed.get(&kind).into_iter().flatten().cloned();
+        complained.chain(nodes).chain(spaces).chain(idle).chain(noticed).collect()
+    }
+
+    fn notice(&mut self, id: &Id, fact: Fact) {
+        self.noticed.entry(id.kind).or_default().insert(id.clone());
+        self.facts.insert(id.clone(), fact);
+    }
+
+    /// Says that something is gone, if it had been said to be there.
+    fn unnotice(&mut self, id: &Id) {
+        if !self.noticed.get_mut(&id.kind).is_some_and(|ids| ids.remove(id)) {
+            return;
+        }
+        let name = || ObjectName { namespace: id.namespace.clone(), name: id.name.clone() };
+        let fact = match id.kind {
+            Kind::Namespace => Fact::Namespace { name: id.name.clone(), there: false },
+            Kind::ServiceImport => Fact::Import { name: name(), import: None },
+            _ => Fact::Slice { name: name(), slice: None },
+        };
+        self.facts.insert(id.clone(), fact);
+    }
+
+    /// Says how the export of a name stands, if that is different now.
+    fn look_at_export(&mut self, id: &Id) {
+        let Some(name) = export::name(id) else { return };
+        if let Some(export) = self.space(id).export_news(&id.name) {
+            let fact = Fact::Export { name, export };
+            self.facts.insert(fact.id(), fact);
+        }
     }
 
     fn space(&mut self, id: &Id) -> &mut Space {
@@ -202,16 +293,13 @@ impl Index {
     }
 }
 
+/// Of an import that somebody else wrote.
+const IMPORT_NOT_OURS: &str = "somebody else wrote it, and it changes nothing: imports follow from exports, and are \
+                               written by the controller alone; remove it, and the controller writes its own in its \
+                               place as soon as a cluster exports the service";
+
 fn idle_note(kind: Kind, count: usize) -> String {
-    let (them, hence) = match kind {
-        Kind::NetworkPolicy | Kind::ClusterNetworkPolicy => {
-            ("read and not enforced by this version", "they keep nobody from anything")
-        }
-        _ => (
-            "read and not acted upon by this version",
-            "a service is one with its namesakes in other clusters by the annotation causeway.io/global: \"true\"",
-        ),
-    };
+    let (them, hence) = ("read and not enforced by this version", "they keep nobody from anything");
     let s = if count == 1 { "" } else { "s" };
     let name = kind.as_str().strip_suffix('y').filter(|_| count != 1);
     let name = name.map_or_else(|| format!("{kind}{s}"), |stem| format!("{stem}ies"));

@@ -9,6 +9,7 @@ pub mod clusterlink;
 pub mod error;
 pub mod lease;
 pub mod meshnode;
+pub mod multicluster;
 pub mod report;
 mod retry;
 pub mod review;

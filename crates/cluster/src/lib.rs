@@ -9,6 +9,7 @@ mod event;
 pub mod index;
 pub mod kubernetes;
 pub mod manifest;
+pub mod multicluster;
 pub mod standalone;
 pub mod yaml;
 

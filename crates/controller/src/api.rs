@@ -14,7 +14,7 @@ use serve::local::{Access, ControllerApi, Refusal, controller_router};
 use tokio::time::Instant;
 use wire::local::{
     AuthorityStatus, ComplaintStatus, ControllerStatus, Examination, Examine, LinkJoin, LinkJoined,
-    LinkTerms, RoleStatus, Rotate, SourceStatus, Token,
+    LinkTerms, MulticlusterStatus, RoleStatus, Rotate, SourceStatus, Token,
 };
 
 use crate::config::Config;
@@ -148,6 +148,10 @@ impl Vitals for Controller {
 impl ControllerApi for Controller {
     async fn status(&self) -> Result<ControllerStatus, Refusal> {
         Ok(Self::status(self))
+    }
+
+    async fn services(&self) -> Result<MulticlusterStatus, Refusal> {
+        Ok(self.inner().multicluster.status())
     }
 
     async fn node_token(&self) -> Result<Token, Refusal> {

@@ -41,6 +41,35 @@ pub struct Config {
     /// What links to other clusters may cost, and when what they brought is forgotten.
     #[serde(default)]
     pub link: Link,
+    /// What is imported from other clusters, and what is written of it.
+    #[serde(default)]
+    pub multicluster: MulticlusterConfig,
+}
+
+/// The Multi-Cluster Services API, as the configuration writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MulticlusterConfig {
+    /// Import into namespaces that the cluster does not have. Where namespaces need not be declared, in a folder of
+    /// manifests, every namespace is there.
+    pub import_without_namespace: bool,
+    /// Import the global, shared services of other clusters of which this one has no Service.
+    pub import_global_services: bool,
+    /// Whether EndpointSlices are written for imports.
+    pub endpoint_slices: bool,
+    /// The clusterset's name, as the ClusterProperty `clusterset.k8s.io` says it; empty to be in none.
+    pub clusterset_name: String,
+}
+
+impl Default for MulticlusterConfig {
+    fn default() -> Self {
+        Self {
+            import_without_namespace: false,
+            import_global_services: false,
+            endpoint_slices: true,
+            clusterset_name: "causeway".into(),
+        }
+    }
 }
 
 /// What each link to another cluster may cost, and when what it brought is forgotten.
@@ -366,6 +395,11 @@ advertise: ['198.18.1.250:9640']
             ("advertise:", "advertiseToClusters: [aws]\nadvertise:", "NAME:PORT"),
             ("source:", "authority: {rootDays: 1855}\nsource:", "rotateAfterDays"),
             ("source:", "authority: {rotateAfterDays: 0}\nsource:", "rotateAfterDays"),
+            (
+                "advertise:",
+                "multicluster: {importWithoutNamespaces: true}\nadvertise:",
+                "importWithoutNamespaces",
+            ),
         ] {
             let error = parse(Path::new("c.yaml"), &GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains("c.yaml") && error.contains(said), "{to}: {error}");

@@ -9,6 +9,7 @@ use cluster::kubernetes::meshnode;
 use cluster::kubernetes::report::Ledger;
 use cluster::manifest::{Id, Kind};
 use cluster::{Complaint, Event};
+use engine::exchange::Position;
 use link::controller::{ControllerEvent, Handle};
 use model::{Change, Cluster, ClusterName, Key, NodeName, Object};
 use serve::metrics::ControllerMetrics;
@@ -20,6 +21,7 @@ use crate::complaints::{Complaints, Origin};
 use crate::disk::Disk;
 use crate::known::{Known, Report, report};
 use crate::mesh::Mesh;
+use crate::multicluster::Multicluster;
 use crate::site::Nodes;
 
 /// How long what linked clusters said may wait before it is on disk: what a crash costs is asked for again.
@@ -45,6 +47,8 @@ pub(crate) struct Controller {
 pub(crate) struct Inner {
     pub(crate) known: Known,
     pub(crate) disk: Disk,
+    /// Exports and imports.
+    pub(crate) multicluster: Multicluster,
     pub(crate) problems: VecDeque<String>,
     /// What an operator ought to know as long as it is so.
     pub(crate) notes: Vec<String>,
@@ -133,8 +137,9 @@ impl Controller {
             ControllerEvent::PeerUp { cluster } => info!(%cluster, "link up"),
             ControllerEvent::PeerDown { cluster, error } => warn!(%cluster, error, "link down"),
             ControllerEvent::PeerChanges { cluster, changes, position } => {
-                self.publish(inner.known.handle_peer(&cluster, changes, position));
+                self.publish(inner.handle_peer(&cluster, changes, position));
                 inner.save_peers_soon();
+                self.to_write.notify_one();
             }
             ControllerEvent::PeerInterest { cluster, interest } => {
                 inner.known.handle_peer_interest(&cluster, interest);
@@ -188,12 +193,15 @@ impl Controller {
         match role {
             Role::Leader => {
                 kubernetes.mesh.step_up();
+                let Multicluster { mcs, writes, .. } = &mut inner.multicluster;
+                writes.iter_mut().for_each(|writes| writes.step_up(mcs));
                 for (node, report) in pending {
                     self.handle_report(inner, node, report);
                 }
             }
             Role::Standby { leader } => {
                 kubernetes.mesh.step_down();
+                inner.multicluster.writes.iter_mut().for_each(|writes| writes.step_down());
                 let reported = kubernetes.mesh.all_reported();
                 for (node, report) in reported {
                     let Ok(node) = NodeName::new(self.cluster.name.clone(), node) else { continue };
@@ -296,10 +304,18 @@ impl Controller {
 }
 
 impl Inner {
-    pub(crate) fn new(known: Known, disk: Disk, kubernetes: Option<Kubernetes>) -> Self {
+    pub(crate) fn new(
+        known: Known,
+        disk: Disk,
+        mut multicluster: Multicluster,
+        kubernetes: Option<Kubernetes>,
+    ) -> Self {
+        multicluster.remember(&disk.clusterset_ips());
+        multicluster.handle_changes(&known.peer_services(), Duration::ZERO);
         Self {
             known,
             disk,
+            multicluster,
             problems: VecDeque::new(),
             notes: Vec::new(),
             complaints: Complaints::default(),
@@ -319,7 +335,17 @@ impl Inner {
         match event {
             Event::Changes(changes) => {
                 self.mind_nodes(&changes);
-                self.known.handle_source(changes)
+                let now = self.now();
+                self.multicluster.handle_changes(&changes, now);
+                let mut told = self.known.handle_source(changes);
+                told.extend(self.imports());
+                told
+            }
+            Event::Facts(facts) => {
+                let leads =
+                    self.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.role == Role::Leader);
+                self.multicluster.handle_facts(facts, leads);
+                self.imports()
             }
             Event::Problem(problem) => {
                 self.note(problem);
@@ -342,9 +368,37 @@ impl Inner {
                     kubernetes.mesh.handle_nodes_synced();
                     kubernetes.nodes.set(self.known.nodes().map(|node| node.name.node.clone()));
                 }
-                self.known.handle_synced()
+                let mut told = self.imports();
+                told.extend(self.known.handle_synced());
+                told
             }
         }
+    }
+
+    /// Takes in what a linked cluster says. Returns what to tell.
+    fn handle_peer(
+        &mut self,
+        cluster: &ClusterName,
+        changes: Vec<Change>,
+        position: Option<Position>,
+    ) -> Vec<Change> {
+        let mut told = self.known.handle_peer(cluster, changes, position);
+        let now = self.now();
+        self.multicluster.handle_changes(&told, now);
+        told.extend(self.imports());
+        told
+    }
+
+    /// What is to be told of imports. Nothing before the own cluster is known: what it exports would be taken for gone.
+    fn imports(&mut self) -> Vec<Change> {
+        if self.synced.is_none() {
+            return Vec::new();
+        }
+        let changes = self.multicluster.poll();
+        if !changes.is_empty() {
+            self.save_peers_soon();
+        }
+        self.known.handle_source(changes)
     }
 
     /// Passes on which nodes there are, and which ranges they have.
@@ -437,7 +491,9 @@ impl Inner {
         let objects = wrong
             .take(PROBLEMS)
             .map(|(id, Complaint { reason, message })| format!("{id}: {reason}: {message}"));
-        self.notes.iter().cloned().chain(objects).chain(self.problems.iter().cloned()).collect()
+        let imports = self.multicluster.problems().take(PROBLEMS);
+        let notes = self.notes.iter().cloned();
+        notes.chain(objects).chain(imports).chain(self.problems.iter().cloned()).collect()
     }
 
     /// The time since it started, as the parts that know no clock are told it.
@@ -463,7 +519,13 @@ impl Inner {
         }
     }
 
+    /// Writes what is small to disk.
     fn save_reports(&mut self) {
+        let disk = &self.disk;
+        let saved = self.multicluster.take_addresses().map(|ips| disk.save_clusterset_ips(ips));
+        if let Some(Err(problem)) = saved {
+            self.note(problem);
+        }
         if std::mem::take(&mut self.reports_changed)
             && let Err(problem) = self.disk.save_reports(self.known.reports())
         {

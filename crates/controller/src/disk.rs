@@ -2,10 +2,13 @@
 //! linked clusters said, and its own cluster as it was last.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::{ClusterName, NodeName, Object, World};
+use model::{ClusterName, NodeName, Object, ObjectName, World};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tracing::warn;
 use wire::state::{Place, Saved};
 
@@ -56,21 +59,37 @@ impl Disk {
     /// What nodes said before the last stop. They say it again when they connect, so a file that cannot be read costs
     /// nothing but that wait.
     pub(crate) fn reports(&self) -> BTreeMap<NodeName, Report> {
-        let path = self.path("nodes.json");
-        let Ok(text) = std::fs::read(&path) else { return BTreeMap::new() };
-        match serde_json::from_slice::<Vec<(NodeName, Report)>>(&text) {
-            Ok(reports) => reports.into_iter().collect(),
-            Err(e) => {
-                warn!("{}: {e}; nodes will report themselves anew", path.display());
-                BTreeMap::new()
-            }
-        }
+        let reports: Vec<(NodeName, Report)> = self.read("nodes.json", "nodes will report themselves anew");
+        reports.into_iter().collect()
     }
 
     /// Writes what nodes said. Returns what went wrong.
     pub(crate) fn save_reports(&self, reports: &BTreeMap<NodeName, Report>) -> Result<(), String> {
-        let path = self.path("nodes.json");
-        let text = serde_json::to_vec(&reports.iter().collect::<Vec<_>>()).expect("names and keys are text");
+        self.write("nodes.json", &reports.iter().collect::<Vec<_>>())
+    }
+
+    /// Which import had which addresses. Forgotten, most of them are the same again.
+    pub(crate) fn clusterset_ips(&self) -> BTreeMap<ObjectName, Vec<IpAddr>> {
+        self.read("clusterset-ips.json", "imports get their addresses anew, mostly the same ones")
+    }
+
+    /// Writes which import has which addresses. Returns what went wrong.
+    pub(crate) fn save_clusterset_ips(&self, ips: &BTreeMap<ObjectName, Vec<IpAddr>>) -> Result<(), String> {
+        self.write("clusterset-ips.json", ips)
+    }
+
+    fn read<T: DeserializeOwned + Default>(&self, name: &str, hence: &str) -> T {
+        let path = self.path(name);
+        let Ok(text) = std::fs::read(&path) else { return T::default() };
+        serde_json::from_slice(&text).unwrap_or_else(|e| {
+            warn!("{}: {e}; {hence}", path.display());
+            T::default()
+        })
+    }
+
+    fn write(&self, name: &str, value: &impl Serialize) -> Result<(), String> {
+        let path = self.path(name);
+        let text = serde_json::to_vec(value).expect("names, keys and addresses are text");
         let temporary = path.with_extension("new");
         let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
         written.map_err(|e| format!("cannot write {}: {e}", path.display()))

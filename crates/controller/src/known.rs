@@ -195,6 +195,12 @@ impl Known {
         (world, places)
     }
 
+    /// The linked clusters' services, as changes from nothing.
+    pub(crate) fn peer_services(&self) -> Vec<Change> {
+        let services = self.peers.values().flat_map(|peer| peer.world.services.values());
+        services.cloned().map(|service| Change::Upsert(Object::Service(service))).collect()
+    }
+
     /// What nodes have said, to be kept on disk.
     pub(crate) fn reports(&self) -> &BTreeMap<NodeName, Report> {
         &self.reports

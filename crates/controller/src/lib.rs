@@ -7,10 +7,14 @@ pub mod config;
 mod controller;
 mod declared;
 mod disk;
+mod exports;
+mod imports;
 mod known;
 mod mesh;
+mod multicluster;
 mod run;
 mod site;
+mod slices;
 mod writer;
 
 pub use run::run;

@@ -22,6 +22,7 @@ use crate::declared::Declared;
 use crate::disk::Disk;
 use crate::known::Known;
 use crate::mesh::Mesh;
+use crate::multicluster::Multicluster;
 use crate::site::{Nodes, Site};
 use crate::writer::Writer;
 
@@ -141,7 +142,8 @@ fn remembered(config: &Config, cluster: &Cluster, site: Option<(&Site, Nodes)>) 
         let ranges = Ranges::new(pod_cidrs, *node_mask_size_v4, *node_mask_size_v6);
         Kubernetes::new(site.identity.clone(), Mesh::new(ranges), nodes)
     });
-    let mut inner = Inner::new(known, disk, kubernetes);
+    let multicluster = Multicluster::new(cluster, &config.multicluster, kubernetes.is_some());
+    let mut inner = Inner::new(known, disk, multicluster, kubernetes);
     for problem in [peers_problem, own_problem].into_iter().flatten() {
         inner.note(problem);
     }

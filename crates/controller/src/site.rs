@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use cluster::kubernetes::access::LEASE;
 use cluster::kubernetes::client::{ClientOptions, client};
 use cluster::kubernetes::lease::{Election, LeaseOptions, Timing, elect};
+use cluster::kubernetes::multicluster::Multicluster;
 use cluster::kubernetes::report::Reporter;
 use cluster::kubernetes::review::{TokenReviewer, Unproved};
 use cluster::kubernetes::state::Store;
@@ -29,6 +30,7 @@ pub(crate) struct Site {
     pub(crate) client: Client,
     pub(crate) store: Store,
     pub(crate) reporter: Reporter,
+    pub(crate) multicluster: Multicluster,
     pub(crate) identity: String,
     pub(crate) certificate_lifetime: Duration,
     namespace: String,
@@ -46,6 +48,7 @@ impl Site {
         Ok(Some(Self {
             store: Store::new(client.clone(), namespace),
             reporter: Reporter::new(client.clone(), &identity),
+            multicluster: Multicluster::new(client.clone()),
             client,
             identity,
             certificate_lifetime: Duration::from_secs((*certificate_seconds).into()),

@@ -1,7 +1,10 @@
-//! What a leader writes to the API server, and only a leader: the shared state, the roots that agents mount, MeshNodes, Events.
+//! What a leader writes to the API server, and only a leader: the shared state, the roots that agents mount, MeshNodes,
+//! Events, and what [`imports`] says.
 //!
 //! Every write stands behind the fence of the Lease. What fails is tried again, with patience for a server in trouble; what
 //! is there already is not written.
+
+mod imports;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -185,6 +188,7 @@ impl Writer<'_> {
         state_saved.mark_changed();
         let mut pause = Pause::new();
         let mut steps = FuturesUnordered::new();
+        let mut imports = FuturesUnordered::new();
         let mut next_event = Instant::now();
         loop {
             if !self.fence.holds() {
@@ -197,13 +201,23 @@ impl Writer<'_> {
                 {
                     steps.push(self.step(step));
                 }
+                while imports.len() < AT_ONCE
+                    && let Some(step) = self.next_import()
+                {
+                    imports.push(self.write_import(step));
+                }
             }
             let mesh_at = self.mesh_at();
+            let imports_at = self.imports_at();
             let event_at = self.event_at().map(|at| at.max(next_event));
             tokio::select! {
                 Some((step, done)) = steps.next() => {
                     let Some(done) = done else { return Deposed };
                     self.stepped(&step, done, &mut pause);
+                }
+                Some((step, done)) = imports.next() => {
+                    let Some(done) = done else { return Deposed };
+                    self.import_written(&step, done, &mut pause);
                 }
                 () = at(wait), if wait.is_some() => pause.until = None,
                 changed = state_saved.changed(), if wait.is_none() => {
@@ -221,6 +235,7 @@ impl Writer<'_> {
                     }
                 }
                 () = at(mesh_at), if wait.is_none() => {}
+                () = at(imports_at), if wait.is_none() => {}
                 () = self.controller.to_write.notified() => {}
                 () = self.over() => return Deposed,
             }

@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use apiserver::{Fault, Identity, Server};
+use causeway_controller::config::MulticlusterConfig;
 use cluster::kubernetes::access::controller_rules;
 use cluster::kubernetes::client::{ClientOptions, client};
 use cluster::kubernetes::report::{Note, Reporter};
@@ -101,9 +102,35 @@ fn events(server: &Server) -> Vec<(String, String)> {
         .collect()
 }
 
+async fn export_and_unexport(server: &Server) {
+    let object = |kind: &str, version: &str, spec: Value| {
+        server.apply_json(json!({
+            "apiVersion": version, "kind": kind, "spec": spec,
+            "metadata": {"name": "hello", "namespace": NAMESPACE, "labels": {"app": "hello"}},
+            "status": {"podIP": "10.1.0.9", "podIPs": [{"ip": "10.1.0.9"}], "phase": "Running"},
+        }))
+    };
+    object("Pod", "v1", json!({"containers": [{"name": "c", "image": "i"}], "nodeName": "a"}));
+    let ports = json!([{"port": 80}]);
+    object("Service", "v1", json!({"clusterIP": "10.101.0.9", "selector": {"app": "hello"}, "ports": ports}));
+    object("ServiceExport", "multicluster.x-k8s.io/v1beta1", json!({}));
+    let name = format!("{NAMESPACE}/hello");
+    let import = || server.get("serviceimports.multicluster.x-k8s.io", &name);
+    let derived = || {
+        let slices = server.list("endpointslices.discovery.k8s.io");
+        let label = "multicluster.kubernetes.io/source-cluster";
+        slices.into_iter().any(|slice| slice["metadata"]["labels"][label] == "aws")
+    };
+    eventually("an import", || import().is_some_and(|import| !import["status"].is_null())).await;
+    eventually("a slice", derived).await;
+    assert!(server.delete("serviceexports.multicluster.x-k8s.io", &name));
+    eventually("its end", || import().is_none() && !derived()).await;
+}
+
 #[tokio::test]
 async fn every_right_is_used_and_no_other() {
     let (server, dir) = (server(), tempfile::tempdir().unwrap());
+    common::with_definitions(&server);
     server.apply_json(node("a", &["10.1.0.0/24"]));
     // An older server, which does not say in the token where the pod runs.
     let pod = server.apply_json(json!({
@@ -208,10 +235,20 @@ async fn every_right_is_used_and_no_other() {
     let waits =
         || server.get("clusterlinks.causeway.io", "gcp").is_some_and(|o| o["status"]["state"] == "Waiting");
     eventually("its status", waits).await;
+    // An export of its own: its import, a slice, both statuses, and the end of them.
+    export_and_unexport(&server).await;
     // A MeshNode whose Node is gone is removed.
     drop(agent);
     server.delete("nodes", "a");
     eventually("its end", || mesh_node(&server, "a").is_none()).await;
+
+    // One that is in no clusterset any more.
+    tokio::task::spawn_blocking(|| controller.stop()).await.unwrap();
+    let alone = MulticlusterConfig { clusterset_name: String::new(), ..MulticlusterConfig::default() };
+    let dir = dir.path().join("alone");
+    let _controller = Replica::start_with(&dir, &server.url(), common::cluster(), alone);
+    let property = || server.get("clusterproperties.about.k8s.io", "clusterset.k8s.io");
+    eventually("no clusterset", || property().is_none()).await;
 
     let said = BTreeSet::from_iter(
         server

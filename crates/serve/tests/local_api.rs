@@ -12,7 +12,8 @@ use causeway_serve::{Health, Vitals};
 use engine::plan::{Backend, Frontend, Ladder, Op, Route, RouteVia, State, TierSpan};
 use wire::local::{
     AgentStatus, AuthorityStatus, Check, CniRequest, CniResponse, ControllerStatus, Examination, Examine,
-    LinkJoin, LinkJoined, LinkTerms, MtuAsk, MtuPeer, MtuStatus, Rotate, ServicesReport, StreamStatus, Token,
+    LinkJoin, LinkJoined, LinkTerms, MtuAsk, MtuPeer, MtuStatus, MulticlusterStatus, Rotate, ServicesReport,
+    StreamStatus, Token,
 };
 
 /// An agent and a controller with little to say.
@@ -75,6 +76,10 @@ impl AgentApi for Fake {
 }
 
 impl ControllerApi for Fake {
+    async fn services(&self) -> Result<MulticlusterStatus, Refusal> {
+        Ok(MulticlusterStatus::default())
+    }
+
     async fn status(&self) -> Result<ControllerStatus, Refusal> {
         Err(Refusal::NotNow("the source is not read yet: wait for `ready`".into()))
     }

@@ -4,7 +4,8 @@
 //! Agent (`/run/causeway/agent.sock`): `GET /v1/status` → [`AgentStatus`]; `GET /v1/plan` → desired, observed and
 //! their difference; `GET /v1/services?from=NODE` → [`ServicesReport`]; `POST /v1/mtu` ([`MtuAsk`]) → [`MtuStatus`];
 //! `POST /v1/cni` → [`CniRequest`] → [`CniResponse`]; `GET /metrics`; `GET /healthz`.
-//! Controller (`/run/causeway/controller.sock`): `GET /v1/status` → [`ControllerStatus`]; `POST /v1/tokens/node`,
+//! Controller (`/run/causeway/controller.sock`): `GET /v1/status` → [`ControllerStatus`]; `GET /v1/services` →
+//! [`MulticlusterStatus`]; `POST /v1/tokens/node`,
 //! `POST /v1/tokens/link` ([`LinkTerms`]) → [`Token`]; `POST /v1/links` ([`LinkJoin`]) → [`LinkJoined`];
 //! `DELETE /v1/links/CLUSTER`; `POST /v1/links/doctor` ([`Examine`]) → [`Examination`]s; `POST /v1/authority/rotate`
 //! ([`Rotate`]) → [`AuthorityStatus`].
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use model::{ClusterName, KubeProxy, NodeName, Protocol, PublicKey, ServiceKey, Tier, Topology};
+use model::{ClusterName, KubeProxy, NodeName, ObjectName, Protocol, PublicKey, ServiceKey, Tier, Topology};
 use serde::{Deserialize, Serialize};
 
 pub use services::{ServiceBackend, ServiceReport, ServicesReport};
@@ -141,7 +142,7 @@ pub struct ServiceStatus {
 }
 
 /// A service's port.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortStatus {
     /// Its name.
     pub name: String,
@@ -278,6 +279,60 @@ pub struct OldRoot {
     pub root: String,
     /// When it will be dropped, in seconds since 1970.
     pub until: u64,
+}
+
+/// What a cluster exports to others, and what it imports (the MCS API).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MulticlusterStatus {
+    /// Its exports, by name.
+    pub exports: Vec<ExportStatus>,
+    /// Its imports, by name.
+    pub imports: Vec<ImportStatus>,
+}
+
+/// One export, as in the status of a ServiceExport.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportStatus {
+    /// Namespace and name.
+    pub service: ObjectName,
+    /// `Valid`, `Ready` and `Conflict`.
+    pub conditions: Vec<ConditionStatus>,
+}
+
+/// One import, as in a ServiceImport.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportStatus {
+    /// Namespace and name.
+    pub service: ObjectName,
+    /// `ClusterSetIP` or `Headless`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its clusterset IPs.
+    pub ips: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<PortStatus>,
+    /// The clusters that export it.
+    pub clusters: Vec<ClusterName>,
+    /// Why it has not all of its addresses; empty when it has.
+    pub problem: String,
+}
+
+/// A condition of a status, as Kubernetes has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConditionStatus {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// In words joined by commas.
+    pub reason: String,
+    /// In sentences.
+    pub message: String,
 }
 
 /// A controller among those of its cluster.

@@ -25,6 +25,8 @@ pub(super) struct Pod {
     pub(super) weight: Option<u16>,
     /// Whether it has run to its end.
     over: bool,
+    /// Its host name, and the service under which it has it.
+    hostname: Option<(Box<str>, Box<str>)>,
 }
 
 impl Pod {
@@ -56,6 +58,8 @@ impl Pod {
             host_network,
             weight: super::service::weight(object.metadata.annotations.as_ref(), found),
             over: matches!(phase, Some("Succeeded" | "Failed")),
+            hostname: derived
+                .and_then(|spec| Some((spec.hostname.as_deref()?.into(), spec.subdomain.as_deref()?.into()))),
         }
     }
 
@@ -67,6 +71,12 @@ impl Pod {
     /// The addresses that no other pod can have. Those of a pod that ends may already be another's.
     pub(super) fn own_ips(&self) -> &[IpAddr] {
         if self.over || self.terminating || self.host_network { &[] } else { &self.ips }
+    }
+
+    /// Its host name among the endpoints of a service; empty when it has none there.
+    pub(super) fn hostname_for(&self, service: &str) -> &str {
+        let named = self.hostname.as_ref().filter(|(_, subdomain)| **subdomain == *service);
+        named.map(|(hostname, _)| &**hostname).unwrap_or_default()
     }
 
     /// The port a container gave this name to.

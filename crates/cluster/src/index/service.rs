@@ -50,6 +50,8 @@ pub(super) struct Service {
     /// Empty when its endpoints come from elsewhere.
     pub(super) selector: BTreeMap<String, String>,
     targets: Vec<Target>,
+    /// What it would have its import be, if it is exported.
+    pub(super) terms: model::Terms,
     v4: bool,
     v6: bool,
     publish_not_ready: bool,
@@ -67,6 +69,7 @@ impl Service {
         words(spec, found);
         let vips = virtual_addresses(spec, found);
         let (v4, v6) = families(spec, &vips);
+        let terms = super::export::terms(spec, &vips);
         let mut ports = Vec::new();
         let mut targets = Vec::new();
         for port in spec.ports.iter().flatten() {
@@ -100,6 +103,7 @@ impl Service {
             },
             selector: spec.selector.clone().unwrap_or_default(),
             targets,
+            terms,
             v4,
             v6,
             publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
@@ -146,7 +150,7 @@ impl Service {
             terminating: pod.terminating,
             weight: pod.weight.unwrap_or(1),
             labels: pod.labels.to_map(),
-            hostname: String::new(),
+            hostname: pod.hostname_for(&self.said.key.name.name).into(),
             // As Kubernetes' controller does: an endpoint that is not ready is hinted to nobody.
             hints: if ready { self.hints.clone() } else { Hints::None },
         })

@@ -41,6 +41,7 @@ pub(super) struct Given {
     ip: IpAddr,
     node: Option<Box<str>>,
     hints: Option<Box<Hints>>,
+    hostname: Option<Box<str>>,
 }
 
 impl Slice {
@@ -165,6 +166,7 @@ fn given(endpoint: &v1::Endpoint, ip: IpAddr, pod: bool, cluster: &Cluster) -> G
         ip,
         node: endpoint.node_name.as_deref().map(Into::into),
         hints: hints(endpoint).map(Box::new),
+        hostname: endpoint.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into),
     }
 }
 
@@ -190,7 +192,7 @@ pub(super) fn endpoint<'a>(
     let mut given = given.filter(|(_, given)| !misplaced(given)).peekable();
     let (first, _) = given.peek()?;
     let (weight, mut ports) = (first.weight, Vec::new());
-    let (mut ips, mut node, mut hints, mut named) = (Vec::new(), None, None, false);
+    let (mut ips, mut node, mut hints, mut hostname, mut named) = (Vec::new(), None, None, None, false);
     let (mut ready, mut serving, mut terminating) = (true, true, false);
     for (slice, given) in given {
         ips.push(given.ip);
@@ -200,6 +202,7 @@ pub(super) fn endpoint<'a>(
         }));
         node = node.or(given.node.as_deref());
         hints = hints.or(given.hints.as_deref());
+        hostname = hostname.or(given.hostname.as_deref());
         named |= given.pod;
         ready &= given.ready;
         serving &= given.serving;
@@ -228,7 +231,7 @@ pub(super) fn endpoint<'a>(
         terminating,
         weight: pod.and_then(|pod| pod.weight).or(weight).unwrap_or(1),
         labels: pod.map(|pod| pod.labels.to_map()).unwrap_or_default(),
-        hostname: String::new(),
+        hostname: hostname.unwrap_or_default().into(),
         hints: hints.cloned().unwrap_or_default(),
     })
 }

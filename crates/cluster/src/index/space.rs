@@ -12,11 +12,13 @@ use siphasher::sip::SipHasher13;
 
 use super::Endpoints;
 use super::complaint::complain;
+use super::export::Export;
 use super::pod::Pod;
 use super::service::Service;
 use super::slice::{self, Slice};
 use crate::Complaint;
 use crate::manifest::{Id, Kind};
+use crate::multicluster::{Behind, Exported};
 
 /// A label and its value.
 type Pair = (String, String);
@@ -35,6 +37,11 @@ pub(super) struct Space {
     slices_of: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     /// The services for which some slice names the pod.
     given_by_pod: BTreeMap<Box<str>, Box<[Box<str>]>>,
+    exports: BTreeMap<Box<str>, Export>,
+    /// Services that are only names for something else.
+    external: BTreeSet<Box<str>>,
+    /// What was last said of exports.
+    exported: BTreeMap<Box<str>, Exported>,
 }
 
 /// A service, and what was said of its endpoints.
@@ -57,6 +64,9 @@ impl Space {
             by_pair: BTreeMap::new(),
             slices_of: BTreeMap::new(),
             given_by_pod: BTreeMap::new(),
+            exports: BTreeMap::new(),
+            external: BTreeSet::new(),
+            exported: BTreeMap::new(),
         }
     }
 
@@ -66,6 +76,7 @@ impl Space {
             Kind::Service => self.services.keys().map(|name| &**name).collect(),
             Kind::Pod => self.pods.keys().map(|name| &**name).collect(),
             Kind::EndpointSlice => self.slices.keys().map(|name| &**name).collect(),
+            Kind::ServiceExport => self.exports.keys().map(|name| &**name).collect(),
             _ => Vec::new(),
         }
     }
@@ -96,7 +107,13 @@ impl Space {
             }
         };
         let key = ServiceKey { cluster: self.cluster.name.clone(), name };
-        let Some(service) = Service::new(key, object, found) else { return self.delete_service(&id.name) };
+        let Some(mut service) = Service::new(key, object, found) else {
+            let changes = self.delete_service(&id.name);
+            self.external.insert(id.name.as_str().into());
+            return changes;
+        };
+        self.external.remove(id.name.as_str());
+        service.said.export = self.exports.get(id.name.as_str()).map(|export| export.of(&service.terms));
         let before = self.forget(&id.name);
         if before.as_ref().is_some_and(|held| held.service == service) {
             let said = before.map(|held| held.said).unwrap_or_default();
@@ -125,7 +142,41 @@ impl Space {
         changes
     }
 
+    /// An export is now so, or not there. Says what is different of its service.
+    pub(super) fn apply_export(&mut self, name: &str, export: Option<Export>) -> Vec<Change> {
+        let held = self.services.get_mut(name);
+        let changed = held.and_then(|held| {
+            let now = export.as_ref().map(|export| export.of(&held.service.terms));
+            let said = &mut held.service.said;
+            (std::mem::replace(&mut said.export, now.clone()) != now).then(|| said.clone())
+        });
+        match export {
+            Some(export) => drop(self.exports.insert(name.into(), export)),
+            None => drop(self.exports.remove(name)),
+        }
+        changed.map(|said| Change::Upsert(Object::Service(said))).into_iter().collect()
+    }
+
+    /// What is to be said of an export now, if that is different from what was said before.
+    pub(super) fn export_news(&mut self, name: &str) -> Option<Option<Exported>> {
+        let behind = match self.services.contains_key(name) {
+            true => Behind::Service,
+            false if self.external.contains(name) => Behind::ExternalName,
+            false => Behind::Nothing,
+        };
+        let now = self.exports.get(name).map(|export| export.exported(behind));
+        if self.exported.get(name) == now.as_ref() {
+            return None;
+        }
+        match &now {
+            Some(now) => drop(self.exported.insert(name.into(), now.clone())),
+            None => drop(self.exported.remove(name)),
+        }
+        Some(now)
+    }
+
     pub(super) fn delete_service(&mut self, name: &str) -> Vec<Change> {
+        self.external.remove(name);
         let Some(held) = self.forget(name) else { return Vec::new() };
         let key = held.service.said.key;
         let endpoint = |name: Box<str>| {

@@ -1,6 +1,7 @@
 //! Objects in, changes out: one table for every source of objects, and the proof that increments add up.
 
 mod complaints;
+mod exports;
 mod slices;
 mod table;
 
@@ -82,7 +83,12 @@ fn any_object() -> impl Strategy<Value = String> {
             )
         },
     );
-    prop_oneof![4 => pods, 2 => services, 2 => slices, 1 => nodes]
+    let exports = (0..3, prop_oneof![Just("{}"), Just("{exportedLabels: {a: b}}")]).prop_map(|(n, spec)| {
+        format!(
+            "apiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceExport\nmetadata: {{name: s{n}}}\nspec: {spec}"
+        )
+    });
+    prop_oneof![4 => pods, 2 => services, 2 => slices, 1 => nodes, 1 => exports]
 }
 
 proptest! {

@@ -15,10 +15,14 @@ pub fn controller_rules() -> (Vec<PolicyRule>, Vec<PolicyRule>) {
         rule("", &["namespaces"], read),
         // Looked up one by one to name the owner of a MeshNode, whom a token is of, and what an Event is about.
         rule("", &["nodes", "pods", "services"], &["get", "list", "watch"]),
-        rule("discovery.k8s.io", &["endpointslices"], &["get", "list", "watch"]),
+        // Written are those that are derived from other clusters' endpoints.
+        rule("discovery.k8s.io", &["endpointslices"], &["get", "list", "watch", "create", "patch", "delete"]),
         rule("networking.k8s.io", &["networkpolicies"], read),
         rule("policy.networking.k8s.io", &["clusternetworkpolicies"], read),
-        rule("multicluster.x-k8s.io", &["serviceexports", "serviceimports"], read),
+        rule("multicluster.x-k8s.io", &["serviceexports"], read),
+        rule("multicluster.x-k8s.io", &["serviceexports/status", "serviceimports/status"], &["patch"]),
+        rule("multicluster.x-k8s.io", &["serviceimports"], &["list", "watch", "create", "patch", "delete"]),
+        rule("about.k8s.io", &["clusterproperties"], &["list", "create", "patch", "delete"]),
         rule("causeway.io", &["meshnodes"], &["list", "watch", "create", "patch", "delete"]),
         rule("causeway.io", &["meshnodes/status"], &["patch"]),
         rule("causeway.io", &["clusterlinks"], read),

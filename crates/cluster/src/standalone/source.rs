@@ -13,6 +13,7 @@ use super::vips::Vips;
 use crate::Complaint;
 use crate::index::{Endpoints, Index};
 use crate::manifest::{Id, Kind, Manifest};
+use crate::multicluster::Fact;
 
 /// The file in the folder that remembers which service has which address.
 const MEMORY: &str = ".vips.json";
@@ -21,6 +22,8 @@ const MEMORY: &str = ".vips.json";
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub(super) changes: Vec<Change>,
+    /// What is different of namespaces, exports and imports.
+    pub(super) facts: Vec<Fact>,
     pub(super) problems: Vec<String>,
     /// What is wrong with single objects, where that is different now.
     pub(super) complaints: Vec<(Id, Vec<Complaint>)>,
@@ -105,6 +108,7 @@ impl Source {
             self.apply(id, &mut said);
         }
         said.changes = last_of_each(said.changes);
+        said.facts = self.index.take_facts();
         said.complaints = self.index.take_complaints();
         let notes = self.index.notes();
         if notes != self.notes {

@@ -166,6 +166,9 @@ impl Watcher {
         if !said.changes.is_empty() {
             self.send(Event::Changes(said.changes))?;
         }
+        if !said.facts.is_empty() {
+            self.send(Event::Facts(said.facts))?;
+        }
         for (id, complaints) in said.complaints {
             self.send(Event::Object { id, complaints })?;
         }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use apiserver::{Identity, Options, Request, Server};
-use causeway_controller::config::{ClusterConfig, Config, Source};
+use causeway_controller::config::{ClusterConfig, Config, MulticlusterConfig, Source};
 use cluster::kubernetes::access::controller_rules;
 use cluster::kubernetes::clusterlink::ClusterLink;
 use cluster::kubernetes::meshnode::MeshNode;
@@ -48,6 +48,13 @@ pub(crate) fn server() -> Server {
     server.enforce(None, &cluster);
     server.enforce(Some(NAMESPACE), &namespace);
     server
+}
+
+/// Gives a server the kinds of the MCS API and the About API.
+pub(crate) fn with_definitions(server: &Server) {
+    for definition in install::definitions::definitions() {
+        server.apply_json(definition);
+    }
 }
 
 /// A Node; the ranges may be none.
@@ -88,6 +95,21 @@ fn free_port() -> SocketAddr {
 impl Replica {
     /// Starts one with its folders in `dir`, whose API server is at `url`.
     pub(crate) fn start(dir: &Path, url: &str) -> Self {
+        Self::start_as(dir, url, cluster())
+    }
+
+    /// Starts one of this cluster.
+    pub(crate) fn start_as(dir: &Path, url: &str, cluster: Cluster) -> Self {
+        Self::start_with(dir, url, cluster, MulticlusterConfig::default())
+    }
+
+    /// Starts one of this cluster, which imports so.
+    pub(crate) fn start_with(
+        dir: &Path,
+        url: &str,
+        cluster: Cluster,
+        multicluster: MulticlusterConfig,
+    ) -> Self {
         let kubeconfig = dir.join("kubeconfig");
         std::fs::create_dir_all(dir).unwrap();
         let text = json!({
@@ -99,7 +121,7 @@ impl Replica {
         std::fs::write(&kubeconfig, text.to_string()).unwrap();
         let address = free_port();
         let config = Config {
-            cluster: ClusterConfig::new(cluster()),
+            cluster: ClusterConfig::new(cluster),
             source: Source::Kubernetes {
                 kubeconfig: Some(kubeconfig),
                 namespace: NAMESPACE.into(),
@@ -113,6 +135,7 @@ impl Replica {
             http_listen: free_port(),
             authority: Default::default(),
             link: Default::default(),
+            multicluster,
         };
         let (stop, stopped) = oneshot::channel();
         let (kill, killed) = oneshot::channel();

@@ -188,6 +188,7 @@ fn controller_config(cluster: &ClusterPlan, advertise: &[SocketAddr]) -> control
         http_listen: (Ipv6Addr::UNSPECIFIED, 9642).into(),
         authority: Default::default(),
         link: Default::default(),
+        multicluster: controller::config::MulticlusterConfig::default(),
     }
 }
 

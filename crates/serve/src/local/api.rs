@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wire::local::{
     AgentStatus, AuthorityStatus, CniRequest, CniResponse, ControllerStatus, Examination, Examine, LinkJoin,
-    LinkJoined, LinkTerms, MtuAsk, MtuStatus, Rotate, ServicesReport, Token,
+    LinkJoined, LinkTerms, MtuAsk, MtuStatus, MulticlusterStatus, Rotate, ServicesReport, Token,
 };
 
 use crate::http::{self, Vitals};
@@ -70,6 +70,8 @@ pub trait AgentApi: Vitals {
 pub trait ControllerApi: Vitals {
     /// `GET /v1/status`.
     fn status(&self) -> impl Future<Output = Result<ControllerStatus, Refusal>> + Send;
+    /// `GET /v1/services`: what the cluster exports and imports.
+    fn services(&self) -> impl Future<Output = Result<MulticlusterStatus, Refusal>> + Send;
     /// `POST /v1/tokens/node`: lets nodes join this cluster.
     fn node_token(&self) -> impl Future<Output = Result<Token, Refusal>> + Send;
     /// `POST /v1/tokens/link`: lets other clusters link with this one.
@@ -110,8 +112,10 @@ pub fn agent_router<A: AgentApi>(api: Arc<A>) -> Router {
 pub fn controller_router<C: ControllerApi>(api: Arc<C>) -> Router {
     let (status, node, link, join) = (api.clone(), api.clone(), api.clone(), api.clone());
     let (remove, examine, rotate) = (api.clone(), api.clone(), api.clone());
+    let services = api.clone();
     let router = Router::new()
         .route("/v1/status", get(async move || answer(status.status().await)))
+        .route("/v1/services", get(async move || answer(services.services().await)))
         .route("/v1/tokens/node", post(async move || answer(node.node_token().await)))
         .route(
             "/v1/tokens/link",

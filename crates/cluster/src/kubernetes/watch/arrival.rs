@@ -93,14 +93,14 @@ fn manifest(kind: Kind, text: &RawValue) -> serde_json::Result<Manifest> {
         Kind::Node => whole::<Node>(text),
         Kind::Service => whole::<Service>(text),
         Kind::EndpointSlice => whole::<EndpointSlice>(text),
+        Kind::ServiceExport => whole::<ServiceExport>(text),
+        Kind::ServiceImport => whole::<ServiceImport>(text),
         // Of these only that they are there is of any use.
         Kind::Namespace => Ok(Namespace { metadata: bare()?, ..Namespace::default() }.into()),
         Kind::NetworkPolicy => Ok(NetworkPolicy { metadata: bare()?, ..NetworkPolicy::default() }.into()),
         Kind::ClusterNetworkPolicy => {
             Ok(ClusterNetworkPolicy { metadata: bare()?, ..ClusterNetworkPolicy::default() }.into())
         }
-        Kind::ServiceExport => Ok(ServiceExport { metadata: bare()?, ..ServiceExport::default() }.into()),
-        Kind::ServiceImport => Ok(ServiceImport { metadata: bare()?, ..ServiceImport::default() }.into()),
         Kind::Deployment => unreachable!("Deployments are not watched"),
     }
 }

@@ -205,6 +205,7 @@ impl Joint {
 
     /// Says what else is different after a batch.
     fn settle(&mut self) {
+        self.index.take_facts().into_iter().for_each(|fact| self.pending.fact(fact));
         for (id, complaints) in self.index.take_complaints() {
             self.pending.complain(id, complaints);
         }

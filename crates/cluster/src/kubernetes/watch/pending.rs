@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{Change, Key, Object};
 
 use crate::manifest::Id;
+use crate::multicluster::Fact;
 use crate::{Complaint, Event};
 
 /// The most changes of one event.
@@ -18,6 +19,7 @@ pub(super) struct Pending {
     /// An endpoint is deleted before its service, which sorts before it.
     deletes: BTreeSet<Reverse<Key>>,
     complaints: BTreeMap<Id, Vec<Complaint>>,
+    facts: BTreeMap<Id, Fact>,
     notes: Option<Vec<String>>,
 }
 
@@ -36,6 +38,10 @@ impl Pending {
         }
     }
 
+    pub(super) fn fact(&mut self, fact: Fact) {
+        self.facts.insert(fact.id(), fact);
+    }
+
     pub(super) fn complain(&mut self, id: Id, complaints: Vec<Complaint>) {
         self.complaints.insert(id, complaints);
     }
@@ -48,6 +54,7 @@ impl Pending {
         self.upserts.is_empty()
             && self.deletes.is_empty()
             && self.complaints.is_empty()
+            && self.facts.is_empty()
             && self.notes.is_none()
     }
 
@@ -66,6 +73,9 @@ impl Pending {
         }
         if !changes.is_empty() {
             return Some(Event::Changes(changes));
+        }
+        if !self.facts.is_empty() {
+            return Some(Event::Facts(std::mem::take(&mut self.facts).into_values().collect()));
         }
         if let Some((id, complaints)) = self.complaints.pop_first() {
             return Some(Event::Object { id, complaints });

@@ -15,6 +15,7 @@ use crate::index::tests::{cluster, line};
 use crate::index::{Endpoints, Index};
 use crate::kubernetes::client::{ClientOptions, client};
 use crate::manifest::{Id, Kind, Manifest};
+use crate::multicluster::Fact;
 use crate::{Complaint, Event};
 
 /// Long enough for anything that happens at all.
@@ -30,6 +31,7 @@ pub(super) struct Bench {
     pub(super) synced: bool,
     pub(super) complaints: BTreeMap<Id, Vec<Complaint>>,
     pub(super) notes: Vec<String>,
+    pub(super) facts: BTreeMap<Id, Fact>,
     /// How many events there were.
     pub(super) events: usize,
 }
@@ -76,6 +78,7 @@ impl Bench {
             synced: false,
             complaints: BTreeMap::new(),
             notes: Vec::new(),
+            facts: BTreeMap::new(),
             events: 0,
         }
     }
@@ -124,6 +127,7 @@ impl Bench {
                 self.world.apply(change);
             }),
             Event::Synced => assert!(!std::mem::replace(&mut self.synced, true), "synced twice"),
+            Event::Facts(facts) => self.facts.extend(facts.into_iter().map(|fact| (fact.id(), fact))),
             Event::Problem(problem) => panic!("{problem}"),
             Event::Notes(notes) => self.notes = notes,
             Event::Object { id, complaints } if complaints.is_empty() => drop(self.complaints.remove(&id)),

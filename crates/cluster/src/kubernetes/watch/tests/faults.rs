@@ -10,6 +10,8 @@ use super::bench::{Bench, connect, hasty, lively};
 use crate::Event;
 use crate::index::tests::cluster;
 use crate::kubernetes::watch::{WatchOptions, watch};
+use crate::manifest::{Id, Kind};
+use crate::multicluster::{Behind, Fact};
 
 pub(super) fn service(name: &str) -> Value {
     json!({
@@ -203,11 +205,14 @@ async fn kinds_without_a_definition_are_waited_for_by_nobody() {
         "apiVersion": "multicluster.x-k8s.io/v1alpha1", "kind": "ServiceExport",
         "metadata": {"name": "echo", "namespace": "demo"},
     }));
-    bench
-        .until("an export", |bench| bench.notes.iter().any(|note| note.starts_with("1 ServiceExport is ")))
-        .await;
+    let id = Id::new(Kind::ServiceExport, "demo", "echo");
+    let export = |bench: &Bench| match bench.facts.get(&id) {
+        Some(Fact::Export { export, .. }) => export.as_ref().map(|export| export.behind),
+        _ => None,
+    };
+    bench.until("an export", |bench| export(bench) == Some(Behind::Nothing)).await;
     bench.server.delete("customresourcedefinitions.apiextensions.k8s.io", &format!("serviceexports.{group}"));
-    bench.until("none", |bench| bench.notes.is_empty()).await;
+    bench.until("none", |bench| export(bench).is_none()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
