@@ -5,6 +5,7 @@ cluster:
   id: {{ .Values.cluster.id | toRawJson }}
   podCIDRs: {{ .Values.cluster.podCIDRs | toRawJson }}
   serviceCIDRs: {{ .Values.cluster.serviceCIDRs | toRawJson }}
+  clustersetCIDRs: {{ .Values.multicluster.clustersetCIDRs | toRawJson }}
   nodeMaskSizeIPv4: {{ .Values.cluster.nodeMaskSizeIPv4 | toRawJson }}
   nodeMaskSizeIPv6: {{ .Values.cluster.nodeMaskSizeIPv6 | toRawJson }}
 source:
@@ -28,6 +29,11 @@ authority:
   rootDays: {{ .Values.controllers.authority.rootDays | toRawJson }}
   rotateAfterDays: {{ .Values.controllers.authority.rotateAfterDays | toRawJson }}
   graceDays: {{ .Values.controllers.authority.graceDays | toRawJson }}
+multicluster:
+  importWithoutNamespace: {{ .Values.multicluster.importWithoutNamespace | toRawJson }}
+  importGlobalServices: {{ .Values.multicluster.importGlobalServices | toRawJson }}
+  endpointSlices: {{ .Values.multicluster.endpointSlices | toRawJson }}
+  clustersetName: {{ .Values.multicluster.clustersetName | toRawJson }}
 {{- end -}}
 {{- define "causeway.agentConfig" -}}
 cluster: {{ .Values.cluster.name | toRawJson }}

@@ -18,7 +18,7 @@ use serde_json::Value;
 pub(crate) use access::{Access, NAMESPACE, name_of_cluster};
 pub(crate) use ask::confirm;
 pub(crate) use given::{Given, parse_wait};
-pub(crate) use progress::{apply_all, rollout};
+pub(crate) use progress::{apply_all, bring_definitions, rollout};
 
 use crate::status::table;
 
@@ -70,6 +70,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         refuse_other(&installed, &decision.settings)?;
     }
     doubts(&facts, &decision, args.yes)?;
+    bring_definitions(&client).await?;
     apply_all(&client, &install::objects(&decision.settings)).await?;
     if args.wait.is_zero() {
         eprintln!("Applied, not awaited. See: causeway check");

@@ -110,6 +110,13 @@ async fn delete_all(client: &Client, settings: &Settings, patience: Duration) ->
     while remove::pods(client, &settings.namespace).await? > 0 && Instant::now() < until {
         tokio::time::sleep(PERIOD).await;
     }
+    let imports = remove::imports(client).await?;
+    if imports > 0 {
+        eprintln!("  deleted  {imports} objects that imports brought");
+    }
+    for name in install::definitions::remove(client).await? {
+        eprintln!("  deleted  CustomResourceDefinition {name}");
+    }
     let rest = remove::rest(settings);
     for object in &rest {
         delete(client, object).await?;

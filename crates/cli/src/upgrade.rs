@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use install::{Daemon, Skew};
 use serde_json::json;
 
-use crate::install::{Access, Given, apply_all, parse_wait, require, rollout};
+use crate::install::{Access, Given, apply_all, bring_definitions, parse_wait, require, rollout};
 
 /// What `causeway upgrade` is told.
 #[derive(Debug, clap::Args)]
@@ -74,6 +74,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     eprintln!("{from} to {to}");
     let (agents, others): (Vec<_>, Vec<_>) =
         objects.into_iter().partition(|object| object["kind"] == "DaemonSet");
+    bring_definitions(&client).await?;
     apply_all(&client, &others).await?;
     let back = format!("Back again: causeway upgrade --set image.tag={from}");
     if !args.wait.is_zero() {

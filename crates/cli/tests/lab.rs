@@ -214,6 +214,7 @@ fn from_up_to_down() {
     nearest_first();
     services_do_as_they_ask(&write);
     objects_come_and_go(&write);
+    exported_and_imported(&write);
     cut_and_healed();
     killed_and_started();
     what_dies_comes_back();
@@ -378,6 +379,51 @@ spec:
     until("no pods", |status| pods(status).is_empty());
     assert!(bad(&["delete", "deployment", "shop/web", "--cluster", "left"], 1).contains("there is no"));
     until("well again", all_well);
+}
+
+/// What a cluster exports and imports.
+fn multicluster(cluster: &str) -> Value {
+    let socket = format!("/run/causeway-lab/clusters/{cluster}/run/controller.sock");
+    let asked = Command::new("curl").args(["-s", "--unix-socket", &socket, "http://c/v1/services"]).output();
+    serde_json::from_slice(&asked.expect("run curl").stdout).expect("the answer is JSON")
+}
+
+/// Exported by one cluster, reached in both at an address of each one's own; exported by both, by the nearest.
+fn exported_and_imported(write: &impl Fn(&str, &str) -> String) {
+    let service = SERVICE
+        .replace("name: echo", "name: solo")
+        .replace(r#", annotations: {causeway.io/global: "true"}"#, "");
+    let export = "\n---\napiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceExport\nmetadata: {name: solo, namespace: demo}\n";
+    let solo = write("solo.yaml", &[&service, export].concat());
+    good(&["apply", "-f", &solo, "--cluster", "right"]);
+    let import = |cluster: &str| multicluster(cluster)["imports"][0].clone();
+    until("an import in both", |_| {
+        ["left", "right"].iter().all(|cluster| import(cluster)["clusters"] == serde_json::json!(["right"]))
+    });
+    let ip = |cluster: &str, n: usize| import(cluster)["ips"][n].as_str().expect("an address").to_string();
+    let (v4, v6) = (ip("left", 0), format!("[{}]", ip("left", 1)));
+    for (client, address) in
+        [("client-left-1", &v4), ("client-left-2", &v6), ("client-right-1", &ip("right", 0))]
+    {
+        until(client, |_| answers(client, address) == only("echo-right-1"));
+    }
+    assert_eq!(multicluster("left")["exports"], serde_json::json!([]));
+
+    let headless =
+        write("headless.yaml", &[&service.replace("spec: {", "spec: {clusterIP: None, "), export].concat());
+    good(&["apply", "-f", &headless, "--cluster", "left"]);
+    let conflict = |cluster: &str| multicluster(cluster)["exports"][0]["conditions"][2]["reason"].clone();
+    until("a conflict said in both", |_| ["left", "right"].iter().all(|c| conflict(c) == "TypeConflict"));
+    assert_eq!(import("right")["type"], "Headless", "of two of one age the first by name decides");
+    good(&["delete", "service", "demo/solo", "--cluster", "left"]);
+    good(&["apply", "-f", &solo, "--cluster", "left"]);
+    until("agreement", |_| ["left", "right"].iter().all(|c| conflict(c) == "NoConflicts"));
+    until("its own first", |_| answers("client-left-1", &ip("left", 0)) == only("echo-left-1"));
+    for cluster in ["left", "right"] {
+        good(&["delete", "serviceexport", "demo/solo", "--cluster", cluster]);
+        good(&["delete", "service", "demo/solo", "--cluster", cluster]);
+    }
+    until("no import", |_| ["left", "right"].iter().all(|cluster| import(cluster).is_null()));
 }
 
 fn alive(status: &Value, from: &str, to: &str) -> bool {

@@ -2,6 +2,7 @@
 
 mod values;
 
+use crate::definitions::definitions;
 use crate::objects::{FILES, OF_OWN_NAMESPACE, parts};
 use crate::settings::{SYSTEM, schema};
 use crate::tree::yaml;
@@ -20,6 +21,11 @@ pub fn files() -> Vec<(String, String)> {
         ("templates/_helpers.tpl".to_owned(), helpers()),
         ("templates/NOTES.txt".to_owned(), NOTES.to_owned()),
     ];
+    // Helm makes these only where they are not there, and never deletes them.
+    for definition in definitions() {
+        let name = definition["spec"]["names"]["plural"].as_str().unwrap_or_default().to_owned();
+        files.push((format!("crds/{name}.yaml"), format!("# {MARK}\n{}\n", yaml::text(&definition.into()))));
+    }
     for part in parts() {
         let mut text = format!("# {MARK}\n{}\n", yaml::text(&part.tree));
         if part.file == "namespace" {

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use cluster::kubernetes::FIELD_MANAGER;
+use cluster::multicluster::{MANAGED_BY, MANAGER};
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
-use kube::api::{DeleteParams, ListParams, PropagationPolicy};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use kube::api::{DeleteParams, DynamicObject, ListParams, PropagationPolicy};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::api::{self, Error};
+use crate::definitions::{self, definitions};
 use crate::objects::objects;
 use crate::settings::Settings;
 use crate::standing::Daemon;
@@ -145,6 +150,59 @@ pub async fn events(client: &Client) -> Result<usize, Error> {
         }
     }
     Ok(events.items.len())
+}
+
+/// Deletes what the controllers wrote of other clusters' services: derived slices, imports, the cluster's properties. How
+/// many objects that were.
+///
+/// # Errors
+/// They cannot be listed or deleted.
+pub async fn imports(client: &Client) -> Result<usize, Error> {
+    let mut removed = 0;
+    let slices = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
+    let slices = Api::<EndpointSlice>::all(client.clone()).list_metadata(&slices).await;
+    for slice in slices.map_err(Error::new("listing", "EndpointSlices"))?.items {
+        let (namespace, name) = (slice.namespace().unwrap_or_default(), slice.name_any());
+        let api = Api::<EndpointSlice>::namespaced(client.clone(), &namespace);
+        removed += gone(api.delete(&name, &DeleteParams::default()).await, &format!("EndpointSlice {name}"))?;
+    }
+    for definition in definitions() {
+        let resource = definitions::resource(&definition);
+        let all = Api::<DynamicObject>::all_with(client.clone(), &resource);
+        let found = match all.list(&ListParams::default()).await {
+            Ok(found) => found,
+            // There are none such.
+            Err(error) if api::is_missing(&error) => continue,
+            Err(error) => return Err(Error::new("listing", resource.plural)(error)),
+        };
+        for object in found.items.iter().filter(|object| is_written_by_us(&object.metadata)) {
+            let name = object.name_any();
+            let api = match object.namespace() {
+                Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
+                None => all.clone(),
+            };
+            let named = format!("{} {name}", resource.kind);
+            removed += gone(api.delete(&name, &DeleteParams::default()).await, &named)?;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether we have written more of it than its status: what users made themselves is theirs.
+fn is_written_by_us(metadata: &ObjectMeta) -> bool {
+    let ours = |entry: &ManagedFieldsEntry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.subresource.as_deref().unwrap_or_default().is_empty()
+    };
+    metadata.managed_fields.iter().flatten().any(ours)
+}
+
+fn gone<T>(deleted: Result<T, kube::Error>, named: &str) -> Result<usize, Error> {
+    match deleted {
+        Ok(_) => Ok(1),
+        Err(error) if api::is_missing(&error) => Ok(0),
+        Err(error) => Err(Error::new("deleting", named)(error)),
+    }
 }
 
 #[cfg(test)]

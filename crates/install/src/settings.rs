@@ -9,6 +9,7 @@ pub(crate) mod check;
 mod cluster;
 mod controllers;
 mod dns;
+mod multicluster;
 mod pods;
 
 use schemars::JsonSchema;
@@ -20,6 +21,7 @@ pub use check::{Problem, check};
 pub use cluster::{Cidr, Cluster};
 pub use controllers::{ApiServer, Authority, Controllers};
 pub use dns::Dns;
+pub use multicluster::Multicluster;
 pub use pods::{
     Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,
 };
@@ -43,6 +45,8 @@ pub struct Settings {
     pub controllers: Controllers,
     /// The nodes' daemon: tunnels, services, pods' network.
     pub agent: Agent,
+    /// The Multi-Cluster Services API: services that clusters export to each other.
+    pub multicluster: Multicluster,
     /// What the daemons log.
     pub log: Log,
 }
@@ -55,6 +59,7 @@ impl Default for Settings {
             image: Image::default(),
             controllers: Controllers::default(),
             agent: Agent::default(),
+            multicluster: Multicluster::default(),
             log: Log::default(),
         }
     }

@@ -23,6 +23,20 @@ pub(crate) async fn apply_all(client: &Client, objects: &[Value]) -> Result<()> 
     Ok(())
 }
 
+/// Brings the kinds that we share with others, where nobody has yet.
+pub(crate) async fn bring_definitions(client: &Client) -> Result<()> {
+    for definition in install::definitions::definitions() {
+        let word = match install::definitions::bring(client, &definition).await? {
+            Some(Applied::Created) => "created",
+            Some(Applied::Changed) => "changed",
+            Some(Applied::Same) => "same",
+            None => "theirs",
+        };
+        eprintln!("  {word:<8} {}", install::name(&definition));
+    }
+    Ok(())
+}
+
 /// Waits until the daemons are ready, one after the other.
 ///
 /// # Errors

@@ -47,6 +47,7 @@ fn controller_file() -> Tree {
             "id": (set("cluster.id")),
             "podCIDRs": (set("cluster.podCIDRs")),
             "serviceCIDRs": (set("cluster.serviceCIDRs")),
+            "clustersetCIDRs": (set("multicluster.clustersetCIDRs")),
             "nodeMaskSizeIPv4": (set("cluster.nodeMaskSizeIPv4")),
             "nodeMaskSizeIPv6": (set("cluster.nodeMaskSizeIPv6")),
         },
@@ -59,6 +60,12 @@ fn controller_file() -> Tree {
             "rootDays": (set("controllers.authority.rootDays")),
             "rotateAfterDays": (set("controllers.authority.rotateAfterDays")),
             "graceDays": (set("controllers.authority.graceDays")),
+        },
+        "multicluster": {
+            "importWithoutNamespace": (set("multicluster.importWithoutNamespace")),
+            "importGlobalServices": (set("multicluster.importGlobalServices")),
+            "endpointSlices": (set("multicluster.endpointSlices")),
+            "clustersetName": (set("multicluster.clustersetName")),
         },
     })
 }
