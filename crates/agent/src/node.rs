@@ -47,6 +47,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How long what changed may wait before it is on disk: what a crash costs is asked for again.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
+/// It waits so many times as long as it took to write the last time: in a large clusterset everything is much.
+const SAVE_SHARE: u32 = 50;
+/// But no longer.
+const SAVE_LATEST: Duration = Duration::from_secs(60);
 
 /// Bytes that the tunnel adds to a packet: 40 IPv6, 8 UDP, 32 WireGuard.
 const OVERHEAD: u32 = 80;
@@ -86,6 +90,7 @@ pub(crate) struct Node {
     check_at: Instant,
     observe_at: Instant,
     save_at: Option<Instant>,
+    save_after: Duration,
 }
 
 impl Node {
@@ -152,6 +157,7 @@ impl Node {
             check_at: now,
             observe_at: now + OBSERVE_EVERY,
             save_at: None,
+            save_after: SAVE_AFTER,
         };
         // The verdicts of the agent before this one stand until the new prober has its own.
         let dead = |name: &&NodeName| node.observed.dead.contains(&model::Node::id(name));
@@ -480,7 +486,8 @@ impl Node {
     }
 
     fn save_soon(&mut self) {
-        self.save_at.get_or_insert_with(|| Instant::now() + SAVE_AFTER);
+        let after = self.save_after;
+        self.save_at.get_or_insert_with(|| Instant::now() + after);
     }
 
     /// Writes what is known to disk, if it is not there yet.
@@ -488,6 +495,7 @@ impl Node {
         if self.save_at.take().is_none() {
             return;
         }
+        let began = Instant::now();
         let path = self.config.state_dir.join("world.state");
         let place = self.position.map(|p| Place { epoch: p.epoch, revision: p.revision, interest: None });
         let places = place.map(|place| (self.config.cluster.clone(), place)).into_iter().collect();
@@ -496,6 +504,7 @@ impl Node {
         if let Ok(Err(e)) = saved {
             warn!("{e}");
         }
+        self.save_after = (began.elapsed() * SAVE_SHARE).clamp(SAVE_AFTER, SAVE_LATEST);
     }
 
     /// Why the node is not ready yet; nothing when it is.

@@ -14,8 +14,10 @@ use link::controller::{ControllerEvent, Handle};
 use model::{Change, Cluster, ClusterName, Key, NodeName, Object};
 use serve::metrics::ControllerMetrics;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
+use wire::state::Encoder;
 
 use crate::complaints::{Complaints, Origin};
 use crate::disk::Disk;
@@ -24,8 +26,10 @@ use crate::mesh::Mesh;
 use crate::multicluster::Multicluster;
 use crate::site::Nodes;
 
-/// How long what linked clusters said may wait before it is on disk: what a crash costs is asked for again.
+/// How long what linked clusters said may wait before it is on disk, at least: what a crash costs is asked for again.
 const SAVE_PEERS: Duration = Duration::from_secs(1);
+/// It waits so many times as long as it took to write the last time: in a large clusterset everything is much.
+const SAVE_SHARE: u32 = 50;
 /// The same for the own cluster: it costs as much as there is, and is only a beginning for when the source is away.
 const SAVE_OWN: Duration = Duration::from_secs(60);
 /// How long a new leader waits for linked clusters before it tells agents what it knows of them.
@@ -41,6 +45,8 @@ pub(crate) struct Controller {
     pub(crate) metrics: ControllerMetrics,
     /// Ticks when there may be something to write to the API server.
     pub(crate) to_write: Notify,
+    /// Held by whoever writes what linked clusters said to disk.
+    pub(crate) saving_peers: Mutex<()>,
 }
 
 /// What changes while it runs.
@@ -63,6 +69,8 @@ pub(crate) struct Inner {
     reports_changed: bool,
     /// When to write what linked clusters said; none when it is on disk.
     pub(crate) save_peers_at: Option<Instant>,
+    /// How long that may wait.
+    save_peers_every: Duration,
     /// When to write the own cluster.
     pub(crate) save_own_at: Option<Instant>,
     /// Linked clusters that a new leader waits for, and until when.
@@ -102,7 +110,8 @@ impl Controller {
     pub(crate) fn new(cluster: Cluster, handle: Handle, inner: Inner) -> Arc<Self> {
         let metrics = ControllerMetrics::new(env!("CARGO_PKG_VERSION"));
         let inner = Mutex::new(inner);
-        Arc::new(Self { cluster, handle, inner, metrics, to_write: Notify::new() })
+        let (to_write, saving_peers) = (Notify::new(), Mutex::default());
+        Arc::new(Self { cluster, handle, inner, metrics, to_write, saving_peers })
     }
 
     pub(crate) fn handle_source(&self, event: Event) {
@@ -258,19 +267,38 @@ impl Controller {
         self.handle.release();
     }
 
-    /// Writes what linked clusters said to disk, if it is not there yet.
-    pub(crate) async fn save_peers(&self) {
-        let (disk, (world, places)) = {
+    /// Writes what linked clusters said to disk, if it is not there yet. Returns when it is.
+    pub(crate) async fn save_peers(self: &Arc<Self>) {
+        if self.inner().save_peers_at.is_some() {
+            let _ = self.begin_saving_peers().await;
+        }
+    }
+
+    /// Begins to write what linked clusters said to disk. It takes as long as there is much: nobody waits for it.
+    pub(crate) fn begin_saving_peers(self: &Arc<Self>) -> JoinHandle<()> {
+        self.inner().save_peers_at = None;
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.write_peers())
+    }
+
+    fn write_peers(&self) {
+        let _alone = self.saving_peers.lock().expect("nobody panics while holding it");
+        let began = Instant::now();
+        let (disk, peers) = {
             let mut inner = self.inner();
-            if inner.save_peers_at.take().is_none() {
-                return;
-            }
             inner.save_reports();
             (inner.disk.clone(), inner.known.peers())
         };
-        let saved = tokio::task::spawn_blocking(move || disk.save_peers(&world, &places)).await;
-        if let Ok(Err(e)) = saved {
-            self.inner().note(e.to_string());
+        let mut state = Encoder::default();
+        for name in peers {
+            // One after the other: whoever else needs what is known waits for one cluster, not for all.
+            self.inner().known.keep_peer(&name, &mut state);
+        }
+        let saved = disk.save_peers(state);
+        let mut inner = self.inner();
+        inner.save_peers_every = (began.elapsed() * SAVE_SHARE).clamp(SAVE_PEERS, SAVE_OWN);
+        if let Err(e) = saved {
+            inner.note(e.to_string());
         }
     }
 
@@ -324,6 +352,7 @@ impl Inner {
             started: Instant::now(),
             reports_changed: false,
             save_peers_at: None,
+            save_peers_every: SAVE_PEERS,
             save_own_at: None,
             awaited: BTreeSet::new(),
             await_until: None,
@@ -507,7 +536,8 @@ impl Inner {
     }
 
     fn save_peers_soon(&mut self) {
-        self.save_peers_at.get_or_insert_with(|| Instant::now() + SAVE_PEERS);
+        let every = self.save_peers_every;
+        self.save_peers_at.get_or_insert_with(|| Instant::now() + every);
     }
 
     /// Reports are to be on disk soon. Where others keep them too, there is no hurry.

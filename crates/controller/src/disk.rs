@@ -10,7 +10,7 @@ use model::{ClusterName, NodeName, Object, ObjectName, World};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::warn;
-use wire::state::{Place, Saved};
+use wire::state::{Encoder, Saved};
 
 use crate::known::Report;
 
@@ -42,18 +42,15 @@ impl Disk {
     }
 
     /// Writes what linked clusters said. Blocks.
-    pub(crate) fn save_peers(
-        &self,
-        world: &World,
-        places: &BTreeMap<ClusterName, Place>,
-    ) -> Result<(), link::Error> {
-        link::saved::save(&self.path("peers.state"), world, places)
+    pub(crate) fn save_peers(&self, state: Encoder) -> Result<(), link::Error> {
+        link::saved::save_encoded(&self.path("peers.state"), state)
     }
 
     /// Writes the own cluster's objects. Blocks.
     pub(crate) fn save_own(&self, own: &ClusterName, told: &[Arc<Object>]) -> Result<(), link::Error> {
-        let objects = told.iter().map(|object| &**object).filter(|object| object.key().cluster() == own);
-        link::saved::save_objects(&self.path("own.state"), objects)
+        let mut state = Encoder::default();
+        told.iter().filter(|object| object.key().cluster() == own).for_each(|object| state.object(object));
+        link::saved::save_encoded(&self.path("own.state"), state)
     }
 
     /// What nodes said before the last stop. They say it again when they connect, so a file that cannot be read costs

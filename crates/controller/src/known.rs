@@ -7,7 +7,7 @@ use cluster::kubernetes::meshnode::Reported;
 use engine::exchange::{Held, Interest, Position};
 use link::NodeReport;
 use model::{Change, Cluster, ClusterName, Key, Node, NodeName, Object, World};
-use wire::state::{Place, Saved};
+use wire::state::{Encoder, Place, Saved};
 
 /// What a node has said of itself.
 pub(crate) type Report = Reported;
@@ -177,22 +177,22 @@ impl Known {
         self.peers.entry(cluster.clone()).or_default().interest = interest;
     }
 
-    /// The linked clusters' objects and the places they stand at, to be kept on disk.
-    pub(crate) fn peers(&self) -> (World, BTreeMap<ClusterName, Place>) {
-        let (mut world, mut places) = (World::default(), BTreeMap::new());
-        for (name, peer) in &self.peers {
-            for object in peer.world.objects() {
-                world.apply(Change::Upsert(object));
-            }
-            if let Some(Position { epoch, revision }) = peer.position {
-                let interest = match &peer.interest {
-                    Interest::Everything => None,
-                    Interest::Only(names) => Some(names.clone()),
-                };
-                places.insert(name.clone(), Place { epoch, revision, interest });
-            }
+    /// The linked clusters that anything is known of.
+    pub(crate) fn peers(&self) -> Vec<ClusterName> {
+        self.peers.keys().cloned().collect()
+    }
+
+    /// Adds a linked cluster's objects, and the place they stand at, to what is kept on disk.
+    pub(crate) fn keep_peer(&self, name: &ClusterName, state: &mut Encoder) {
+        let Some(peer) = self.peers.get(name) else { return };
+        if let Some(Position { epoch, revision }) = peer.position {
+            let interest = match &peer.interest {
+                Interest::Everything => None,
+                Interest::Only(names) => Some(names.clone()),
+            };
+            state.place(name, &Place { epoch, revision, interest });
         }
-        (world, places)
+        peer.world.objects().for_each(|object| state.object(&object));
     }
 
     /// The linked clusters' services, as changes from nothing.
@@ -331,8 +331,9 @@ mod tests {
         assert_eq!((held[&gcp].position, &held[&gcp].interest), (position, &interest));
         assert_eq!(held[&gcp].keys.len(), 1);
 
-        let (world, places) = known.peers();
-        let saved = Saved { world, places, skipped: 0 };
+        let mut state = Encoder::default();
+        known.peers().iter().for_each(|name| known.keep_peer(name, &mut state));
+        let saved = wire::state::decode(&state.finish()).unwrap();
         let again = Known::new(cluster(), BTreeMap::new(), &saved, World::default());
         assert_eq!(again.held(), held, "the same after a restart");
     }

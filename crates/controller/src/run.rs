@@ -215,7 +215,7 @@ async fn live(
                 contact = changed(&mut contact) => controller.handle_contact(contact?),
                 written = &mut write => written?,
                 () = &mut ask_version => {}
-                () = at(save_peers) => controller.save_peers().await,
+                () = at(save_peers) => drop(controller.begin_saving_peers()),
                 () = at(save_own) => controller.save_own().await,
                 () = at(links) => controller.stop_waiting(),
                 () = &mut stop => break,

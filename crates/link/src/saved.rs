@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use model::{ClusterName, Object, World};
-use wire::state::{Place, Saved};
+use model::{ClusterName, World};
+use wire::state::{Encoder, Place, Saved};
 
 use crate::Error;
 
@@ -62,12 +62,12 @@ pub fn save(path: &Path, world: &World, places: &BTreeMap<ClusterName, Place>) -
     write(path, &wire::state::encode(world, places))
 }
 
-/// Writes a state file of objects that stand at no place in anybody's log, wholly or not at all. Blocks.
+/// Writes a state file that was put together piece by piece, wholly or not at all. Blocks.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn save_objects<'a>(path: &Path, objects: impl Iterator<Item = &'a Object>) -> Result<(), Error> {
-    write(path, &wire::state::encode_all(objects, &BTreeMap::new()))
+pub fn save_encoded(path: &Path, state: Encoder) -> Result<(), Error> {
+    write(path, &state.finish())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {

@@ -16,6 +16,9 @@ use crate::{encode_object, encode_service_names, parse_object, parse_service_nam
 const MAGIC: &[u8; 8] = b"CWSTATE\n";
 const FORMAT: u32 = 1;
 const HEADER: usize = 28;
+/// The fields of `Snapshot`.
+const PLACES: u32 = 1;
+const OBJECTS: u32 = 2;
 
 /// How far a teller was heard: its log's epoch and revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,34 +70,52 @@ pub enum StateError {
 
 /// The bytes to write.
 pub fn encode(world: &World, places: &BTreeMap<ClusterName, Place>) -> Vec<u8> {
-    encode_objects(world.objects().map(|object| encode_object(&object)).collect(), places)
+    let mut bytes = Encoder::default();
+    places.iter().for_each(|(teller, place)| bytes.place(teller, place));
+    world.objects().for_each(|object| bytes.object(&object));
+    bytes.finish()
 }
 
-/// The bytes to write for a world whose objects are at hand one by one.
-pub fn encode_all<'a>(
-    objects: impl Iterator<Item = &'a Object>,
-    places: &BTreeMap<ClusterName, Place>,
-) -> Vec<u8> {
-    encode_objects(objects.map(encode_object).collect(), places)
+/// Puts a state together piece by piece, so that nothing but its bytes is held beside what is known.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    /// Room for the header, then the body.
+    bytes: Vec<u8>,
 }
 
-fn encode_objects(objects: Vec<pb::Object>, places: &BTreeMap<ClusterName, Place>) -> Vec<u8> {
-    let place = |(teller, place): (&ClusterName, &Place)| pb::Place {
-        teller: teller.to_string(),
-        position: Some(pb::Position { epoch: place.epoch, revision: place.revision }),
-        interest: place.interest.as_ref().map(|names| pb::Interest { services: encode_service_names(names) }),
-    };
-    let body = pb::Snapshot { places: places.iter().map(place).collect(), objects };
-    let length = body.encoded_len();
-    let mut bytes = Vec::with_capacity(HEADER + length);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&FORMAT.to_le_bytes());
-    bytes.extend_from_slice(&(length as u64).to_le_bytes());
-    bytes.extend_from_slice(&[0; 8]);
-    body.encode(&mut bytes).expect("a Vec grows as needed");
-    let checksum = checksum(&bytes[HEADER..]);
-    bytes[HEADER - 8..HEADER].copy_from_slice(&checksum.to_le_bytes());
-    bytes
+impl Default for Encoder {
+    fn default() -> Self {
+        Self { bytes: vec![0; HEADER] }
+    }
+}
+
+impl Encoder {
+    /// How far a teller was heard.
+    pub fn place(&mut self, teller: &ClusterName, place: &Place) {
+        let place = pb::Place {
+            teller: teller.to_string(),
+            position: Some(pb::Position { epoch: place.epoch, revision: place.revision }),
+            interest: place
+                .interest
+                .as_ref()
+                .map(|names| pb::Interest { services: encode_service_names(names) }),
+        };
+        prost::encoding::message::encode(PLACES, &place, &mut self.bytes);
+    }
+
+    /// An object of the world.
+    pub fn object(&mut self, object: &Object) {
+        prost::encoding::message::encode(OBJECTS, &encode_object(object), &mut self.bytes);
+    }
+
+    /// The bytes to write.
+    pub fn finish(mut self) -> Vec<u8> {
+        let (length, checksum) = (self.bytes.len() - HEADER, checksum(&self.bytes[HEADER..]));
+        let parts: [&[u8]; 4] =
+            [MAGIC, &FORMAT.to_le_bytes(), &(length as u64).to_le_bytes(), &checksum.to_le_bytes()];
+        self.bytes[..HEADER].copy_from_slice(&parts.concat());
+        self.bytes
+    }
 }
 
 /// Reads what [`encode`] wrote.
