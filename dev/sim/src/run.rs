@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use engine::exchange::{Audience, Heard, Told};
 use link::frames::Said;
-use model::{Change, Cluster, Key, Object};
+use model::{Change, Cluster, ClusterName, Key, Object};
 
 use crate::hostile::Liar;
 use crate::measure::Report;
@@ -77,6 +77,7 @@ impl Sim {
         assert!((1..=MOST_CLUSTERS).contains(&scenario.clusters), "1 to {MOST_CLUSTERS} clusters");
         assert!(scenario.hearers <= scenario.clusters, "a cluster that hears is one of the clusters");
         assert!(scenario.shape.nodes <= 250 && scenario.shape.nodes > 0, "1 to 250 nodes");
+        assert!(scenario.shape.endpoints <= scenario.shape.nodes * 200, "at most 200 endpoints on a node");
         assert!(scenario.shape.endpoints > 0 && scenario.shape.services > 0, "at least one of each");
         let mut random = Random::new(scenario.seed);
         let count = scenario.clusters;
@@ -510,6 +511,8 @@ impl Sim {
     /// Where a hearer does not know what its teller says. Of clusters that misbehave nothing is expected.
     fn diverged(&self) -> Vec<String> {
         let mut wrong = Vec::new();
+        let known_of: Vec<HashMap<ClusterName, usize>> =
+            self.controllers.iter().take(self.scenario.hearers).map(Controller::known).collect();
         for stream in self.streams.iter().filter(|stream| stream.liar.is_none()) {
             let teller = &self.controllers[stream.teller];
             let expected: Vec<&Object> = teller.told(stream.audience()).collect();
@@ -523,8 +526,7 @@ impl Sim {
             let missing = missing.count();
             let known = match stream.hearer {
                 Hearer::Controller(c) => {
-                    let name = shape::name(stream.teller);
-                    self.controllers[c].told(Audience::Agents).filter(|o| *o.key().cluster() == name).count()
+                    known_of[c].get(&shape::name(stream.teller)).copied().unwrap_or_default()
                 }
                 Hearer::Agent(a) => self.agents[a].world.len(),
             };

@@ -1,5 +1,6 @@
 //! What a cluster holds, and how it changes.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use model::{
@@ -25,6 +26,8 @@ pub struct Shape {
 pub(crate) const MOST_CLUSTERS: usize = 250;
 
 const NAMESPACES: usize = 10;
+/// Addresses of a node that pods are given.
+const PODS_OF_A_NODE: u8 = 250;
 
 /// The name of cluster `c`.
 pub fn name(c: usize) -> ClusterName {
@@ -109,6 +112,8 @@ pub struct Pods {
     cluster: usize,
     shape: Shape,
     endpoints: Vec<Endpoint>,
+    /// Which addresses are taken: a node's number and the last octet.
+    taken: BTreeSet<(usize, u8)>,
     /// The hash in the names of a service's pods, as a ReplicaSet has it.
     replica_sets: Vec<String>,
 }
@@ -117,7 +122,7 @@ impl Pods {
     /// The cluster as it begins: everything there is, and who changes it.
     pub fn new(cluster: usize, shape: Shape, random: &mut Random) -> (Self, Vec<Object>) {
         let replica_sets = (0..shape.services).map(|_| random.suffix(10)).collect();
-        let mut pods = Self { cluster, shape, endpoints: Vec::new(), replica_sets };
+        let mut pods = Self { cluster, shape, endpoints: Vec::new(), taken: BTreeSet::new(), replica_sets };
         let mut objects = vec![Object::Cluster(self::cluster(cluster))];
         objects.extend((0..shape.nodes).map(|n| Object::Node(node(cluster, n, random))));
         objects.extend((0..shape.services).map(|s| Object::Service(service(cluster, s))));
@@ -129,12 +134,16 @@ impl Pods {
         (pods, objects)
     }
 
-    fn pod(&self, s: usize, random: &mut Random) -> Endpoint {
+    fn pod(&mut self, s: usize, random: &mut Random) -> Endpoint {
         let service = service_name(s);
+        let (n, host) = loop {
+            let address = (random.index(self.shape.nodes), 2 + random.below(u64::from(PODS_OF_A_NODE)) as u8);
+            if self.taken.insert(address) {
+                break address;
+            }
+        };
         let set = &self.replica_sets[s];
-        let n = random.index(self.shape.nodes);
         let octet = self.cluster + 1;
-        let host = 2 + random.below(250) as u8;
         let v6 = Ipv6Addr::new(
             0xfd00,
             octet as u16,
@@ -186,6 +195,10 @@ impl Pods {
         let service = at % self.shape.services.max(1);
         let fresh = self.pod(service, random);
         let old = std::mem::replace(&mut self.endpoints[at], fresh.clone());
+        if let Some(IpAddr::V4(ip)) = old.ips.first() {
+            let [_, _, node, host] = ip.octets();
+            self.taken.remove(&(usize::from(node), host));
+        }
         vec![Change::Upsert(Object::Endpoint(fresh)), Change::Delete(Object::Endpoint(old).key())]
     }
 }

@@ -1,7 +1,9 @@
 //! Who takes part: controllers and agents.
 
+use std::collections::HashMap;
+
 use engine::exchange::{Audience, Limits, Teller};
-use model::{Change, World};
+use model::{Change, ClusterName, World};
 
 use crate::Random;
 use crate::network::Time;
@@ -28,6 +30,15 @@ impl Controller {
             teller.apply(Change::Upsert(object));
         }
         Self { teller, pods, tells: Vec::new(), hears: vec![None; clusters], busy: 0 }
+    }
+
+    /// How many objects it knows of each cluster.
+    pub(crate) fn known(&self) -> HashMap<ClusterName, usize> {
+        let mut counts = HashMap::new();
+        for object in self.told(Audience::Agents) {
+            *counts.entry(object.key().cluster().clone()).or_default() += 1;
+        }
+        counts
     }
 
     /// Everything it tells others, as a receiver should know it.

@@ -16,6 +16,9 @@ pub(crate) enum Bench {
     /// The controller's side of a large cluster: listed, indexed, planned from, and changing, over the API server of
     /// `dev/apiserver`.
     Kubernetes,
+    /// Many clusters' exchange: two real controllers among clusters that only speak the protocol, and etcd used as a
+    /// cluster mesh uses it, with Cilium's JSON and with tuned values.
+    Mesh,
     /// A pod's network, through the plugins' processes: ours, and Debian's bridge, host-local and portmap.
     Cni,
     /// The node's DNS server, against Debian's knot and unbound, on one zone whose endpoints change.
@@ -130,6 +133,11 @@ pub(crate) fn bench(what: Option<Bench>) -> Result<()> {
                 .env("CAUSEWAY_APISERVER", target().join("release/apiserver")))
         }
         Some(Bench::Dns) => run(&mut cargo(&["bench", "-p", "causeway-serve", "--bench", "dns"])),
+        Some(Bench::Mesh) => {
+            run(&mut cargo(&["build", "--release", "-p", "causeway-cli"]))?;
+            run(cargo(&["bench", "-p", "causeway-link", "--bench", "mesh"])
+                .env("CAUSEWAY", target().join("release/causeway")))
+        }
         Some(Bench::Cni) => {
             // The plugin as nodes have it.
             let causeway = image::binary(image::Arch::here()?)?;
