@@ -41,6 +41,7 @@ enum Event {
 /// the status.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let host = config.host();
+    info!(version = env!("CARGO_PKG_VERSION"), "starting: trying what the kernel can do");
     host.open_settings()?;
     host.ensure_bpffs()?;
     let features = require_features(&host)?;

@@ -1,7 +1,7 @@
 //! What the controller answers, on its Unix socket and over HTTP.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -29,14 +29,37 @@ const LONGEST_TOKEN: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Complaints in a status; the rest is in Events.
 const COMPLAINTS: usize = 100;
 
+/// Says over HTTP that the process lives, from its first moment on: a controller whose API server is away may wait for
+/// hours, and nothing gets better when it is killed for that. The rest is the controller's to say, once it is there.
+#[derive(Default)]
+pub(crate) struct Front(OnceLock<Arc<Controller>>);
+
+/// Begins to say that the process lives.
+pub(crate) async fn open_front(config: &Config) -> Result<Arc<Front>> {
+    let front = Arc::new(Front::default());
+    tokio::spawn(serve::http::serve(config.http_listen, serve::http::router(front.clone())).await?);
+    Ok(front)
+}
+
 /// Begins to answer. What answers ends with the runtime.
-pub(crate) async fn start(controller: &Arc<Controller>, config: &Config) -> Result<()> {
+pub(crate) async fn start(controller: &Arc<Controller>, front: &Front, config: &Config) -> Result<()> {
     let socket = config.run_dir.join("controller.sock");
     let local = serve::local::serve(&socket, Access::Owner, controller_router(controller.clone())).await?;
     tokio::spawn(local);
-    let http = serve::http::serve(config.http_listen, serve::http::router(controller.clone())).await?;
-    tokio::spawn(http);
+    front.0.get_or_init(|| controller.clone());
     Ok(())
+}
+
+impl Vitals for Front {
+    fn health(&self) -> Health {
+        let waiting = || vec!["everything that the cluster has: its API server, or the folder".to_string()];
+        self.0.get().map_or_else(|| Health { waiting_for: waiting() }, |controller| controller.health())
+    }
+
+    fn metrics(&self) -> String {
+        // The end of a text without metrics.
+        self.0.get().map_or_else(|| "# EOF\n".into(), |controller| controller.metrics())
+    }
 }
 
 impl Controller {

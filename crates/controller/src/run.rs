@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch as latest};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::api::Front;
 use crate::config::{ClusterConfig, Config, Source};
 use crate::controller::{Controller, Inner, Kubernetes};
 use crate::declared::Declared;
@@ -65,10 +66,11 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     for folder in [&config.state_dir, &config.run_dir] {
         std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     }
+    let front = crate::api::open_front(&config).await?;
     let site = Site::find(&config.source).await?;
     tokio::pin!(stop);
     tokio::select! {
-        begun = begin(&config, site.as_ref()) => {
+        begun = begin(&config, site.as_ref(), &front) => {
             let (controller, objects, streams) = begun?;
             live(&config, site.as_ref(), &controller, objects, streams, stop).await
         }
@@ -80,6 +82,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
 async fn begin(
     config: &Config,
     site: Option<&Site>,
+    front: &Front,
 ) -> Result<(Arc<Controller>, Objects, mpsc::Receiver<ControllerEvent>)> {
     let cluster = Cluster::from(config.cluster.clone());
     if let Some(site) = site {
@@ -122,7 +125,7 @@ async fn begin(
     handle.publish(inner.known.begin());
     info!(cluster = %cluster.name, listen = %handle.local_addr(), "agents and clusters are served");
     let controller = Controller::new(cluster, handle, inner);
-    crate::api::start(&controller, config).await?;
+    crate::api::start(&controller, front, config).await?;
     Ok((controller, objects, streams))
 }
 

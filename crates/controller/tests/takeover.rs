@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use common::proxy::Proxy;
@@ -122,4 +123,22 @@ async fn agents_hear_of_a_node_from_every_controller() {
     assert_eq!(lines(&writes(&server)), Vec::<String>::new());
     agent.report.send_replace(common::report(2));
     agent.until_error("stands by").await;
+}
+
+#[tokio::test]
+async fn a_controller_that_has_nobody_to_ask_lives_and_is_not_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    // A port that nobody listens on: it was free a moment ago, and nothing is on disk.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let replica = Replica::start(dir.path(), &format!("http://{nobody}"));
+    let answer = async |path: &str| loop {
+        match replica.answer(path).await {
+            Some(answer) => return answer,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    let (lives, ready) = (answer("/healthz").await, answer("/readyz").await);
+    assert!(lives.starts_with("HTTP/1.1 200"), "{lives}");
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("waiting for everything"), "{ready}");
+    replica.kill();
 }

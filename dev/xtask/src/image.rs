@@ -78,13 +78,20 @@ pub(crate) fn image(arch: Option<Arch>) -> Result<()> {
     Ok(())
 }
 
-/// The static binary. C parts of libraries are built by musl's compiler.
+/// The static binary.
 pub(crate) fn binary(arch: Arch) -> Result<PathBuf> {
+    let mut build = cargo(&["build", "--release", "--locked", "--package", "causeway-cli"]);
+    build_statically(&mut build, arch)?;
+    run(&mut build)?;
+    Ok(target().join(arch.triple()).join("release/causeway"))
+}
+
+/// Has cargo build programs without a dynamic linker. C parts of libraries are built by musl's compiler.
+pub(crate) fn build_statically(build: &mut Command, arch: Arch) -> Result<()> {
     let triple = arch.triple();
     // Without rustup the target is there or the build says that it is not.
     let _ = Command::new("rustup").args(["target", "add", triple]).current_dir(root()).output();
-    let mut build =
-        cargo(&["build", "--release", "--locked", "--package", "causeway-cli", "--target", triple]);
+    build.args(["--target", triple]);
     let compiler = format!("CC_{}", triple.replace('-', "_"));
     if std::env::var_os(&compiler).is_none() {
         if Arch::here().ok() != Some(arch) {
@@ -92,8 +99,7 @@ pub(crate) fn binary(arch: Arch) -> Result<PathBuf> {
         }
         build.env(compiler, "musl-gcc");
     }
-    run(&mut build)?;
-    Ok(target().join(triple).join("release/causeway"))
+    Ok(())
 }
 
 /// Whether a program of the ELF format asks for a dynamic linker (`PT_INTERP`).

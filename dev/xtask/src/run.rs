@@ -139,9 +139,12 @@ pub(crate) fn bench(what: Option<Bench>) -> Result<()> {
                 .env("CAUSEWAY", target().join("release/causeway")))
         }
         Some(Bench::Cni) => {
-            // The plugin as nodes have it.
-            let causeway = image::binary(image::Arch::here()?)?;
-            run(cargo(&["bench", "-p", "causeway-agent", "--bench", "cni"]).env("CAUSEWAY", causeway))
+            // The plugin and the agent as nodes have them.
+            let arch = image::Arch::here()?;
+            let causeway = image::binary(arch)?;
+            let mut bench = cargo(&["bench", "-p", "causeway-agent", "--bench", "cni"]);
+            image::build_statically(&mut bench, arch)?;
+            run(bench.env("CAUSEWAY", causeway))
         }
     }
 }

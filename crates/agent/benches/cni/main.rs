@@ -11,7 +11,7 @@ mod server;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use plugins::{Node, Ours, Pod, Theirs};
+use plugins::{Node, Ours, Pod, Theirs, ask, ask_together};
 
 /// Pods of a node.
 const PODS: usize = 200;
@@ -20,14 +20,20 @@ const PODS: usize = 200;
 const ROUNDS: usize = 3;
 const WARM_UP: usize = 10;
 
+/// How many pods come at once, and how often.
+const TOGETHER: usize = 10;
+const TIMES_TOGETHER: usize = 10;
+
 /// What was measured of one kind of node.
 #[derive(Default)]
 struct Times {
     /// For each pod in order, in each round.
     adds: Vec<Vec<Duration>>,
     deletes: Vec<Duration>,
-    /// Time on processors, of everything together.
-    cpu: Duration,
+    together: Vec<Duration>,
+    /// Time on processors, of everything that was started.
+    add_cpu: Duration,
+    delete_cpu: Duration,
 }
 
 fn main() -> ExitCode {
@@ -39,14 +45,28 @@ fn main() -> ExitCode {
     }
     plugins::clear();
     plugins::clear_when_told_to_end();
+    let mut pods = Vec::new();
     for (what, ports) in [("no host ports", false), ("one host port each", true)] {
         println!("\n{what}:");
-        println!("{:34} {:>8} {:>8} {:>8} {:>8}", "ms", "p50", "p99", "least", "most");
-        let (mut ours, mut theirs) = (Ours::start(), Theirs::start());
-        measure(&mut ours, &mut theirs, WARM_UP, ports, &mut Times::default(), &mut Times::default());
+        println!("{:46} {:>8} {:>8} {:>8} {:>8}", "ms", "p50", "p99", "least", "most");
+        let (ours, theirs) = (Ours::start(), Theirs::start());
         let (mut us, mut them) = (Times::default(), Times::default());
-        for _ in 0..ROUNDS {
-            measure(&mut ours, &mut theirs, PODS, ports, &mut us, &mut them);
+        for round in 0..=ROUNDS {
+            let count = if round == 0 { WARM_UP } else { PODS };
+            pods.push((0..count).map(|number| Pod::new(round, number, ports)).collect::<Vec<_>>());
+            let pods = pods.last().expect("just pushed");
+            if round == 0 {
+                measure(&ours, &theirs, pods, &mut Times::default(), &mut Times::default());
+            } else {
+                measure(&ours, &theirs, pods, &mut us, &mut them);
+            }
+        }
+        for _ in 0..TIMES_TOGETHER {
+            let pods = &pods.last().expect("some")[..TOGETHER];
+            us.together.extend(ask_together(&ours, "ADD", pods));
+            ask_together(&ours, "DEL", pods);
+            them.together.extend(ask_together(&theirs, "ADD", pods));
+            ask_together(&theirs, "DEL", pods);
         }
         us.print("causeway");
         them.print("bridge + host-local + portmap");
@@ -55,42 +75,54 @@ fn main() -> ExitCode {
 }
 
 /// One round: pods come to both nodes in turns, and go in turns.
-fn measure(ours: &mut Ours, theirs: &mut Theirs, pods: usize, ports: bool, us: &mut Times, them: &mut Times) {
-    let pods: Vec<Pod> = (0..pods).map(|number| Pod::new(number, ports)).collect();
-    let (mut our_adds, mut their_adds) = (Vec::new(), Vec::new());
-    let before = (ours.cpu(), theirs.cpu());
-    for pod in &pods {
-        our_adds.push(ours.add(pod));
-        their_adds.push(theirs.add(pod));
+fn measure(ours: &Ours, theirs: &Theirs, pods: &[Pod], us: &mut Times, them: &mut Times) {
+    us.adds.push(Vec::new());
+    them.adds.push(Vec::new());
+    for pod in pods {
+        us.add(ours, pod);
+        them.add(theirs, pod);
     }
-    for pod in &pods {
-        us.deletes.push(ours.delete(pod));
-        them.deletes.push(theirs.delete(pod));
+    for pod in pods {
+        us.delete(ours, pod);
+        them.delete(theirs, pod);
     }
-    us.cpu += ours.cpu() - before.0;
-    them.cpu += theirs.cpu() - before.1;
-    us.adds.push(our_adds);
-    them.adds.push(their_adds);
 }
 
 impl Times {
+    fn add(&mut self, node: &impl Node, pod: &Pod) {
+        let (time, cpu) = ask(node, "ADD", pod);
+        self.adds.last_mut().expect("a round has begun").push(time);
+        self.add_cpu += cpu;
+    }
+
+    fn delete(&mut self, node: &impl Node, pod: &Pod) {
+        let (time, cpu) = ask(node, "DEL", pod);
+        self.deletes.push(time);
+        self.delete_cpu += cpu;
+    }
+
     fn print(&self, who: &str) {
         for (from, to) in [(0, 50), (50, 100), (100, 150), (150, 200)] {
             let part = self.adds.iter().flat_map(|round| round[from..to].iter().copied()).collect();
             line(&format!("{who}: ADD, pods {} to {to}", from + 1), part);
         }
+        for (number, round) in (1..).zip(&self.adds) {
+            line(&format!("{who}: ADD, round {number}"), round.clone());
+        }
         let all: Vec<Duration> = self.adds.iter().flatten().copied().collect();
         let pods = all.len() as u32;
         line(&format!("{who}: ADD"), all);
+        line(&format!("{who}: ADD, {TOGETHER} at once"), self.together.clone());
         line(&format!("{who}: DEL"), self.deletes.clone());
-        println!("{who}: {:.2} ms of processor time for a pod's ADD and DEL", ms(self.cpu / pods));
+        let (add, delete) = (ms(self.add_cpu / pods), ms(self.delete_cpu / pods));
+        println!("{who}: {add:.2} ms of processor time for an ADD, {delete:.2} for a DEL");
     }
 }
 
 fn line(what: &str, mut times: Vec<Duration>) {
     times.sort();
     let at = |percent: usize| ms(times[(times.len() - 1) * percent / 100]);
-    println!("{what:34} {:8.2} {:8.2} {:8.2} {:8.2}", at(50), at(99), at(0), at(100));
+    println!("{what:46} {:8.2} {:8.2} {:8.2} {:8.2}", at(50), at(99), at(0), at(100));
 }
 
 fn ms(time: Duration) -> f64 {

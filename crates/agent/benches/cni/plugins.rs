@@ -18,17 +18,20 @@ use serde_json::{Value, json};
 /// Where Debian's plugins are.
 const THEIRS: &str = "/usr/lib/cni";
 
-/// A network namespace that goes with its owner.
+/// The name of a network namespace that goes with its owner. Open it takes a descriptor, and there are many.
 struct Space {
     name: String,
-    netns: Netns,
 }
 
 impl Space {
     fn new(name: String) -> Self {
         Netns::delete(&name).expect("root");
-        let netns = Netns::create(&name).expect("root");
-        Self { name, netns }
+        Netns::create(&name).expect("root");
+        Self { name }
+    }
+
+    fn open(&self) -> Netns {
+        Netns::open(&self.name).expect("it was made")
     }
 }
 
@@ -71,7 +74,8 @@ fn folder(whose: &str) -> PathBuf {
     std::env::temp_dir().join(format!("causeway-bench-{whose}-{}", std::process::id()))
 }
 
-/// A pod: a namespace for each of the two nodes.
+/// A pod: a namespace for each of the two nodes. Fresh ones for every round, and all of them stay to the end: the kernel
+/// would be busy with those that go.
 pub(crate) struct Pod {
     number: usize,
     ports: bool,
@@ -80,8 +84,8 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    pub(crate) fn new(number: usize, ports: bool) -> Self {
-        let space = |whose| Space::new(format!("{PREFIX}{whose}_{number}"));
+    pub(crate) fn new(round: usize, number: usize, ports: bool) -> Self {
+        let space = |whose| Space::new(format!("{PREFIX}{whose}_{ports}_{round}_{number}"));
         Self { number, ports, ours: space("ours"), theirs: space("theirs") }
     }
 
@@ -93,28 +97,42 @@ impl Pod {
 }
 
 /// Whoever gives pods their network.
-pub(crate) trait Node {
-    fn add(&mut self, pod: &Pod) -> Duration;
-    fn delete(&mut self, pod: &Pod) -> Duration;
-    /// Time on processors until now.
+pub(crate) trait Node: Sync {
+    /// Runs its plugins for a pod, and says how long that took.
+    fn ask(&self, command: &str, pod: &Pod) -> Duration;
+    /// Time on processors until now of those of its processes that do not end.
     fn cpu(&self) -> Duration;
 }
 
-/// Runs a plugin as a runtime does. Returns its answer, how long it took, and its time on processors.
+/// One after the other: how long, and the time on processors of everything.
+pub(crate) fn ask(node: &impl Node, command: &str, pod: &Pod) -> (Duration, Duration) {
+    let before = node.cpu() + children();
+    let time = node.ask(command, pod);
+    (time, node.cpu() + children() - before)
+}
+
+/// All at once.
+pub(crate) fn ask_together(node: &impl Node, command: &str, pods: &[Pod]) -> Vec<Duration> {
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = pods.iter().map(|pod| scope.spawn(|| node.ask(command, pod))).collect();
+        asking.into_iter().map(|thread| thread.join().expect("it was asked")).collect()
+    })
+}
+
+/// Runs a plugin as a runtime does. Returns its answer, and how long it took.
 fn run(
-    node: &Space,
+    node: &Netns,
     program: &Path,
     command: &str,
     pod: (usize, &Space),
     config: &Value,
-) -> (Value, Duration, Duration) {
+) -> (Value, Duration) {
     let mut plugin = Command::new(program);
     plugin.env("CNI_COMMAND", command).env("CNI_CONTAINERID", format!("bench-{}", pod.0));
     plugin.env("CNI_NETNS", path_of(&pod.1.name).expect("a name")).env("CNI_IFNAME", "eth0");
     plugin.env("CNI_PATH", THEIRS).stdin(Stdio::piped()).stdout(Stdio::piped());
     let config = config.to_string();
-    let before = children();
-    let ran = node.netns.run(|| {
+    let ran = node.run(|| {
         let begun = Instant::now();
         let mut running = plugin.spawn().unwrap_or_else(|e| panic!("{}: {e}", program.display()));
         let mut input = running.stdin.take().expect("it is piped");
@@ -126,7 +144,7 @@ fn run(
     let (output, time) = ran.expect("the node's namespace");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{} {command}: {text}", program.display());
-    (serde_json::from_str(&text).unwrap_or(Value::Null), time, children() - before)
+    (serde_json::from_str(&text).unwrap_or(Value::Null), time)
 }
 
 /// Time on processors of the processes that were started here and ended.
@@ -136,26 +154,20 @@ fn children() -> Duration {
     of(usage.user_time()) + of(usage.system_time())
 }
 
-/// The numbers of a `stat` file behind the name: proc(5), from the third on.
-fn stat(path: &str) -> Vec<u64> {
-    let text = fs::read_to_string(path).expect("a process");
-    let rest = text.rsplit(')').next().unwrap_or_default();
-    rest.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect()
-}
-
 /// A node with our agent.
 pub(crate) struct Ours {
-    space: Space,
+    netns: Netns,
+    _space: Space,
     folder: PathBuf,
     program: PathBuf,
     server: Child,
-    plugins: Duration,
 }
 
 impl Ours {
     pub(crate) fn start() -> Self {
         let space = Space::new(format!("{PREFIX}ours"));
-        sysctl::write(&space.netns, sysctl::NODE).expect("root");
+        let netns = space.open();
+        sysctl::write(&netns, sysctl::NODE).expect("root");
         let folder = folder("ours");
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder");
@@ -172,33 +184,27 @@ impl Ours {
             assert!(begun.elapsed() < Duration::from_secs(10), "the server does not answer");
             std::thread::yield_now();
         }
-        Self { space, folder, program, server, plugins: Duration::ZERO }
-    }
-
-    fn run(&mut self, command: &str, pod: &Pod) -> Duration {
-        let config = json!({
-            "cniVersion": "1.0.0", "name": "bench", "type": "causeway",
-            "socket": self.folder.join("agent.sock"), "runtimeConfig": pod.runtime_config(),
-        });
-        let (_, time, cpu) = run(&self.space, &self.program, command, (pod.number, &pod.ours), &config);
-        self.plugins += cpu;
-        time
+        Self { netns, _space: space, folder, program, server }
     }
 }
 
 impl Node for Ours {
-    fn add(&mut self, pod: &Pod) -> Duration {
-        self.run("ADD", pod)
-    }
-
-    fn delete(&mut self, pod: &Pod) -> Duration {
-        self.run("DEL", pod)
+    fn ask(&self, command: &str, pod: &Pod) -> Duration {
+        let config = json!({
+            "cniVersion": "1.0.0", "name": "bench", "type": "causeway",
+            "socket": self.folder.join("agent.sock"), "runtimeConfig": pod.runtime_config(),
+        });
+        run(&self.netns, &self.program, command, (pod.number, &pod.ours), &config).1
     }
 
     fn cpu(&self) -> Duration {
-        let fields = stat(&format!("/proc/{}/stat", self.server.id()));
-        // proc(5): utime and stime, in hundredths of a second.
-        self.plugins + Duration::from_millis(10 * (fields[11] + fields[12]))
+        // The scheduler's own count, in nanoseconds, of each of the agent's threads.
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.server.id())).expect("a process");
+        let time = |task: std::io::Result<fs::DirEntry>| {
+            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        Duration::from_nanos(tasks.filter_map(time).sum())
     }
 }
 
@@ -212,21 +218,22 @@ impl Drop for Ours {
 
 /// A node with Debian's plugins.
 pub(crate) struct Theirs {
-    space: Space,
+    netns: Netns,
+    _space: Space,
     folder: PathBuf,
-    plugins: Duration,
 }
 
 impl Theirs {
     pub(crate) fn start() -> Self {
         let space = Space::new(format!("{PREFIX}theirs"));
-        sysctl::write(&space.netns, sysctl::NODE).expect("root");
+        let netns = space.open();
+        sysctl::write(&netns, sysctl::NODE).expect("root");
         let folder = folder("theirs");
         let _ = fs::remove_dir_all(&folder);
-        Self { space, folder, plugins: Duration::ZERO }
+        Self { netns, _space: space, folder }
     }
 
-    fn run(&mut self, name: &str, command: &str, pod: &Pod, prev: Option<&Value>) -> (Value, Duration) {
+    fn run(&self, name: &str, command: &str, pod: &Pod, prev: Option<&Value>) -> (Value, Duration) {
         let mut config = json!({"cniVersion": "1.0.0", "name": "bench", "type": name});
         if name == "bridge" {
             config["bridge"] = json!("bench0");
@@ -243,25 +250,22 @@ impl Theirs {
             config["prevResult"] = prev.clone();
         }
         let program = Path::new(THEIRS).join(name);
-        let (answer, time, cpu) = run(&self.space, &program, command, (pod.number, &pod.theirs), &config);
-        self.plugins += cpu;
-        (answer, time)
+        run(&self.netns, &program, command, (pod.number, &pod.theirs), &config)
     }
 }
 
 impl Node for Theirs {
-    fn add(&mut self, pod: &Pod) -> Duration {
-        let (result, wired) = self.run("bridge", "ADD", pod, None);
-        wired + self.run("portmap", "ADD", pod, Some(&result)).1
-    }
-
-    fn delete(&mut self, pod: &Pod) -> Duration {
-        let mapped = self.run("portmap", "DEL", pod, None).1;
-        mapped + self.run("bridge", "DEL", pod, None).1
+    fn ask(&self, command: &str, pod: &Pod) -> Duration {
+        if command == "ADD" {
+            let (result, wired) = self.run("bridge", "ADD", pod, None);
+            wired + self.run("portmap", "ADD", pod, Some(&result)).1
+        } else {
+            self.run("portmap", "DEL", pod, None).1 + self.run("bridge", "DEL", pod, None).1
+        }
     }
 
     fn cpu(&self) -> Duration {
-        self.plugins
+        Duration::ZERO
     }
 }
 

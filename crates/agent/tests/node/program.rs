@@ -105,6 +105,13 @@ fn who_am_i(to: SocketAddr) -> String {
     asked.map_or_else(|e| format!("cannot ask {to}: {e}"), |(me, _)| me)
 }
 
+/// Seconds and milliseconds within the hour, to be found in the agents' logs.
+fn clock() -> String {
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later than 1970");
+    format!("{:02}:{:02}.{:03}", now.as_secs() / 60 % 60, now.as_secs() % 60, now.subsec_millis())
+}
+
 /// Speaks on so many connections until its input ends, then says how many were lost, and how many answers came.
 fn talk(to: SocketAddr, count: usize) {
     let connections: Vec<_> = (0..count).map(|_| connect(to).expect("a connection").1).collect();
@@ -115,8 +122,8 @@ fn talk(to: SocketAddr, count: usize) {
         std::thread::spawn(move || {
             let mut bytes = [7; 1024];
             while !stop.load(Ordering::Relaxed) {
-                stream.get_mut().write_all(&bytes)?;
-                stream.read_exact(&mut bytes)?;
+                let spoken = stream.get_mut().write_all(&bytes).and_then(|()| stream.read_exact(&mut bytes));
+                spoken.inspect_err(|e| eprintln!("{}: a connection to {to} is lost: {e}", clock()))?;
                 answers.fetch_add(1, Ordering::Relaxed);
             }
             Ok::<(), std::io::Error>(())

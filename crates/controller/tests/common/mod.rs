@@ -21,6 +21,7 @@ use link::agent::{AgentEvent, AgentOptions, Proof};
 use model::{Cluster, ClusterId, KubeProxy, NodeName, PublicKey, World};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::local::ControllerStatus;
 
@@ -82,6 +83,8 @@ pub(crate) fn lines(requests: &[Request]) -> Vec<String> {
 /// A controller in a thread and runtime of its own, so that it can be killed.
 pub(crate) struct Replica {
     pub(crate) address: SocketAddr,
+    /// Where it says whether it lives.
+    pub(crate) http: SocketAddr,
     pub(crate) dir: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     kill: Option<oneshot::Sender<()>>,
@@ -119,7 +122,7 @@ impl Replica {
             "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
         });
         std::fs::write(&kubeconfig, text.to_string()).unwrap();
-        let address = free_port();
+        let (address, http) = (free_port(), free_port());
         let config = Config {
             cluster: ClusterConfig::new(cluster),
             source: Source::Kubernetes {
@@ -132,7 +135,7 @@ impl Replica {
             advertise_to_clusters: vec![],
             state_dir: dir.join("state"),
             run_dir: dir.join("run"),
-            http_listen: free_port(),
+            http_listen: http,
             authority: Default::default(),
             link: Default::default(),
             multicluster,
@@ -154,7 +157,17 @@ impl Replica {
             runtime.shutdown_background();
         });
         let (stop, kill, thread) = (Some(stop), Some(kill), Some(thread));
-        Self { address, dir: dir.into(), stop, kill, thread }
+        Self { address, http, dir: dir.into(), stop, kill, thread }
+    }
+
+    /// What it answers over HTTP: the first line and everything; nothing if it does not.
+    pub(crate) async fn answer(&self, path: &str) -> Option<String> {
+        let mut stream = tokio::net::TcpStream::connect(self.http).await.ok()?;
+        let question = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(question.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
     }
 
     pub(crate) async fn status(&self) -> Option<ControllerStatus> {

@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NetlinkDeserializable, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
 
@@ -13,14 +14,19 @@ use netlink_sys::{Socket, SocketAddr};
 pub(crate) struct Conversation {
     socket: Socket,
     sequence: u32,
+    /// The last datagram.
+    heard: Vec<u8>,
 }
+
+/// The kernel's datagrams are no longer than 32 KB.
+const DATAGRAM: usize = 64 << 10;
 
 impl Conversation {
     pub(crate) fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, sequence: 0, heard: Vec::with_capacity(DATAGRAM) })
     }
 
     /// Asks, and collects what is answered until the acknowledgement or the end of the dump.
@@ -41,58 +47,64 @@ impl Conversation {
 
         let mut answers = Vec::new();
         loop {
-            let (datagram, _) = self.socket.recv_from_full()?;
-            if self.read(&datagram, flags & NLM_F_DUMP == NLM_F_DUMP, &mut answers)? {
+            self.hear()?;
+            if self.read(flags & NLM_F_DUMP == NLM_F_DUMP, &mut answers)? {
                 return Ok(answers);
             }
         }
     }
 
+    fn hear(&mut self) -> io::Result<()> {
+        self.heard.clear();
+        self.socket.recv(&mut self.heard, 0).map(drop)
+    }
+
     /// Says several things at once, in one datagram. Returns what became of each, in their order: the kernel goes on
-    /// behind one that it refuses.
+    /// behind one that it refuses. It tells of those, and, because it is asked to, of the last.
     pub(crate) fn tell<Q>(&mut self, messages: Vec<(Q, u16)>) -> io::Result<Vec<io::Result<()>>>
     where
         Q: NetlinkSerializable + NetlinkDeserializable + Debug,
         NetlinkMessage<Q>: From<Q>,
     {
         let first = self.sequence.wrapping_add(1);
+        let count = messages.len();
         let mut bytes = Vec::with_capacity(1024);
-        let mut outcomes: Vec<Option<io::Result<()>>> = Vec::new();
-        for (message, flags) in messages {
+        for (number, (message, flags)) in (1..).zip(messages) {
             self.sequence = self.sequence.wrapping_add(1);
             let mut message = NetlinkMessage::from(message);
-            message.header.flags = flags;
+            message.header.flags = NLM_F_REQUEST | flags | if number == count { NLM_F_ACK } else { 0 };
             message.header.sequence_number = self.sequence;
             message.finalize();
             let begin = bytes.len();
             bytes.resize((begin + message.buffer_len()).next_multiple_of(4), 0);
             message.serialize(&mut bytes[begin..]);
-            outcomes.push(None);
         }
         self.socket.send(&bytes, 0)?;
 
-        while outcomes.iter().any(Option::is_none) {
-            let (datagram, _) = self.socket.recv_from_full()?;
-            for_each::<Q>(&datagram, |message| {
+        let mut outcomes: Vec<io::Result<()>> = std::iter::repeat_with(|| Ok(())).take(count).collect();
+        let mut complete = count == 0;
+        while !complete {
+            self.hear()?;
+            for_each::<Q>(&self.heard, |message| {
                 let number = message.header.sequence_number.wrapping_sub(first) as usize;
-                let (Some(outcome), NetlinkPayload::Error(error)) =
+                if let (Some(outcome), NetlinkPayload::Error(error)) =
                     (outcomes.get_mut(number), message.payload)
-                else {
-                    return;
-                };
-                *outcome = Some(if error.code.is_some() { Err(error.to_io()) } else { Ok(()) });
+                {
+                    *outcome = if error.code.is_some() { Err(error.to_io()) } else { Ok(()) };
+                    complete |= number + 1 == count;
+                }
             })?;
         }
-        Ok(outcomes.into_iter().flatten().collect())
+        Ok(outcomes)
     }
 
     /// Reads the messages of one datagram; true if the answer is complete.
-    fn read<A>(&self, datagram: &[u8], dump: bool, answers: &mut Vec<A>) -> io::Result<bool>
+    fn read<A>(&self, dump: bool, answers: &mut Vec<A>) -> io::Result<bool>
     where
         A: NetlinkDeserializable + Debug,
     {
         let (mut complete, mut failed) = (false, None);
-        for_each::<A>(datagram, |message| {
+        for_each::<A>(&self.heard, |message| {
             // What is left of an earlier question that failed half way is not ours.
             if message.header.sequence_number != self.sequence {
                 return;

@@ -52,16 +52,15 @@ impl Conversation {
     /// Takes steps in their order, with one trip into the kernel for all of them. It does not stop at one that fails;
     /// the first failure is told.
     pub(crate) fn carry_out(&mut self, steps: Vec<Step>) -> Result<(), NetlinkError> {
-        let messages =
-            steps.iter().map(|step| (step.message.clone(), NLM_F_REQUEST | NLM_F_ACK | step.flags));
-        let messages: Vec<_> = messages.collect();
-        match self.tell(messages) {
+        let Some(whole) = steps.first() else { return Ok(()) };
+        let messages = steps.iter().map(|step| (step.message.clone(), step.flags));
+        match self.tell(messages.collect()) {
             Ok(outcomes) => {
                 let first =
                     steps.iter().zip(outcomes).find_map(|(step, outcome)| Some((step, outcome.err()?)));
                 first.map_or(Ok(()), |(step, e)| Err(step.failed(e)))
             }
-            Err(e) => Err(steps[0].failed(e)),
+            Err(e) => Err(whole.failed(e)),
         }
     }
 

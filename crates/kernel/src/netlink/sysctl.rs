@@ -88,7 +88,6 @@ pub const POD: &[Setting<'static>] = &[
     Setting::required("net/ipv4/ping_group_range", "0 2147483647"),
     Setting::if_present("net/ipv6/conf/all/disable_ipv6", "0"),
     Setting::if_present("net/ipv6/conf/default/disable_ipv6", "0"),
-    Setting::if_present("net/ipv6/conf/all/accept_ra", "0"),
     Setting::if_present("net/ipv6/conf/default/accept_ra", "0"),
     Setting::if_present("net/ipv6/conf/all/accept_dad", "0"),
     Setting::if_present("net/ipv6/conf/default/accept_dad", "0"),
