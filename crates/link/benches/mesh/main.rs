@@ -75,13 +75,12 @@ struct Round {
 }
 
 impl Round {
-    fn print(&self, seconds: u64) {
+    fn print(&self) {
         let each = |bytes: u64| bytes as f64 / self.changes.max(1) as f64;
-        let cpu =
-            self.cpu.iter().map(|(name, spent)| format!("{name} {:.1}%", spent * 100.0 / seconds as f64));
+        let cpu = self.cpu.iter().map(|(name, spent)| format!("{name} {:.2}", spent * 1000.0 / changes));
         println!(
             "{:<6} {} changes, {} ages: p50 {:.2} ms, p99 {:.2} ms, greatest {:.1} ms; {:.0} B/change between \
-             clusters, {:.0} B/change to the agent; CPU: {}",
+             clusters, {:.0} B/change to the agent; ms of CPU a change: {}",
             self.name,
             self.changes,
             self.ages.len(),
@@ -164,11 +163,11 @@ async fn run(args: &Args, program: &Path, folder: &Path) -> Result<()> {
     for n in 0..args.rounds {
         println!("round {}, load {}", n + 1, load());
         let round = ours.round(args).await?;
-        round.print(args.seconds);
+        round.print();
         rounds.push(round);
         for peer in &mut peers {
             let round = peer.round(args.changes, args.seconds).await?;
-            round.print(args.seconds);
+            round.print();
             rounds.push(round);
         }
     }
