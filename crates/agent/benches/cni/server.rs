@@ -11,7 +11,7 @@ use kernel::netlink::Netlink;
 use kernel::netns::Netns;
 use serve::http::{Health, Vitals};
 use serve::local::{Access, AgentApi, PlanReport, Refusal, agent_router};
-use wire::local::{AgentStatus, CniRequest, CniResponse, ServicesReport};
+use wire::local::{AgentStatus, CniRequest, CniResponse, MtuAsk, MtuStatus, ServicesReport};
 
 /// Whom nothing needs to be told.
 struct Nobody;
@@ -49,6 +49,10 @@ impl AgentApi for Api {
 
     async fn services(&self, _: Option<String>) -> Result<ServicesReport, Refusal> {
     async fn services(&self, _from: Option<String>) -> Result<ServicesReport, Refusal> {
+        Err(Refusal::NotNow("only CNI is served here".into()))
+    }
+
+    async fn mtu(&self, _ask: MtuAsk) -> Result<MtuStatus, Refusal> {
         Err(Refusal::NotNow("only CNI is served here".into()))
     }
 
