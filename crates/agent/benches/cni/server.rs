@@ -48,7 +48,6 @@ impl AgentApi for Api {
     }
 
     async fn services(&self, _: Option<String>) -> Result<ServicesReport, Refusal> {
-    async fn services(&self, _from: Option<String>) -> Result<ServicesReport, Refusal> {
         Err(Refusal::NotNow("only CNI is served here".into()))
     }
 
