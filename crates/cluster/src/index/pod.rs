@@ -25,8 +25,8 @@ pub(super) struct Pod {
     pub(super) weight: Option<u16>,
     /// Whether it has run to its end.
     over: bool,
-    /// Its host name, and the service under which it has it.
-    hostname: Option<(Box<str>, Box<str>)>,
+    /// Its host name, and the service under which it has it. Few have one, so it takes little where there is none.
+    hostname: Option<Box<(Box<str>, Box<str>)>>,
 }
 
 impl Pod {
@@ -59,7 +59,8 @@ impl Pod {
             weight: super::service::weight(object.metadata.annotations.as_ref(), found),
             over: matches!(phase, Some("Succeeded" | "Failed")),
             hostname: derived
-                .and_then(|spec| Some((spec.hostname.as_deref()?.into(), spec.subdomain.as_deref()?.into()))),
+                .and_then(|spec| Some((spec.hostname.as_deref()?.into(), spec.subdomain.as_deref()?.into())))
+                .map(Box::new),
         }
     }
 
@@ -75,7 +76,7 @@ impl Pod {
 
     /// Its host name among the endpoints of a service; empty when it has none there.
     pub(super) fn hostname_for(&self, service: &str) -> &str {
-        let named = self.hostname.as_ref().filter(|(_, subdomain)| **subdomain == *service);
+        let named = self.hostname.as_deref().filter(|(_, subdomain)| **subdomain == *service);
         named.map(|(hostname, _)| &**hostname).unwrap_or_default()
     }
 

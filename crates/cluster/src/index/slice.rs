@@ -41,7 +41,7 @@ pub(super) struct Given {
     ip: IpAddr,
     node: Option<Box<str>>,
     hints: Option<Box<Hints>>,
-    hostname: Option<Box<str>>,
+    hostname: Option<Box<Box<str>>>,
 }
 
 impl Slice {
@@ -166,7 +166,11 @@ fn given(endpoint: &v1::Endpoint, ip: IpAddr, pod: bool, cluster: &Cluster) -> G
         ip,
         node: endpoint.node_name.as_deref().map(Into::into),
         hints: hints(endpoint).map(Box::new),
-        hostname: endpoint.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into),
+        hostname: endpoint
+            .hostname
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .map(|name| Box::new(name.into())),
     }
 }
 
@@ -202,7 +206,7 @@ pub(super) fn endpoint<'a>(
         }));
         node = node.or(given.node.as_deref());
         hints = hints.or(given.hints.as_deref());
-        hostname = hostname.or(given.hostname.as_deref());
+        hostname = hostname.or(given.hostname.as_deref().map(|name| &**name));
         named |= given.pod;
         ready &= given.ready;
         serving &= given.serving;
