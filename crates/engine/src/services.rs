@@ -29,6 +29,7 @@ use order::Hint;
 use standpoint::Standpoint;
 
 pub(crate) use order::Place;
+pub(crate) use standpoint::behind;
 
 pub use difference::{Difference, What, differences};
 pub use explain::{Explained, Kind, Standing, Why, explain};

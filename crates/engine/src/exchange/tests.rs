@@ -249,7 +249,6 @@ fn expected(world: &World, audience: Audience) -> World {
             (Object::Service(s), Audience::Peers) => own && s.global,
             (Object::Import(_), Audience::Peers) => false,
             (Object::Endpoint(e), Audience::Peers) => own && global(&e.key.service),
-            (Object::Import(_), Audience::Peers) => false,
         };
         if visible {
             out.apply(Change::Upsert(object));

@@ -7,7 +7,7 @@ use model::{ClusterName, Endpoint, EndpointKey, Key, NodeName, ObjectName, Servi
 
 use super::Name;
 use super::records::{Hosts, Member, Names, headless_service, virtual_service};
-use crate::services::{View, place_of};
+use crate::services::{View, behind, place_of};
 
 /// Which of the two zones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -206,14 +206,12 @@ type Ranks<'a> = BTreeMap<&'a ClusterName, usize>;
 /// Every endpoint that may answer for a headless subject.
 fn sources<'a>(view: &View<'a>, subject: &Subject) -> impl Iterator<Item = &'a Endpoint> {
     let world = view.world;
-    let key = |cluster: &ClusterName| ServiceKey { cluster: cluster.clone(), name: subject.service.clone() };
-    let own = key(&view.me.cluster);
+    let own = ServiceKey { cluster: view.me.cluster.clone(), name: subject.service.clone() };
     let keys = match (subject.domain, world.imports.get(&own)) {
         (Domain::Cluster, _) => vec![own],
         (Domain::Clusterset, None) => Vec::new(),
         (Domain::Clusterset, Some(import)) => {
-            let exports = |key: &ServiceKey| world.services.get(key).is_some_and(|s| s.export.is_some());
-            import.clusters.iter().map(key).filter(exports).collect()
+            behind(world, import).map(|service| service.key.clone()).collect()
         }
     };
     keys.into_iter().filter_map(|key| world.endpoints.get(&key)).flat_map(BTreeMap::values)

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::{ClusterName, Endpoint, NodeName, ObjectName, Service, ServiceKey, Tier, Topology, World};
+use model::{
+    ClusterName, Endpoint, Import, NodeName, ObjectName, Service, ServiceKey, Tier, Topology, World,
+};
 
 use super::offer::{Dialled, Offer, Scope};
 use super::{Problem, View};
@@ -88,11 +90,7 @@ impl<'a> Standpoint<'a> {
                 keys.flat_map(of).collect()
             }
             Offer::Import(import) => {
-                let exporters = import.clusters.iter().filter_map(|cluster| {
-                    let key = ServiceKey { cluster: cluster.clone(), name: import.key.name.clone() };
-                    self.world.services.get(&key).filter(|service| service.export.is_some())
-                });
-                exporters.flat_map(|service| of(&service.key)).collect()
+                behind(self.world, import).flat_map(|service| of(&service.key)).collect()
             }
         }
     }
@@ -131,6 +129,13 @@ impl<'a> Standpoint<'a> {
     pub(super) fn topology(&self, endpoint: &Endpoint) -> Option<&'a Topology> {
         Some(&self.world.nodes.get(endpoint.node.as_ref()?)?.topology)
     }
+}
+
+/// The services that an import stands for: those of its clusters, as long as they export or share them.
+pub(crate) fn behind<'a>(world: &'a World, import: &Import) -> impl Iterator<Item = &'a Service> {
+    let key = |cluster: &ClusterName| ServiceKey { cluster: cluster.clone(), name: import.key.name.clone() };
+    let known = import.clusters.iter().filter_map(move |cluster| world.services.get(&key(cluster)));
+    known.filter(|service| service.travels())
 }
 
 /// How near a node is to mine. Nothing is equal to an unknown region or zone.

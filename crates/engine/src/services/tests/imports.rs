@@ -52,6 +52,14 @@ fn who_answers_for_an_import() {
         ),
         ("who does not export any more is out", |w| exporter(w, "c").export = None, "elsewhere[5]"),
         (
+            "one that is imported because it is global there",
+            |w| {
+                let service = exporter(w, "c");
+                (service.export, service.global, service.shared) = (None, true, true);
+            },
+            "elsewhere[6] elsewhere[5]",
+        ),
+        (
             "who is not named is out, export or not",
             |w| import(w).clusters = vec![cluster_name("b")],
             "elsewhere[5]",
