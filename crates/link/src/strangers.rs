@@ -122,8 +122,9 @@ impl Raw {
         }
     }
 
+    /// A stream that has ended takes no frames any more; why it ended is to be had from its other half.
     async fn say(&mut self, body: Body) {
-        self.out.send(pb::Frame { body: Some(body) }).await.unwrap();
+        let _ = self.out.send(pb::Frame { body: Some(body) }).await;
     }
 
     /// Says changes in a snapshot that never ends.
