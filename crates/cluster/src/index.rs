@@ -13,6 +13,7 @@ mod node;
 mod nodes;
 mod pod;
 mod service;
+mod sharing;
 mod slice;
 mod space;
 mod traffic;
@@ -29,6 +30,7 @@ use crate::multicluster::{DerivedSlice, Fact, Imported};
 use addresses::Addresses;
 use complaint::{Complaints, From};
 use nodes::Nodes;
+use sharing::Sharing;
 use space::Space;
 
 pub use node::WIREGUARD_PORT;
@@ -60,6 +62,7 @@ pub struct Index {
     facts: BTreeMap<Id, Fact>,
     /// Namespaces, imports and derived slices that are there.
     noticed: BTreeMap<Kind, BTreeSet<Id>>,
+    sharing: Sharing,
 }
 
 impl Index {
@@ -75,6 +78,7 @@ impl Index {
             complaints: Complaints::default(),
             facts: BTreeMap::new(),
             noticed: BTreeMap::new(),
+            sharing: Sharing::default(),
         }
     }
 
@@ -83,8 +87,7 @@ impl Index {
         &self.cluster
     }
 
-    /// Takes an object in, new or changed. Says what is different now: a service before its endpoints.
-    pub fn apply(&mut self, manifest: &Manifest) -> Vec<Change> {
+    fn take_in(&mut self, manifest: &Manifest) -> Vec<Change> {
         let id = manifest.id();
         let mut found = Vec::new();
         let changes = match manifest {
@@ -140,8 +143,7 @@ impl Index {
         changes
     }
 
-    /// Takes an object out. Says what is different now: a service after its endpoints.
-    pub fn delete(&mut self, id: &Id) -> Vec<Change> {
+    fn take_out(&mut self, id: &Id) -> Vec<Change> {
         let changes = match id.kind {
             Kind::Deployment => Vec::new(),
             Kind::Namespace | Kind::ServiceImport => {
@@ -243,7 +245,8 @@ impl Index {
 
     fn space(&mut self, id: &Id) -> &mut Space {
         if !self.spaces.contains_key(&id.namespace) {
-            let space = Space::new(self.cluster.clone(), self.endpoints, id.namespace.clone());
+            let mut space = Space::new(self.cluster.clone(), self.endpoints, id.namespace.clone());
+            space.unshared = !self.sharing.of(&id.namespace);
             self.spaces.insert(id.namespace.clone(), space);
         }
         self.spaces.get_mut(&id.namespace).expect("just put there")

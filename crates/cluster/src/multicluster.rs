@@ -76,6 +76,8 @@ pub enum Behind {
     Nothing,
     /// A service that is only a name for something else.
     ExternalName,
+    /// A service of a namespace that is not shared with other clusters.
+    Unshared,
 }
 
 /// An export of the own cluster.

@@ -50,6 +50,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MulticlusterConfig {
+    /// Whether namespaces are shared with other clusters where their annotations do not say.
+    pub share_namespaces: bool,
     /// Import into namespaces that the cluster does not have. Where namespaces need not be declared, in a folder of
     /// manifests, every namespace is there.
     pub import_without_namespace: bool,
@@ -64,6 +66,7 @@ pub struct MulticlusterConfig {
 impl Default for MulticlusterConfig {
     fn default() -> Self {
         Self {
+            share_namespaces: true,
             import_without_namespace: false,
             import_global_services: false,
             endpoint_slices: true,

@@ -44,6 +44,16 @@ pub(crate) fn conditions(export: &Exported, conflicts: Option<&[Conflict]>) -> V
             ),
             Condition::new("Ready", "False", "Failed", "an ExternalName is not exported"),
         ],
+        Behind::Unshared => vec![
+            Condition::new(
+                "Valid",
+                "False",
+                "NamespaceNotShared",
+                "the namespace is not shared with other clusters; annotate it with causeway.io/global: \"true\", or export \
+                 from another",
+            ),
+            Condition::new("Ready", "False", "Failed", "nothing of the namespace is exported"),
+        ],
     };
     for condition in &mut conditions {
         condition.generation = export.generation;
@@ -77,7 +87,7 @@ mod tests {
     fn what_is_said_of_an_export() {
         let conflict = |reason| Conflict { reason, message: format!("{reason:?}") };
         let two = [conflict(Reason::Port), conflict(Reason::Labels)];
-        let rows: [(Behind, Option<&[Conflict]>, &[(&str, &str, &str)]); 5] = [
+        let rows: [(Behind, Option<&[Conflict]>, &[(&str, &str, &str)]); 6] = [
             (
                 Behind::Service,
                 None,
@@ -110,6 +120,11 @@ mod tests {
                 Behind::ExternalName,
                 None,
                 &[("Valid", "False", "InvalidServiceType"), ("Ready", "False", "Failed")],
+            ),
+            (
+                Behind::Unshared,
+                None,
+                &[("Valid", "False", "NamespaceNotShared"), ("Ready", "False", "Failed")],
             ),
         ];
         for (behind, conflicts, expected) in rows {

@@ -90,12 +90,17 @@ async fn begin(
     }
     let nodes = Nodes::default();
     let (mut inner, from_disk) = remembered(config, &cluster, site.map(|site| (site, nodes.clone())))?;
+    let share_namespaces = config.multicluster.share_namespaces;
     let mut objects = match (&config.source, site) {
-        (Source::Standalone { path }, _) => {
-            Objects::Folder(standalone::watch(path, &cluster).context("watching the source")?)
-        }
+        (Source::Standalone { path }, _) => Objects::Folder(
+            standalone::watch(path, &cluster, share_namespaces).context("watching the source")?,
+        ),
         (Source::Kubernetes { .. }, Some(site)) => Objects::Server {
-            objects: watch(site.client.clone(), &cluster, WatchOptions::default()),
+            objects: watch(
+                site.client.clone(),
+                &cluster,
+                WatchOptions { share_namespaces, ..Default::default() },
+            ),
             mesh_nodes: meshnode::watch_all(site.client.clone()),
         },
         (Source::Kubernetes { .. }, None) => unreachable!("a source of Kubernetes has a site"),

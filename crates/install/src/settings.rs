@@ -9,6 +9,7 @@ pub(crate) mod check;
 mod cluster;
 mod controllers;
 mod dns;
+mod link;
 mod multicluster;
 mod pods;
 
@@ -21,6 +22,7 @@ pub use check::{Problem, check};
 pub use cluster::{Cidr, Cluster};
 pub use controllers::{ApiServer, Authority, Controllers};
 pub use dns::Dns;
+pub use link::{Budget, Link};
 pub use multicluster::Multicluster;
 pub use pods::{
     Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,
@@ -45,6 +47,8 @@ pub struct Settings {
     pub controllers: Controllers,
     /// The nodes' daemon: tunnels, services, pods' network.
     pub agent: Agent,
+    /// What links to other clusters may cost, and when what they brought is forgotten.
+    pub link: Link,
     /// The Multi-Cluster Services API: services that clusters export to each other.
     pub multicluster: Multicluster,
     /// What the daemons log.
@@ -59,6 +63,7 @@ impl Default for Settings {
             image: Image::default(),
             controllers: Controllers::default(),
             agent: Agent::default(),
+            link: Link::default(),
             multicluster: Multicluster::default(),
             log: Log::default(),
         }

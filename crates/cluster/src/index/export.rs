@@ -5,13 +5,10 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::ServiceSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use model::{ObjectName, Terms};
+use model::{Access, ObjectName, Terms};
 
 use crate::manifest::multicluster::ServiceExport;
 use crate::multicluster::{Behind, Condition, Exported, SERVICE_NAME, conditions, version};
-
-/// Kubernetes' own, where a service says ClientIP and no more.
-const AFFINITY_SECONDS: u32 = 10_800;
 
 /// What is kept of an export.
 #[derive(Debug, PartialEq)]
@@ -57,12 +54,7 @@ impl Export {
 }
 
 /// What a service would have its import be.
-pub(super) fn terms(spec: &ServiceSpec, vips: &[IpAddr]) -> Terms {
-    let seconds = || {
-        let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
-        let seconds = config.and_then(|config| config.timeout_seconds);
-        seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(AFFINITY_SECONDS)
-    };
+pub(super) fn terms(spec: &ServiceSpec, vips: &[IpAddr], access: &Access) -> Terms {
     let families: Vec<bool> = match spec.ip_families.as_deref() {
         Some(listed @ [_, ..]) => {
             let known = listed.iter().filter(|family| matches!(family.as_str(), "IPv4" | "IPv6"));
@@ -72,8 +64,8 @@ pub(super) fn terms(spec: &ServiceSpec, vips: &[IpAddr]) -> Terms {
     };
     Terms {
         headless: spec.cluster_ip.as_deref() == Some("None"),
-        session_affinity: (spec.session_affinity.as_deref() == Some("ClientIP")).then(seconds),
-        internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+        session_affinity: access.session_affinity,
+        internal_local: access.internal_local,
         traffic_distribution: spec.traffic_distribution.clone().unwrap_or_default(),
         ipv6: families,
         ..Terms::default()

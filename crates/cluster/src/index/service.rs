@@ -69,7 +69,6 @@ impl Service {
         words(spec, found);
         let vips = virtual_addresses(spec, found);
         let (v4, v6) = families(spec, &vips);
-        let terms = super::export::terms(spec, &vips);
         let mut ports = Vec::new();
         let mut targets = Vec::new();
         for port in spec.ports.iter().flatten() {
@@ -88,6 +87,7 @@ impl Service {
         }
         let Joined { global, shared, traffic } = Joined::new(object.metadata.annotations.as_ref(), found);
         let access = access(&object.metadata, spec, object.status.as_ref(), &ports, found);
+        let terms = super::export::terms(spec, &vips, &access);
         Some(Self {
             hints: hints(&object.metadata, spec),
             said: model::Service {

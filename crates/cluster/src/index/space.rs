@@ -28,6 +28,8 @@ pub(super) struct Space {
     cluster: Arc<Cluster>,
     endpoints: Endpoints,
     namespace: String,
+    /// Whether other clusters are not to hear of it.
+    pub(super) unshared: bool,
     services: BTreeMap<Box<str>, Held>,
     pods: BTreeMap<Box<str>, Pod>,
     slices: BTreeMap<Box<str>, Slice>,
@@ -58,6 +60,7 @@ impl Space {
             cluster,
             endpoints,
             namespace,
+            unshared: false,
             services: BTreeMap::new(),
             pods: BTreeMap::new(),
             slices: BTreeMap::new(),
@@ -79,6 +82,11 @@ impl Space {
             Kind::ServiceExport => self.exports.keys().map(|name| &**name).collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// Its services, as they are said.
+    pub(super) fn services(&self) -> impl Iterator<Item = &model::Service> {
+        self.services.values().map(|held| &held.service.said)
     }
 
     /// The addresses that this pod has for itself.
@@ -160,6 +168,7 @@ impl Space {
     /// What is to be said of an export now, if that is different from what was said before.
     pub(super) fn export_news(&mut self, name: &str) -> Option<Option<Exported>> {
         let behind = match self.services.contains_key(name) {
+            true if self.unshared => Behind::Unshared,
             true => Behind::Service,
             false if self.external.contains(name) => Behind::ExternalName,
             false => Behind::Nothing,

@@ -2,6 +2,7 @@
 
 mod complaints;
 mod exports;
+mod sharing;
 mod slices;
 mod table;
 

@@ -35,9 +35,11 @@ const QUEUE: usize = 16;
 /// How many objects may wait to be taken into the index.
 const ARRIVALS: usize = 512;
 
-/// How patiently the API server is watched. The defaults are right for real ones.
+/// How the API server is watched. The defaults are right for real ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchOptions {
+    /// Whether namespaces that do not say are shared with other clusters.
+    pub share_namespaces: bool,
     /// How many objects are listed at a time, where the server cannot send them as a stream.
     pub page: u32,
     /// How long a watch may be silent: servers send something every minute.
@@ -57,6 +59,7 @@ pub struct WatchOptions {
 impl Default for WatchOptions {
     fn default() -> Self {
         Self {
+            share_namespaces: true,
             page: 500,
             quiet: Duration::from_secs(75),
             slow: Duration::from_secs(30),
@@ -76,6 +79,7 @@ impl Default for WatchOptions {
 pub fn watch(client: Client, cluster: &Cluster, options: WatchOptions) -> mpsc::Receiver<Event> {
     let (events, receiver) = mpsc::channel(QUEUE);
     let (say, heard) = mpsc::channel(ARRIVALS);
+    let index = Index::new(cluster.clone(), Endpoints::FromSlices).sharing(options.share_namespaces);
     let options = Arc::new(options);
     let mut readers = JoinSet::new();
     // Slices are joined with pods: those that came first would be said twice.
@@ -86,7 +90,6 @@ pub fn watch(client: Client, cluster: &Cluster, options: WatchOptions) -> mpsc::
         let after = slices.then(|| std::mem::replace(&mut after_pods, oneshot::channel().1));
         readers.spawn(reader.run(after));
     }
-    let index = Index::new(cluster.clone(), Endpoints::FromSlices);
     tokio::spawn(Joint::new(index, events, pods_are_here).run(heard, readers));
     receiver
 }

@@ -44,9 +44,10 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(folder: Folder, cluster: Cluster) -> Self {
+    /// Namespaces that do not say are shared with other clusters, or not.
+    pub(super) fn new(folder: Folder, cluster: Cluster, share_namespaces: bool) -> Self {
         let vips = Vips::new(cluster.service_cidrs.clone());
-        let index = Index::new(cluster, Endpoints::FromSelectors);
+        let index = Index::new(cluster, Endpoints::FromSelectors).sharing(share_namespaces);
         Self { folder, index, vips, refused: BTreeSet::new(), notes: Vec::new() }
     }
 

@@ -61,7 +61,17 @@ fn controller_file() -> Tree {
             "rotateAfterDays": (set("controllers.authority.rotateAfterDays")),
             "graceDays": (set("controllers.authority.graceDays")),
         },
+        "link": {
+            "budget": {
+                "objects": (set("link.budget.objects")),
+                "bytes": (set("link.budget.bytes")),
+                "changesPerSecond": (set("link.budget.changesPerSecond")),
+                "bytesPerSecond": (set("link.budget.bytesPerSecond")),
+            },
+            "forgetAfter": (set("link.forgetAfter")),
+        },
         "multicluster": {
+            "shareNamespaces": (set("multicluster.shareNamespaces")),
             "importWithoutNamespace": (set("multicluster.importWithoutNamespace")),
             "importGlobalServices": (set("multicluster.importGlobalServices")),
             "endpointSlices": (set("multicluster.endpointSlices")),

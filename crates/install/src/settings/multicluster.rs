@@ -14,6 +14,9 @@ pub struct Multicluster {
     #[serde(rename = "clustersetCIDRs")]
     #[schemars(length(min = 1))]
     pub clusterset_cidrs: Vec<Cidr>,
+    /// Share namespaces with other clusters where the annotation `causeway.io/global` does not say. Nothing leaves the
+    /// cluster of one that is not shared, whatever its services say.
+    pub share_namespaces: bool,
     /// Import services also into namespaces that the cluster does not have: pods reach them, but no ServiceImport is
     /// written until there is such a namespace.
     pub import_without_namespace: bool,
@@ -30,6 +33,7 @@ impl Default for Multicluster {
         let cidr = |text: &str| text.parse().expect("a range");
         Self {
             clusterset_cidrs: vec![cidr("243.0.0.0/16"), cidr("fd43:c5e7::/112")],
+            share_namespaces: true,
             import_without_namespace: false,
             import_global_services: false,
             endpoint_slices: true,

@@ -95,8 +95,8 @@ fn manifest(kind: Kind, text: &RawValue) -> serde_json::Result<Manifest> {
         Kind::EndpointSlice => whole::<EndpointSlice>(text),
         Kind::ServiceExport => whole::<ServiceExport>(text),
         Kind::ServiceImport => whole::<ServiceImport>(text),
+        Kind::Namespace => whole::<Namespace>(text),
         // Of these only that they are there is of any use.
-        Kind::Namespace => Ok(Namespace { metadata: bare()?, ..Namespace::default() }.into()),
         Kind::NetworkPolicy => Ok(NetworkPolicy { metadata: bare()?, ..NetworkPolicy::default() }.into()),
         Kind::ClusterNetworkPolicy => {
             Ok(ClusterNetworkPolicy { metadata: bare()?, ..ClusterNetworkPolicy::default() }.into())
