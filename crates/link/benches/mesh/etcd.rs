@@ -271,9 +271,9 @@ impl Client {
         Ok(())
     }
 
-    /// Writes many keys at once.
-    pub(crate) async fn fill(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>, lease: i64) -> Result<()> {
-        let put = |(key, value)| RequestOp { put: Some(PutRequest { key, value, lease }) };
+    /// Writes many keys at once, each under its lease.
+    pub(crate) async fn fill(&mut self, entries: Vec<(Vec<u8>, Vec<u8>, i64)>) -> Result<()> {
+        let put = |(key, value, lease)| RequestOp { put: Some(PutRequest { key, value, lease }) };
         let mut entries = entries.into_iter().map(put).peekable();
         while entries.peek().is_some() {
             let success: Vec<RequestOp> = entries.by_ref().take(100).collect();

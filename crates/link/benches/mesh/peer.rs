@@ -22,6 +22,45 @@ use crate::{Round, load, settle};
 const PREFIX: &str = "cilium/cache/";
 /// Writes on the way at once; Cilium's default is a hundred.
 const IN_FLIGHT: usize = 100;
+/// Keys of one lease, as Cilium has it: to etcd 3.4 a write costs more the more keys its lease has.
+const KEYS_OF_A_LEASE: usize = 1000;
+
+/// The leases that a writer's keys are under.
+struct Leases {
+    client: Client,
+    of: HashMap<Vec<u8>, i64>,
+    current: i64,
+    room: usize,
+}
+
+impl Leases {
+    fn new(client: Client) -> Self {
+        Self { client, of: HashMap::new(), current: 0, room: 0 }
+    }
+
+    /// The lease of a key: the one it has, or the one that has room.
+    async fn of(&mut self, key: &[u8]) -> Result<i64> {
+        if let Some(lease) = self.of.get(key) {
+            return Ok(*lease);
+        }
+        if self.room == 0 {
+            (self.current, self.room) = (self.client.lease().await?, KEYS_OF_A_LEASE);
+        }
+        self.room -= 1;
+        self.of.insert(key.to_vec(), self.current);
+        Ok(self.current)
+    }
+
+    /// Writes many keys that were not there.
+    async fn fill(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<()> {
+        let mut leased = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            let lease = self.of(&key).await?;
+            leased.push((key, value, lease));
+        }
+        self.client.fill(leased).await
+    }
+}
 
 /// A mesh on etcd.
 pub(crate) struct Mesh {
@@ -54,20 +93,19 @@ impl Mesh {
         let (agents_address, listener) = place().await?;
         forward(listener, near_address, agents.clone());
         // Who writes and who reflects stand beside their server; what is between clusters and to agents is counted.
-        let mut far_client = Client::connect(far_address, &tls).await?;
-        let mut near_client = Client::connect(near_address, &tls).await?;
+        let mut far_leases = Leases::new(Client::connect(far_address, &tls).await?);
+        let mut near_leases = Leases::new(Client::connect(near_address, &tls).await?);
         let mut reflector = Client::connect(between_address, &tls).await?;
         let mut agent = Client::connect(agents_address, &tls).await?;
 
         let mut random = Random::new(1);
         let mut writer = Writer::new(form);
-        let (far_lease, near_lease) = (far_client.lease().await?, near_client.lease().await?);
         let (began, mut pods) = (Instant::now(), Vec::new());
         for c in 0..clusters {
             let (cluster, objects) = Pods::new(c, world, &mut random);
             pods.push(cluster);
             let mut alone = Writer::new(form);
-            far_client.fill(alone.take(objects.clone()), far_lease).await?;
+            far_leases.fill(alone.take(objects.clone())).await?;
             writer.know(objects);
         }
         let written = began.elapsed();
@@ -75,7 +113,7 @@ impl Mesh {
         let before = between.total();
         let from = reflector.list(PREFIX, |kv| entries.push((kv.key, kv.value))).await?;
         let listed = between.total() - before;
-        near_client.fill(entries, near_lease).await?;
+        near_leases.fill(entries).await?;
         println!(
             "{name}: {} s to write, {:.1} s to reflect; {:.2} MiB between clusters",
             written.as_secs(),
@@ -107,9 +145,9 @@ impl Mesh {
         let mut changed = reflector.watch(PREFIX, from).await?;
         let mut heard = agent.watch(PREFIX, on).await?;
         let (writes, receiver) = mpsc::channel(4096);
-        tokio::spawn(write(far_client, far_lease, receiver));
+        tokio::spawn(write(far_leases, receiver));
         let (reflected, receiver) = mpsc::channel(4096);
-        tokio::spawn(write(near_client, near_lease, receiver));
+        tokio::spawn(write(near_leases, receiver));
         tokio::spawn(async move {
             while let Some(events) = changed.recv().await {
                 for event in events {
@@ -178,13 +216,13 @@ impl Mesh {
 }
 
 /// Writes what comes, each key in order, many keys at a time.
-async fn write(client: Client, lease: i64, mut writes: mpsc::Receiver<Write>) {
-    let lanes: Vec<mpsc::Sender<Write>> = (0..IN_FLIGHT)
+async fn write(mut leases: Leases, mut writes: mpsc::Receiver<Write>) {
+    let lanes: Vec<mpsc::Sender<(Write, i64)>> = (0..IN_FLIGHT)
         .map(|_| {
-            let (lane, mut turn) = mpsc::channel::<Write>(64);
-            let mut client = client.clone();
+            let (lane, mut turn) = mpsc::channel::<(Write, i64)>(64);
+            let mut client = leases.client.clone();
             tokio::spawn(async move {
-                while let Some(write) = turn.recv().await {
+                while let Some((write, lease)) = turn.recv().await {
                     if let Err(error) = client.write(write, lease).await {
                         println!("{error:#}");
                         return;
@@ -195,8 +233,16 @@ async fn write(client: Client, lease: i64, mut writes: mpsc::Receiver<Write>) {
         })
         .collect();
     while let Some(write) = writes.recv().await {
+        let lease = match &write.1 {
+            Some(_) => leases.of(&write.0).await,
+            None => Ok(leases.of.remove(&write.0).unwrap_or_default()),
+        };
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(error) => return println!("{error:#}"),
+        };
         let sum: usize = write.0.iter().map(|byte| usize::from(*byte)).sum();
-        if lanes[sum % IN_FLIGHT].send(write).await.is_err() {
+        if lanes[sum % IN_FLIGHT].send((write, lease)).await.is_err() {
             return;
         }
     }
