@@ -269,6 +269,8 @@ impl Log {
     fn begin_snapshot(&self, cursor: &mut Cursor, base: Option<u64>) -> Told {
         let base = base.filter(|_| cursor.keeps);
         cursor.phase = Phase::Snapshot { since: self.revision, base, after: None };
+        // What a snapshot does not tell is gone, so what was told before it of a service's endpoints is told again.
+        cursor.filled = None;
         Told::Begin { epoch: self.epoch, snapshot: true }
     }
 
