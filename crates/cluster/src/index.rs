@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
-use model::{Change, Cluster, ObjectName};
+use model::{Change, Cluster, ObjectName, Spread};
 
 use crate::Complaint;
 use crate::manifest::{Id, Kind, Manifest};
@@ -55,6 +55,8 @@ pub struct Index {
     addresses: Addresses,
     /// The names of the objects that nothing acts upon.
     idle: BTreeMap<Kind, BTreeSet<Id>>,
+    /// How the own cluster's backends stand to each other where a service does not say.
+    spread: Spread,
     complaints: Complaints,
     /// What has not been said yet of namespaces, exports and imports.
     facts: BTreeMap<Id, Fact>,
@@ -72,10 +74,16 @@ impl Index {
             spaces: BTreeMap::new(),
             addresses: Addresses::default(),
             idle: BTreeMap::new(),
+            spread: Spread::default(),
             complaints: Complaints::default(),
             facts: BTreeMap::new(),
             noticed: BTreeMap::new(),
         }
+    }
+
+    /// The same, where backends of the own cluster stand so to each other unless a service says otherwise.
+    pub fn with_spread(self, spread: Spread) -> Self {
+        Self { spread, ..self }
     }
 
     /// The cluster whose objects these are.
@@ -116,7 +124,7 @@ impl Index {
             }
             Manifest::ServiceExport(object) => {
                 let annotations = object.spec.as_ref().and_then(|spec| spec.exported_annotations.as_ref());
-                annotations.map(|annotations| traffic(annotations, &mut found));
+                annotations.map(|annotations| traffic(annotations, self.spread, &mut found));
                 let changes = self.space(&id).apply_export(&id.name, export::Export::new(object));
                 self.look_at_export(&id);
                 changes
@@ -243,7 +251,7 @@ impl Index {
 
     fn space(&mut self, id: &Id) -> &mut Space {
         if !self.spaces.contains_key(&id.namespace) {
-            let space = Space::new(self.cluster.clone(), self.endpoints, id.namespace.clone());
+            let space = Space::new(self.cluster.clone(), self.endpoints, self.spread, id.namespace.clone());
             self.spaces.insert(id.namespace.clone(), space);
         }
         self.spaces.get_mut(&id.namespace).expect("just put there")

@@ -91,11 +91,15 @@ async fn begin(
     let nodes = Nodes::default();
     let (mut inner, from_disk) = remembered(config, &cluster, site.map(|site| (site, nodes.clone())))?;
     let mut objects = match (&config.source, site) {
-        (Source::Standalone { path }, _) => {
-            Objects::Folder(standalone::watch(path, &cluster).context("watching the source")?)
-        }
+        (Source::Standalone { path }, _) => Objects::Folder(
+            standalone::watch(path, &cluster, config.services.traffic).context("watching the source")?,
+        ),
         (Source::Kubernetes { .. }, Some(site)) => Objects::Server {
-            objects: watch(site.client.clone(), &cluster, WatchOptions::default()),
+            objects: watch(
+                site.client.clone(),
+                &cluster,
+                WatchOptions { spread: config.services.traffic, ..WatchOptions::default() },
+            ),
             mesh_nodes: meshnode::watch_all(site.client.clone()),
         },
         (Source::Kubernetes { .. }, None) => unreachable!("a source of Kubernetes has a site"),
@@ -145,7 +149,8 @@ fn remembered(config: &Config, cluster: &Cluster, site: Option<(&Site, Nodes)>) 
         let ranges = Ranges::new(pod_cidrs, *node_mask_size_v4, *node_mask_size_v6);
         Kubernetes::new(site.identity.clone(), Mesh::new(ranges), nodes)
     });
-    let multicluster = Multicluster::new(cluster, &config.multicluster, kubernetes.is_some());
+    let multicluster =
+        Multicluster::new(cluster, &config.multicluster, config.services.traffic, kubernetes.is_some());
     let mut inner = Inner::new(known, disk, multicluster, kubernetes);
     for problem in [peers_problem, own_problem].into_iter().flatten() {
         inner.note(problem);

@@ -120,7 +120,7 @@ impl Lan {
             let n = node.number;
             objects.push(Object::Node(Node {
                 name: name(&format!("n{n}")),
-                topology: Topology { region: "r".into(), zone: "z".into() },
+                topology: Topology { region: "r".into(), zone: "z".into(), ..Topology::default() },
                 location: "here".into(),
                 private_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
                 public_ips: vec![],

@@ -4,6 +4,7 @@ mod complaints;
 mod exports;
 mod slices;
 mod table;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use model::Cluster;
+use model::{Cluster, Spread};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -52,6 +52,8 @@ pub struct WatchOptions {
     pub retry_at_most: Duration,
     /// How often kinds that the server does not have are asked for again.
     pub absent: Duration,
+    /// How the cluster's backends stand to each other where a service does not say.
+    pub spread: Spread,
 }
 
 impl Default for WatchOptions {
@@ -64,6 +66,7 @@ impl Default for WatchOptions {
             retry: Duration::from_millis(200),
             retry_at_most: Duration::from_secs(5),
             absent: Duration::from_secs(60),
+            spread: Spread::default(),
         }
     }
 }
@@ -86,7 +89,7 @@ pub fn watch(client: Client, cluster: &Cluster, options: WatchOptions) -> mpsc::
         let after = slices.then(|| std::mem::replace(&mut after_pods, oneshot::channel().1));
         readers.spawn(reader.run(after));
     }
-    let index = Index::new(cluster.clone(), Endpoints::FromSlices);
+    let index = Index::new(cluster.clone(), Endpoints::FromSlices).with_spread(options.spread);
     tokio::spawn(Joint::new(index, events, pods_are_here).run(heard, readers));
     receiver
 }

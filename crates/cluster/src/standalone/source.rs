@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Service;
-use model::{Change, Cluster, Key, ObjectName};
+use model::{Change, Cluster, Key, ObjectName, Spread};
 
 use super::folder::{Folder, Report};
 use super::text;
@@ -44,9 +44,9 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(folder: Folder, cluster: Cluster) -> Self {
+    pub(super) fn new(folder: Folder, cluster: Cluster, unsaid: Spread) -> Self {
         let vips = Vips::new(cluster.service_cidrs.clone());
-        let index = Index::new(cluster, Endpoints::FromSelectors);
+        let index = Index::new(cluster, Endpoints::FromSelectors).with_spread(unsaid);
         Self { folder, index, vips, refused: BTreeSet::new(), notes: Vec::new() }
     }
 

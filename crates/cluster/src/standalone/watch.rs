@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::Stream;
-use model::Cluster;
+use model::{Cluster, Spread};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -67,18 +67,19 @@ impl Stream for Watch {
     }
 }
 
-/// Watches a folder of manifests as the objects of `cluster`.
+/// Watches a folder of manifests as the objects of `cluster`, whose backends stand so to each other where a service does
+/// not say.
 ///
 /// A file counts from the moment it is closed or moved into place. One with a mistake in it is a [`Event::Problem`],
 /// once for each time it is changed, and what it said before stays in force; the other files do not notice. A change
 /// costs what its file costs, however many there are.
-pub fn watch(dir: &Path, cluster: &Cluster) -> Result<Watch, WatchError> {
+pub fn watch(dir: &Path, cluster: &Cluster, unsaid: Spread) -> Result<Watch, WatchError> {
     let failed = |doing| move |error: io::Error| WatchError { dir: dir.to_path_buf(), doing, source: error };
     let notices = Notices::new(dir).map_err(failed("asking for notices"))?;
     std::fs::read_dir(dir).map_err(failed("reading it"))?;
     let (stop, stopped) = UnixStream::pair().map_err(failed("preparing the end of it"))?;
     let (sender, events) = mpsc::channel(QUEUE);
-    let source = Source::new(Folder::new(dir.to_path_buf()), cluster.clone());
+    let source = Source::new(Folder::new(dir.to_path_buf()), cluster.clone(), unsaid);
     let watcher = Watcher { dir: dir.to_path_buf(), source, sender, stopped };
     let thread = std::thread::Builder::new().name("manifests".into());
     // Ends when nobody listens any more; there is nobody to tell.

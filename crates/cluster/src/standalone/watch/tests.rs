@@ -25,7 +25,7 @@ impl Bench {
     }
 
     async fn over(folder: tempfile::TempDir) -> Self {
-        let watch = watch(folder.path(), &cluster()).unwrap();
+        let watch = watch(folder.path(), &cluster(), Spread::Ladder).unwrap();
         Self { folder, watch }
     }
 
@@ -181,7 +181,7 @@ async fn a_folder_that_goes_and_comes_back() {
 
 #[tokio::test]
 async fn nothing_to_watch() {
-    let error = watch(Path::new("/nonexistent/folder"), &cluster()).unwrap_err().to_string();
+    let error = watch(Path::new("/nonexistent/folder"), &cluster(), Spread::Ladder).unwrap_err().to_string();
     assert!(error.starts_with("watching the folder /nonexistent/folder: asking for notices: "), "{error}");
 }
 
