@@ -204,6 +204,10 @@ impl fmt::Display for Key {
 }
 
 /// A change to one object.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most changes are the large one, and each is moved a few times only"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// The object is now so.
