@@ -229,6 +229,7 @@ fn shares_are_kept() {
         let near = |tier, part: f64| (promised(status, tier) - part).abs() < 0.01;
         near("node", 2.0 / 3.0) && near("region", 2.0 / 9.0) && near("elsewhere", 1.0 / 9.0)
     });
+    explained();
     let status = status();
     let samples = samples(load("left", &url("left", "graded"), 1_000, "10s"));
     let answered = samples.iter().filter(|sample| sample["outcome"] == "ok").count();
@@ -241,6 +242,36 @@ fn shares_are_kept() {
             "{tier}: {seen} of the connections, {promised} in the status"
         );
     }
+}
+
+/// What each tier could carry, keeps and lets go on, and how the other cloud's place came about.
+fn explained() {
+    let args = ["services", "show", "demo/graded", "--from", "left-1", "-o", "json"];
+    let output = Command::new(CAUSEWAY).args(args).output().expect("run causeway");
+    assert!(output.status.success(), "as planned: {}", String::from_utf8_lossy(&output.stdout));
+    let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let tiers: Vec<String> = items(&shown[0], "tiers")
+        .iter()
+        .map(|t| {
+            let hundredths = |what: &str| (t[what].as_f64().unwrap_or_default() * 100.0).round();
+            format!(
+                "{} {}/{} {} {}",
+                t["tier"],
+                t["ready"],
+                t["capacity"],
+                hundredths("passes"),
+                hundredths("share")
+            )
+        })
+        .collect();
+    assert_eq!(tiers, ["\"node\" 1/3 33 67", "\"region\" 1/3 33 22", "\"elsewhere\" 1/1 0 11"]);
+    let nearest = &shown[0]["distances"][0];
+    assert_eq!(
+        (&nearest["cluster"], &nearest["place"], &nearest["weight"]),
+        (&"middle".into(), &1.into(), &1.into())
+    );
+    assert!(nearest["rttMs"].as_f64().is_some_and(|ms| ms >= 5.0), "{nearest}");
+    assert_eq!(nearest["rttMs"], nearest["scoreMs"], "without cost and weight the time alone counts");
 }
 
 /// Every pod of the Deployment is replaced, one at a time in each cloud, while clients of all clouds go on connecting.

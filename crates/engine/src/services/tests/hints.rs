@@ -5,8 +5,11 @@ use model::{Hints, Topology};
 use super::select::{Reach, Seen, Verdict, choose};
 use super::*;
 
+/// An endpoint, and where its node stands.
+type Placed = (Endpoint, Topology);
+
 /// An endpoint of `a/echo` on a node, and where that node stands.
-fn at(node: &str, zone: &str, hints: Hints) -> (Endpoint, Topology) {
+fn at(node: &str, zone: &str, hints: Hints) -> Placed {
     let mut endpoint = endpoint("a", "echo", node, "10.0.0.1", Some(node));
     endpoint.hints = hints;
     (endpoint, Topology { region: "west".into(), zone: zone.into(), ..Topology::default() })
@@ -18,7 +21,7 @@ fn given(zones: &[&str], nodes: &[&str]) -> Hints {
 }
 
 /// The last letters of those that `a/1` in zone `z1` of `west` gets.
-fn taken(endpoints: &[(Endpoint, Topology)], mine: &str) -> String {
+fn taken(endpoints: &[Placed], mine: &str) -> String {
     let me = node_name("a/1");
     let mine = Topology { region: "west".into(), zone: mine.into(), ..Topology::default() };
     let seen: Vec<Seen> =
@@ -32,7 +35,7 @@ fn taken(endpoints: &[(Endpoint, Topology)], mine: &str) -> String {
 fn hints_as_they_are_written() {
     let zone = |zones: &[&str]| given(zones, &[]);
     let own_node = || Hints::OwnNode;
-    let rows: Vec<(&str, Vec<(Endpoint, Topology)>, &str)> = vec![
+    let rows: Vec<(&str, Vec<Placed>, &str)> = vec![
         ("zones by name", vec![at("a/1", "z1", zone(&["z1"])), at("a/2", "z2", zone(&["z2"]))], "1"),
         (
             "zones by name, wherever the endpoint is",
