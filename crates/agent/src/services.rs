@@ -83,7 +83,10 @@ fn service(
         }
     }
     let ports = explained.ports.iter();
-    let others = outlook.ranking.order().iter().enumerate().filter(|(_, name)| clusters.contains(name));
+    // Those that nothing is known of yet come last, as in the plan.
+    let ranked = outlook.ranking.order();
+    let unranked = clusters.iter().filter(|name| **name != outlook.me.cluster && !ranked.contains(name));
+    let others = ranked.iter().chain(unranked).enumerate().filter(|(_, name)| clusters.contains(name));
     let distances = others.map(|(place, name)| distance(outlook, place, name)).collect();
     ServiceReport {
         cluster: explained.service.cluster,
