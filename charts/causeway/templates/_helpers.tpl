@@ -34,6 +34,8 @@ multicluster:
   importGlobalServices: {{ .Values.multicluster.importGlobalServices | toRawJson }}
   endpointSlices: {{ .Values.multicluster.endpointSlices | toRawJson }}
   clustersetName: {{ .Values.multicluster.clustersetName | toRawJson }}
+services:
+  traffic: {{ .Values.services.traffic | toRawJson }}
 {{- end -}}
 {{- define "causeway.agentConfig" -}}
 cluster: {{ .Values.cluster.name | toRawJson }}
@@ -65,6 +67,7 @@ dns:
 {{- end }}
 masquerade: {{ .Values.agent.masquerade | toRawJson }}
 nonMasqueradeCIDRs: {{ .Values.agent.nonMasqueradeCIDRs | toRawJson }}
+clusters: {{ .Values.services.clusters | toRawJson }}
 failClosed: {{ concat .Values.cluster.podCIDRs .Values.agent.failClosed | toRawJson }}
 {{- end -}}
 {{- define "causeway.settings" -}}

@@ -2,13 +2,17 @@
 
 mod dns;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use engine::health::Way;
+use engine::services::Reserved;
 use ipnet::IpNet;
 use kernel::host::Host;
 use link::agent::Proof;
-use model::{ClusterName, NameError, Node, NodeName, Topology};
+use model::{ClusterName, NameError, Node, NodeName, Protocol, Topology};
 use serde::{Deserialize, Serialize};
 
 pub use dns::{Dns, Upstream};
@@ -76,6 +80,10 @@ pub struct Config {
     /// The DNS server on the node; without it there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
+    /// What the ways to other clusters cost, and how much each cluster is wanted: the order in which they are asked
+    /// follows from it and from the round-trip times.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clusters: BTreeMap<ClusterName, OtherCluster>,
     /// `topology.kubernetes.io/region`; empty: what the world says.
     #[serde(default)]
     pub region: String,
@@ -95,6 +103,28 @@ pub struct ServiceAccount {
     pub token: PathBuf,
     /// The file that holds the roots of the cluster's CA (PEM): who is believed to be the controller.
     pub roots: PathBuf,
+}
+
+/// What is to be thought of the way to another cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct OtherCluster {
+    /// What traffic there costs, as milliseconds of round-trip time that would be put up with to save it.
+    pub egress_cost: u32,
+    /// How much it is wanted: a cluster of weight 2 counts as half as far. 1 to 100.
+    pub weight: u16,
+}
+
+impl Default for OtherCluster {
+    fn default() -> Self {
+        Self { egress_cost: 0, weight: 1 }
+    }
+}
+
+impl From<&OtherCluster> for Way {
+    fn from(OtherCluster { egress_cost, weight }: &OtherCluster) -> Self {
+        Self { egress_cost: Duration::from_millis((*egress_cost).into()), weight: *weight }
+    }
 }
 
 /// Where a container runtime looks for its network, as the machine sees it.
@@ -181,6 +211,24 @@ impl Config {
         Host::new(&self.host_root).expect("load() has checked the machine's root")
     }
 
+    /// The ways to other clusters, as far as something is said of them.
+    pub(crate) fn ways(&self) -> BTreeMap<ClusterName, Way> {
+        self.clusters.iter().map(|(name, other)| (name.clone(), other.into())).collect()
+    }
+
+    /// The ports at which a node answers itself, so that no service can have them.
+    pub(crate) fn reserved(&self) -> Vec<Reserved> {
+        let port = |protocol, port, purpose| Reserved { protocol, port, purpose };
+        let dns = self.dns.iter().flat_map(|dns| {
+            [Protocol::Tcp, Protocol::Udp].map(|protocol| port(protocol, dns.port, "Causeway's DNS server"))
+        });
+        let own = [
+            port(Protocol::Tcp, self.http_listen.port(), "Causeway's metrics and health"),
+            port(Protocol::Udp, self.wireguard_port, "Causeway's tunnel"),
+        ];
+        own.into_iter().chain(dns).collect()
+    }
+
     /// What proves who this is; [`load`] has checked that it is there.
     pub(crate) fn proof(&self) -> Proof {
         match (&self.service_account, &self.token_file) {
@@ -195,7 +243,8 @@ impl Config {
     pub(crate) fn topology(&self, world: Option<&Node>) -> Topology {
         let known = world.map(|node| node.topology.clone()).unwrap_or_default();
         let or = |own: &String, known| if own.is_empty() { known } else { own.clone() };
-        Topology { region: or(&self.region, known.region), zone: or(&self.zone, known.zone) }
+        let (region, zone) = (or(&self.region, known.region), or(&self.zone, known.zone));
+        Topology { provider: known.provider, region, zone }
     }
 
     /// The node's location: what is configured, else what the world says.
@@ -207,6 +256,11 @@ impl Config {
         }
     }
 }
+
+/// The largest weight of another cluster.
+const MOST_WANTED: u16 = 100;
+/// The largest cost of the way to another cluster, in milliseconds of round-trip time.
+const DEAREST: u32 = 60_000;
 
 /// Reads and checks a configuration. The node's name may be given beside it: it wins over the file's.
 pub fn load(path: &Path, node: Option<&str>) -> Result<Config, ConfigError> {
@@ -293,6 +347,16 @@ fn check(config: &Config) -> Result<(), Wrong> {
             "dns",
             "give clusterDomain and clustersetDomain as different domain names such as cluster.local (or nothing, to \
              leave one out), and a port such as 53",
+        ),
+        (
+            config.clusters.values().all(|other| (1..=MOST_WANTED).contains(&other.weight)),
+            "clusters",
+            "give a weight from 1 to 100; causeway.io/cluster-weights takes a cluster out of a service",
+        ),
+        (
+            config.clusters.values().all(|other| other.egress_cost <= DEAREST),
+            "clusters",
+            "give an egressCost of at most 60000: milliseconds of round-trip time",
         ),
         (config.wireguard_port != 0, "wireguardPort", "give a UDP port, such as 51820"),
     ];

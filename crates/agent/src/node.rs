@@ -132,6 +132,9 @@ impl Node {
                 dead: Default::default(),
                 reached: Default::default(),
                 ranking: Ranking::default(),
+                times: Default::default(),
+                ways: config.ways(),
+                reserved: config.reserved(),
             },
             observed: datapath.observe().await?,
             desired: State::default(),
@@ -291,7 +294,7 @@ impl Node {
                 warn!(interface = self.config.interface, "the tunnel device was gone; brought back");
                 self.observe_at = now;
             }
-            self.replan |= self.outlook.ranking.update(&self.prober.cluster_rtts());
+            self.replan |= self.outlook.measure(self.prober.cluster_rtts());
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
             }

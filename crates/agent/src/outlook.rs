@@ -1,14 +1,16 @@
 //! What this node knows and what follows from it: the world, who is silent, how far the other clusters are, and the
 //! plan. Joins the engine's rooms; nothing here waits or touches the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
-use engine::health::Ranking;
+use engine::health::{Ranking, Way, scores};
 use engine::plan::State;
+use engine::services::Reserved;
 use engine::{mesh, services};
 use ipnet::IpNet;
-use model::{NodeName, World};
+use model::{ClusterName, NodeName, World};
 
 /// Everything the plan depends on.
 pub(crate) struct Outlook {
@@ -23,6 +25,11 @@ pub(crate) struct Outlook {
     /// Nodes that a tunnel leads to.
     pub(crate) reached: BTreeSet<NodeName>,
     pub(crate) ranking: Ranking,
+    /// What was measured of the other clusters, and what is thought of the ways to them.
+    pub(crate) times: BTreeMap<ClusterName, Option<Duration>>,
+    pub(crate) ways: BTreeMap<ClusterName, Way>,
+    /// Ports of this node that no service can have.
+    pub(crate) reserved: Vec<Reserved>,
 }
 
 /// What follows from what is known.
@@ -49,6 +56,12 @@ impl Outlook {
         Plan { state, own, problems }
     }
 
+    /// Takes in how far the other clusters are. Returns whether they stand in another order now.
+    pub(crate) fn measure(&mut self, times: BTreeMap<ClusterName, Option<Duration>>) -> bool {
+        self.times = times;
+        self.ranking.update(&scores(&self.times, &self.ways))
+    }
+
     /// Nodes that no tunnel leads to, such as those that have no key yet: what runs there answers nobody here.
     pub(crate) fn unreached(&self) -> Vec<NodeName> {
         let others = self.world.nodes.keys().filter(|name| **name != self.me);
@@ -57,7 +70,13 @@ impl Outlook {
 
     /// The services' part of it, as the engine looks at it.
     pub(crate) fn view(&self) -> services::View<'_> {
-        services::View { world: &self.world, me: &self.me, dead: &self.dead, ranking: self.ranking.order() }
+        services::View {
+            world: &self.world,
+            me: &self.me,
+            dead: &self.dead,
+            ranking: self.ranking.order(),
+            reserved: &self.reserved,
+        }
     }
 
     /// Whom to probe, and at which address: the other nodes that have a tunnel, in a family that this node has too.

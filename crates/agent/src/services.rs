@@ -1,12 +1,13 @@
 //! Every service as this node sees it, or as another node of its cluster would, in the local API's words.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use engine::plan::State;
-use engine::services::{self, Explained, Kind, Standing, View, Why};
+use engine::services::{self, Explained, Kind, Standing, Step, View, Why};
 use model::{ClusterName, NodeName, Prefer};
 use serve::local::Refusal;
-use wire::local::{PortStatus, ServiceBackend, ServiceReport, ServicesReport};
+use wire::local::{ClusterDistance, PortStatus, ServiceBackend, ServiceReport, ServiceTier, ServicesReport};
 
 use crate::outlook::Outlook;
 
@@ -33,7 +34,7 @@ pub(crate) fn report(
             true => services::differences(&explained.frontends, held.desired, held.observed),
             false => Vec::new(),
         };
-        service(explained, &me, differences.iter().map(ToString::to_string).collect())
+        service(outlook, explained, &me, differences.iter().map(ToString::to_string).collect())
     });
     Ok(ServicesReport { services: services.collect(), from: me.clone() })
 }
@@ -67,7 +68,12 @@ fn standpoint(outlook: &Outlook, name: &str) -> Result<NodeName, Refusal> {
     }
 }
 
-fn service(explained: Explained, from: &NodeName, differences: Vec<String>) -> ServiceReport {
+fn service(
+    outlook: &Outlook,
+    explained: Explained,
+    from: &NodeName,
+    differences: Vec<String>,
+) -> ServiceReport {
     let name = explained.service.name;
     let mut clusters: Vec<ClusterName> = Vec::new();
     for backend in &explained.backends {
@@ -77,6 +83,11 @@ fn service(explained: Explained, from: &NodeName, differences: Vec<String>) -> S
         }
     }
     let ports = explained.ports.iter();
+    // Those that nothing is known of yet come last, as in the plan.
+    let ranked = outlook.ranking.order();
+    let unranked = clusters.iter().filter(|name| **name != outlook.me.cluster && !ranked.contains(name));
+    let others = ranked.iter().chain(unranked).enumerate().filter(|(_, name)| clusters.contains(name));
+    let distances = others.map(|(place, name)| distance(outlook, place, name)).collect();
     ServiceReport {
         cluster: explained.service.cluster,
         namespace: name.namespace,
@@ -97,9 +108,32 @@ fn service(explained: Explained, from: &NodeName, differences: Vec<String>) -> S
         healthy: explained.backends.iter().filter(|backend| backend.healthy).count(),
         total: explained.backends.len(),
         backends: explained.backends.into_iter().map(backend).collect(),
+        distances,
+        tiers: explained.rungs.into_iter().map(tier).collect(),
         problems: explained.problems.iter().map(ToString::to_string).collect(),
+        doubts: explained.doubts.iter().map(ToString::to_string).collect(),
         differences,
     }
+}
+
+/// How far another cluster is, and how that came about. What was measured was measured from here.
+fn distance(outlook: &Outlook, place: usize, cluster: &ClusterName) -> ClusterDistance {
+    let way = outlook.ways.get(cluster).copied().unwrap_or_default();
+    let rtt = outlook.times.get(cluster).copied().flatten();
+    let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+    ClusterDistance {
+        cluster: cluster.clone(),
+        place: place + 1,
+        rtt_ms: rtt.map(ms),
+        egress_cost_ms: ms(way.egress_cost),
+        weight: way.weight,
+        score_ms: rtt.map(|rtt| ms(way.score(rtt))),
+    }
+}
+
+fn tier(step: Step) -> ServiceTier {
+    let Step { tier, clusters, ready, capacity, passes, share } = step;
+    ServiceTier { tier, clusters, ready, capacity, passes, share }
 }
 
 fn kind(kind: Kind) -> &'static str {

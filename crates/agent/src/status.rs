@@ -22,6 +22,12 @@ pub(crate) fn service(explained: Explained) -> ServiceStatus {
     }
 }
 
+/// What is hardly meant as it is written, with whose it is.
+fn doubts(explained: &Explained) -> impl Iterator<Item = String> {
+    let what = if explained.import { "import" } else { "service" };
+    explained.doubts.iter().map(move |doubt| format!("{what} {}: {doubt}", explained.service))
+}
+
 /// What an endpoint is called: its pod, with the namespace, or its address.
 pub(crate) fn pod(endpoint: &EndpointKey) -> String {
     let of_a_pod = endpoint.name.parse::<std::net::IpAddr>().is_err();
@@ -77,7 +83,10 @@ pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Obse
     let waiting_for = node.waiting_for();
     let features = node.features.iter();
     let kube_proxy = node.neighbour.last();
-    let services = engine::services::explain(&node.outlook.view()).into_iter();
+    let explained = engine::services::explain(&node.outlook.view());
+    // Said here only: whether something is meant as it is written changes nothing in the kernel.
+    let doubts: Vec<String> = explained.iter().flat_map(doubts).collect();
+    let services = explained.into_iter();
     AgentStatus {
         node: node.outlook.me.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -105,6 +114,6 @@ pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Obse
             })
             .collect(),
         pending_operations: node.pending(),
-        problems: node.problems.list(),
+        problems: [node.problems.list(), doubts].concat(),
     }
 }

@@ -77,6 +77,7 @@ fn print(report: &Report) {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A length of time, as people write it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     lab::file::parse_duration(text).ok_or_else(|| "write something like 5s or 300ms".to_string())
 }

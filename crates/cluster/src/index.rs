@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
-use model::{Change, Cluster, ObjectName};
+use model::{Change, Cluster, ObjectName, Spread};
 
 use crate::Complaint;
 use crate::manifest::{Id, Kind, Manifest};
@@ -30,7 +30,6 @@ use crate::multicluster::{DerivedSlice, Fact, Imported};
 use addresses::Addresses;
 use complaint::{Complaints, From};
 use nodes::Nodes;
-use sharing::Sharing;
 use space::Space;
 
 pub use node::WIREGUARD_PORT;
@@ -47,6 +46,21 @@ pub enum Endpoints {
     FromSlices,
 }
 
+/// What holds where objects do not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsaid {
+    /// How backends of the own cluster stand to each other.
+    pub spread: Spread,
+    /// Whether a namespace is shared with other clusters.
+    pub shared: bool,
+}
+
+impl Default for Unsaid {
+    fn default() -> Self {
+        Self { spread: Spread::default(), shared: true }
+    }
+}
+
 /// The objects of one cluster, and what was last said of them.
 #[derive(Debug)]
 pub struct Index {
@@ -57,12 +71,14 @@ pub struct Index {
     addresses: Addresses,
     /// The names of the objects that nothing acts upon.
     idle: BTreeMap<Kind, BTreeSet<Id>>,
+    unsaid: Unsaid,
     complaints: Complaints,
     /// What has not been said yet of namespaces, exports and imports.
     facts: BTreeMap<Id, Fact>,
     /// Namespaces, imports and derived slices that are there.
     noticed: BTreeMap<Kind, BTreeSet<Id>>,
-    sharing: Sharing,
+    /// Which namespaces say whether they are shared.
+    sharing: BTreeMap<String, bool>,
 }
 
 impl Index {
@@ -75,11 +91,17 @@ impl Index {
             spaces: BTreeMap::new(),
             addresses: Addresses::default(),
             idle: BTreeMap::new(),
+            unsaid: Unsaid::default(),
             complaints: Complaints::default(),
             facts: BTreeMap::new(),
             noticed: BTreeMap::new(),
-            sharing: Sharing::default(),
+            sharing: BTreeMap::new(),
         }
+    }
+
+    /// The same, where this holds unless objects say otherwise.
+    pub fn with_unsaid(self, unsaid: Unsaid) -> Self {
+        Self { unsaid, ..self }
     }
 
     /// The cluster whose objects these are.
@@ -119,7 +141,7 @@ impl Index {
             }
             Manifest::ServiceExport(object) => {
                 let annotations = object.spec.as_ref().and_then(|spec| spec.exported_annotations.as_ref());
-                annotations.map(|annotations| traffic(annotations, &mut found));
+                annotations.map(|annotations| traffic(annotations, self.unsaid.spread, &mut found));
                 let changes = self.space(&id).apply_export(&id.name, export::Export::new(object));
                 self.look_at_export(&id);
                 changes
@@ -245,8 +267,9 @@ impl Index {
 
     fn space(&mut self, id: &Id) -> &mut Space {
         if !self.spaces.contains_key(&id.namespace) {
-            let mut space = Space::new(self.cluster.clone(), self.endpoints, id.namespace.clone());
-            space.unshared = !self.sharing.of(&id.namespace);
+            let mut space =
+                Space::new(self.cluster.clone(), self.endpoints, self.unsaid.spread, id.namespace.clone());
+            space.unshared = !self.is_shared(&id.namespace);
             self.spaces.insert(id.namespace.clone(), space);
         }
         self.spaces.get_mut(&id.namespace).expect("just put there")

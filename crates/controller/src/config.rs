@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use link::Address;
 use link::controller::{Budget, Lifetimes, LinkSettings};
-use model::{Cluster, ClusterId, ClusterName};
+use model::{Cluster, ClusterId, ClusterName, Spread};
 use serde::{Deserialize, Serialize};
 
 /// A controller's configuration.
@@ -44,6 +44,17 @@ pub struct Config {
     /// What is imported from other clusters, and what is written of it.
     #[serde(default)]
     pub multicluster: MulticlusterConfig,
+    /// What counts for services that do not say.
+    #[serde(default)]
+    pub services: Services,
+}
+
+/// What counts for services that do not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Services {
+    /// How the cluster's backends stand to each other: `ladder` or `even`, as in the annotation `causeway.io/traffic`.
+    pub traffic: Spread,
 }
 
 /// The Multi-Cluster Services API, as the configuration writes it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cluster::kubernetes::multicluster::{CLUSTER_PROPERTY, CLUSTERSET_PROPERTY};
 use cluster::multicluster::{Condition, Exported, Fact};
 use engine::mcs::{Mcs, Outcome, Rules};
-use model::{Change, Cluster, Key, Object, ObjectName, Traffic};
+use model::{Change, Cluster, Key, Object, ObjectName, Spread, Traffic};
 use wire::local::{ConditionStatus, ExportStatus, ImportStatus, MulticlusterStatus, PortStatus};
 
 use crate::config::MulticlusterConfig;
@@ -26,8 +26,13 @@ pub(crate) struct Multicluster {
 }
 
 impl Multicluster {
-    /// In a cluster with an API server, or without.
-    pub(crate) fn new(cluster: &Cluster, config: &MulticlusterConfig, kubernetes: bool) -> Self {
+    /// In a cluster with an API server, or without. `unsaid` is how backends stand to each other where nobody says.
+    pub(crate) fn new(
+        cluster: &Cluster,
+        config: &MulticlusterConfig,
+        unsaid: Spread,
+        kubernetes: bool,
+    ) -> Self {
         let rules = Rules {
             // Nobody has to declare a namespace in a folder.
             without_namespace: config.import_without_namespace || !kubernetes,
@@ -37,7 +42,7 @@ impl Multicluster {
         let properties =
             [(CLUSTER_PROPERTY, Some(cluster.name.to_string())), (CLUSTERSET_PROPERTY, clusterset)].into();
         Self {
-            mcs: Mcs::new(cluster.name.clone(), cluster.clusterset_cidrs.clone(), rules, spread),
+            mcs: Mcs::new(cluster.name.clone(), cluster.clusterset_cidrs.clone(), rules, spread(unsaid)),
             writes: kubernetes.then(|| Writes::new(config.endpoint_slices, properties)),
             exports: BTreeMap::new(),
             addresses_changed: false,
@@ -130,8 +135,11 @@ impl Multicluster {
 }
 
 /// What cannot be read in exported annotations is complained of where they are exported.
-fn spread(annotations: &BTreeMap<String, String>) -> Traffic {
-    cluster::index::traffic(annotations, &mut Vec::new())
+fn spread(unsaid: Spread) -> fn(&BTreeMap<String, String>) -> Traffic {
+    match unsaid {
+        Spread::Ladder => |annotations| cluster::index::traffic(annotations, Spread::Ladder, &mut Vec::new()),
+        Spread::Even => |annotations| cluster::index::traffic(annotations, Spread::Even, &mut Vec::new()),
+    }
 }
 
 fn condition(condition: Condition) -> ConditionStatus {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use cluster::index::Unsaid;
 use cluster::kubernetes::lease::{Contact, Election, Role};
 use cluster::kubernetes::meshnode;
 use cluster::kubernetes::watch::{WatchOptions, watch};
@@ -90,17 +91,13 @@ async fn begin(
     }
     let nodes = Nodes::default();
     let (mut inner, from_disk) = remembered(config, &cluster, site.map(|site| (site, nodes.clone())))?;
-    let share_namespaces = config.multicluster.share_namespaces;
+    let unsaid = Unsaid { spread: config.services.traffic, shared: config.multicluster.share_namespaces };
     let mut objects = match (&config.source, site) {
-        (Source::Standalone { path }, _) => Objects::Folder(
-            standalone::watch(path, &cluster, share_namespaces).context("watching the source")?,
-        ),
+        (Source::Standalone { path }, _) => {
+            Objects::Folder(standalone::watch(path, &cluster, unsaid).context("watching the source")?)
+        }
         (Source::Kubernetes { .. }, Some(site)) => Objects::Server {
-            objects: watch(
-                site.client.clone(),
-                &cluster,
-                WatchOptions { share_namespaces, ..Default::default() },
-            ),
+            objects: watch(site.client.clone(), &cluster, WatchOptions { unsaid, ..WatchOptions::default() }),
             mesh_nodes: meshnode::watch_all(site.client.clone()),
         },
         (Source::Kubernetes { .. }, None) => unreachable!("a source of Kubernetes has a site"),
@@ -150,7 +147,8 @@ fn remembered(config: &Config, cluster: &Cluster, site: Option<(&Site, Nodes)>) 
         let ranges = Ranges::new(pod_cidrs, *node_mask_size_v4, *node_mask_size_v6);
         Kubernetes::new(site.identity.clone(), Mesh::new(ranges), nodes)
     });
-    let multicluster = Multicluster::new(cluster, &config.multicluster, kubernetes.is_some());
+    let multicluster =
+        Multicluster::new(cluster, &config.multicluster, config.services.traffic, kubernetes.is_some());
     let mut inner = Inner::new(known, disk, multicluster, kubernetes);
     for problem in [peers_problem, own_problem].into_iter().flatten() {
         inner.note(problem);

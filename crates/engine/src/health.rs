@@ -1,14 +1,17 @@
 //! Who answers through the mesh, and how far away the other clusters are.
 //!
-//! [`Prober`] decides whom to ask when and whom to call dead; [`Ranking`] orders clusters by what was measured.
+//! [`Prober`] decides whom to ask when and whom to call dead; [`Ranking`] orders clusters by their
+//! [`scores`]: what was measured, what the way costs, how much each is wanted.
 //! Neither sends anything: the caller carries probes (ICMP echo to a peer's mesh address) and answers.
 
 mod prober;
 mod ranking;
 mod rtt;
+mod score;
 #[cfg(test)]
 mod tests;
 mod timing;
 
 pub use prober::{Event, Probe, Prober};
 pub use ranking::Ranking;
+pub use score::{Way, scores};

@@ -6,10 +6,12 @@
 //! client connects, so a dead node costs one map write and no plan.
 
 mod difference;
+mod doubt;
 mod explain;
 mod ladder;
 mod offer;
 mod order;
+mod problem;
 mod remembered;
 mod select;
 mod standpoint;
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-use model::{ClusterName, Endpoint, NodeName, Tier, Traffic, World};
+use model::{ClusterName, Endpoint, NodeName, Protocol, Tier, Traffic, World};
 use siphasher::sip::SipHasher13;
 
 use crate::plan::{Frontend, Ladder, Set, SetId, TierSpan};
@@ -32,8 +34,10 @@ pub(crate) use order::Place;
 pub(crate) use standpoint::behind;
 
 pub use difference::{Difference, What, differences};
-pub use explain::{Explained, Kind, Standing, Why, explain};
+pub use doubt::Doubt;
+pub use explain::{Explained, Kind, Standing, Step, Why, explain};
 pub use offer::Claimant;
+pub use problem::Problem;
 pub use remembered::remembered_ranking;
 
 /// What a node looks at, and from where.
@@ -47,6 +51,19 @@ pub struct View<'a> {
     pub dead: &'a BTreeSet<NodeName>,
     /// The other clusters, nearest first. Those not named come after, by name.
     pub ranking: &'a [ClusterName],
+    /// Ports of every node that no service can have.
+    pub reserved: &'a [Reserved],
+}
+
+/// A port at which the node's own agent answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reserved {
+    /// Of which protocol.
+    pub protocol: Protocol,
+    /// Which.
+    pub port: u16,
+    /// What answers there, for people.
+    pub purpose: &'static str,
 }
 
 /// Where an endpoint stands on the ladder of a service whose clients choose among endpoints themselves. `rank` is the
@@ -78,33 +95,6 @@ pub struct Services {
     pub node_addresses: BTreeSet<IpAddr>,
     /// What was claimed and not granted.
     pub problems: Vec<Problem>,
-}
-
-/// A claim that was not granted. The other services work without it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// Two services claim one address, protocol and port.
-    #[error(
-        "{loser} asks for {}, which {winner} has, and is not served there: change one of them",
-        place(frontend)
-    )]
-    Frontend {
-        /// What both claim.
-        frontend: Frontend,
-        /// Who is not served.
-        loser: Claimant,
-        /// Who is.
-        winner: Claimant,
-    },
-}
-
-/// What is dialled, in words.
-fn place(Frontend { ip, protocol, port }: &Frontend) -> String {
-    if ip.is_unspecified() {
-        format!("node port {port}/{protocol}")
-    } else {
-        format!("{ip} port {port}/{protocol}")
-    }
 }
 
 /// What clients on this node dial and where it leads: the services of the node's own cluster, with the backends of

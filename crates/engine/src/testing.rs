@@ -33,7 +33,7 @@ pub(crate) fn cluster(name: &str, id: u64, pod_cidrs: &[&str]) -> Cluster {
 pub(crate) fn node(name: &str, region: &str, zone: &str) -> Node {
     Node {
         name: node_name(name),
-        topology: Topology { region: region.into(), zone: zone.into() },
+        topology: Topology { region: region.into(), zone: zone.into(), ..Topology::default() },
         location: region.into(),
         private_ips: Vec::new(),
         public_ips: Vec::new(),

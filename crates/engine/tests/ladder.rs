@@ -43,7 +43,7 @@ fn pick(
 fn plan_and_explain(situation: &Situation) -> (Services, Vec<services::Explained>) {
     let Situation { world, dead, ranking } = situation;
     let me = me();
-    let view = View { world, me: &me, dead, ranking };
+    let view = View { world, me: &me, dead, ranking, reserved: &[] };
     (services::plan(&view), services::explain(&view))
 }
 
@@ -115,7 +115,7 @@ proptest! {
     #[test]
     fn every_ready_backend_stands_as_often_as_it_weighs(situation in situation()) {
         let (plan, _) = plan_and_explain(&situation);
-        let refused = plan.problems.iter().map(|services::Problem::Frontend { loser, .. }| &loser.key);
+        let refused = plan.problems.iter().map(|problem| &problem.loser().key);
         let refused: BTreeSet<_> = refused.collect();
         let me = me();
         let mine = situation.world.services.values().filter(|s| s.key.cluster == me.cluster);

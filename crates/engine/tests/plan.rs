@@ -25,7 +25,7 @@ fn state(situation: &Situation) -> State {
         unserved: mesh::Unserved::Refuse,
     };
     let mesh = mesh::plan(world, &me, &settings);
-    let services = services::plan(&View { world, me: &me, dead, ranking });
+    let services = services::plan(&View { world, me: &me, dead, ranking, reserved: &[] });
     State::assemble(mesh, services, dead)
 }
 

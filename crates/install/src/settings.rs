@@ -12,6 +12,7 @@ mod dns;
 mod link;
 mod multicluster;
 mod pods;
+mod services;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ pub use multicluster::Multicluster;
 pub use pods::{
     Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,
 };
+
+pub use services::{OtherCluster, Services, Traffic};
 
 /// The namespace of Kubernetes' own daemons, and ours unless somebody says otherwise: it is there, and lets pods use the
 /// host, so manifests can be tried on a server (`kubectl apply --dry-run=server`) before anything is made.
@@ -51,6 +54,8 @@ pub struct Settings {
     pub link: Link,
     /// The Multi-Cluster Services API: services that clusters export to each other.
     pub multicluster: Multicluster,
+    /// What counts for services that do not say.
+    pub services: Services,
     /// What the daemons log.
     pub log: Log,
 }
@@ -65,6 +70,7 @@ impl Default for Settings {
             agent: Agent::default(),
             link: Link::default(),
             multicluster: Multicluster::default(),
+            services: Services::default(),
             log: Log::default(),
         }
     }

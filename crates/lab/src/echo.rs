@@ -17,6 +17,7 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use listen::{Listen, ListenError};
@@ -82,19 +83,37 @@ impl Answer {
     }
 }
 
-/// Serves until the process ends or a socket fails.
-pub async fn run(identity: Answer, listens: &[Listen]) -> Result<(), Error> {
+/// Serves until `stop` resolves or a socket fails. What has been asked by then is still answered.
+pub async fn run(identity: Answer, listens: &[Listen], stop: impl Future<Output = ()>) -> Result<(), Error> {
     let server = Arc::new(Server { identity, healthy: AtomicBool::new(true) });
+    let (ending, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     for listen in listens {
         let (tcp, udp) = bind(listen).await?;
-        tasks.spawn(http(tcp, server.clone()));
-        tasks.spawn(datagrams(udp, server.clone()));
+        tasks.spawn(http(tcp, server.clone(), told(stopped.clone())));
+        let (server, stopped) = (server.clone(), told(stopped.clone()));
+        tasks.spawn(async move {
+            tokio::select! {
+                result = datagrams(udp, server) => result,
+                () = stopped => Ok(()),
+            }
+        });
     }
-    while let Some(ended) = tasks.join_next().await {
-        ended.expect("a task of the server does not panic").map_err(Error::Serve)?;
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            ended = tasks.join_next() => match ended {
+                Some(ended) => ended.expect("a task of the server does not panic").map_err(Error::Serve)?,
+                None => return Ok(()),
+            },
+            () = &mut stop, if !*ending.borrow() => drop(ending.send_replace(true)),
+        }
     }
-    Ok(())
+}
+
+/// Whoever could tell is gone: that is the same.
+async fn told(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Both sockets on the first of the addresses that this machine can listen on.
@@ -116,7 +135,11 @@ async fn bind_to(address: SocketAddr) -> Result<(TcpListener, UdpSocket), Error>
     Ok((tcp, udp))
 }
 
-async fn http(listener: TcpListener, server: Arc<Server>) -> std::io::Result<()> {
+async fn http(
+    listener: TcpListener,
+    server: Arc<Server>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let app = Router::new()
         .route("/healthz", get(healthz))
         .route("/fail", post(|server: State<Arc<Server>>| switch(server, false)))
@@ -128,7 +151,7 @@ async fn http(listener: TcpListener, server: Arc<Server>) -> std::io::Result<()>
         // Small answers must not wait for more to come. A connection that is gone already will say so itself.
         let _ = stream.set_nodelay(true);
     });
-    axum::serve(listener, app).await
+    axum::serve(listener, app).with_graceful_shutdown(stop).await
 }
 
 async fn healthz(State(server): State<Arc<Server>>) -> (StatusCode, &'static str) {

@@ -30,10 +30,26 @@ pub struct Cluster {
 /// Where a node stands. A zone is comparable only inside its region, and both only inside their provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Topology {
+    /// Whose machine it is: `aws`, `gce`; empty when unknown, and then equal to another unknown one: names of regions
+    /// are all there is to go by.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider: String,
     /// `topology.kubernetes.io/region`; empty when unknown, and then equal to nothing.
     pub region: String,
     /// `topology.kubernetes.io/zone`; empty when unknown, and then equal to nothing.
     pub zone: String,
+}
+
+impl Topology {
+    /// Whether both are in one region of one provider.
+    pub fn shares_region(&self, other: &Self) -> bool {
+        !self.region.is_empty() && (&self.provider, &self.region) == (&other.provider, &other.region)
+    }
+
+    /// Whether both are in one zone: of one region of one provider.
+    pub fn shares_zone(&self, other: &Self) -> bool {
+        self.shares_region(other) && !self.zone.is_empty() && self.zone == other.zone
+    }
 }
 
 /// A machine running the agent.
@@ -188,6 +204,10 @@ impl fmt::Display for Key {
 }
 
 /// A change to one object.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most changes are the large one, and each is moved a few times only"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// The object is now so.

@@ -59,6 +59,7 @@ pub fn encode_cluster(cluster: &Cluster) -> pb::Cluster {
 fn encode_node(node: &Node) -> pb::Node {
     pb::Node {
         name: Some(encode_node_name(&node.name)),
+        provider: node.topology.provider.clone(),
         region: node.topology.region.clone(),
         zone: node.topology.zone.clone(),
         location: node.location.clone(),

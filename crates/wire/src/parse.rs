@@ -108,7 +108,11 @@ fn node(n: pb::Node) -> Result<Node, ParseError> {
     one_of_each("a node's pod CIDRs", pod_cidrs.iter().map(|net| net.addr()))?;
     Ok(Node {
         name: node_name(n.name.ok_or(ParseError::Missing("a node's name"))?)?,
-        topology: Topology { region: place("region", n.region)?, zone: place("zone", n.zone)? },
+        topology: Topology {
+            provider: place("provider", n.provider)?,
+            region: place("region", n.region)?,
+            zone: place("zone", n.zone)?,
+        },
         location: place("location", n.location)?,
         private_ips: parse_ips("private addresses", &n.private_ips, limits::NODE_IPS)?,
         public_ips: parse_ips("public addresses", &n.public_ips, limits::NODE_IPS)?,

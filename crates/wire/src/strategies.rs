@@ -52,17 +52,17 @@ fn node_name() -> impl Strategy<Value = NodeName> {
 prop_compose! {
     fn node()(
         name in node_name(),
-        places in ("[!-~]{0,253}", "[!-~]{0,20}", "[!-~]{0,20}"),
+        places in ("[!-~]{0,253}", "[!-~]{0,20}", "[!-~]{0,20}", "[a-z]{0,8}"),
         private_ips in vec(ip(), 0..4),
         public_ips in vec(ip(), 0..4),
         pod_cidrs in (option::of(net4()), option::of(net6())),
         public_key in option::of(any::<[u8; 32]>()),
         port: u16,
     ) -> Node {
-        let (region, zone, location) = places;
+        let (region, zone, location, provider) = places;
         Node {
             name,
-            topology: Topology { region, zone },
+            topology: Topology { provider, region, zone },
             location,
             private_ips,
             public_ips,

@@ -64,6 +64,7 @@ fn node(c: usize, n: usize, random: &mut Random) -> Node {
     Node {
         name: node_name(c, n),
         topology: Topology {
+            provider: String::new(),
             region: format!("region-{}", c % 20),
             zone: format!("region-{}-{}", c % 20, ["a", "b", "c"][n % 3]),
         },

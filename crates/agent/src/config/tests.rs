@@ -50,10 +50,35 @@ fn good() {
 }
 
 #[test]
+fn ways_to_other_clusters_and_ports_of_our_own() {
+    let config =
+        read(&format!("{GOOD}clusters: {{gcp: {{egressCost: 30}}, lab: {{weight: 2}}}}\n"), None).unwrap();
+    let ways = config.ways();
+    let of = |name: &str| ways[&name.parse::<ClusterName>().unwrap()];
+    assert_eq!(of("gcp"), Way { egress_cost: Duration::from_millis(30), weight: 1 });
+    assert_eq!(of("lab"), Way { egress_cost: Duration::ZERO, weight: 2 });
+    for wrong in [
+        "{gcp: {weight: 0}}",
+        "{gcp: {weight: 101}}",
+        "{gcp: {egressCost: 60001}}",
+        "{gcp: {egressCost: -1}}",
+        "{gcp: {cost: 1}}",
+    ] {
+        assert!(read(&format!("{GOOD}clusters: {wrong}\n"), None).is_err(), "{wrong}");
+    }
+    let ports = |config: &Config| {
+        let reserved = config.reserved();
+        reserved.iter().map(|r| format!("{}/{}", r.port, r.protocol)).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ports(&config), "9641/TCP 51820/UDP");
+    assert_eq!(ports(&read(SHARED, Some("n")).unwrap()), "9641/TCP 51820/UDP 53/TCP 53/UDP");
+}
+
+#[test]
 fn the_world_says_what_the_file_does_not() {
     let node = Node {
         name: NodeName::try_from("aws/aws-1".to_string()).unwrap(),
-        topology: Topology { region: "r".into(), zone: "z".into() },
+        topology: Topology { region: "r".into(), zone: "z".into(), ..Topology::default() },
         location: "l".into(),
         private_ips: vec![],
         public_ips: vec![],
@@ -63,7 +88,7 @@ fn the_world_says_what_the_file_does_not() {
     };
     let of = |config: &Config, node| (config.topology(node), config.location(node));
     let place = |region: &str, zone: &str, location: &str| {
-        (Topology { region: region.into(), zone: zone.into() }, location.to_string())
+        (Topology { region: region.into(), zone: zone.into(), ..Topology::default() }, location.to_string())
     };
     let config = read(GOOD, None).unwrap();
     assert_eq!(of(&config, None), place("eu-west-1", "", "eu-west-1"));

@@ -21,7 +21,7 @@ fn outlook() -> Outlook {
     for (node, zone) in [("aws-1", "a"), ("aws-2", "b")] {
         objects.push(Object::Node(Node {
             name: name(node),
-            topology: Topology { region: "eu".into(), zone: zone.into() },
+            topology: Topology { region: "eu".into(), zone: zone.into(), ..Topology::default() },
             location: "eu".into(),
             private_ips: vec![],
             public_ips: vec![],
@@ -86,6 +86,9 @@ fn outlook() -> Outlook {
         dead: Default::default(),
         reached: Default::default(),
         ranking: Ranking::default(),
+        times: Default::default(),
+        ways: Default::default(),
+        reserved: Vec::new(),
         fixed: Default::default(),
     }
 }

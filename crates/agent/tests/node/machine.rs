@@ -120,7 +120,7 @@ impl Lan {
             let n = node.number;
             objects.push(Object::Node(Node {
                 name: name(&format!("n{n}")),
-                topology: Topology { region: "r".into(), zone: "z".into() },
+                topology: Topology { region: "r".into(), zone: "z".into(), ..Topology::default() },
                 location: "here".into(),
                 private_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
                 public_ips: vec![],
@@ -278,8 +278,14 @@ impl Machine {
         while !self.status().is_some_and(|status| status.ready) {
             let agent = self.agent.as_mut().unwrap();
             assert!(agent.try_wait().unwrap().is_none(), "the agent ended");
-            let waits = fs::read_to_string(format!("/proc/{}/wchan", agent.id())).unwrap_or_default();
-            assert!(begun.elapsed() < LONG, "n{} is not ready, in {waits}: {:?}", self.number, self.status());
+            let id = agent.id();
+            assert!(
+                begun.elapsed() < LONG,
+                "n{} is not ready: {:?}\n{}",
+                self.number,
+                self.status(),
+                threads_of(id)
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -418,4 +424,14 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
         found.push(path);
     }
     found
+}
+
+/// What the threads of a process are at, for somebody who wonders why it does nothing.
+fn threads_of(process: u32) -> String {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let of = |task: fs::DirEntry| {
+        let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        format!("{}{}{}{}", read("comm"), read("stat"), read("syscall"), read("stack"))
+    };
+    tasks.map(of).collect()
 }

@@ -39,7 +39,7 @@ impl TryFrom<lab::status::NodeStatus> for Site {
     fn try_from(node: lab::status::NodeStatus) -> anyhow::Result<Self> {
         Ok(Self {
             name: NodeName::new(node.cluster, node.name).context("reading a node of the lab")?,
-            topology: Topology { region: node.region, zone: node.zone },
+            topology: Topology { region: node.region, zone: node.zone, ..Topology::default() },
             location: node.location,
             ready: node.agent.ready,
             tunnels: node.tunnels,

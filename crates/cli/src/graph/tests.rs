@@ -24,7 +24,7 @@ fn topology(cluster: usize, node: usize) -> Topology {
     } else {
         format!("{region}{}", char::from(b'a' + (node % 3) as u8))
     };
-    Topology { region: region.into(), zone }
+    Topology { region: region.into(), zone, ..Topology::default() }
 }
 
 /// What every node of some clusters says; `dead` tunnels are those with that node.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use wire::local::{ServiceBackend, ServiceReport};
+use wire::local::{ClusterDistance, ServiceBackend, ServiceReport, ServiceTier};
 
 use crate::status::table;
 
@@ -68,12 +68,44 @@ fn one(service: &ServiceReport) -> String {
     };
     line("new ones", &fate);
     text.push('\n');
+    if !service.tiers.is_empty() {
+        let head = ["TIER", "OF", "READY", "GOES ON", "SHARE"];
+        text += &table(&head, service.tiers.iter().map(tier), &[2, 3, 4]);
+        text.push('\n');
+    }
+    if !service.distances.is_empty() {
+        let head = ["CLUSTER", "PLACE", "RTT", "COST", "WEIGHT", "SCORE"];
+        text += &table(&head, service.distances.iter().map(distance), &[1, 2, 3, 4, 5]);
+        text.push('\n');
+    }
     if !service.backends.is_empty() {
         let head = ["BACKEND", "NODE", "ZONE", "TIER", "WEIGHT", "SHARE", "IN", "WHY"];
         text += &table(&head, service.backends.iter().map(backend), &[4, 5]);
     }
     trouble(&mut text, service);
     text
+}
+
+fn tier(tier: &ServiceTier) -> Vec<String> {
+    vec![
+        tier.tier.to_string(),
+        words(&tier.clusters),
+        format!("{}/{}", tier.ready, tier.capacity),
+        format!("{:.1} %", tier.passes * 100.0),
+        format!("{:.1} %", tier.share * 100.0),
+    ]
+}
+
+fn distance(distance: &ClusterDistance) -> Vec<String> {
+    let ms = |time: Option<f64>| time.map_or_else(|| "unknown".into(), |time| format!("{time:.1} ms"));
+    vec![
+        distance.cluster.to_string(),
+        distance.place.to_string(),
+        ms(distance.rtt_ms),
+        ms(Some(distance.egress_cost_ms)),
+        distance.weight.to_string(),
+        ms(distance.score_ms),
+    ]
 }
 
 fn backend(backend: &ServiceBackend) -> Vec<String> {
@@ -121,7 +153,7 @@ fn prefers(service: &ServiceReport) -> String {
 
 /// What is wrong with it, each on a line of its own.
 fn trouble(text: &mut String, service: &ServiceReport) {
-    for problem in service.problems.iter().chain(&service.differences) {
+    for problem in service.problems.iter().chain(&service.doubts).chain(&service.differences) {
         let _ = writeln!(text, "  ! {}/{}: {problem}", service.namespace, service.name);
     }
 }

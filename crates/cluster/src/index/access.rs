@@ -39,8 +39,8 @@ pub(super) fn access(
     Access {
         internal_local: local(spec.internal_traffic_policy.as_ref()),
         external_local: local(spec.external_traffic_policy.as_ref()),
-        session_affinity: affinity.then(|| affinity_seconds(spec)),
-        node_ports: if outside { node_ports(spec, ports) } else { Vec::new() },
+        session_affinity: affinity.then(|| affinity_seconds(spec, found)),
+        node_ports: if outside { node_ports(spec, ports, found) } else { Vec::new() },
         external_ips: addresses("externalIPs", external, found),
         load_balancer_ips: addresses(
             "the load balancer's addresses",
@@ -51,36 +51,62 @@ pub(super) fn access(
     }
 }
 
-/// What Kubernetes' controller would write as hints for the service's ready endpoints.
+/// What Kubernetes' controller would write as hints for the service's ready endpoints. Where the annotation asks for some,
+/// `trafficDistribution` has no say (its `canUseTrafficDistribution`).
 pub(super) fn hints(metadata: &ObjectMeta, spec: &v1::ServiceSpec) -> Hints {
-    match spec.traffic_distribution.as_deref() {
-        Some("PreferSameNode") => return Hints::OwnNode,
-        Some("PreferSameZone" | "PreferClose") => return Hints::OwnZone,
-        _ => {}
-    }
     let annotations = metadata.annotations.as_ref();
     let mode = TOPOLOGY_MODE.iter().find_map(|key| annotations?.get(*key));
-    match mode {
-        Some(mode) if mode == "Auto" || mode == "auto" => Hints::OwnZone,
+    if mode.is_some_and(|mode| mode == "Auto" || mode == "auto") {
+        return Hints::OwnZone;
+    }
+    match spec.traffic_distribution.as_deref() {
+        Some("PreferSameNode") => Hints::OwnNode,
+        Some("PreferSameZone" | "PreferClose") => Hints::OwnZone,
         _ => Hints::None,
     }
 }
 
-fn affinity_seconds(spec: &v1::ServiceSpec) -> u32 {
+fn affinity_seconds(spec: &v1::ServiceSpec, found: &mut Vec<Complaint>) -> u32 {
     let client = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
-    let seconds = client.and_then(|client| client.timeout_seconds).and_then(|s| u32::try_from(s).ok());
-    seconds.filter(|seconds| (1..=LONGEST_AFFINITY).contains(seconds)).unwrap_or(AFFINITY_SECONDS)
+    let Some(written) = client.and_then(|client| client.timeout_seconds) else { return AFFINITY_SECONDS };
+    let seconds = u32::try_from(written).ok().filter(|seconds| (1..=LONGEST_AFFINITY).contains(seconds));
+    seconds.unwrap_or_else(|| {
+        let message = format!(
+            "the timeoutSeconds of its session affinity are {written}; {AFFINITY_SECONDS} count instead; write 1 to \
+             {LONGEST_AFFINITY}"
+        );
+        complain(found, "AffinityTimeoutOutOfRange", message);
+        AFFINITY_SECONDS
+    })
 }
 
-fn node_ports(spec: &v1::ServiceSpec, ports: &[ServicePort]) -> Vec<NodePort> {
-    let written = spec.ports.iter().flatten().filter_map(|port| {
-        let node_port = u16::try_from(port.node_port?).ok().and_then(Port::new)?;
-        let name = port.name.as_deref().unwrap_or_default();
-        let known =
-            ports.iter().find(|known| known.name == name && i32::from(known.port.get()) == port.port)?;
-        Some(NodePort { port: known.port, protocol: known.protocol, node_port })
-    });
-    written.collect()
+fn node_ports(spec: &v1::ServiceSpec, ports: &[ServicePort], found: &mut Vec<Complaint>) -> Vec<NodePort> {
+    let mut node_ports: Vec<NodePort> = Vec::new();
+    // 0 is how Go writes that there is none.
+    for port in spec.ports.iter().flatten().filter(|port| port.node_port.is_some_and(|number| number != 0)) {
+        let (name, number) = (port.name.as_deref().unwrap_or_default(), port.node_port.unwrap_or_default());
+        let is = |known: &&ServicePort| known.name == name && i32::from(known.port.get()) == port.port;
+        let Some(known) = ports.iter().find(is) else { continue };
+        let Some(node_port) = u16::try_from(number).ok().and_then(Port::new) else {
+            let message = format!(
+                "the nodePort {number} of port {} is none; the port is dialled at no node, but at the service's own \
+                 addresses; write 1 to 65535 (Kubernetes gives out 30000 to 32767)",
+                known.port
+            );
+            complain(found, "NodePortOutOfRange", message);
+            continue;
+        };
+        if node_ports.iter().any(|other| (other.protocol, other.node_port) == (known.protocol, node_port)) {
+            let message = format!(
+                "two of its ports have the nodePort {node_port}/{}; the first of them counts; give the other its own",
+                known.protocol
+            );
+            complain(found, "NodePortTwice", message);
+            continue;
+        }
+        node_ports.push(NodePort { port: known.port, protocol: known.protocol, node_port });
+    }
+    node_ports
 }
 
 fn addresses<'a>(

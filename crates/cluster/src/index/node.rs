@@ -13,8 +13,12 @@ use crate::Complaint;
 /// The port of a node's tunnel, until the node itself says otherwise.
 pub const WIREGUARD_PORT: u16 = 51820;
 
+/// The longest name of a provider that counts: a label's value.
+const LONGEST_PROVIDER: usize = 63;
 const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
+/// Whose machine a node is, as annotation or label, where `spec.providerID` does not say it or not as wished.
+const PROVIDER: &str = "causeway.io/provider";
 /// What puts a node into a location of its own choosing, as annotation or label; the first one counts.
 const LOCATION: [&str; 2] = ["causeway.io/location", "kilo.squat.ai/location"];
 
@@ -23,6 +27,7 @@ pub(super) fn node(name: NodeName, object: &Node, found: &mut Vec<Complaint>) ->
     let labels = object.metadata.labels.as_ref();
     let annotations = object.metadata.annotations.as_ref();
     let topology = Topology {
+        provider: provider(object).unwrap_or_default().to_string(),
         region: get(labels, REGION).unwrap_or_default().to_string(),
         zone: get(labels, ZONE).unwrap_or_default().to_string(),
     };
@@ -42,6 +47,17 @@ pub(super) fn node(name: NodeName, object: &Node, found: &mut Vec<Complaint>) ->
         topology,
         name,
     }
+}
+
+/// Whose machine it is: what is written for it, else the scheme of `spec.providerID`.
+fn provider(object: &Node) -> Option<&str> {
+    let metadata = &object.metadata;
+    let chosen = get(metadata.annotations.as_ref(), PROVIDER).or(get(metadata.labels.as_ref(), PROVIDER));
+    let id = object.spec.as_ref().and_then(|spec| spec.provider_id.as_deref());
+    let scheme = id.and_then(|id| id.split_once("://")).map(|(scheme, _)| scheme);
+    chosen.or(scheme).filter(|name| {
+        !name.is_empty() && name.len() <= LONGEST_PROVIDER && name.bytes().all(|b| b.is_ascii_graphic())
+    })
 }
 
 fn get<'a>(map: Option<&'a BTreeMap<String, String>>, key: &str) -> Option<&'a str> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use model::{EndpointPort, Hints, Port, Protocol, ServiceKey, ServicePort};
+use model::{EndpointPort, Hints, Port, Protocol, ServiceKey, ServicePort, Spread};
 
 use super::access::{access, hints};
 use super::complaint::{complain, short, some};
@@ -60,8 +60,14 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// None for a service that is only a name for something else.
-    pub(super) fn new(key: ServiceKey, object: &v1::Service, found: &mut Vec<Complaint>) -> Option<Self> {
+    /// None for a service that is only a name for something else. `unsaid` is how backends stand to each other where it does
+    /// not say.
+    pub(super) fn new(
+        key: ServiceKey,
+        object: &v1::Service,
+        unsaid: Spread,
+        found: &mut Vec<Complaint>,
+    ) -> Option<Self> {
         let spec = object.spec.as_ref()?;
         if spec.type_.as_deref() == Some("ExternalName") {
             return None;
@@ -85,7 +91,8 @@ impl Service {
             });
             targets.push(target(port.target_port.as_ref(), number, &what, found));
         }
-        let Joined { global, shared, traffic } = Joined::new(object.metadata.annotations.as_ref(), found);
+        let Joined { global, shared, traffic } =
+            Joined::new(object.metadata.annotations.as_ref(), unsaid, found);
         let access = access(&object.metadata, spec, object.status.as_ref(), &ports, found);
         let terms = super::export::terms(spec, &vips, &access);
         Some(Self {

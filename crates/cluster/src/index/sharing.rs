@@ -1,7 +1,5 @@
 //! Namespaces that are not shared: their services stay in the cluster, and are one with nobody elsewhere.
 
-use std::collections::BTreeMap;
-
 use model::{Change, Object};
 
 use super::complaint::From;
@@ -12,34 +10,7 @@ use crate::manifest::{Id, Kind, Manifest};
 /// The annotations of a Namespace that say whether it is shared: ours, Cilium's.
 const SHARED: [&str; 2] = ["causeway.io/global", "clustermesh.cilium.io/global"];
 
-/// Which namespaces are shared with other clusters.
-#[derive(Debug)]
-pub(super) struct Sharing {
-    /// Of those that do not say.
-    by_default: bool,
-    /// Of those that do.
-    said: BTreeMap<String, bool>,
-}
-
-impl Default for Sharing {
-    fn default() -> Self {
-        Self { by_default: true, said: BTreeMap::new() }
-    }
-}
-
-impl Sharing {
-    pub(super) fn of(&self, namespace: &str) -> bool {
-        self.said.get(namespace).copied().unwrap_or(self.by_default)
-    }
-}
-
 impl Index {
-    /// The same, where namespaces that do not say are shared or not.
-    pub fn sharing(mut self, by_default: bool) -> Self {
-        self.sharing.by_default = by_default;
-        self
-    }
-
     /// Takes an object in, new or changed. Says what is different now: a service before its endpoints.
     pub fn apply(&mut self, manifest: &Manifest) -> Vec<Change> {
         let mut changes = self.take_in(manifest);
@@ -75,14 +46,19 @@ impl Index {
         self.veil(changes)
     }
 
+    /// Whether other clusters hear of a namespace.
+    pub(super) fn is_shared(&self, namespace: &str) -> bool {
+        self.sharing.get(namespace).copied().unwrap_or(self.unsaid.shared)
+    }
+
     /// A namespace says whether it is shared, or no more. Returns its services, if that makes a difference.
     fn share(&mut self, namespace: &str, said: Option<bool>) -> Vec<Change> {
-        let before = self.sharing.of(namespace);
+        let before = self.is_shared(namespace);
         match said {
-            Some(shared) => self.sharing.said.insert(namespace.into(), shared),
-            None => self.sharing.said.remove(namespace),
+            Some(shared) => self.sharing.insert(namespace.into(), shared),
+            None => self.sharing.remove(namespace),
         };
-        if self.sharing.of(namespace) == before {
+        if self.is_shared(namespace) == before {
             return Vec::new();
         }
         if let Some(space) = self.spaces.get_mut(namespace) {
@@ -98,7 +74,7 @@ impl Index {
 
     /// Complains of an export that comes to nothing.
     fn look_at_sharing(&mut self, id: &Id) {
-        let shared = self.sharing.of(&id.namespace);
+        let shared = self.is_shared(&id.namespace);
         let complaints = if shared { Vec::new() } else { vec![not_shared(&id.namespace)] };
         self.complaints.set(id, From::Others, complaints);
     }
@@ -107,7 +83,7 @@ impl Index {
     fn veil(&self, mut changes: Vec<Change>) -> Vec<Change> {
         for change in &mut changes {
             if let Change::Upsert(Object::Service(service)) = change
-                && !self.sharing.of(&service.key.name.namespace)
+                && !self.is_shared(&service.key.name.namespace)
             {
                 service.global = false;
                 service.export = None;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use model::{Change, Cluster, Endpoint, EndpointKey, Key, Object, ObjectName, ServiceKey};
+use model::{Change, Cluster, Endpoint, EndpointKey, Key, Object, ObjectName, ServiceKey, Spread};
 use siphasher::sip::SipHasher13;
 
 use super::Endpoints;
@@ -27,6 +27,7 @@ type Pair = (String, String);
 pub(super) struct Space {
     cluster: Arc<Cluster>,
     endpoints: Endpoints,
+    spread: Spread,
     namespace: String,
     /// Whether other clusters are not to hear of it.
     pub(super) unshared: bool,
@@ -55,10 +56,16 @@ struct Held {
 }
 
 impl Space {
-    pub(super) fn new(cluster: Arc<Cluster>, endpoints: Endpoints, namespace: String) -> Self {
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        endpoints: Endpoints,
+        spread: Spread,
+        namespace: String,
+    ) -> Self {
         Self {
             cluster,
             endpoints,
+            spread,
             namespace,
             unshared: false,
             services: BTreeMap::new(),
@@ -115,7 +122,7 @@ impl Space {
             }
         };
         let key = ServiceKey { cluster: self.cluster.name.clone(), name };
-        let Some(mut service) = Service::new(key, object, found) else {
+        let Some(mut service) = Service::new(key, object, self.spread, found) else {
             let changes = self.delete_service(&id.name);
             self.external.insert(id.name.as_str().into());
             return changes;

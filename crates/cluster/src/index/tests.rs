@@ -5,13 +5,14 @@ mod exports;
 mod sharing;
 mod slices;
 mod table;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Change, Key, World};
 use proptest::prelude::*;
 
-use super::{Endpoints, Index};
+use super::{Endpoints, Index, Unsaid};
 use crate::Complaint;
 use crate::manifest::{Id, Manifest};
 

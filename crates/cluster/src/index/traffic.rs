@@ -36,13 +36,13 @@ pub(super) struct Joined {
 }
 
 impl Joined {
-    pub(super) fn new(annotations: Option<&Annotations>, found: &mut Vec<Complaint>) -> Self {
+    pub(super) fn new(annotations: Option<&Annotations>, unsaid: Spread, found: &mut Vec<Complaint>) -> Self {
         let none = Annotations::new();
         let annotations = annotations.unwrap_or(&none);
         let global = flag(annotations, &GLOBAL, false, found);
         // As Cilium has it: what is not global is not shared, whatever it says.
         let shared = global && flag(annotations, &SHARED, true, found);
-        let mut traffic = traffic(annotations, found);
+        let mut traffic = traffic(annotations, unsaid, found);
         if global && !annotations.contains_key(PREFER) {
             traffic.prefer = affinity(annotations, found).unwrap_or(traffic.prefer);
         }
@@ -56,15 +56,16 @@ pub fn is_global(annotations: Option<&Annotations>) -> bool {
 }
 
 /// How `causeway.io/prefer`, `causeway.io/traffic` and `causeway.io/cluster-weights` spread the clients of a service, or
-/// of the import of one that carries them as exported annotations.
-pub fn traffic(annotations: &Annotations, found: &mut Vec<Complaint>) -> Traffic {
+/// of the import of one that carries them as exported annotations. `unsaid` is how the own cluster's backends stand to
+/// each other where none says.
+pub fn traffic(annotations: &Annotations, unsaid: Spread, found: &mut Vec<Complaint>) -> Traffic {
     let weights = annotations.get(CLUSTER_WEIGHTS).map(|text| cluster_weights(text, found));
     let cluster_weights = weights.unwrap_or_default();
     let prefer = annotations.get(PREFER).and_then(|text| prefer(text, found)).unwrap_or_else(|| {
         // A weight between clusters that stand one after the other would say nothing.
         if cluster_weights.values().any(|weight| *weight > 1) { Prefer::Even } else { Prefer::Ladder }
     });
-    let spread = annotations.get(TRAFFIC).and_then(|text| spread(text, found)).unwrap_or_default();
+    let spread = annotations.get(TRAFFIC).and_then(|text| spread(text, found)).unwrap_or(unsaid);
     Traffic { prefer, spread, cluster_weights }
 }
 

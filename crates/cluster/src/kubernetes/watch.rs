@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::Event;
-use crate::index::{Endpoints, Index};
+use crate::index::{Endpoints, Index, Unsaid};
 use joint::Joint;
 use reader::Reader;
 use target::{TARGETS, What};
@@ -38,8 +38,6 @@ const ARRIVALS: usize = 512;
 /// How the API server is watched. The defaults are right for real ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchOptions {
-    /// Whether namespaces that do not say are shared with other clusters.
-    pub share_namespaces: bool,
     /// How many objects are listed at a time, where the server cannot send them as a stream.
     pub page: u32,
     /// How long a watch may be silent: servers send something every minute.
@@ -54,12 +52,13 @@ pub struct WatchOptions {
     pub retry_at_most: Duration,
     /// How often kinds that the server does not have are asked for again.
     pub absent: Duration,
+    /// What holds where objects do not say.
+    pub unsaid: Unsaid,
 }
 
 impl Default for WatchOptions {
     fn default() -> Self {
         Self {
-            share_namespaces: true,
             page: 500,
             quiet: Duration::from_secs(75),
             slow: Duration::from_secs(30),
@@ -67,6 +66,7 @@ impl Default for WatchOptions {
             retry: Duration::from_millis(200),
             retry_at_most: Duration::from_secs(5),
             absent: Duration::from_secs(60),
+            unsaid: Unsaid::default(),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Default for WatchOptions {
 pub fn watch(client: Client, cluster: &Cluster, options: WatchOptions) -> mpsc::Receiver<Event> {
     let (events, receiver) = mpsc::channel(QUEUE);
     let (say, heard) = mpsc::channel(ARRIVALS);
-    let index = Index::new(cluster.clone(), Endpoints::FromSlices).sharing(options.share_namespaces);
+    let index = Index::new(cluster.clone(), Endpoints::FromSlices).with_unsaid(options.unsaid);
     let options = Arc::new(options);
     let mut readers = JoinSet::new();
     // Slices are joined with pods: those that came first would be said twice.

@@ -11,7 +11,7 @@ use super::folder::{Folder, Report};
 use super::text;
 use super::vips::Vips;
 use crate::Complaint;
-use crate::index::{Endpoints, Index};
+use crate::index::{Endpoints, Index, Unsaid};
 use crate::manifest::{Id, Kind, Manifest};
 use crate::multicluster::Fact;
 
@@ -44,10 +44,9 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Namespaces that do not say are shared with other clusters, or not.
-    pub(super) fn new(folder: Folder, cluster: Cluster, share_namespaces: bool) -> Self {
+    pub(super) fn new(folder: Folder, cluster: Cluster, unsaid: Unsaid) -> Self {
         let vips = Vips::new(cluster.service_cidrs.clone());
-        let index = Index::new(cluster, Endpoints::FromSelectors).sharing(share_namespaces);
+        let index = Index::new(cluster, Endpoints::FromSelectors).with_unsaid(unsaid);
         Self { folder, index, vips, refused: BTreeSet::new(), notes: Vec::new() }
     }
 

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use super::folder::Folder;
 use super::source::{Said, Source};
 use crate::Event;
+use crate::index::Unsaid;
 
 /// How many events may wait to be taken. A slow consumer makes the watch wait, not the memory grow.
 const QUEUE: usize = 64;
@@ -67,19 +68,19 @@ impl Stream for Watch {
     }
 }
 
-/// Watches a folder of manifests as the objects of `cluster`.
+/// Watches a folder of manifests as the objects of `cluster`, whose backends stand so to each other where a service does
+/// not say.
 ///
 /// A file counts from the moment it is closed or moved into place. One with a mistake in it is a [`Event::Problem`],
 /// once for each time it is changed, and what it said before stays in force; the other files do not notice. A change
-/// costs what its file costs, however many there are. `share_namespaces`: whether namespaces that do not say are shared
-/// with other clusters.
-pub fn watch(dir: &Path, cluster: &Cluster, share_namespaces: bool) -> Result<Watch, WatchError> {
+/// costs what its file costs, however many there are.
+pub fn watch(dir: &Path, cluster: &Cluster, unsaid: Unsaid) -> Result<Watch, WatchError> {
     let failed = |doing| move |error: io::Error| WatchError { dir: dir.to_path_buf(), doing, source: error };
     let notices = Notices::new(dir).map_err(failed("asking for notices"))?;
     std::fs::read_dir(dir).map_err(failed("reading it"))?;
     let (stop, stopped) = UnixStream::pair().map_err(failed("preparing the end of it"))?;
     let (sender, events) = mpsc::channel(QUEUE);
-    let source = Source::new(Folder::new(dir.to_path_buf()), cluster.clone(), share_namespaces);
+    let source = Source::new(Folder::new(dir.to_path_buf()), cluster.clone(), unsaid);
     let watcher = Watcher { dir: dir.to_path_buf(), source, sender, stopped };
     let thread = std::thread::Builder::new().name("manifests".into());
     // Ends when nobody listens any more; there is nobody to tell.

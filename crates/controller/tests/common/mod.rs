@@ -139,6 +139,7 @@ impl Replica {
             authority: Default::default(),
             link: Default::default(),
             multicluster,
+            services: Default::default(),
         };
         let (stop, stopped) = oneshot::channel();
         let (kill, killed) = oneshot::channel();

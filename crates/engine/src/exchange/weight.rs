@@ -19,6 +19,7 @@ pub fn weight(object: &Object) -> usize {
             }
             Object::Node(n) => {
                 node(&n.name)
+                    + text(&n.topology.provider)
                     + text(&n.topology.region)
                     + text(&n.topology.zone)
                     + text(&n.location)

@@ -1,4 +1,5 @@
-//! Which other cluster is nearest, without changing one's mind over nothing.
+//! Which other cluster is nearest, without changing one's mind over nothing: two change places only for a difference
+//! beyond the band, so times that swing within it leave the order alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

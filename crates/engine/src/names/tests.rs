@@ -58,7 +58,7 @@ impl Server {
         let key = change.key();
         self.world.apply(change);
         let Self { world, me, dead, ranking, .. } = self;
-        let updates = self.planner.follow(&View { world, me, dead, ranking }, [&key]);
+        let updates = self.planner.follow(&View { world, me, dead, ranking, reserved: &[] }, [&key]);
         updates.into_iter().for_each(|update| self.zone.apply(update));
         self.is_as_if_new();
     }
@@ -75,7 +75,8 @@ impl Server {
             self.dead.remove(&name)
         };
         let Self { world, me, dead, ranking, .. } = self;
-        let updates = self.planner.follow_nodes(&View { world, me, dead, ranking }, &[name].into());
+        let updates =
+            self.planner.follow_nodes(&View { world, me, dead, ranking, reserved: &[] }, &[name].into());
         updates.into_iter().for_each(|update| self.zone.apply(update));
         self.is_as_if_new();
     }
@@ -85,7 +86,10 @@ impl Server {
         let Self { world, me, dead, ranking, .. } = self;
         let mut planner = Planner::new(self.planner.settings().clone());
         let mut zone = Zone::new(self.planner.settings(), 7);
-        planner.everything(&View { world, me, dead, ranking }).into_iter().for_each(|u| zone.apply(u));
+        planner
+            .everything(&View { world, me, dead, ranking, reserved: &[] })
+            .into_iter()
+            .for_each(|u| zone.apply(u));
         assert!(
             self.zone.content() == zone.content(),
             "{:#?}\nis not\n{:#?}",
@@ -328,7 +332,7 @@ fn clusterset_headless() {
         )]);
         server.ranking.reverse();
         let Server { world, me, dead, ranking, planner, zone } = &mut server;
-        let updates = planner.follow_ranking(&View { world, me, dead, ranking });
+        let updates = planner.follow_ranking(&View { world, me, dead, ranking, reserved: &[] });
         updates.into_iter().for_each(|update| zone.apply(update));
     }
 

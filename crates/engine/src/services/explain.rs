@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use model::{ClusterName, Endpoint, EndpointKey, NodeName, ServiceKey, ServicePort, Tier, Topology, Traffic};
 
+use super::doubt::{Doubt, doubts};
 use super::ladder::{Candidate, Out, Rung};
 use super::offer::{Claimant, Dialled, Offer};
 use super::order::Block;
@@ -39,8 +40,29 @@ pub struct Explained {
     pub frontends: Vec<Frontend>,
     /// What it asked for and was not granted.
     pub problems: Vec<Problem>,
+    /// What is carried out and hardly meant so.
+    pub doubts: Vec<Doubt>,
+    /// The rungs behind the first thing that is dialled, in the order in which they are asked.
+    pub rungs: Vec<Step>,
     /// What might answer, nearest first.
     pub backends: Vec<Standing>,
+}
+
+/// One rung: how much it could carry, what it keeps and what it lets go on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The furthest of its backends.
+    pub tier: Tier,
+    /// Whose backends stand on it.
+    pub clusters: Vec<ClusterName>,
+    /// The weights of those that are ready.
+    pub ready: u64,
+    /// The weights of all, those that are shutting down left out.
+    pub capacity: u64,
+    /// The part of what reaches it that goes on to the next, 0 to 1.
+    pub passes: f64,
+    /// The part of all new connections that it takes now, 0 to 1.
+    pub share: f64,
 }
 
 /// What sort of thing is dialled.
@@ -162,8 +184,7 @@ pub fn explain(view: &View<'_>) -> Vec<Explained> {
     let (granted, problems) = standpoint.granted();
     let mut refused: BTreeMap<Claimant, Vec<Problem>> = BTreeMap::new();
     for problem in problems {
-        let Problem::Frontend { loser, .. } = &problem;
-        refused.entry(loser.clone()).or_default().push(problem);
+        refused.entry(problem.loser().clone()).or_default().push(problem);
     }
     let explain = |(offer, frontends): (Offer<'_>, Vec<Dialled<'_>>)| Explained {
         problems: refused.remove(&offer.claimant()).unwrap_or_default(),
@@ -219,6 +240,8 @@ fn one<'a>(
     let sources = standpoint.sources(offer);
     let mut found: BTreeMap<&EndpointKey, Found> = BTreeMap::new();
     let mut served = 0_u32;
+    let mut steps = Vec::new();
+    let doubts = doubts(standpoint, offer, frontends, &sources);
     for frontend in frontends {
         let rungs = standpoint.rungs(offer, frontend, &sources);
         for (endpoint, out) in rungs.out {
@@ -227,7 +250,11 @@ fn one<'a>(
                 * u32::from(offer.traffic().weight_of(&endpoint.key.service.cluster));
             found.entry(&endpoint.key).or_insert(Found { share: 0.0, weight, why });
         }
-        served += u32::from(walk(&rungs.rungs, health, &mut found));
+        let (answered, parts) = walk(&rungs.rungs, health, &mut found);
+        served += u32::from(answered);
+        if steps.is_empty() {
+            steps = rungs.rungs.iter().zip(parts).map(|(rung, share)| step(rung, share)).collect();
+        }
     }
 
     let mut backends: Vec<_> = sources
@@ -268,6 +295,8 @@ fn one<'a>(
         import: matches!(offer, Offer::Import(_)),
         kind: Kind::of(offer),
         problems: Vec::new(),
+        doubts,
+        rungs: steps,
         vips: offer.vips().to_vec(),
         ports: offer.ports().to_vec(),
         global,
@@ -279,14 +308,31 @@ fn one<'a>(
     }
 }
 
-/// Walks the rungs as the data path does. Returns whether anybody answers.
-fn walk<'a>(rungs: &[Rung<'a>], health: &Health<'_>, found: &mut BTreeMap<&'a EndpointKey, Found>) -> bool {
+fn step(rung: &Rung<'_>, share: f64) -> Step {
+    let clusters: BTreeSet<_> = rung.candidates.iter().map(|c| &c.endpoint.key.service.cluster).collect();
+    Step {
+        tier: rung.tier,
+        clusters: clusters.into_iter().cloned().collect(),
+        ready: rung.capacity.ready,
+        capacity: rung.capacity.ready + rung.capacity.absent,
+        passes: f64::from(rung.passes) / 65_536.0,
+        share,
+    }
+}
+
+/// Walks the rungs as the data path does. Returns whether anybody answers, and the part of each rung.
+fn walk<'a>(
+    rungs: &[Rung<'a>],
+    health: &Health<'_>,
+    found: &mut BTreeMap<&'a EndpointKey, Found>,
+) -> (bool, Vec<f64>) {
     let alive = |c: &&Candidate<'_>| health.reaches(c);
     let totals: Vec<u32> =
         rungs.iter().map(|rung| rung.candidates.iter().filter(alive).map(|c| c.weight).sum()).collect();
     let parts = parts(rungs, &totals);
     let answering = totals.iter().position(|total| *total > 0).map(|first| &rungs[first]);
-    for ((rung, total), part) in rungs.iter().zip(&totals).zip(parts) {
+    for ((rung, total), part) in rungs.iter().zip(&totals).zip(&parts) {
+        let part = *part;
         for candidate in &rung.candidates {
             let weight = candidate.weight;
             let (share, why) = match answering {
@@ -301,7 +347,7 @@ fn walk<'a>(rungs: &[Rung<'a>], health: &Health<'_>, found: &mut BTreeMap<&'a En
             }
         }
     }
-    answering.is_some()
+    (answering.is_some(), parts)
 }
 
 /// The part of new connections that each rung takes: a walk begins where no rung before lets it go on, and ends at the

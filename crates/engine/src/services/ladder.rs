@@ -29,7 +29,15 @@ pub(super) struct Rung<'a> {
     pub(super) place: Place,
     /// What it lets go on to the next ones, as in [`crate::plan::TierSpan::passes`].
     pub(super) passes: u16,
+    pub(super) capacity: Capacity,
     pub(super) candidates: Vec<Candidate<'a>>,
+}
+
+/// The weights of those on a rung: of the ready, and of those that are not and are missed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Capacity {
+    pub(super) ready: u64,
+    pub(super) absent: u64,
 }
 
 /// What becomes of the endpoints behind a frontend.
@@ -99,14 +107,24 @@ impl<'a> Standpoint<'a> {
             let full = rungs.len() == Ladder::MAX_TIERS;
             match rungs.last_mut() {
                 Some(last) if full => last.candidates.extend(candidates),
-                _ => rungs.push(Rung { tier: Tier::Node, place, passes: 0, candidates }),
+                _ => rungs.push(Rung {
+                    tier: Tier::Node,
+                    place,
+                    passes: 0,
+                    capacity: Capacity::default(),
+                    candidates,
+                }),
             }
         }
         for rung in &mut rungs {
             // An address that stands in several slices is still one backend.
             rung.candidates.sort_by(|a, b| a.backend.cmp(&b.backend).then(b.weight.cmp(&a.weight)));
             rung.candidates.dedup_by_key(|candidate| candidate.backend);
-            rung.passes = excess(&rung.candidates, absent.get(&rung.place).copied().unwrap_or(0));
+            rung.capacity = Capacity {
+                ready: rung.candidates.iter().map(|candidate| u64::from(candidate.weight)).sum(),
+                absent: absent.get(&rung.place).copied().map_or(0, u64::from),
+            };
+            rung.passes = rung.capacity.excess();
             reduce(&mut rung.candidates);
             let tiers = rung.candidates.iter().map(|c| self.nearness(c.endpoint).0);
             rung.tier = tiers.max().unwrap_or(rung.tier);
@@ -149,15 +167,16 @@ impl<'a> Standpoint<'a> {
     }
 }
 
-/// What a rung lets go on, of 65,536: nothing while at least half of its capacity is ready; below, so much that no
-/// backend takes more than twice the part it has when all of them are.
-fn excess(ready: &[Candidate<'_>], absent: u32) -> u16 {
-    let ready: u64 = ready.iter().map(|candidate| u64::from(candidate.weight)).sum();
-    let all = ready + u64::from(absent);
-    if 2 * ready >= all {
-        return 0;
+impl Capacity {
+    /// What a rung lets go on, of 65,536: nothing while at least half of its capacity is ready; below, so much that no
+    /// backend takes more than twice the part it has when all of them are.
+    fn excess(self) -> u16 {
+        let all = self.ready + self.absent;
+        if 2 * self.ready >= all {
+            return 0;
+        }
+        u16::try_from(65_536 - 65_536 * 2 * self.ready / all).unwrap_or(u16::MAX)
     }
-    u16::try_from(65_536 - 65_536 * 2 * ready / all).unwrap_or(u16::MAX)
 }
 
 /// Brings the weights of a rung to the smallest whole numbers of the same proportion, and below [`MAX_WEIGHT`].

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use model::{
     ClusterName, Endpoint, Import, NodeName, ObjectName, Service, ServiceKey, Tier, Topology, World,
 };
 
 use super::offer::{Dialled, Offer, Scope};
-use super::{Problem, View};
+use super::{Problem, Reserved, View};
 use crate::plan::{Frontend, NodeId};
 
 /// How near something is: the tier, then the place of its cluster in the ranking.
@@ -22,6 +23,7 @@ pub(super) struct Standpoint<'a> {
     pub(super) mine: Topology,
     nodes: BTreeMap<&'a NodeName, (NodeId, Tier)>,
     ranks: BTreeMap<&'a ClusterName, usize>,
+    reserved: &'a [Reserved],
     /// The other clusters' global services, by namespace and name.
     twins: BTreeMap<&'a ObjectName, Vec<&'a ServiceKey>>,
 }
@@ -48,7 +50,8 @@ impl<'a> Standpoint<'a> {
         for service in services.values().filter(lends) {
             twins.entry(&service.key.name).or_default().push(&service.key);
         }
-        Self { world: view.world, me: view.me, mine: mine.cloned().unwrap_or_default(), nodes, ranks, twins }
+        let mine = mine.cloned().unwrap_or_default();
+        Self { world: view.world, me: view.me, mine, nodes, ranks, reserved: view.reserved, twins }
     }
 
     /// What clients on this node dial, each with the addresses and ports that are its own. Of two that ask for one the
@@ -61,13 +64,16 @@ impl<'a> Standpoint<'a> {
         let mut granted: Vec<_> = offers.map(|offer| (offer, Vec::new())).collect();
         let mut owners: BTreeMap<Frontend, Offer<'_>> = BTreeMap::new();
         let mut problems = Vec::new();
+        let mut node_addresses = None;
         for scope in [Scope::Virtual, Scope::External, Scope::Node] {
             for (offer, mine) in &mut granted {
                 if matches!(offer, Offer::Service(service) if service.access.other_proxy) {
                     continue;
                 }
                 for dialled in offer.dialled(scope) {
-                    if let Some(winner) = owners.get(&dialled.dialled) {
+                    if let Some(problem) = self.forbidden(offer, &dialled, &mut node_addresses) {
+                        problems.push(problem);
+                    } else if let Some(winner) = owners.get(&dialled.dialled) {
                         let (loser, winner) = (offer.claimant(), winner.claimant());
                         problems.push(Problem::Frontend { frontend: dialled.dialled, loser, winner });
                     } else {
@@ -78,6 +84,43 @@ impl<'a> Standpoint<'a> {
             }
         }
         (granted, problems)
+    }
+
+    /// Why nobody may have this: it is a port of ours at a node's address, or a pod's address. A virtual address comes from
+    /// the cluster itself, and is not asked about.
+    fn forbidden(
+        &self,
+        offer: &Offer<'_>,
+        Dialled { dialled: frontend, scope, .. }: &Dialled<'_>,
+        node_addresses: &mut Option<BTreeSet<IpAddr>>,
+    ) -> Option<Problem> {
+        if *scope == Scope::Virtual {
+            return None;
+        }
+        let (frontend, loser) = (*frontend, || offer.claimant());
+        if *scope == Scope::External
+            && let Some((cluster, range)) = self.pod_range(frontend.ip)
+        {
+            return Some(Problem::PodAddress { frontend, loser: loser(), range, cluster: cluster.clone() });
+        }
+        let is = |reserved: &&Reserved| {
+            (reserved.protocol, reserved.port) == (frontend.protocol, frontend.port.get())
+        };
+        let reserved = self.reserved.iter().find(is)?;
+        let mut at_a_node =
+            || node_addresses.get_or_insert_with(|| self.node_addresses()).contains(&frontend.ip);
+        (*scope == Scope::Node || at_a_node()).then(|| Problem::Reserved {
+            frontend,
+            loser: loser(),
+            purpose: reserved.purpose,
+        })
+    }
+
+    /// The pod range that an address is in, and whose it is.
+    pub(super) fn pod_range(&self, ip: IpAddr) -> Option<(&'a ClusterName, IpNet)> {
+        let ranges =
+            self.world.clusters.values().flat_map(|c| c.pod_cidrs.iter().map(|range| (&c.name, *range)));
+        ranges.into_iter().find(|(_, range)| range.contains(&ip))
     }
 
     /// Every endpoint that may answer, ready or not.
@@ -138,7 +181,7 @@ pub(crate) fn behind<'a>(world: &'a World, import: &Import) -> impl Iterator<Ite
     known.filter(|service| service.travels())
 }
 
-/// How near a node is to mine. Nothing is equal to an unknown region or zone.
+/// How near a node is to mine. Nothing is equal to an unknown region or zone, and no two providers share any.
 pub(super) fn tier(me: &NodeName, mine: Option<&Topology>, node: &NodeName, its: &Topology) -> Tier {
     if node == me {
         return Tier::Node;
@@ -147,9 +190,8 @@ pub(super) fn tier(me: &NodeName, mine: Option<&Topology>, node: &NodeName, its:
         return Tier::Elsewhere;
     }
     match mine {
-        Some(mine) if !mine.region.is_empty() && mine.region == its.region => {
-            if !mine.zone.is_empty() && mine.zone == its.zone { Tier::Zone } else { Tier::Region }
-        }
+        Some(mine) if mine.shares_zone(its) => Tier::Zone,
+        Some(mine) if mine.shares_region(its) => Tier::Region,
         _ => Tier::Cluster,
     }
 }

@@ -2,9 +2,11 @@ use std::collections::BTreeSet;
 
 use model::{Endpoint, EndpointPort, Protocol, ServicePort, Tier, World};
 
+mod hints;
 mod imports;
 mod outside;
 mod preferences;
+mod refused;
 mod spillover;
 
 use super::*;
@@ -47,6 +49,10 @@ fn edit(world: &mut World, cluster: &str, pod: &str, change: impl Fn(&mut Endpoi
     change(of_service.get_mut(pod).unwrap());
 }
 
+/// What an agent keeps for itself.
+const RESERVED: &[Reserved] =
+    &[Reserved { protocol: Protocol::Tcp, port: 9641, purpose: "the agent's metrics and health" }];
+
 /// What `me` makes of it, with `c` nearer than `b`.
 struct Seen {
     plan: Services,
@@ -57,7 +63,7 @@ fn see(world: &World, me: &str, dead: &[&str]) -> Seen {
     let dead: BTreeSet<_> = dead.iter().map(|n| node_name(n)).collect();
     let ranking = [cluster_name("c"), cluster_name("b")];
     let me = node_name(me);
-    let view = View { world, me: &me, dead: &dead, ranking: &ranking };
+    let view = View { world, me: &me, dead: &dead, ranking: &ranking, reserved: RESERVED };
     assert_eq!(plan(&view), plan(&view), "deterministic");
     Seen { plan: plan(&view), explained: explain(&view) }
 }
@@ -452,6 +458,6 @@ fn ten_thousand_services() {
         }
     }
     let me = node_name("a/1");
-    let plan = plan(&View { world: &world, me: &me, dead: &BTreeSet::new(), ranking: &[] });
+    let plan = plan(&View { world: &world, me: &me, dead: &BTreeSet::new(), ranking: &[], reserved: &[] });
     assert_eq!((plan.frontends.len(), plan.sets.len()), (10_000, 10_000));
 }

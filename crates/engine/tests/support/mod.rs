@@ -92,7 +92,7 @@ fn node(name: BoxedStrategy<NodeName>) -> impl Strategy<Value = Node> {
     let place = (select(&["", "r1", "r1", "r2"]), select(&["", "z1", "z2"]));
     (name, vec(slice, 0..3), place, proptest::option::weighted(0.8, 0..32_u8), any::<bool>()).prop_map(
         |(name, slices, (region, zone), key, public)| Node {
-            topology: Topology { region: region.into(), zone: zone.into() },
+            topology: Topology { region: region.into(), zone: zone.into(), ..Topology::default() },
             location: region.into(),
             private_ips: vec![IpAddr::from([172, 16, 0, 1])],
             public_ips: if public { vec![IpAddr::from([198, 18, 0, 1])] } else { vec![] },

@@ -77,6 +77,7 @@ fn controller_file() -> Tree {
             "endpointSlices": (set("multicluster.endpointSlices")),
             "clustersetName": (set("multicluster.clustersetName")),
         },
+        "services": { "traffic": (set("services.traffic")) },
     })
 }
 
@@ -94,6 +95,7 @@ fn agent_file() -> Tree {
         "dns": (when("agent.dns.enabled", dns())),
         "masquerade": (set("agent.masquerade")),
         "nonMasqueradeCIDRs": (set("agent.nonMasqueradeCIDRs")),
+        "clusters": (set("services.clusters")),
         "failClosed": (concat("cluster.podCIDRs", "agent.failClosed")),
     })
 }

@@ -64,6 +64,17 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
             say(setting, "", format!("/{mask} is larger than all of {pod}"));
         }
     }
+    for (name, other) in &settings.services.clusters {
+        if let Err(e) = ClusterName::new(name.clone()) {
+            say("services.clusters", "", e.to_string());
+        } else if !(1..=100).contains(&other.weight) || other.egress_cost > 60_000 {
+            say(
+                "services.clusters",
+                "",
+                format!("give {name} a weight from 1 to 100 and an egressCost of at most 60000"),
+            );
+        }
+    }
     let controllers = &settings.controllers;
     if controllers.nodes.is_empty() {
         say(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use causeway_install::settings::{LogFormat, PullPolicy, Settings, Toleration};
+use causeway_install::settings::{LogFormat, OtherCluster, PullPolicy, Settings, Toleration, Traffic};
 use serde_json::Value;
 
 /// No more than nothing can do without.
@@ -35,6 +35,9 @@ fn most() -> Settings {
     settings.controllers.resources.limits = BTreeMap::from([("memory".into(), "1Gi".into())]);
     settings.agent.underlay = "ens5".into();
     settings.agent.masquerade = false;
+    settings.services.traffic = Traffic::Even;
+    settings.services.clusters =
+        BTreeMap::from([("gcp".into(), OtherCluster { egress_cost: 30, weight: 2 })]);
     settings.agent.non_masquerade_cidrs = vec!["192.168.0.0/16".parse().unwrap()];
     settings.agent.fail_closed = vec!["10.2.0.0/16".parse().unwrap()];
     settings.agent.cni.bin_dirs = vec!["/a b".into(), "/c".into()];

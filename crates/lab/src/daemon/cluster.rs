@@ -189,6 +189,7 @@ fn controller_config(cluster: &ClusterPlan, advertise: &[SocketAddr]) -> control
         authority: Default::default(),
         link: Default::default(),
         multicluster: controller::config::MulticlusterConfig::default(),
+        services: Default::default(),
     }
 }
 
@@ -226,6 +227,7 @@ fn agent_config(
             cluster_domain: crate::pod::resolv::CLUSTER_DOMAIN.into(),
             ..Default::default()
         }),
+        clusters: Default::default(),
         region: node.topology.region.clone(),
         zone: node.topology.zone.clone(),
         location: location.map(|location| location.name.clone()).unwrap_or_default(),

@@ -15,7 +15,7 @@ async fn server() -> (u16, JoinSet<()>) {
     let (tcp, udp) = bind(&Listen::Everywhere(0)).await.unwrap();
     let port = tcp.local_addr().unwrap().port();
     let mut tasks = JoinSet::new();
-    tasks.spawn(async move { http(tcp, server.clone()).await.unwrap() });
+    tasks.spawn(async move { http(tcp, server.clone(), std::future::pending()).await.unwrap() });
     let server = Arc::new(Server { identity: who(), healthy: AtomicBool::new(true) });
     tasks.spawn(async move { datagrams(udp, server).await.unwrap() });
     (port, tasks)
@@ -91,4 +91,29 @@ async fn a_port_that_is_taken_is_said() {
     let (port, _tasks) = server().await;
     let error = bind(&Listen::Everywhere(port)).await.err().unwrap().to_string();
     assert!(error.contains(&port.to_string()) && error.contains("taken"), "{error}");
+}
+
+/// A request that is under way when the server is told to stop is answered, and then it is over.
+#[tokio::test]
+async fn what_was_asked_is_answered_before_the_end() {
+    let port = std::net::TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let listens = [Listen::Everywhere(port)];
+    let server = tokio::spawn(async move { run(who(), &listens, async { drop(stopped.await) }).await });
+    let mut stream = loop {
+        match TcpStream::connect(("127.0.0.1", port)).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    // Half of it before, half of it after.
+    stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let mut second = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    assert_eq!(ask(&mut second, "GET /").await.0, 200, "it is served while nobody says stop");
+    stop.send(()).unwrap();
+    stream.write_all(b"Host: x\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.await.unwrap().unwrap();
 }

@@ -172,7 +172,11 @@ fn one_node(
             Err(doc.error(&format!("{at}.{what}"), wrong, dns_label(63)))
         }
     };
-    let topology = Topology { region: label(&raw.region, "region")?, zone: label(&raw.zone, "zone")? };
+    let topology = Topology {
+        region: label(&raw.region, "region")?,
+        zone: label(&raw.zone, "zone")?,
+        ..Topology::default()
+    };
     let location = raw.location.as_ref().map(|value| label(value, "location")).transpose()?;
     let labels = labels(doc, raw, at)?;
     let pod_cidrs = ranges::of_node(doc, &raw.pod_cidrs, &format!("{at}.podCIDRs"), pods)?;

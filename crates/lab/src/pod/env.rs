@@ -175,7 +175,11 @@ mod tests {
         let private = vec!["172.16.1.1/24".parse().unwrap(), "fd10::1/64".parse().unwrap()];
         NodePlan {
             name: "aws/aws-1".to_string().try_into().unwrap(),
-            topology: model::Topology { region: "eu".into(), zone: "eu-a".into() },
+            topology: model::Topology {
+                region: "eu".into(),
+                zone: "eu-a".into(),
+                ..model::Topology::default()
+            },
             host: Host {
                 netns: "cwn_aws_aws-1".into(),
                 location: 1,

@@ -77,6 +77,7 @@ struct Round {
 impl Round {
     fn print(&self) {
         let each = |bytes: u64| bytes as f64 / self.changes.max(1) as f64;
+        let changes = self.changes.max(1) as f64;
         let cpu = self.cpu.iter().map(|(name, spent)| format!("{name} {:.2}", spent * 1000.0 / changes));
         println!(
             "{:<6} {} changes, {} ages: p50 {:.2} ms, p99 {:.2} ms, greatest {:.1} ms; {:.0} B/change between \

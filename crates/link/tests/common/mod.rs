@@ -42,7 +42,7 @@ pub(crate) fn cluster(cluster: &str, n: u64) -> Cluster {
 pub(crate) fn node(cluster: &str, n: u64, i: u64) -> Object {
     Object::Node(Node {
         name: NodeName::new(name(cluster), format!("{cluster}-{i}")).unwrap(),
-        topology: Topology { region: "r".into(), zone: "z".into() },
+        topology: Topology { region: "r".into(), zone: "z".into(), ..Topology::default() },
         location: "r".into(),
         private_ips: vec![],
         public_ips: vec![format!("198.18.{n}.{i}").parse().unwrap()],

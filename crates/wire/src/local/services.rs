@@ -58,10 +58,55 @@ pub struct ServiceReport {
     pub total: usize,
     /// What answers, nearest first.
     pub backends: Vec<ServiceBackend>,
+    /// The other clusters among them in the order in which they are asked, and how that order came about.
+    #[serde(default)]
+    pub distances: Vec<ClusterDistance>,
+    /// The rungs behind the first address and port, in the order in which they are asked.
+    #[serde(default)]
+    pub tiers: Vec<ServiceTier>,
     /// What was asked for and not granted.
     pub problems: Vec<String>,
+    /// What is carried out as it is written, and hardly meant so.
+    #[serde(default)]
+    pub doubts: Vec<String>,
     /// Where the data path does not hold what was planned; nothing where another node is looked from than answers.
     pub differences: Vec<String>,
+}
+
+/// How far another cluster is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterDistance {
+    /// Which.
+    pub cluster: ClusterName,
+    /// Its place among all other clusters, 1 for the nearest.
+    pub place: usize,
+    /// The smoothed round-trip time to it; none while nothing was measured.
+    pub rtt_ms: Option<f64>,
+    /// What the way there costs, as configured, in milliseconds of round-trip time.
+    pub egress_cost_ms: f64,
+    /// How much it is wanted, as configured.
+    pub weight: u16,
+    /// `(rtt + cost) / weight`: the less, the nearer.
+    pub score_ms: Option<f64>,
+}
+
+/// One rung.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceTier {
+    /// How near the furthest of its backends is.
+    pub tier: Tier,
+    /// Whose backends stand on it.
+    pub clusters: Vec<ClusterName>,
+    /// The weights of those that are ready.
+    pub ready: u64,
+    /// The weights of all, those that are shutting down left out.
+    pub capacity: u64,
+    /// The part of what reaches it that goes on to the next, 0 to 1.
+    pub passes: f64,
+    /// Its part of all new connections now, 0 to 1.
+    pub share: f64,
 }
 
 /// One backend.

@@ -109,6 +109,7 @@ fn nodes_that_are_none() {
         ("65 pod CIDRs", |n| n.pod_cidrs = vec![n.pod_cidrs[0].clone(); 65]),
         ("32 bytes, not 31", |n| n.public_key = vec![1; 31]),
         ("port is 65536", |n| n.port = 65536),
+        ("provider", |n| n.provider = "p".repeat(254)),
         ("region", |n| n.region = "ü".into()),
         ("zone", |n| n.zone = "z".repeat(254)),
         ("65 private addresses", |n| n.private_ips = vec![vec![10, 0, 0, 1]; 65]),

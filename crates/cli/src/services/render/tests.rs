@@ -19,6 +19,14 @@ fn service() -> ServiceReport {
             backend("demo/echo-0", "aws", "node", 1.0, ""),
             backend("demo/echo-1", "gcp", "elsewhere", 0.0, "its cluster's weight is 0"),
         ],
+        "tiers": [
+            {"tier": "node", "clusters": ["aws"], "ready": 1, "capacity": 3, "passes": 0.333, "share": 1.0},
+        ],
+        "distances": [
+            {"cluster": "gcp", "place": 1, "rttMs": 12.34, "egressCostMs": 30.0, "weight": 2, "scoreMs": 21.17},
+            {"cluster": "lab", "place": 2, "rttMs": null, "egressCostMs": 0.0, "weight": 1, "scoreMs": null},
+        ],
+        "doubts": ["port 81/SCTP: not this way"],
         "problems": [], "differences": ["10.101.0.1:80/TCP: planned, but the data path has no entry for it"],
     }))
     .unwrap()
@@ -30,6 +38,7 @@ fn listed() {
         list(&[service()]),
         "  SERVICE    CLUSTER  TYPE       ADDRESS     PORTS   JOINED  ANSWERED BY  HEALTHY
   demo/echo  aws      ClusterIP  10.101.0.1  80/TCP  global  aws gcp          1/2
+  ! demo/echo: port 81/SCTP: not this way
   ! demo/echo: 10.101.0.1:80/TCP: planned, but the data path has no entry for it
 "
     );
@@ -48,9 +57,17 @@ fn shown() {
   seen from  aws/aws-1
   new ones   1 of 2 backends fit
 
+  TIER  OF   READY  GOES ON    SHARE
+  node  aws    1/3   33.3 %  100.0 %
+
+  CLUSTER  PLACE      RTT     COST  WEIGHT    SCORE
+  gcp          1  12.3 ms  30.0 ms       2  21.2 ms
+  lab          2  unknown   0.0 ms       1  unknown
+
   BACKEND      NODE       ZONE  TIER       WEIGHT    SHARE  IN   WHY
   demo/echo-0  aws/aws-1  a     node            1  100.0 %  in
   demo/echo-1  gcp/gcp-1  a     elsewhere       1    0.0 %  out  its cluster's weight is 0
+  ! demo/echo: port 81/SCTP: not this way
   ! demo/echo: 10.101.0.1:80/TCP: planned, but the data path has no entry for it
 "
     );

@@ -8,7 +8,7 @@ pub(crate) fn a_tunnel(peer: &str, rtt_ms: Option<f64>, alive: bool) -> TunnelSt
     let peer = NodeName::try_from(peer.to_string()).unwrap();
     let region = if peer.cluster.as_str() == "aws" { "eu-west-1" } else { "europe-west1" };
     TunnelStatus {
-        peer_topology: Topology { region: region.into(), zone: format!("{region}b") },
+        peer_topology: Topology { region: region.into(), zone: format!("{region}b"), ..Topology::default() },
         peer_location: region.into(),
         peer,
         public_key: PublicKey([1; 32]),
@@ -65,7 +65,7 @@ pub(crate) fn an_agent() -> AgentStatus {
             stale: false,
             last_error: None,
         },
-        topology: Topology { region: "eu-west-1".into(), zone: "eu-west-1a".into() },
+        topology: Topology { region: "eu-west-1".into(), zone: "eu-west-1a".into(), ..Topology::default() },
         location: "eu-west-1".into(),
         public_key: Some(PublicKey([0; 32])),
         wireguard: "userspace".into(),

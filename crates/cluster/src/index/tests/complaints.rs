@@ -73,6 +73,43 @@ fn say(objects: &[Value]) -> (Vec<String>, Vec<String>) {
     (wrong.collect(), changes.iter().map(line).collect())
 }
 
+/// A weight that is none counts as left out, and each is told what to write.
+#[test]
+fn weights_that_are_none() {
+    let weighs = |text: &str| {
+        let mut slice = slice(&json!({}));
+        slice["metadata"]["annotations"] = json!({"causeway.io/weight": text});
+        let (complaints, changes) = say(&[service(&json!({})), slice]);
+        let weight = changes[1].split_once(" weight ").map_or("1", |(_, weight)| weight).to_string();
+        (weight, complaints)
+    };
+    for good in ["0", "1", "100"] {
+        assert_eq!(weighs(good), (good.to_string(), Vec::<String>::new()));
+    }
+    for bad in [
+        "101",
+        "65536",
+        "4294967296",
+        "18446744073709551616",
+        "-1",
+        "0.5",
+        "1e3",
+        "NaN",
+        "inf",
+        "",
+        " 1",
+        "heavy",
+    ] {
+        let (weight, complaints) = weighs(bad);
+        assert_eq!(weight, "1", "{bad:?}");
+        let said = format!(
+            "endpointslice demo/e WeightOutOfRange: the annotation causeway.io/weight is {bad:?}, which is no weight; it counts \
+             as left out; write a whole number from 0 to 100"
+        );
+        assert_eq!(complaints, [said]);
+    }
+}
+
 #[test]
 fn single_objects() {
     let long = "x".repeat(64);
@@ -135,6 +172,38 @@ fn single_objects() {
                 "service demo/s UnknownIPFamily: ",
             ],
             &[SAID],
+        ),
+        (
+            vec![service(&json!({"type": "NodePort", "ports": [
+                {"name": "high", "port": 1, "nodePort": 70000}, {"name": "minus", "port": 2, "nodePort": -1},
+                {"name": "none", "port": 3, "nodePort": 0}, {"name": "low", "port": 4, "nodePort": 80},
+                {"name": "again", "port": 5, "nodePort": 80},
+                {"name": "other", "port": 6, "nodePort": 80, "protocol": "UDP"}]}))],
+            &[
+                "service demo/s NodePortOutOfRange: the nodePort 70000 of port 1 is none; the port is dialled at no node, but \
+               at the service's own addresses; write 1 to 65535",
+                "service demo/s NodePortOutOfRange: the nodePort -1 of port 2 is none",
+                "service demo/s NodePortTwice: two of its ports have the nodePort 80/TCP; the first of them counts",
+            ],
+            &[
+                "service demo/s 10.101.0.1 high:1/TCP,minus:2/TCP,none:3/TCP,low:4/TCP,again:5/TCP,other:6/UDP \
+               node-port=80>4/TCP node-port=80>6/UDP",
+            ],
+        ),
+        (
+            vec![service(&json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig":
+                {"clientIP": {"timeoutSeconds": 90000}}}))],
+            &[
+                "service demo/s AffinityTimeoutOutOfRange: the timeoutSeconds of its session affinity are 90000; 10800 count",
+            ],
+            &["service demo/s 10.101.0.1 http:80/TCP affinity=10800"],
+        ),
+        (
+            vec![service(&json!({"externalIPs": ["0.0.0.0", "127.0.0.1", "ff02::1", "x", "192.0.2.7"]}))],
+            &[
+                "service demo/s ServiceIPUnusable: \"0.0.0.0\", \"127.0.0.1\", \"ff02::1\" and 1 more among externalIPs",
+            ],
+            &["service demo/s 10.101.0.1 http:80/TCP external=192.0.2.7"],
         ),
         (
             vec![service(&json!({"clusterIP": "x", "clusterIPs": ["x", "fd00:101::1"]}))],

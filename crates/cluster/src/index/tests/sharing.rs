@@ -43,7 +43,10 @@ fn a_namespace_says_whether_it_is_shared() {
         (true, "causeway.io/global: \"no\"", true),
     ] {
         // In either order.
-        let new = || Index::new(cluster(), Endpoints::FromSlices).sharing(by_default);
+        let new = || {
+            Index::new(cluster(), Endpoints::FromSlices)
+                .with_unsaid(Unsaid { shared: by_default, ..Unsaid::default() })
+        };
         let mut index = new();
         apply(&mut index, &namespace(annotations));
         assert_eq!(apply(&mut index, &echo()), [shared], "{annotations}");

@@ -5,7 +5,7 @@ fn read(written: &str) -> (String, Vec<&'static str>) {
     let pairs = written.split('|').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap());
     let annotations: Annotations = pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect();
     let mut found = Vec::new();
-    let Joined { global, shared, traffic } = Joined::new(Some(&annotations), &mut found);
+    let Joined { global, shared, traffic } = Joined::new(Some(&annotations), Spread::Ladder, &mut found);
     assert_eq!(is_global(Some(&annotations)), global, "{written}");
     let list = |clusters: &[ClusterName]| clusters.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(">");
     let mut text = match (global, shared) {
@@ -117,7 +117,7 @@ fn a_complaint_names_annotation_value_and_remedy() {
     let mut found = Vec::new();
     let annotations = [("service.cilium.io/affinity", "near"), ("causeway.io/global", "true")];
     let annotations = annotations.map(|(key, value)| (key.to_string(), value.to_string())).into();
-    Joined::new(Some(&annotations), &mut found);
+    Joined::new(Some(&annotations), Spread::Ladder, &mut found);
     assert_eq!(
         found[0].message,
         "the annotation service.cilium.io/affinity is \"near\", which is no affinity; it counts as left out; write \

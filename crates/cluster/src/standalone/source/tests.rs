@@ -17,7 +17,7 @@ impl Bench {
     }
 
     fn over(folder: tempfile::TempDir) -> Self {
-        let source = Source::new(Folder::new(folder.path().to_path_buf()), cluster(), true);
+        let source = Source::new(Folder::new(folder.path().to_path_buf()), cluster(), Unsaid::default());
         Self { folder, source }
     }
 
@@ -163,7 +163,8 @@ fn memory_decides_between_two_that_fall_on_one_place() {
     let small = |folder| {
         let mut cluster = cluster();
         cluster.service_cidrs = vec!["10.101.0.0/29".parse().unwrap()];
-        let source = Source::new(Folder::new(tempfile::TempDir::path(&folder).to_path_buf()), cluster, true);
+        let folder_of = tempfile::TempDir::path(&folder).to_path_buf();
+        let source = Source::new(Folder::new(folder_of), cluster, Unsaid::default());
         Bench { folder, source }
     };
     let mut bench = small(tempfile::tempdir().unwrap());

@@ -25,7 +25,7 @@ impl Bench {
     }
 
     async fn over(folder: tempfile::TempDir) -> Self {
-        let watch = watch(folder.path(), &cluster(), true).unwrap();
+        let watch = watch(folder.path(), &cluster(), Unsaid::default()).unwrap();
         Self { folder, watch }
     }
 
@@ -181,7 +181,8 @@ async fn a_folder_that_goes_and_comes_back() {
 
 #[tokio::test]
 async fn nothing_to_watch() {
-    let error = watch(Path::new("/nonexistent/folder"), &cluster(), true).unwrap_err().to_string();
+    let error =
+        watch(Path::new("/nonexistent/folder"), &cluster(), Unsaid::default()).unwrap_err().to_string();
     assert!(error.starts_with("watching the folder /nonexistent/folder: asking for notices: "), "{error}");
 }
 

@@ -1,0 +1,118 @@
+//! What services get as they ask for it although it is hardly meant so. Only who explains a service asks: a plan does not
+//! depend on it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::{ClusterName, Endpoint, Hints, Port, Protocol, ServicePort};
+
+use super::offer::{Dialled, Offer};
+use super::standpoint::Standpoint;
+
+/// Something that is carried out as it is written, and hardly meant so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// A virtual address that a pod may have.
+    VirtualAddress {
+        /// The address.
+        ip: IpAddr,
+        /// The range it is in.
+        range: IpNet,
+        /// Whose pods have it.
+        cluster: ClusterName,
+    },
+    /// Nobody answers in a family that the service has.
+    Family {
+        /// The address at which it is refused.
+        ip: IpAddr,
+    },
+    /// Hints for zones in which the cluster has no node.
+    Zones {
+        /// Which.
+        zones: Vec<String>,
+        /// So many endpoints have no other.
+        endpoints: usize,
+    },
+    /// A port of a protocol that sockets are not balanced for.
+    Protocol {
+        /// Which port.
+        port: Port,
+        /// Which protocol.
+        protocol: Protocol,
+    },
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::VirtualAddress { ip, range, cluster } => write!(
+                f,
+                "its address {ip} is inside {range}, a pod range of cluster {cluster}: it is served, and a pod with \
+                 this address is not reached at its ports; give services a range of their own"
+            ),
+            Self::Family { ip } => {
+                let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+                write!(
+                    f,
+                    "none of its endpoints has an {family} address: connections to {ip} are refused; give its pods \
+                     one, or take the family out of ipFamilies"
+                )
+            }
+            Self::Zones { zones, endpoints } => write!(
+                f,
+                "{endpoints} of its endpoints are hinted to {} alone, where the cluster has no node: nobody is near \
+                 them; look at the nodes' topology.kubernetes.io/zone, or at whoever writes the hints",
+                zones.join(", ")
+            ),
+            Self::Protocol { port, protocol } => write!(
+                f,
+                "port {port}/{protocol}: this version does not exchange the address of {protocol} sockets, so nobody \
+                 is led to a backend there; dial the endpoints themselves (a headless service)"
+            ),
+        }
+    }
+}
+
+/// All of them, of one service.
+pub(super) fn doubts(
+    standpoint: &Standpoint<'_>,
+    offer: Offer<'_>,
+    frontends: &[Dialled<'_>],
+    sources: &[&Endpoint],
+) -> Vec<Doubt> {
+    let mut doubts = Vec::new();
+    let served = |ip: &&IpAddr| frontends.iter().any(|frontend| frontend.dialled.ip == **ip);
+    for ip in offer.vips().iter().filter(served) {
+        if let Some((cluster, range)) = standpoint.pod_range(*ip) {
+            doubts.push(Doubt::VirtualAddress { ip: *ip, range, cluster: cluster.clone() });
+        }
+        let answers = |endpoint: &&Endpoint| endpoint.ips.iter().any(|its| its.is_ipv4() == ip.is_ipv4());
+        if !sources.is_empty() && !sources.iter().any(answers) {
+            doubts.push(Doubt::Family { ip: *ip });
+        }
+    }
+    let known: BTreeSet<&str> = {
+        let nodes = standpoint.world.nodes.values().filter(|node| node.name.cluster == standpoint.me.cluster);
+        nodes.map(|node| node.topology.zone.as_str()).collect()
+    };
+    let (mut zones, mut endpoints) = (BTreeSet::new(), 0);
+    let own = sources.iter().filter(|endpoint| endpoint.key.service.cluster == standpoint.me.cluster);
+    for endpoint in own.filter(|endpoint| endpoint.ready) {
+        if let Hints::Given { zones: hinted, nodes: _ } = &endpoint.hints
+            && !hinted.is_empty()
+            && !hinted.iter().any(|zone| known.contains(zone.as_str()))
+        {
+            endpoints += 1;
+            zones.extend(hinted);
+        }
+    }
+    if endpoints > 0 {
+        doubts.push(Doubt::Zones { zones: zones.into_iter().cloned().collect(), endpoints });
+    }
+    let unbalanced = offer.ports().iter().filter(|port| port.protocol == Protocol::Sctp);
+    let of = |port: &ServicePort| Doubt::Protocol { port: port.port, protocol: port.protocol };
+    doubts.extend(unbalanced.filter(|_| !frontends.is_empty()).map(of));
+    doubts
+}

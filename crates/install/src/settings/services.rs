@@ -1,0 +1,49 @@
+//! What counts for services that do not say.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What counts for services that do not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Services {
+    /// How the cluster's backends stand to each other where a service has no annotation `causeway.io/traffic`: the nearest
+    /// first, or all alike as with kube-proxy.
+    pub traffic: Traffic,
+    /// What the ways to other clusters cost and how much each cluster is wanted, by its name, such as
+    /// `{gcp: {egressCost: 30, weight: 1}}`. The less `(round-trip time + egressCost) / weight`, the nearer it counts.
+    pub clusters: BTreeMap<String, OtherCluster>,
+}
+
+/// How backends of one cluster stand to each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(
+    missing_docs,
+    reason = "Kubernetes' own words; comments would turn them into alternatives in the schema"
+)]
+pub enum Traffic {
+    #[default]
+    Ladder,
+    Even,
+}
+
+/// What is to be thought of the way to another cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct OtherCluster {
+    /// What traffic there costs, as milliseconds of round-trip time that would be put up with to save it.
+    #[schemars(range(max = 60000))]
+    pub egress_cost: u32,
+    /// How much it is wanted: a cluster of weight 2 counts as half as far.
+    #[schemars(range(min = 1, max = 100))]
+    pub weight: u16,
+}
+
+impl Default for OtherCluster {
+    fn default() -> Self {
+        Self { egress_cost: 0, weight: 1 }
+    }
+}
