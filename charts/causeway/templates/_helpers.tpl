@@ -29,7 +29,15 @@ authority:
   rootDays: {{ .Values.controllers.authority.rootDays | toRawJson }}
   rotateAfterDays: {{ .Values.controllers.authority.rotateAfterDays | toRawJson }}
   graceDays: {{ .Values.controllers.authority.graceDays | toRawJson }}
+link:
+  budget:
+    objects: {{ .Values.link.budget.objects | toRawJson }}
+    bytes: {{ .Values.link.budget.bytes | toRawJson }}
+    changesPerSecond: {{ .Values.link.budget.changesPerSecond | toRawJson }}
+    bytesPerSecond: {{ .Values.link.budget.bytesPerSecond | toRawJson }}
+  forgetAfter: {{ .Values.link.forgetAfter | toRawJson }}
 multicluster:
+  shareNamespaces: {{ .Values.multicluster.shareNamespaces | toRawJson }}
   importWithoutNamespace: {{ .Values.multicluster.importWithoutNamespace | toRawJson }}
   importGlobalServices: {{ .Values.multicluster.importGlobalServices | toRawJson }}
   endpointSlices: {{ .Values.multicluster.endpointSlices | toRawJson }}
