@@ -114,7 +114,7 @@ pub(crate) async fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Rotate { finish, output, seat } => {
             let authority: AuthorityStatus = seat.post("/v1/authority/rotate", &Rotate { finish }).await?;
-            print(&authority, output, |authority| crate::status::render_authority(authority))?;
+            print(&authority, output, crate::status::render_authority)?;
         }
         Verb::Doctor(args) => return doctor::run(args).await,
     }

@@ -77,7 +77,7 @@ pub(crate) fn this_machines() -> Result<PathBuf> {
 #[derive(Debug)]
 enum Status {
     Agent(Box<AgentStatus>),
-    Controller(ControllerStatus),
+    Controller(Box<ControllerStatus>),
 }
 
 impl Status {
@@ -86,7 +86,7 @@ impl Status {
         if answer.get("node").is_some() {
             Ok(Self::Agent(serde_json::from_value(answer)?))
         } else if answer.get("cluster").is_some() {
-            Ok(Self::Controller(serde_json::from_value(answer)?))
+            Ok(Self::Controller(Box::new(serde_json::from_value(answer)?)))
         } else {
             bail!("neither an agent nor a controller answered: is it a daemon of this version?")
         }

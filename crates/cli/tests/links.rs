@@ -91,6 +91,7 @@ fn until(what: &str, so: impl Fn() -> bool) {
     let start = Instant::now();
     while !so() {
         assert!(start.elapsed() < LONG, "{what} did not happen");
+        #[expect(clippy::disallowed_methods, reason = "another process' state has no event to await")]
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -87,7 +87,8 @@ mod tests {
     fn what_is_said_of_an_export() {
         let conflict = |reason| Conflict { reason, message: format!("{reason:?}") };
         let two = [conflict(Reason::Port), conflict(Reason::Labels)];
-        let rows: [(Behind, Option<&[Conflict]>, &[(&str, &str, &str)]); 6] = [
+        type Row<'a> = (Behind, Option<&'a [Conflict]>, &'a [(&'a str, &'a str, &'a str)]);
+        let rows: [Row<'_>; 6] = [
             (
                 Behind::Service,
                 None,

@@ -20,7 +20,8 @@ pub(crate) fn slices<'a>(
     source: &ClusterName,
     endpoints: impl IntoIterator<Item = &'a Endpoint>,
 ) -> Vec<SliceFields> {
-    let mut groups: BTreeMap<(bool, &[EndpointPort]), Vec<(&Endpoint, IpAddr)>> = BTreeMap::new();
+    type Member<'a> = (&'a Endpoint, IpAddr);
+    let mut groups: BTreeMap<(bool, &[EndpointPort]), Vec<Member<'_>>> = BTreeMap::new();
     for endpoint in endpoints {
         for ip in &endpoint.ips {
             groups.entry((ip.is_ipv6(), &endpoint.ports)).or_default().push((endpoint, *ip));
@@ -29,7 +30,7 @@ pub(crate) fn slices<'a>(
     let mut slices = Vec::new();
     for ((ipv6, ports), members) in groups {
         let count = members.len().div_ceil(FULL).next_power_of_two();
-        let mut buckets: Vec<Vec<(&Endpoint, IpAddr)>> = vec![Vec::new(); count];
+        let mut buckets: Vec<Vec<Member<'_>>> = vec![Vec::new(); count];
         for member in members {
             let hash = print_of(&member.0.key.name.as_str().into());
             let bucket = usize::try_from(hash % count as u64).expect("less than a usize");
@@ -95,7 +96,7 @@ mod tests {
             ],
             ports: vec![port("http", 8080)],
             node: None,
-            ready: n % 2 == 0,
+            ready: n.is_multiple_of(2),
             serving: true,
             terminating: false,
             weight: 1,

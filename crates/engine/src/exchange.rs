@@ -19,7 +19,7 @@ mod refusal;
 mod teller;
 mod weight;
 
-pub use bounds::{Around, Bounds};
+pub use bounds::{Around, Bounds, KeyOf};
 pub use budget::{Budget, Measure, Meter, Overrun};
 pub use cursor::Cursor;
 pub use digest::digest;

@@ -197,6 +197,7 @@ fn is_written_by_us(metadata: &ObjectMeta) -> bool {
     metadata.managed_fields.iter().flatten().any(ours)
 }
 
+#[expect(clippy::result_large_err, reason = "what kube answers is taken as it is")]
 fn gone<T>(deleted: Result<T, kube::Error>, named: &str) -> Result<usize, Error> {
     match deleted {
         Ok(_) => Ok(1),

@@ -139,10 +139,11 @@ async fn troubles(client: &Client, namespace: &str, daemon: Daemon) -> Result<Ve
     let mut found = Vec::new();
     for pod in pods {
         let Some(mut trouble) = trouble(&pod) else { continue };
-        if trouble.reason == CREATING && found.len() < ASKED {
-            if let Some(event) = last_event(client, &pod).await {
-                trouble.reason = event;
-            }
+        if trouble.reason == CREATING
+            && found.len() < ASKED
+            && let Some(event) = last_event(client, &pod).await
+        {
+            trouble.reason = event;
         }
         found.push(trouble);
     }

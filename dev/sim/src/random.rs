@@ -10,8 +10,8 @@ impl Random {
         Self(seed)
     }
 
-    /// The next number.
-    pub fn next(&mut self) -> u64 {
+    /// The next number, of all there are.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ impl Random {
     /// A number below `end`; 0 when there is none.
     pub fn below(&mut self, end: u64) -> u64 {
         // The bias of the remainder is far below what any run could show.
-        self.next().checked_rem(end).unwrap_or_default()
+        self.number().checked_rem(end).unwrap_or_default()
     }
 
     /// An index into something of this length.
@@ -32,7 +32,7 @@ impl Random {
 
     /// From 0 to just below 1.
     pub fn part(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.number() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Letters and digits as Kubernetes puts them after a pod's name.

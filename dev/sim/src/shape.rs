@@ -59,7 +59,7 @@ fn node_name(c: usize, n: usize) -> NodeName {
 
 fn node(c: usize, n: usize, random: &mut Random) -> Node {
     let mut key = [0; 32];
-    key.chunks_mut(8).for_each(|part| part.copy_from_slice(&random.next().to_le_bytes()));
+    key.chunks_mut(8).for_each(|part| part.copy_from_slice(&random.number().to_le_bytes()));
     let octet = c + 1;
     Node {
         name: node_name(c, n),
@@ -152,8 +152,8 @@ impl Pods {
             0,
             0,
             0,
-            random.next() as u16,
-            random.next() as u16,
+            random.number() as u16,
+            random.number() as u16,
         );
         let labels = [
             ("app.kubernetes.io/name", service.name.as_str()),

@@ -24,7 +24,7 @@ pub(crate) struct Controller {
 
 impl Controller {
     pub(crate) fn new(cluster: usize, clusters: usize, shape: Shape, random: &mut Random) -> Self {
-        let mut teller = Teller::new(shape::name(cluster), random.next(), Limits::default());
+        let mut teller = Teller::new(shape::name(cluster), random.number(), Limits::default());
         let (pods, objects) = Pods::new(cluster, shape, random);
         for object in objects {
             teller.apply(Change::Upsert(object));

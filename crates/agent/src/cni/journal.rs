@@ -331,6 +331,10 @@ fn lock(path: &Path, patience: Duration) -> io::Result<File> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if begun.elapsed() < patience => {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "a lock with a time limit has no event to await"
+                )]
                 std::thread::sleep(Duration::from_millis(20));
             }
             Err(TryLockError::WouldBlock) => {

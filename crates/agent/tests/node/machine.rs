@@ -35,6 +35,7 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !so() {
         assert!(begun.elapsed() < LONG, "{what} did not happen");
+        #[expect(clippy::disallowed_methods, reason = "another process' state has no event to await")]
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -286,6 +287,7 @@ impl Machine {
                 self.status(),
                 threads_of(id)
             );
+            #[expect(clippy::disallowed_methods, reason = "another process' state has no event to await")]
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -28,6 +28,7 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// What a ClusterLink asks for.
+#[expect(clippy::duplicated_attributes, reason = "columns have types and paths each")]
 #[derive(Debug, Clone, PartialEq, Eq, CustomResource, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "causeway.io",

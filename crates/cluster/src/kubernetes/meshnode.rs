@@ -24,6 +24,7 @@ use super::write::{self, Fields, PATIENCE, Remedy, answered};
 const QUEUE: usize = 256;
 
 /// What the cluster gives a node.
+#[expect(clippy::duplicated_attributes, reason = "columns have types and paths each")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, CustomResource, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "causeway.io",

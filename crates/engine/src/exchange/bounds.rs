@@ -16,8 +16,11 @@ pub struct Around<'a> {
     /// All other known clusters, the own one among them.
     pub clusters: &'a [Cluster],
     /// The own cluster's node that has a WireGuard key, if one has.
-    pub key_of: Option<&'a dyn Fn(&PublicKey) -> Option<NodeName>>,
+    pub key_of: Option<KeyOf<'a>>,
 }
+
+/// Whose node has a WireGuard key.
+pub type KeyOf<'a> = &'a (dyn Fn(&PublicKey) -> Option<NodeName> + 'a);
 
 impl fmt::Debug for Around<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -460,10 +460,10 @@ impl Mirror {
 
     /// Counts a refusal. What was held under the key is no longer what the teller says, so it goes.
     fn refuse(&mut self, refusal: Refusal, heard: &mut Heard) {
-        if let Some(key) = &refusal.key {
-            if self.forget(key) {
-                heard.changes.push(Change::Delete(key.clone()));
-            }
+        if let Some(key) = &refusal.key
+            && self.forget(key)
+        {
+            heard.changes.push(Change::Delete(key.clone()));
         }
         if self.refusals.note(&refusal) {
             heard.refused.push(refusal);

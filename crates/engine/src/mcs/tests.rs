@@ -168,8 +168,8 @@ fn affinity_of_another_length() {
 
 #[test]
 fn of_two_made_in_one_second_the_cluster_decides() {
-    let mut local = |s: &mut Service| terms(s).internal_local = true;
-    let outcome = outcome(vec![export("gcp@5", "echo", &mut local), export("aws@5", "echo", |_| {})]);
+    let local = |s: &mut Service| terms(s).internal_local = true;
+    let outcome = outcome(vec![export("gcp@5", "echo", local), export("aws@5", "echo", |_| {})]);
     assert!(!outcome.import.unwrap().terms.internal_local);
 }
 

@@ -120,9 +120,10 @@ proptest! {
                 prop_assert_eq!(ranges.held(owner), &held[..]);
                 let expected: BTreeSet<Overlap> = held
                     .iter()
-                    .flat_map(|range| plain.iter().filter(|(o, _)| *o != owner).filter_map(|(other, nets)| {
-                        nets.iter().any(|net| overlaps(net, range)).then(|| Overlap { range: *range, other: other.clone() })
-                    }))
+                    .flat_map(|range| plain
+                            .iter()
+                            .filter(|(other, nets)| *other != owner && nets.iter().any(|net| overlaps(net, range)))
+                            .map(|(other, _)| Overlap { range: *range, other: other.clone() }))
                     .collect();
                 prop_assert_eq!(ranges.overlaps(owner), expected.into_iter().collect::<Vec<_>>());
             }

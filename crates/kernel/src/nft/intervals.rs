@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn table() {
-        let cases: [(&[&str], bool, &[(&str, bool)]); 6] = [
+        type Case<'a> = (&'a [&'a str], bool, &'a [(&'a str, bool)]);
+        let cases: [Case<'_>; 6] = [
             (&[], true, &[]),
             (&["10.1.2.0/24"], true, &[("0.0.0.0", false), ("10.1.2.0", true), ("10.1.3.0", false)]),
             (

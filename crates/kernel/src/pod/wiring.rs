@@ -169,6 +169,10 @@ fn await_running(netlink: &mut Conversation, name: &str) -> Result<(), NetlinkEr
     const LIMIT: Duration = Duration::from_secs(1);
     let begun = Instant::now();
     while !netlink.link(name)?.is_some_and(|link| link.running) && begun.elapsed() < LIMIT {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a device has no event for this but the answer to a question"
+        )]
         thread::sleep(AGAIN);
     }
     Ok(())

@@ -37,6 +37,7 @@ pub(crate) fn starter(args: &[String]) -> Option<ExitCode> {
     let launch = Launch::on(host, binary.into(), folder.into(), seen.join("log"));
     Device::ensure(&options, &launch).unwrap_or_else(|error| panic!("{error}"));
     println!("ready");
+    #[expect(clippy::disallowed_methods, reason = "it is there to be killed")]
     std::thread::sleep(Duration::from_secs(60));
     Some(ExitCode::FAILURE)
 }

@@ -125,6 +125,7 @@ impl Peer {
                 let log = std::fs::read_to_string(folder.join(format!("{}.log", self.port)))?;
                 bail!("{} ended ({status}):\n{log}", self.name);
             }
+            #[expect(clippy::disallowed_methods, reason = "another process' state has no event to await")]
             std::thread::sleep(Duration::from_millis(100));
         }
         bail!("{} does not answer", self.name)
@@ -158,6 +159,7 @@ impl Churn {
     fn run(mut self, stop: &AtomicBool) {
         let begun = Instant::now();
         for n in 0u64.. {
+            #[expect(clippy::disallowed_methods, reason = "changes come at a rate")]
             std::thread::sleep((Duration::from_secs(n) / CHANGES).saturating_sub(begun.elapsed()));
             if stop.load(Ordering::Relaxed) {
                 return;
@@ -179,8 +181,8 @@ impl Churn {
         match self {
             Self::Knot(stdin) => {
                 for (owner, data) in records {
-                    let verb = if n % 2 == 0 { "add" } else { "del" };
-                    let ttl = if n % 2 == 0 { "5 " } else { "" };
+                    let verb = if n.is_multiple_of(2) { "add" } else { "del" };
+                    let ttl = if n.is_multiple_of(2) { "5 " } else { "" };
                     writeln!(stdin, "{verb} {owner}. {ttl}{data}")?;
                 }
                 writeln!(stdin, "send")?;
@@ -192,13 +194,13 @@ impl Churn {
                 let mut control = Command::new("unbound-control")
                     .arg("-c")
                     .arg(config)
-                    .arg(if n % 2 == 0 { "local_datas" } else { "local_datas_remove" })
+                    .arg(if n.is_multiple_of(2) { "local_datas" } else { "local_datas_remove" })
                     .stdin(Stdio::piped())
                     .stdout(Stdio::null())
                     .stderr(Stdio::null())
                     .spawn()?;
                 let mut stdin = control.stdin.take().context("its input is a pipe")?;
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     for (owner, data) in records {
                         writeln!(stdin, "{owner}. 5 {data}")?;
                     }

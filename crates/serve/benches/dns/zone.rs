@@ -181,6 +181,7 @@ pub(crate) fn serve(port: u16) -> Result<()> {
     let begun = Instant::now();
     for n in 0.. {
         let due = Duration::from_secs(n) / CHANGES;
+        #[expect(clippy::disallowed_methods, reason = "changes come at a rate")]
         std::thread::sleep(due.saturating_sub(begun.elapsed()));
         let endpoint = endpoint(changed(n), extra())?;
         let key = Key::Endpoint(endpoint.key.clone());

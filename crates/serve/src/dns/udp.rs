@@ -51,6 +51,10 @@ impl Worker {
                 Ok(()) | Err(Errno::EINTR) => {}
                 Err(error) => {
                     warn!(%error, "reading questions; trying again");
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "a thread of its own, and no condition: only not at once again"
+                    )]
                     std::thread::sleep(std::time::Duration::from_millis(100));
                 }
             }

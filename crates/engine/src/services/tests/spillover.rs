@@ -41,7 +41,8 @@ fn unready(world: &mut World, pods: &[u8]) {
 #[test]
 fn how_much_goes_on() {
     type Edit = fn(&mut World);
-    let cases: Vec<(&str, &[u8], Edit, &[&str], [u32; 3])> = vec![
+    type Case = (&'static str, &'static [u8], Edit, &'static [&'static str], [u32; 3]);
+    let cases: Vec<Case> = vec![
         ("all ready", &[], |_| (), &[], [100, 0, 0]),
         ("two of three: more than half", &[10], |_| (), &[], [100, 0, 0]),
         ("one of three takes twice its part", &[10, 11], |_| (), &[], [67, 33, 0]),
