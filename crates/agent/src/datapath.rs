@@ -102,6 +102,7 @@ impl Datapath {
             guarded: maps.guarded,
             masquerade: self.observe_masquerade()?,
             frontends: maps.frontends,
+            outside: maps.outside,
             sets: maps.sets,
             node_addresses: maps.node_addresses,
             dead: maps.dead,
@@ -180,6 +181,8 @@ fn owner(op: &Op) -> Owner {
         | Op::DeleteSet(..)
         | Op::SetFrontend(..)
         | Op::DeleteFrontend(_)
+        | Op::SetOutside(..)
+        | Op::DeleteOutside(_)
         | Op::MarkDead(_)
         | Op::AddNodeAddress(_)
         | Op::DeleteNodeAddress(_)

@@ -9,5 +9,6 @@ mod state;
 pub use diff::diff;
 pub use op::Op;
 pub use state::{
-    Backend, Frontend, Ladder, Masquerade, NodeId, Peer, Route, RouteVia, Set, SetId, State, TierSpan, Tunnel,
+    Backend, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set, SetId,
+    State, TierSpan, Tunnel,
 };

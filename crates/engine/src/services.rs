@@ -25,7 +25,7 @@ use std::net::IpAddr;
 use model::{ClusterName, Endpoint, NodeName, Protocol, Tier, Traffic, World};
 use siphasher::sip::SipHasher13;
 
-use crate::plan::{Frontend, Ladder, Set, SetId, TierSpan};
+use crate::plan::{Frontend, Ladder, Outside, Set, SetId, TierSpan};
 use ladder::Rung;
 use order::Hint;
 use standpoint::Standpoint;
@@ -89,6 +89,8 @@ pub(crate) fn place_of(view: &View<'_>, traffic: &Traffic, endpoint: &Endpoint, 
 pub struct Services {
     /// What clients dial.
     pub frontends: BTreeMap<Frontend, Ladder>,
+    /// What clients outside this node's sockets dial, where that leads elsewhere.
+    pub outside: BTreeMap<Frontend, Outside>,
     /// What answers.
     pub sets: BTreeMap<SetId, Set>,
     /// Where node ports are dialled.

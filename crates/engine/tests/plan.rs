@@ -34,7 +34,7 @@ struct Kernel(State);
 
 impl Kernel {
     fn apply(&mut self, op: &Op) {
-        let State { tunnel, routes, guarded, masquerade, frontends, sets, node_addresses, dead } =
+        let State { tunnel, routes, guarded, masquerade, frontends, outside, sets, node_addresses, dead } =
             &mut self.0;
         match op.clone() {
             Op::Guard(net) => assert!(guarded.insert(net), "guarded twice"),
@@ -76,6 +76,10 @@ impl Kernel {
             Op::DeleteFrontend(frontend) => {
                 assert!(frontends.remove(&frontend).is_some(), "no such frontend")
             }
+            Op::SetOutside(frontend, to) => drop(outside.insert(frontend, to)),
+            Op::DeleteOutside(frontend) => {
+                assert!(outside.remove(&frontend).is_some(), "nothing from outside")
+            }
             Op::MarkDead(node) => assert!(dead.insert(node)),
             Op::MarkAlive(node) => assert!(dead.remove(&node)),
             Op::AddNodeAddress(ip) => assert!(node_addresses.insert(ip)),
@@ -85,8 +89,9 @@ impl Kernel {
 
     /// What must be true between any two operations.
     fn check(&self) {
-        let State { routes, guarded, frontends, sets, .. } = &self.0;
-        for (frontend, ladder) in frontends {
+        let State { routes, guarded, frontends, outside, sets, .. } = &self.0;
+        let from_outside = outside.iter().map(|(frontend, to)| (frontend, &to.ladder));
+        for (frontend, ladder) in frontends.iter().chain(from_outside) {
             let end = ladder.tiers.iter().map(|span| span.begin + span.count).max().unwrap_or(0);
             let len =
                 if end == 0 { 0 } else { sets.get(&ladder.set).expect("the ladder's set exists").len() };

@@ -17,6 +17,7 @@ impl State {
             guarded: mesh.guarded,
             masquerade: mesh.masquerade,
             frontends: services.frontends,
+            outside: services.outside,
             sets: services.sets,
             node_addresses: services.node_addresses,
             dead: dead.iter().map(Node::id).collect(),

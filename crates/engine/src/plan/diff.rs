@@ -34,10 +34,12 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
 
     ops.extend(changed(&observed.sets, &desired.sets).map(|(id, set)| Op::AddSet(*id, set.clone())));
     ops.extend(changed(&observed.frontends, &desired.frontends).map(|(f, l)| Op::SetFrontend(*f, l.clone())));
+    ops.extend(changed(&observed.outside, &desired.outside).map(|(f, o)| Op::SetOutside(*f, o.clone())));
     let (had, has) = (&observed.node_addresses, &desired.node_addresses);
     ops.extend(has.difference(had).map(|ip| Op::AddNodeAddress(*ip)));
     ops.extend(had.difference(has).map(|ip| Op::DeleteNodeAddress(*ip)));
     ops.extend(gone(&observed.frontends, &desired.frontends).map(|f| Op::DeleteFrontend(*f)));
+    ops.extend(gone(&observed.outside, &desired.outside).map(|f| Op::DeleteOutside(*f)));
     let size = |id: &SetId| u32::try_from(observed.sets[id].len()).expect("a set is indexed by u32");
     ops.extend(gone(&observed.sets, &desired.sets).map(|id| Op::DeleteSet(*id, size(id))));
 

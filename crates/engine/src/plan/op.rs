@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::PublicKey;
 
-use super::{Frontend, Ladder, Masquerade, NodeId, Peer, Route, RouteVia, Set, SetId};
+use super::{Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set, SetId};
 
 /// One change to the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,10 @@ pub enum Op {
     SetFrontend(Frontend, Ladder),
     /// Nobody answers here any more.
     DeleteFrontend(Frontend),
+    /// What comes from outside to this address leads here now.
+    SetOutside(Frontend, Outside),
+    /// What comes from outside is treated as what the node's own sockets dial.
+    DeleteOutside(Frontend),
     /// No ladder uses this set any more; it had so many backends.
     DeleteSet(SetId, u32),
     /// Node ports are dialled at this address, too.
@@ -70,6 +74,8 @@ impl Op {
             Self::AddSet(..) => "add_set",
             Self::SetFrontend(..) => "set_frontend",
             Self::DeleteFrontend(_) => "delete_frontend",
+            Self::SetOutside(..) => "set_outside",
+            Self::DeleteOutside(_) => "delete_outside",
             Self::DeleteSet(..) => "delete_set",
             Self::AddNodeAddress(_) => "add_node_address",
             Self::DeleteNodeAddress(_) => "delete_node_address",
@@ -115,26 +121,42 @@ impl fmt::Display for Op {
             Self::DeleteRoute(to, metric) => write!(f, "route delete {to} metric {metric}"),
             Self::AddSet(id, set) => write!(f, "set add {id:016x} of {}", set.len()),
             Self::SetFrontend(to, ladder) => {
-                write!(f, "frontend set {to} set {:016x}", ladder.set)?;
-                ladder.tiers.iter().try_for_each(|span| {
-                    write!(f, " {}:{}+{}", span.tier, span.begin, span.count)?;
-                    match span.passes {
-                        0 => Ok(()),
-                        passes => write!(f, "-{:.1}%", f64::from(passes) / 655.36),
-                    }
-                })?;
-                match ladder.affinity {
-                    0 => Ok(()),
-                    seconds => write!(f, " affinity {seconds}s"),
-                }
+                write!(f, "frontend set {to} ")?;
+                rungs(f, ladder)
             }
             Self::DeleteFrontend(frontend) => write!(f, "frontend delete {frontend}"),
+            Self::SetOutside(to, Outside { ladder, masquerade, otherwise, sources }) => {
+                write!(f, "outside set {to} ")?;
+                rungs(f, ladder)?;
+                f.write_str(if *masquerade { " masquerade" } else { "" })?;
+                f.write_str(match otherwise {
+                    Otherwise::Refuse => " else refuse",
+                    Otherwise::Drop => " else drop",
+                })?;
+                sources.as_ref().map_or(Ok(()), |ranges| write!(f, " from {}", list(ranges)))
+            }
+            Self::DeleteOutside(frontend) => write!(f, "outside delete {frontend}"),
             Self::DeleteSet(id, size) => write!(f, "set delete {id:016x} of {size}"),
             Self::AddNodeAddress(ip) => write!(f, "node address add {ip}"),
             Self::DeleteNodeAddress(ip) => write!(f, "node address delete {ip}"),
             Self::MarkDead(node) => write!(f, "node dead {node:016x}"),
             Self::MarkAlive(node) => write!(f, "node alive {node:016x}"),
         }
+    }
+}
+
+fn rungs(f: &mut fmt::Formatter<'_>, ladder: &Ladder) -> fmt::Result {
+    write!(f, "set {:016x}", ladder.set)?;
+    ladder.tiers.iter().try_for_each(|span| {
+        write!(f, " {}:{}+{}", span.tier, span.begin, span.count)?;
+        match span.passes {
+            0 => Ok(()),
+            passes => write!(f, "-{:.1}%", f64::from(passes) / 655.36),
+        }
+    })?;
+    match ladder.affinity {
+        0 => Ok(()),
+        seconds => write!(f, " affinity {seconds}s"),
     }
 }
 
@@ -176,6 +198,12 @@ mod tests {
         let spilling = TierSpan { passes: 0x4000, ..span };
         let spilling = Ladder { set: 0xab, tiers: vec![spilling], affinity: 60 };
         let masquerade = Masquerade { sources: [net].into(), except: peer.allowed_ips.clone() };
+        let outside = Outside {
+            ladder: ladder.clone(),
+            masquerade: true,
+            otherwise: Otherwise::Drop,
+            sources: Some([net].into()),
+        };
         for (op, words) in [
             (Op::Guard(net), "guard 10.1.0.0/16"),
             (Op::Masquerade(masquerade), "masquerade 10.1.0.0/16 except 10.2.0.0/24,fd00:2::/64"),
@@ -194,6 +222,11 @@ mod tests {
                 Op::SetFrontend(frontend, spilling),
                 "frontend set [fd00::1]:80/TCP set 00000000000000ab zone:0+2-25.0% affinity 60s",
             ),
+            (
+                Op::SetOutside(frontend, outside),
+                "outside set [fd00::1]:80/TCP set 00000000000000ab zone:0+2 masquerade else drop from 10.1.0.0/16",
+            ),
+            (Op::DeleteOutside(frontend), "outside delete [fd00::1]:80/TCP"),
             (Op::AddNodeAddress(frontend.ip), "node address add fd00::1"),
             (Op::DeleteNodeAddress(frontend.ip), "node address delete fd00::1"),
             (Op::DeleteSet(0xab, 2), "set delete 00000000000000ab of 2"),

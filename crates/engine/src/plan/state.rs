@@ -29,6 +29,10 @@ pub struct State {
     /// What clients dial.
     #[serde(with = "entries")]
     pub frontends: BTreeMap<Frontend, Ladder>,
+    /// What is dialled in packets, by clients whose sockets this node does not see, and is answered otherwise than for its
+    /// own sockets. What is not here leads where `frontends` says, and backends see an address of this node.
+    #[serde(with = "entries", default)]
+    pub outside: BTreeMap<Frontend, Outside>,
     /// Backends, in the order of the ladder, by content: a set is never changed, only replaced.
     pub sets: BTreeMap<SetId, Set>,
     /// Addresses at which node ports are dialled: those of the cluster's nodes, if a service has such ports.
@@ -102,6 +106,30 @@ pub struct Frontend {
     pub protocol: Protocol,
     /// The port.
     pub port: Port,
+}
+
+/// Where packets from outside lead. The address they are dialled at is one address, never the unspecified one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// The backends.
+    pub ladder: Ladder,
+    /// Whether backends see an address of this node in place of the client's. Without, answers must come back through this
+    /// node by themselves: only its own backends do that.
+    pub masquerade: bool,
+    /// What becomes of a packet for which there is no backend.
+    pub otherwise: Otherwise,
+    /// Who may dial it (`loadBalancerSourceRanges`), without overlaps; everybody if none. What others send is dropped.
+    pub sources: Option<BTreeSet<IpNet>>,
+}
+
+/// What becomes of a packet to a service without a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Otherwise {
+    /// It is left to the network stack, which answers with an error: nobody is behind the service anywhere.
+    Refuse,
+    /// It disappears, so that the client tries again: there are backends, on other nodes.
+    Drop,
 }
 
 /// Content-addressed number of a [`Set`]; 0 only for the empty one.

@@ -71,7 +71,9 @@ impl PlanMaps {
                 _ => vec![],
             })),
             Some(
-                Op::Masquerade(_)
+                Op::SetOutside(..)
+                | Op::DeleteOutside(_)
+                | Op::Masquerade(_)
                 | Op::TunnelPort(_)
                 | Op::TunnelMtu(_)
                 | Op::AddAddress(_)
