@@ -1,15 +1,16 @@
 //! The lab, end to end: the real binary, real namespaces, real daemons. Needs root and what `causeway lab up` needs,
 //! and fails with its words where something is missing. One lab at a time on a machine, so this is one test.
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use common::{CAUSEWAY, Folder, good, items, lab, status, until};
 use serde_json::Value;
-
-const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
 
 const LAB: &str = r#"
 apiVersion: lab.causeway.io/v1alpha1
@@ -74,46 +75,12 @@ metadata: {name: echo, namespace: demo, annotations: {causeway.io/global: "true"
 spec: {selector: {app: echo}, ports: [{port: 80, targetPort: 8080}]}
 "#;
 
-fn run(args: &[&str]) -> Output {
-    Command::new(CAUSEWAY).arg("lab").args(args).output().expect("run causeway")
-}
-
-/// Runs a verb that has to succeed; gives its standard output.
-fn good(args: &[&str]) -> String {
-    let output = run(args);
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{args:?}: {}{}", said(&output.stdout), said(&output.stderr));
-    said(&output.stdout)
-}
-
 /// Runs a verb that has to fail; gives its standard error.
 fn bad(args: &[&str], status: i32) -> String {
-    let output = run(args);
+    let output = lab(args);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(status), "{args:?}: {said}");
     said
-}
-
-fn status() -> Value {
-    serde_json::from_str(&good(&["status", "-o", "json"])).expect("the status is JSON")
-}
-
-/// Waits until the status is so.
-fn until(what: &str, condition: impl Fn(&Value) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let status = status();
-        if condition(&status) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within 20 s\n{status:#}");
-        #[expect(clippy::disallowed_methods, reason = "another process' state has no event to await")]
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn items<'a>(status: &'a Value, what: &str) -> &'a [Value] {
-    status[what].as_array().unwrap_or_else(|| panic!("{what} is a list"))
 }
 
 fn named<'a>(status: &'a Value, what: &str, name: &str) -> &'a Value {
@@ -141,7 +108,7 @@ fn vip(cluster: &str) -> String {
 fn answers(client: &str, address: &str) -> BTreeSet<String> {
     let url = format!("http://{address}/");
     let ask = |_| {
-        let output = run(&["exec", client, "--", "curl", "-s", "-m", "2", &url]);
+        let output = lab(&["exec", client, "--", "curl", "-s", "-m", "2", &url]);
         let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
         answer.and_then(|answer| Some(answer["pod"].as_str()?.to_string())).unwrap_or_else(|| "nobody".into())
     };
@@ -168,37 +135,13 @@ fn left_behind() -> Vec<String> {
     found
 }
 
-/// Takes the lab down however the test ends.
-struct Down(PathBuf);
-
-impl Drop for Down {
-    fn drop(&mut self) {
-        run(&["down"]);
-        if let Err(e) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{}: {e}", self.0.display());
-        }
-    }
-}
-
 #[test]
 fn from_up_to_down() {
-    let folder = std::env::temp_dir().join(format!("causeway-lab-test-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("make a folder");
-    let write = |name: &str, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).expect("write a file");
-        path.display().to_string()
-    };
+    let folder = Folder::new("lab");
+    let write = |name: &str, text: &str| folder.write(name, text);
     let file = write("lab.yaml", LAB);
     write("left.yaml", &[SERVICE, &pods_on("left-1"), &pods_on("left-2")].concat());
     write("right.yaml", &[SERVICE, &pods_on("right-1")].concat());
-    // Somebody may be working in it. What a crash has left is nobody's.
-    assert!(
-        !run(&["status"]).status.success(),
-        "a lab is up: `causeway lab down` first, then this test again"
-    );
-    good(&["down"]);
-    let _down = Down(folder.clone());
 
     // Nothing is started on an error.
     let wrong = write("wrong.yaml", &LAB.replace("id: 2", "id: 1"));
@@ -226,9 +169,9 @@ fn from_up_to_down() {
 
 /// Streams and status come through, too.
 fn exec_finds_its_place() {
-    assert_eq!(run(&["exec", "client-left-1", "--", "sh", "-c", "exit 7"]).status.code(), Some(7));
-    assert_eq!(run(&["exec", "client-left-1", "--", "no-such-program"]).status.code(), Some(127));
-    assert_eq!(run(&["exec", "client-left-1"]).status.code(), Some(2), "a command is needed");
+    assert_eq!(lab(&["exec", "client-left-1", "--", "sh", "-c", "exit 7"]).status.code(), Some(7));
+    assert_eq!(lab(&["exec", "client-left-1", "--", "no-such-program"]).status.code(), Some(127));
+    assert_eq!(lab(&["exec", "client-left-1"]).status.code(), Some(2), "a command is needed");
     assert!(bad(&["exec", "demo/nobody", "--", "true"], 1).contains("pod left/demo/client-left-1"));
     assert!(bad(&["exec", "-1", "--", "true"], 2).contains("Usage"));
     assert!(bad(&["exec", "t-1", "--", "true"], 1).contains("write more of the name"));

@@ -1,12 +1,12 @@
 //! Names in a lab: what pods find in their `resolv.conf`, every row of the schema through `dig` (bind9-dnsutils), and
 //! headless services when a cloud dies. Needs root, and nobody else's lab; one lab at a time, so this is one test.
 
+mod common;
+
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
+use common::{Folder, good};
 
 const LAB: &str = r#"
 apiVersion: lab.causeway.io/v1alpha1
@@ -85,17 +85,6 @@ spec:
   containers: [{name: client, command: [sleep, infinity]}]
 "#;
 
-fn lab(args: &[&str]) -> Output {
-    Command::new(CAUSEWAY).arg("lab").args(args).output().expect("run causeway")
-}
-
-fn good(args: &[&str]) -> String {
-    let output = lab(args);
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{args:?}: {}{}", said(&output.stdout), said(&output.stderr));
-    said(&output.stdout)
-}
-
 /// Runs a program in the client's pod.
 fn client(words: &[&str]) -> String {
     good(&[&["exec", "left/demo/client", "--"], words].concat())
@@ -122,33 +111,13 @@ fn until(name: &str, count: usize, patience: Duration) -> Duration {
     }
 }
 
-/// Takes the lab down however the test ends.
-struct Down(PathBuf);
-
-impl Drop for Down {
-    fn drop(&mut self) {
-        lab(&["down"]);
-        if let Err(e) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{}: {e}", self.0.display());
-        }
-    }
-}
-
 #[test]
 fn names_in_a_lab() {
-    let folder = std::env::temp_dir().join(format!("causeway-names-test-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("make a folder");
-    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("write a file");
-    write("lab.yaml", LAB);
-    write("left.yaml", &[&manifests("left-2"), CLIENT].concat());
-    write("right.yaml", &manifests("right-1"));
-    assert!(
-        !lab(&["status"]).status.success(),
-        "a lab is up: `causeway lab down` first, then this test again"
-    );
-    good(&["down"]);
-    let _down = Down(folder.clone());
-    good(&["up", "--file", &folder.join("lab.yaml").display().to_string()]);
+    let folder = Folder::new("names");
+    let file = folder.write("lab.yaml", LAB);
+    folder.write("left.yaml", &[&manifests("left-2"), CLIENT].concat());
+    folder.write("right.yaml", &manifests("right-1"));
+    good(&["up", "--file", &file]);
 
     clusters_own();
     until(DB, 4, Duration::from_secs(10));

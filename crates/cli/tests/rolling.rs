@@ -2,13 +2,16 @@
 //! every pod of a Deployment can be put in another's place without a client noticing. Needs root, and nobody else's lab;
 //! one lab at a time, so this is one test.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+mod common;
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use common::{CAUSEWAY, Folder, good, items, status, until};
 use serde_json::Value;
-
-const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
 
 const LAB: &str = r#"
 apiVersion: lab.causeway.io/v1alpha1
@@ -46,8 +49,10 @@ links:
 const REPLICAS: [(&str, usize); 3] = [("left", 8), ("middle", 6), ("right", 6)];
 /// New connections a second, from all clouds together.
 const RATE: usize = 500;
+/// When a client gives up.
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// For how long: a pod's end takes some two seconds, and each cloud replaces one at a time.
-const DURATION: &str = "24s";
+const DURATION: Duration = Duration::from_secs(24);
 
 /// `echo` of one cloud, one with the others', and a client.
 fn echo(cluster: &str, replicas: usize) -> String {
@@ -115,49 +120,18 @@ fn graded_elsewhere() -> String {
            --listen, \":8080\"]}]}\n"
 }
 
-fn lab(args: &[&str]) -> Output {
-    Command::new(CAUSEWAY).arg("lab").args(args).output().expect("run causeway")
-}
-
-fn good(args: &[&str]) -> String {
-    let output = lab(args);
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{args:?}: {}{}", said(&output.stdout), said(&output.stderr));
-    said(&output.stdout)
-}
-
-fn status() -> Value {
-    serde_json::from_str(&good(&["status", "-o", "json"])).expect("the status is JSON")
-}
-
-fn items<'a>(status: &'a Value, what: &str) -> &'a [Value] {
-    status[what].as_array().unwrap_or_else(|| panic!("{what} is a list"))
-}
-
 fn service<'a>(status: &'a Value, cluster: &str, name: &str) -> &'a Value {
     let mut services = items(status, "services").iter();
     services.find(|s| s["cluster"] == cluster && s["name"] == name).unwrap_or(&Value::Null)
 }
 
-/// Waits until the status is so.
-fn until(what: &str, condition: impl Fn(&Value) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let status = status();
-        if condition(&status) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within 30 s\n{status:#}");
-        #[expect(clippy::disallowed_methods, reason = "another process' state has no event to await")]
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// Sends a load from a cloud's client.
-fn load(cluster: &str, url: &str, rate: usize, duration: &str) -> Child {
+fn load(cluster: &str, url: &str, rate: usize, duration: Duration) -> Child {
+    let seconds = |time: Duration| format!("{}s", time.as_secs());
+    let (timeout, duration) = (seconds(TIMEOUT), seconds(duration));
     let (client, rate) = (format!("{cluster}/demo/client"), rate.to_string());
-    let words = ["causeway", "lab", "load", "--url", url, "--rate", &rate, "--duration", duration];
-    let options = ["--timeout", "3s", "-o", "json"];
+    let words = ["causeway", "lab", "load", "--url", url, "--rate", &rate, "--duration", &duration];
+    let options = ["--timeout", &timeout, "-o", "json"];
     Command::new(CAUSEWAY)
         .args(["lab", "exec", &client, "--"])
         .args(words)
@@ -181,39 +155,19 @@ fn url(cluster: &str, name: &str) -> String {
     format!("http://{vip}/")
 }
 
-/// Takes the lab down however the test ends.
-struct Down(PathBuf);
-
-impl Drop for Down {
-    fn drop(&mut self) {
-        lab(&["down"]);
-        if let Err(e) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{}: {e}", self.0.display());
-        }
-    }
-}
-
 #[test]
 fn under_load() {
-    let folder = std::env::temp_dir().join(format!("causeway-rolling-test-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("make a folder");
-    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("write a file");
-    write("lab.yaml", LAB);
-    write("graded.yaml", &graded());
+    let folder = Folder::new("rolling");
+    let file = folder.write("lab.yaml", LAB);
+    let graded = folder.write("graded.yaml", &graded());
     for (cluster, replicas) in REPLICAS {
         let more = if cluster == "middle" { graded_elsewhere() } else { String::new() };
-        write(&format!("{cluster}.yaml"), &[echo(cluster, replicas), more].concat());
+        folder.write(&format!("{cluster}.yaml"), &[echo(cluster, replicas), more].concat());
     }
-    assert!(
-        !lab(&["status"]).status.success(),
-        "a lab is up: `causeway lab down` first, then this test again"
-    );
-    good(&["down"]);
-    let _down = Down(folder.clone());
-    good(&["up", "--file", &folder.join("lab.yaml").display().to_string()]);
+    good(&["up", "--file", &file]);
 
     // Not before: up waits until every pod is ready, and some of these never are.
-    good(&["apply", "-f", &folder.join("graded.yaml").display().to_string(), "--cluster", "left"]);
+    good(&["apply", "-f", &graded, "--cluster", "left"]);
     shares_are_kept();
     nobody_notices_a_rolling_restart();
 }
@@ -231,7 +185,7 @@ fn shares_are_kept() {
     });
     explained();
     let status = status();
-    let samples = samples(load("left", &url("left", "graded"), 1_000, "10s"));
+    let samples = samples(load("left", &url("left", "graded"), 1_000, Duration::from_secs(10)));
     let answered = samples.iter().filter(|sample| sample["outcome"] == "ok").count();
     assert_eq!((samples.len(), answered), (10_000, 10_000));
     for tier in ["node", "zone", "region", "cluster", "elsewhere"] {
@@ -283,7 +237,69 @@ fn explained() {
 }
 
 /// Every pod of the Deployment is replaced, one at a time in each cloud, while clients of all clouds go on connecting.
+/// The promise holds on a machine whose processes get their turns: a run in which they did not is made again.
 fn nobody_notices_a_rolling_restart() {
+    for attempt in 1.. {
+        let heart = Heart::new();
+        let (samples, took) = rolling_restart();
+        let gap = heart.longest_gap();
+        assert!(samples.len() >= RATE * DURATION.as_secs() as usize, "{} were sent", samples.len());
+        let wrong: Vec<_> = samples.iter().filter(|(_, s)| s["outcome"] != "ok").collect();
+        let in_time = took < DURATION;
+        if wrong.is_empty() && in_time {
+            return;
+        }
+        // A client gives up after its timeout, unless it was not given a processor to do so.
+        let longest = samples.iter().filter_map(|(_, s)| s["ms"].as_f64()).fold(0.0, f64::max);
+        let stood_still = !in_time || gap > STILL || longest > (TIMEOUT + STILL).as_secs_f64() * 1e3;
+        assert!(
+            stood_still && attempt < 3,
+            "{} of {} failed in {took:?}, and nothing stood still for longer than {gap:?}:\n{wrong:#?}",
+            wrong.len(),
+            samples.len()
+        );
+        eprintln!("the machine stood still ({gap:?}; {took:?} in all; a request of {longest} ms): once more");
+    }
+}
+
+/// Pods that are told to leave answer for a second more. A machine that stands still for a good part of it leaves nobody the
+/// time to hear that they go.
+const STILL: Duration = Duration::from_millis(500);
+
+/// Notices when the machine stands still.
+struct Heart {
+    stop: Arc<AtomicBool>,
+    beats: JoinHandle<Duration>,
+}
+
+impl Heart {
+    fn new() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let beats = std::thread::spawn(move || {
+            let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+            while !stopped.load(Ordering::Relaxed) {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "how long it really sleeps is what is measured"
+                )]
+                std::thread::sleep(Duration::from_millis(10));
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+            longest
+        });
+        Self { stop, beats }
+    }
+
+    fn longest_gap(self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        self.beats.join().expect("it only sleeps")
+    }
+}
+
+/// What became of every request meanwhile, and the cloud that it was sent from; and how long the replacing took.
+fn rolling_restart() -> (Vec<(&'static str, Value)>, Duration) {
     until("all ready", |status| {
         items(status, "pods").iter().filter(|pod| pod["ready"] == true).count() == 20 + 3 + 3
     });
@@ -300,16 +316,10 @@ fn nobody_notices_a_rolling_restart() {
         restart.join().expect("a restart");
     }
     let took = begun.elapsed();
-    let mut wrong = Vec::new();
-    let mut sent = 0;
-    for (load, (cluster, _)) in loads.into_iter().zip(REPLICAS) {
-        let samples = samples(load);
-        sent += samples.len();
-        wrong.extend(samples.into_iter().filter(|s| s["outcome"] != "ok").map(|s| format!("{cluster}: {s}")));
-    }
-    assert!(sent >= RATE * 24, "{sent} were sent");
-    assert!(took < Duration::from_secs(24), "the load was over before all pods were replaced: {took:?}");
-    assert!(wrong.is_empty(), "{} of {sent} failed:\n{}", wrong.len(), wrong.join("\n"));
+    let of_cloud = |(load, (cluster, _)): (Child, (&'static str, usize))| {
+        samples(load).into_iter().map(move |sample| (cluster, sample))
+    };
+    (loads.into_iter().zip(REPLICAS).flat_map(of_cloud).collect(), took)
 }
 
 /// Deletes a pod; returns when another one of its name is ready and every cloud has heard.

@@ -1,15 +1,13 @@
 //! What becomes of links: removed, forgotten, away; and what a receiver that wants little is sent.
 
-mod common;
-
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use causeway_link::controller::{ControllerEvent, LinkSettings};
-use common::proxy::Proxy;
-use common::{
+use crate::common::proxy::Proxy;
+use crate::common::{
     Controller, cluster, endpoint, eventually, link, name, node, pair, service, service_key, upserts,
 };
+use causeway_link::controller::{ControllerEvent, LinkSettings};
 use engine::exchange::Interest;
 use model::{Change, Object};
 use wire::local::LinkState;

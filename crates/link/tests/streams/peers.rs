@@ -1,12 +1,10 @@
 //! Two and three controllers over loopback, with real TLS.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::common::{Controller, cluster, endpoint, link, name, node, pair, service, upserts};
 use causeway_link::controller::{ControllerEvent, TokenTerms};
-use common::{Controller, cluster, endpoint, link, name, node, pair, service, upserts};
 use engine::exchange::Held;
 use model::{Change, Cluster, Object, World};
 

@@ -1,12 +1,10 @@
 //! A cluster's CA goes over to its next root, with real handshakes: nobody has to do anything, wherever they were.
 
-mod common;
-
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::common::{Agent, Controller, cluster, eventually, name, node, upserts};
 use causeway_link::controller::{ControllerEvent, Lifetimes, TokenTerms, state};
-use common::{Agent, Controller, cluster, eventually, name, node, upserts};
 use model::NodeName;
 
 fn aws(n: u64) -> NodeName {

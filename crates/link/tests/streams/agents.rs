@@ -1,16 +1,14 @@
 //! A controller and its agents over loopback, with real TLS.
 
-mod common;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::common::proxy::Proxy;
+use crate::common::{Agent, Controller, cluster, endpoint, name, node, report, service, upserts};
 use causeway_link::agent::AgentEvent;
 use causeway_link::controller::{ControllerEvent, TokenTerms};
-use common::proxy::Proxy;
-use common::{Agent, Controller, cluster, endpoint, name, node, report, service, upserts};
 use model::{Change, NodeName};
 
 fn aws(n: u64) -> NodeName {

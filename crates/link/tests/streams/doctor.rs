@@ -1,9 +1,7 @@
 //! What is wrong with a link is found, at the first thing that is wrong; and one direction is enough for a link.
 
-mod common;
-
+use crate::common::{Controller, cluster, eventually, name, node, upserts};
 use causeway_link::controller::TokenTerms;
-use common::{Controller, cluster, eventually, name, node, upserts};
 use model::Cluster;
 use wire::local::{Check, CheckState};
 

@@ -1,7 +1,5 @@
 //! A cluster with two controllers, and nodes that prove themselves by tokens of somebody else's.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,11 +7,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::common::{Agent, Controller, cluster, name, node, report, upserts};
 use causeway_link::agent::{AgentEvent, Proof};
 use causeway_link::controller::{
     ControllerEvent, ControllerOptions, NotReviewed, Review, Reviewer, TokenTerms, state,
 };
-use common::{Agent, Controller, cluster, name, node, report, upserts};
 use model::{NodeName, World};
 
 fn aws(n: u64) -> NodeName {
@@ -93,7 +91,7 @@ async fn links_are_taken_over_with_what_was_heard() {
     standby.until_world("the node of gcp", |world| world.nodes.len() == 1).await;
     assert!(standby.handle.links()[0].stream.connected);
     standby.handle.lead(false, BTreeMap::new()).unwrap();
-    common::eventually("the end of the stream", || !standby.handle.links()[0].stream.connected).await;
+    crate::common::eventually("the end of the stream", || !standby.handle.links()[0].stream.connected).await;
 }
 
 /// Knows tokens by heart.
@@ -175,6 +173,6 @@ async fn who_shows_too_many_bad_tokens_waits() {
     let address = controller.handle.local_addr();
     let agents: Vec<_> =
         dirs.iter().map(|dir| shows(dir.path(), 1, address, &controller, "forged")).collect();
-    common::eventually("impatience", || controller.handle.refused().contains_key("impatience")).await;
+    crate::common::eventually("impatience", || controller.handle.refused().contains_key("impatience")).await;
     drop(agents);
 }

@@ -1,12 +1,10 @@
 //! An agent that shows its pod's token: what it reads, what it says is missing, whom it believes.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Agent, Controller, cluster, name, node, upserts};
 use causeway_link::agent::{AgentEvent, Proof};
 use causeway_link::controller::{ControllerOptions, NotReviewed, Review, Reviewer};
-use common::{Agent, Controller, cluster, name, node, upserts};
 use model::{NodeName, World};
 
 /// Believes whoever says `good`.

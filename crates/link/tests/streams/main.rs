@@ -1,0 +1,13 @@
+//! Conversations of real controllers and agents over loopback, with real TLS. One program, for it takes the compiler most
+//! of a minute.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod agents;
+mod doctor;
+mod lives;
+mod peers;
+mod rotation;
+mod service_account;
+mod standby;
