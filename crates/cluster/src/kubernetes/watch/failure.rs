@@ -45,6 +45,11 @@ impl Failure {
             .any(|code| self.code() == Some(code.as_u16()))
     }
 
+    /// Whether the server blames itself.
+    pub(super) fn faulty(&self) -> bool {
+        self.code() == Some(StatusCode::INTERNAL_SERVER_ERROR.as_u16())
+    }
+
     /// Whether trying again changes nothing before somebody has done something.
     pub(super) fn lasting(&self) -> bool {
         [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN]

@@ -206,6 +206,12 @@ impl Reader {
                 Err(Stop::Broken(broken)) if broken.failure == Failure::Unreadable(NO_END.into()) => {
                     self.streams = false;
                 }
+                // Over an etcd before 3.4.31 or 3.5.13 it is an error of the server's; if pages come, it was that.
+                Err(Stop::Broken(broken)) if broken.failure.faulty() => {
+                    let listed = self.pages().await?;
+                    self.streams = false;
+                    return Ok(listed);
+                }
                 done => return done,
             }
         }

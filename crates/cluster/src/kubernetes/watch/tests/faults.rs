@@ -66,6 +66,23 @@ async fn lists_in_pages_and_as_streams() {
     }
 }
 
+/// `RequestWatchProgress is disabled`: what a server says whose etcd is too old to send lists as streams.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_fails_at_streams_is_asked_for_pages() {
+    let server = Server::start(Options { streaming_lists: true, ..lively() });
+    server.faults().add(Fault::server_error(500).verb("watch").resource("services").times(1));
+    server.apply_json(service("there"));
+    let mut bench = Bench::over(server, hasty()).await;
+    bench.synced().await;
+    assert!(has(&bench, "there"));
+    assert_eq!(bench.asked("list", "services"), 1);
+    bench.apply_json(service("later"));
+    bench.until("a change after the list", |bench| has(bench, "later")).await;
+    // And from then on.
+    bench.server.expire_watches();
+    eventually("another list", || bench.asked("list", "services") == 2).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_expires_half_way_begins_anew() {
     let server = Server::start(lively());
