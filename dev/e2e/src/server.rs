@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use k8s_openapi::jiff::Timestamp;
 use kernel::process::Process;
 use kernel::sandbox::{self, Sandbox};
 use serde_json::{Value, json};
@@ -31,6 +32,8 @@ pub(crate) struct Server {
     manager: Option<Program>,
     /// Whether watches may begin with a list.
     streaming_lists: bool,
+    /// From when to when it was starting.
+    starts: Vec<(Timestamp, Timestamp)>,
 }
 
 impl Server {
@@ -40,7 +43,9 @@ impl Server {
         let (port, etcd_port) = (free_port()?, free_port()?);
         let assets = assets.to_path_buf();
         let (etcd, api, manager) = (None, None, None);
-        let mut server = Server { assets, folder, port, etcd_port, etcd, api, manager, streaming_lists };
+        let starts = Vec::new();
+        let mut server =
+            Server { assets, folder, port, etcd_port, etcd, api, manager, streaming_lists, starts };
         server.write_files()?;
         server.etcd = Some(server.run_etcd()?);
         server.resume().await?;
@@ -87,6 +92,7 @@ impl Server {
 
     /// Starts kube-apiserver again, and waits until it is ready.
     pub(crate) async fn resume(&mut self) -> Result<()> {
+        let started = Timestamp::now();
         self.api = Some(self.run_api()?);
         let client = crate::api::Api::new(&self.kubeconfig()).await?;
         let begun = Instant::now();
@@ -102,10 +108,20 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        self.starts.push((started, Timestamp::now()));
         if self.has_controllers() {
             self.manager = Some(self.run_manager()?);
         }
         Ok(())
+    }
+
+    /// Whether a request was forbidden before the server was ready: until it has read its roles, everything is.
+    pub(crate) fn forbade_in_starting(&self, entry: &Value) -> bool {
+        if entry["responseStatus"]["code"] != 403 {
+            return false;
+        }
+        let received = entry["requestReceivedTimestamp"].as_str().and_then(|text| text.parse().ok());
+        received.is_some_and(|at: Timestamp| self.starts.iter().any(|(from, to)| (*from..=*to).contains(&at)))
     }
 
     /// The end of a program's log.
