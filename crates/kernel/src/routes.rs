@@ -94,6 +94,8 @@ pub async fn apply(netlink: &Netlink, op: &Op, tunnel: &str) -> Result<Applied, 
         | Op::MarkDead(_)
         | Op::MarkAlive(_)
         | Op::AddNodeAddress(_)
+        | Op::SetOutside(..)
+        | Op::DeleteOutside(_)
         | Op::DeleteNodeAddress(_) => return Ok(Applied::NotMine),
     }
     Ok(Applied::Done)
