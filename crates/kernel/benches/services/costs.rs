@@ -26,22 +26,24 @@ pub(crate) fn one_change(ours: &mut Balancer, report: &mut Report) {
     let endpoints = ours.world.endpoints.values().flat_map(|of| of.values()).filter(lives);
     let chosen: Vec<Endpoint> = endpoints.step_by(61).take(CHANGES / 2).cloned().collect();
     let (mut planning, mut wall, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
+    // What the kernel holds, followed as the agent follows it.
+    let mut observed = ours.state.clone();
     for ready in [false, true] {
         for endpoint in &chosen {
             let change = Change::Upsert(Object::Endpoint(Endpoint { ready, ..endpoint.clone() }));
             let key = change.key();
             ours.world.apply(change);
             ours.planner.handle_change(&key);
-            let before = ours.state.clone();
             let begun = Instant::now();
             let view = world::view(&ours.world, &me, &dead);
             let touched = ours.planner.follow(&view, &mut ours.state).expect("only an endpoint changed");
-            let ops = diff_touched(&before, &ours.state, &touched);
+            let ops = diff_touched(&observed, &ours.state, &touched);
             planning.push(begun.elapsed().as_secs_f64() * 1e6);
             let (begun, used) = (Instant::now(), cpu_time());
             ours.datapath.apply_all(&ops).unwrap_or_else(|e| panic!("{e}"));
             cpu.push((cpu_time() - used).as_secs_f64() * 1e6);
             wall.push(begun.elapsed().as_secs_f64() * 1e6);
+            touched.copy(&ours.state, &mut observed);
             assert_eq!(ops.len(), 3, "a new set, the frontend, the old set");
         }
     }

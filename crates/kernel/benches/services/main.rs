@@ -3,7 +3,7 @@
 //! kube-proxy writes them for nftables and iptables, with dialling the pod itself as the floor. All of it in network
 //! namespaces, with the kernel's real paths, and in turns: A B C, C B A, …; a machine that is busy is so for everybody.
 //!
-//! Arguments: `--full` for every size and the largest rulesets (nft takes minutes to load them), `--out DIR` for CSV and a
+//! Arguments: `--full` for every size and the largest rulesets, which take minutes to load, `--out DIR` for CSV and a
 //! chart, `--rounds N`, `--window MS`. What a crashed run leaves is removed by the next one.
 
 mod balancer;

@@ -79,9 +79,9 @@ impl Kind {
 
 /// Pods' traffic to the world under the node's address, which is what makes the kernel track connections.
 pub(crate) fn masquerade(node: &TestNetns) {
-    node.run("nft add table ip masquerade");
-    node.run("nft add chain ip masquerade post { type nat hook postrouting priority srcnat ; }");
-    node.run("nft add rule ip masquerade post ip saddr 10.1.0.0/16 ip daddr != 10.0.0.0/8 masquerade");
+    node.run("nft add table ip outside");
+    node.run("nft add chain ip outside post { type nat hook postrouting priority srcnat ; }");
+    node.run("nft add rule ip outside post ip saddr 10.1.0.0/16 ip daddr != 10.0.0.0/8 masquerade");
 }
 
 /// A verdict map leads from address, protocol and port to a service's chain, and that to an endpoint's.

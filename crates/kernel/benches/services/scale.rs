@@ -13,7 +13,7 @@ use crate::world::{DIALLED, SERVED, live, vip};
 
 /// Rulesets of the usual run, and what `--full` adds.
 const RULES: [(Kind, &[u32], &[u32]); 3] = [
-    (Kind::Nftables, &[10, 1_000], &[10_000, 30_000]),
+    (Kind::Nftables, &[10, 1_000, 10_000], &[30_000]),
     (Kind::Legacy, &[10, 1_000, 10_000], &[30_000]),
     (Kind::IptablesNft, &[10, 1_000], &[10_000]),
 ];

@@ -16,7 +16,19 @@ const PREFIX: &str = "svc_";
 pub(crate) fn clear() {
     let ours = |name: &String| name.starts_with(&format!("cwt_{PREFIX}"));
     for name in Netns::list().expect("list the namespaces").iter().filter(|name| ours(name)) {
+        end_tunnel(name);
         Netns::delete(name).unwrap_or_else(|e| panic!("this bench needs root: {e}"));
+    }
+}
+
+/// The process of a tunnel outlives its parent; it ends with its device.
+fn end_tunnel(name: &str) {
+    let Ok(netns) = Netns::open(name) else { return };
+    for side in 1..=2 {
+        let mut delete = std::process::Command::new("ip");
+        delete.args(["link", "delete", &format!("svc_f{side}")]).stderr(std::process::Stdio::null());
+        // That there is none is the usual case.
+        let _ = netns.run(|| delete.status());
     }
 }
 

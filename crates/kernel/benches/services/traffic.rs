@@ -121,7 +121,8 @@ fn converse(mut stream: TcpStream, told: &Told) -> std::io::Result<()> {
         return Ok(());
     }
     stream.set_nodelay(true)?;
-    let size = told.size.load(Ordering::Relaxed);
+    // Before anything is asked for: no question is empty, or its end would not be seen.
+    let size = told.size.load(Ordering::Relaxed).max(1);
     loop {
         stream.read_exact(&mut buffer[..size])?;
         stream.write_all(&buffer[..size])?;
