@@ -17,6 +17,8 @@
 #define CW_LAYOUT 1
 /* Tiers of one frontend: four inside the cluster, twelve groups of other clusters. */
 #define CW_TIERS 16
+/* Places of a set that are one entry of a map. */
+#define CW_PAGE 4
 
 /* What a client dials. */
 struct cw_frontend {
@@ -30,10 +32,8 @@ struct cw_frontend {
 	__u8 zero;
 };
 
-/* One rung of a ladder. */
+/* One rung of a ladder. Its first place in the set is behind the last one of the rung before. */
 struct cw_tier {
-	/* Index of its first backend in the set. */
-	__u32 begin;
 	/* How many backends. */
 	__u32 count;
 	/* How near: 0 node, 1 zone, 2 region, 3 cluster, 4 elsewhere. */
@@ -56,12 +56,12 @@ struct cw_ladder {
 	struct cw_tier tier[CW_TIERS];
 };
 
-/* A place in a set. */
-struct cw_backend_key {
+/* A part of a set. */
+struct cw_page_key {
 	/* The set. */
 	__u64 set;
-	/* The place. */
-	__u32 index;
+	/* Which: place n is on page n / CW_PAGE. */
+	__u32 page;
 	/* Padding. */
 	__u32 zero;
 };
@@ -76,6 +76,12 @@ struct cw_backend {
 	__u8 zero[6];
 	/* The node whose health is its own; 0 is never dead. */
 	__u64 node;
+};
+
+/* Backends that stand beside each other in a set. Places behind the end of the set are all zero. */
+struct cw_page {
+	/* The backends. */
+	struct cw_backend backend[CW_PAGE];
 };
 
 /* An address and a port. */

@@ -34,10 +34,10 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 262144);
+	__uint(max_entries, 131072);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct cw_backend_key);
-	__type(value, struct cw_backend);
+	__type(key, struct cw_page_key);
+	__type(value, struct cw_page);
 } backends SEC(".maps");
 
 struct {
@@ -53,11 +53,17 @@ static __always_inline bool lb_is_dead(__u64 node)
 	return node && bpf_map_lookup_elem(&dead, &node);
 }
 
+/* The backend at a place of a set, or NULL when nobody stands there. */
 static __always_inline struct cw_backend *lb_at(__u64 set, __u32 index)
 {
-	struct cw_backend_key key = { .set = set, .index = index };
+	struct cw_page_key key = { .set = set, .page = index / CW_PAGE };
+	struct cw_page *page = bpf_map_lookup_elem(&backends, &key);
+	struct cw_backend *backend;
 
-	return bpf_map_lookup_elem(&backends, &key);
+	if (!page)
+		return NULL;
+	backend = &page->backend[index % CW_PAGE];
+	return backend->port ? backend : NULL;
 }
 
 static __always_inline struct cw_backend *lb_alive_at(__u64 set, __u32 index)
@@ -172,16 +178,20 @@ __noinline __u64 lb_draw(__u64 set, __u32 begin, __u32 backends)
 /* A living backend of the nearest tier from this rung on that has one, or NULL; counts which tier it was. */
 static __always_inline struct cw_backend *lb_walk(const struct cw_ladder *ladder, __u32 from)
 {
+	__u32 end = 0;
+
 	for (__u32 i = 0; i < CW_TIERS; i++) {
 		const struct cw_tier *tier = &ladder->tier[i];
 		struct cw_backend *backend;
+		__u32 begin = end;
 		__u64 found;
 
 		if (i >= ladder->tiers)
 			break;
+		end += tier->count;
 		if (i < from || !tier->count)
 			continue;
-		found = lb_draw(ladder->set, tier->begin, tier->count);
+		found = lb_draw(ladder->set, begin, tier->count);
 		if (found == LB_NONE)
 			continue;
 		backend = lb_at(ladder->set, found);

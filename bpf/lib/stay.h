@@ -16,11 +16,14 @@
 /* How many backends a ladder's set has. */
 static __always_inline __u32 stay_set_size(const struct cw_ladder *ladder)
 {
-	__u32 last = ladder->tiers - 1;
+	__u32 size = 0;
 
-	if (last >= CW_TIERS)
-		return 0;
-	return ladder->tier[last].begin + ladder->tier[last].count;
+	for (__u32 i = 0; i < CW_TIERS; i++) {
+		if (i >= ladder->tiers)
+			break;
+		size += ladder->tier[i].count;
+	}
+	return size;
 }
 
 /* The backend drawn before, if it may be kept; remembers the new set when that changed around the backend. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What keeps the datagrams of an unconnected socket together. Backend n has the address ::n, node n + 1. */
 #include "../lib/flow.h"
+#include "sets.h"
 #include "test.h"
 
 const char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -13,10 +14,7 @@ const char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 static __always_inline void add(__u64 set, __u32 index, __u32 who)
 {
-	struct cw_backend_key key = { .set = set, .index = index };
-	struct cw_backend backend = { .ip = { 0, 0, 0, who }, .port = bpf_htons(80), .node = who + 1 };
-
-	bpf_map_update_elem(&backends, &key, &backend, BPF_ANY);
+	put(set, index, who, who + 1);
 }
 
 /* Two sets: the old one in order, the new one from the end and without backend 0. */
@@ -29,12 +27,26 @@ static __always_inline int two_sets(void)
 	return 0;
 }
 
+/* The ladder, with one rung of so many backends. */
+static __always_inline struct cw_ladder *one_rung(__u64 set, __u32 count, __u32 affinity)
+{
+	struct cw_ladder *ladder = the_ladder();
+
+	if (!ladder)
+		return NULL;
+	ladder->set = set;
+	ladder->tiers = 1;
+	ladder->affinity = affinity;
+	ladder->tier[0].count = count;
+	return ladder;
+}
+
 /* Where the socket's datagram goes now: the backend's number, or BACKENDS for none. */
 static __always_inline __u32 send(__u64 set, __u32 count, __u64 now)
 {
 	struct cw_address vip = { .ip = { 5, 5, 5, 5 }, .port = bpf_htons(53) };
-	struct cw_ladder ladder = { .set = set, .tiers = 1, .tier = { { .count = count } } };
-	struct cw_backend *backend = flow_choose(COOKIE, NETNS, &vip, &ladder, now);
+	struct cw_ladder *ladder = one_rung(set, count, 0);
+	struct cw_backend *backend = ladder ? flow_choose(COOKIE, NETNS, &vip, ladder, now) : NULL;
 
 	return backend ? backend->ip[3] : BACKENDS;
 }
@@ -167,8 +179,8 @@ CHECK(remembers_whom_to_show)
 static __always_inline __u32 connect_from(__u64 netns, __u64 set, __u32 count, __u64 now)
 {
 	struct cw_address vip = { .ip = { 5, 5, 5, 5 }, .port = bpf_htons(80) };
-	struct cw_ladder ladder = { .set = set, .tiers = 1, .affinity = 10, .tier = { { .count = count } } };
-	struct cw_backend *backend = affinity_choose(netns, &vip, IPPROTO_TCP, &ladder, now);
+	struct cw_ladder *ladder = one_rung(set, count, 10);
+	struct cw_backend *backend = ladder ? affinity_choose(netns, &vip, IPPROTO_TCP, ladder, now) : NULL;
 
 	return backend ? backend->ip[3] : BACKENDS;
 }
@@ -244,9 +256,11 @@ SETUP(datagrams_begin_where_the_client_is)
 CHECK(datagrams_begin_where_the_client_is)
 {
 	struct cw_address vip = { .ip = { 5, 5, 5, 5 }, .port = bpf_htons(53) };
-	struct cw_ladder ladder = { .set = OLD, .tiers = 1, .affinity = 10, .tier = { { .count = BACKENDS } } };
-	struct cw_backend *backend = flow_choose(COOKIE, NETNS, &vip, &ladder, 2 * SECOND);
+	struct cw_ladder *ladder = one_rung(OLD, BACKENDS, 10);
+	struct cw_backend *backend;
 
+	ASSERT(ladder);
+	backend = flow_choose(COOKIE, NETNS, &vip, ladder, 2 * SECOND);
 	ASSERT(backend && backend->ip[3] == 9);
 	ASSERT(counted(CW_LB_AFFINITY) == 1);
 	return 0;

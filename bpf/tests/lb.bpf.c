@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The ladder. Backend n of the set has the address ::n and lives on node n + 1. */
 #include "../lib/lb.h"
+#include "sets.h"
 #include "test.h"
 
 const char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -8,14 +9,6 @@ const char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define SET 7
 #define MANY 4096
 #define NOBODY MANY
-
-/* The ladder of the case. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct cw_ladder);
-} ladders SEC(".maps");
 
 /* How often each backend was chosen; NOBODY how often none was. */
 struct {
@@ -42,10 +35,7 @@ static __always_inline bool about(__u64 n, __u32 parts)
 
 static __always_inline void add(__u32 index, __u64 node)
 {
-	struct cw_backend_key key = { .set = SET, .index = index };
-	struct cw_backend backend = { .ip = { 0, 0, 0, index }, .port = bpf_htons(80), .node = node };
-
-	bpf_map_update_elem(&backends, &key, &backend, BPF_ANY);
+	put(SET, index, index, node);
 }
 
 static __always_inline void kill(__u64 node)
@@ -55,19 +45,11 @@ static __always_inline void kill(__u64 node)
 	bpf_map_update_elem(&dead, &node, &yes, BPF_ANY);
 }
 
-static __always_inline struct cw_ladder *the_ladder(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&ladders, &zero);
-}
-
 /* One more rung; the number of the rung is known when this is compiled. */
-static __always_inline void rung(struct cw_ladder *ladder, __u32 at, __u32 begin, __u32 count, __u32 kind)
+static __always_inline void rung(struct cw_ladder *ladder, __u32 at, __u32 count, __u32 kind)
 {
 	ladder->set = SET;
 	ladder->tiers = at + 1;
-	ladder->tier[at].begin = begin;
 	ladder->tier[at].count = count;
 	ladder->tier[at].kind = kind;
 }
@@ -86,7 +68,7 @@ static __always_inline int only_one_lives(__u32 count, __u32 who)
 		if (i != who)
 			kill(i + 1);
 	}
-	rung(ladder, 0, 0, count, 0);
+	rung(ladder, 0, count, 0);
 	return 0;
 }
 
@@ -125,8 +107,8 @@ SETUP(nearest_tier_first)
 	add(0, 1);
 	add(1, 2);
 	add(2, 3);
-	rung(ladder, 0, 0, 1, 1);
-	rung(ladder, 1, 1, 2, 4);
+	rung(ladder, 0, 1, 1);
+	rung(ladder, 1, 2, 4);
 	return 0;
 }
 ALWAYS(nearest_tier_first, 0, CW_LB_ZONE)
@@ -140,10 +122,10 @@ SETUP(dead_tier_is_passed_over)
 		add(i, i + 1);
 	kill(1);
 	kill(2);
-	rung(ladder, 0, 0, 1, 0);
-	rung(ladder, 1, 1, 1, 2);
-	rung(ladder, 2, 2, 1, 3);
-	rung(ladder, 3, 3, 1, 4);
+	rung(ladder, 0, 1, 0);
+	rung(ladder, 1, 1, 2);
+	rung(ladder, 2, 1, 3);
+	rung(ladder, 3, 1, 4);
 	return 0;
 }
 ALWAYS(dead_tier_is_passed_over, 2, CW_LB_CLUSTER)
@@ -154,8 +136,8 @@ SETUP(empty_tier_is_passed_over)
 
 	ASSERT(ladder);
 	add(0, 1);
-	rung(ladder, 0, 0, 0, 0);
-	rung(ladder, 1, 0, 1, 4);
+	rung(ladder, 0, 0, 0);
+	rung(ladder, 1, 1, 4);
 	return 0;
 }
 ALWAYS(empty_tier_is_passed_over, 0, CW_LB_ELSEWHERE)
@@ -169,7 +151,7 @@ SETUP(sixteenth_tier)
 		add(i, i + 1);
 		if (i != CW_TIERS - 1)
 			kill(i + 1);
-		rung(ladder, i, i, 1, 4);
+		rung(ladder, i, 1, 4);
 	}
 	return 0;
 }
@@ -183,7 +165,7 @@ SETUP(set_is_missing)
 	struct cw_ladder *ladder = the_ladder();
 
 	ASSERT(ladder);
-	rung(ladder, 0, 0, 3, 0);
+	rung(ladder, 0, 3, 0);
 	return 0;
 }
 ALWAYS(set_is_missing, NOBODY, CW_LB_ALL_DEAD)
@@ -194,10 +176,23 @@ SETUP(half_a_set_is_missing)
 
 	ASSERT(ladder);
 	add(1, 1);
-	rung(ladder, 0, 0, 2, 0);
+	rung(ladder, 0, 2, 0);
 	return 0;
 }
 ALWAYS(half_a_set_is_missing, 1, CW_LB_NODE)
+
+/* A page that is there, and a place on it where nobody is. */
+SETUP(a_place_is_empty)
+{
+	struct cw_ladder *ladder = the_ladder();
+
+	ASSERT(ladder);
+	add(4, 1);
+	rung(ladder, 0, 4, 0);
+	rung(ladder, 1, 2, 4);
+	return 0;
+}
+ALWAYS(a_place_is_empty, 4, CW_LB_ELSEWHERE)
 
 SETUP(no_node_is_never_dead)
 {
@@ -206,7 +201,7 @@ SETUP(no_node_is_never_dead)
 	ASSERT(ladder);
 	add(0, 0);
 	kill(0);
-	rung(ladder, 0, 0, 1, 0);
+	rung(ladder, 0, 1, 0);
 	return 0;
 }
 ALWAYS(no_node_is_never_dead, 0, CW_LB_NODE)
@@ -233,7 +228,7 @@ SETUP(fair)
 	ASSERT(ladder);
 	for (__u32 i = 0; i < 4; i++)
 		add(i, i + 1);
-	rung(ladder, 0, 0, 4, 0);
+	rung(ladder, 0, 4, 0);
 	return 0;
 }
 RUN(fair) { return choose(); }
@@ -257,7 +252,7 @@ SETUP(fair_among_the_living)
 	kill(2);
 	kill(3);
 	kill(4);
-	rung(ladder, 0, 0, 8, 0);
+	rung(ladder, 0, 8, 0);
 	return 0;
 }
 RUN(fair_among_the_living) { return choose(); }
@@ -280,7 +275,7 @@ SETUP(fair_when_looking)
 		if (i != 0 && i != 1 && i != 300 && i != 2047)
 			kill(i + 1);
 	}
-	rung(ladder, 0, 0, 2048, 0);
+	rung(ladder, 0, 2048, 0);
 	return 0;
 }
 RUN(fair_when_looking) { return choose(); }
@@ -297,15 +292,13 @@ CHECK(fair_when_looking)
 SETUP(weight)
 {
 	struct cw_ladder *ladder = the_ladder();
-	struct cw_backend_key key = { .set = SET, .index = 1 };
-	struct cw_backend first = { .port = bpf_htons(80), .node = 1 };
 
 	ASSERT(ladder);
 	add(0, 1);
-	bpf_map_update_elem(&backends, &key, &first, BPF_ANY);
+	put(SET, 1, 0, 1);
 	add(2, 2);
 	add(3, 3);
-	rung(ladder, 0, 0, 4, 0);
+	rung(ladder, 0, 4, 0);
 	return 0;
 }
 RUN(weight) { return choose(); }
@@ -326,9 +319,9 @@ static __always_inline int spilling(void)
 		return __LINE__;
 	for (__u32 i = 0; i < 3; i++)
 		add(i, i + 1);
-	rung(ladder, 0, 0, 1, 0);
-	rung(ladder, 1, 1, 1, 3);
-	rung(ladder, 2, 2, 1, 4);
+	rung(ladder, 0, 1, 0);
+	rung(ladder, 1, 1, 3);
+	rung(ladder, 2, 1, 4);
 	ladder->tier[0].passes = 1 << 15;
 	ladder->tier[1].passes = 1 << 15;
 	return 0;
@@ -372,7 +365,7 @@ SETUP(the_last_rung_takes_all)
 
 	ASSERT(ladder);
 	add(0, 1);
-	rung(ladder, 0, 0, 1, 0);
+	rung(ladder, 0, 1, 0);
 	ladder->tier[0].passes = 0xffff;
 	return 0;
 }

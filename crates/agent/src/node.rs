@@ -10,6 +10,7 @@ use engine::exchange::Position;
 use engine::health::{Event as Verdict, Prober, Ranking};
 use engine::mesh::Unserved;
 use engine::plan::{self, Op, State};
+use engine::services::Planner;
 use engine::{mesh, services};
 use ipnet::IpNet;
 use kernel::features::Feature;
@@ -17,7 +18,7 @@ use kernel::host::forwarding;
 use kernel::netlink::Netlink;
 use kernel::wireguard::PrivateKey;
 use link::agent::AgentEvent;
-use model::{Change, NodeName, World};
+use model::{Change, Key, NodeName, World};
 use serve::local::PlanReport;
 use serve::metrics::AgentMetrics;
 use tokio::time::Instant;
@@ -59,6 +60,8 @@ const OVERHEAD: u32 = 80;
 pub(crate) struct Node {
     pub(crate) config: Config,
     pub(crate) outlook: Outlook,
+    /// Follows the endpoints of services between two plans of everything.
+    planner: Planner,
     pub(crate) prober: Prober,
     pub(crate) datapath: Datapath,
     /// What the kernel holds, as far as is known.
@@ -136,6 +139,7 @@ impl Node {
                 ways: config.ways(),
                 reserved: config.reserved(),
             },
+            planner: Planner::default(),
             observed: datapath.observe().await?,
             desired: State::default(),
             config,
@@ -242,10 +246,11 @@ impl Node {
         for change in changes {
             let key = change.key();
             if self.outlook.world.apply(change) {
+                self.planner.handle_change(&key);
                 keys.push(key);
             }
         }
-        self.replan |= !keys.is_empty();
+        self.replan |= keys.iter().any(|key| !matches!(key, Key::Endpoint(_)));
         if let Some(names) = &mut self.names {
             names.follow(&self.outlook, &keys);
         }
@@ -437,11 +442,12 @@ impl Node {
 
     /// Plans anew if something changed, and brings the kernel there.
     pub(crate) async fn settle(&mut self) {
-        if !std::mem::take(&mut self.replan) {
+        if !self.replan && self.follow_endpoints().await {
             return;
         }
+        self.replan = false;
         let begun = Instant::now();
-        let Plan { state: mut desired, own, problems } = self.outlook.plan();
+        let Plan { state: mut desired, own, problems } = self.outlook.plan(&mut self.planner);
         if self.own != own {
             // What the machine has to do for its pods depends on it.
             self.own = own;
@@ -473,6 +479,26 @@ impl Node {
             self.observed.clone_from(&self.desired);
         }
         self.vital.metrics.observe_applying(begun.elapsed());
+    }
+
+    /// Plans the services whose endpoints have changed, when nothing else has, and brings the kernel there. Returns
+    /// whether that was all there was to do; if not, everything is to be planned.
+    async fn follow_endpoints(&mut self) -> bool {
+        if !self.planner.is_behind() {
+            return true;
+        }
+        let begun = Instant::now();
+        let Some(touched) = self.planner.follow(&self.outlook.view(), &mut self.desired) else {
+            return false;
+        };
+        let ops = plan::diff_touched(&self.observed, &self.desired, &touched);
+        self.vital.metrics.observe_planning(begun.elapsed());
+        let begun = Instant::now();
+        if self.apply(&ops).await {
+            touched.copy(&self.desired, &mut self.observed);
+        }
+        self.vital.metrics.observe_applying(begun.elapsed());
+        true
     }
 
     /// Changes the kernel. Returns whether everything went well; if not, it is looked at again soon.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use engine::health::{Ranking, Way, scores};
 use engine::plan::State;
-use engine::services::Reserved;
+use engine::services::{Planner, Reserved};
 use engine::{mesh, services};
 use ipnet::IpNet;
 use model::{ClusterName, NodeName, World};
@@ -43,10 +43,10 @@ pub(crate) struct Plan {
 }
 
 impl Outlook {
-    /// What follows from it.
-    pub(crate) fn plan(&self) -> Plan {
+    /// What follows from it. The planner has been told of every change to the world.
+    pub(crate) fn plan(&self, planner: &mut Planner) -> Plan {
         let mesh = mesh::plan(&self.world, &self.me, &self.settings);
-        let services = services::plan(&self.view());
+        let services = planner.plan(&self.view());
         let mut problems: Vec<String> = mesh.problems.iter().map(ToString::to_string).collect();
         problems.extend(services.problems.iter().map(ToString::to_string));
         let own = mesh.own.clone();

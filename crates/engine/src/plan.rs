@@ -5,10 +5,12 @@ mod diff;
 mod entries;
 mod op;
 mod state;
+mod touched;
 
-pub use diff::diff;
+pub use diff::{diff, diff_touched};
 pub use op::Op;
 pub use state::{
     Backend, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set, SetId,
     State, TierSpan, Tunnel,
 };
+pub use touched::Touched;

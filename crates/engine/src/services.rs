@@ -11,6 +11,7 @@ mod explain;
 mod ladder;
 mod offer;
 mod order;
+mod planner;
 mod problem;
 mod remembered;
 mod select;
@@ -19,16 +20,12 @@ mod standpoint;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use model::{ClusterName, Endpoint, NodeName, Protocol, Tier, Traffic, World};
-use siphasher::sip::SipHasher13;
 
-use crate::plan::{Frontend, Ladder, Outside, Set, SetId, TierSpan};
-use ladder::Rung;
+use crate::plan::{Frontend, Ladder, Outside, Set, SetId};
 use order::Hint;
-use standpoint::Standpoint;
 
 pub(crate) use order::Place;
 pub(crate) use standpoint::behind;
@@ -37,6 +34,7 @@ pub use difference::{Difference, What, differences};
 pub use doubt::Doubt;
 pub use explain::{Explained, Kind, Standing, Step, Why, explain};
 pub use offer::Claimant;
+pub use planner::Planner;
 pub use problem::Problem;
 pub use remembered::remembered_ranking;
 
@@ -103,54 +101,5 @@ pub struct Services {
 /// the other clusters' services of the same name where both sides are global; and the imports of the node's own cluster,
 /// with the backends of whoever exports them.
 pub fn plan(view: &View<'_>) -> Services {
-    let standpoint = Standpoint::new(view);
-    let (granted, problems) = standpoint.granted();
-    let mut plan = Services { problems, ..Services::default() };
-    for (offer, frontends) in granted {
-        let sources = standpoint.sources(offer);
-        for frontend in frontends {
-            let ladder = plan.store(&standpoint.rungs(offer, &frontend, &sources).rungs);
-            let affinity = if ladder.tiers.is_empty() { 0 } else { offer.affinity() };
-            plan.frontends.insert(frontend.dialled, Ladder { affinity, ..ladder });
-        }
-    }
-    // The unspecified address is a node port's.
-    if plan.frontends.keys().any(|frontend| frontend.ip.is_unspecified()) {
-        plan.node_addresses = standpoint.node_addresses();
-    }
-    plan
-}
-
-impl Services {
-    /// Lays the rungs end to end, shares the set with whoever has the same one, and says which part is which rung.
-    fn store(&mut self, rungs: &[Rung<'_>]) -> Ladder {
-        let mut set = Set::new();
-        let mut tiers = Vec::with_capacity(rungs.len());
-        let index = |len: usize| u32::try_from(len).expect("a set is indexed by u32");
-        for rung in rungs {
-            let begin = index(set.len());
-            for candidate in &rung.candidates {
-                set.extend(std::iter::repeat_n(candidate.backend, candidate.weight as usize));
-            }
-            let count = index(set.len()) - begin;
-            tiers.push(TierSpan { tier: rung.tier, begin, count, passes: rung.passes });
-        }
-        if set.is_empty() {
-            return Ladder::default();
-        }
-        let mut id = set_id(&set);
-        // Two contents with one number: never by chance, perhaps by malice. The later one moves on.
-        while self.sets.get(&id).is_some_and(|other| *other != set) {
-            id = id.wrapping_add(1).max(1);
-        }
-        self.sets.entry(id).or_insert(set);
-        Ladder { set: id, tiers, affinity: 0 }
-    }
-}
-
-/// The number of a set's content: the same on every node, never 0.
-fn set_id(set: &Set) -> SetId {
-    let mut hasher = SipHasher13::new_with_keys(0x6361_7573_6577_6179, 0x7365_7400);
-    set.hash(&mut hasher);
-    hasher.finish().max(1)
+    Planner::default().plan(view)
 }

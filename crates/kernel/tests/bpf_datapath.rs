@@ -54,8 +54,17 @@ fn a_removal_that_was_interrupted_is_finished() {
     let node = TestNode::new("half", &[]);
     let mut datapath = node.open();
     converge(&mut datapath, &rich());
-    let (id, set) = rich().state.sets.into_iter().next_back().unwrap();
-    datapath.apply(&Op::DeleteSet(id, u32::try_from(set.len()).unwrap() - 1)).unwrap();
+    let many: Vec<_> = (1..=9).map(|n| backend("10.1.0.9:9", n)).collect();
+    let long = rich().service("10.101.0.9:9", Protocol::Tcp, &[(Tier::Zone, &many)]);
+    converge(&mut datapath, &long);
+    let id = long.state.sets.iter().find(|(_, set)| set.len() == many.len()).unwrap().0;
+    // Without its beginning it is told as long as it reaches.
+    for count in [5, 1] {
+        datapath.apply(&Op::DeleteSet(*id, count)).unwrap();
+        let held = datapath.observe().unwrap().sets;
+        assert!(held[id].len() == many.len() && held[id] != many, "{held:?}");
+        converge(&mut datapath, &long);
+    }
     converge(&mut datapath, &rich());
     converge(&mut datapath, &Wanted::default());
 }

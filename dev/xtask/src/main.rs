@@ -45,6 +45,9 @@ enum Verb {
         /// What to measure.
         #[arg(value_enum)]
         what: Option<run::Bench>,
+        /// Passed on to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
     },
     /// Run every fuzz target for a while, or one of them.
     Fuzz {
@@ -78,7 +81,7 @@ fn main() -> Result<()> {
         Some(Verb::Lab { file, keep }) => run::lab(file, keep),
         Some(Verb::Test { rest }) => run::test(&rest),
         Some(Verb::Lint) => run::lint(),
-        Some(Verb::Bench { what }) => run::bench(what),
+        Some(Verb::Bench { what, rest }) => run::bench(what, &rest),
         Some(Verb::Fuzz { target, seconds }) => run::fuzz(target, seconds),
         Some(Verb::Docs) => run::docs(),
         Some(Verb::Image { arch }) => image::image(arch),

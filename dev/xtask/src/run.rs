@@ -23,6 +23,9 @@ pub(crate) enum Bench {
     Cni,
     /// The node's DNS server, against Debian's knot and unbound, on one zone whose endpoints change.
     Dns,
+    /// Services: new connections, requests, streams and datagrams through a virtual address, with up to 50,000 of them,
+    /// against dialling the pod and against rules as kube-proxy writes them. `--full`, `--out DIR`, `--rounds N`.
+    Services,
 }
 
 /// The repository's root.
@@ -120,10 +123,17 @@ fn tool(package: &str, version: &[&str]) -> Result<()> {
     run(&mut cargo(&["install", "--locked", package]))
 }
 
-/// Runs a benchmark; all of them if none is named.
-pub(crate) fn bench(what: Option<Bench>) -> Result<()> {
+/// Runs a benchmark; all of them if none is named. The rest is passed on to it.
+pub(crate) fn bench(what: Option<Bench>, rest: &[String]) -> Result<()> {
     match what {
-        None => Bench::value_variants().iter().try_for_each(|what| bench(Some(*what))),
+        None => Bench::value_variants().iter().try_for_each(|what| bench(Some(*what), &[])),
+        Some(Bench::Services) => {
+            run(cargo(&["bench", "-p", "causeway-kernel", "--bench", "services", "--"]).args(rest))
+        }
+        Some(what) if !rest.is_empty() => {
+            let name = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            bail!("bench {name} takes no arguments: {}", rest.join(" "))
+        }
         Some(Bench::Wireguard) => {
             run(&mut cargo(&["bench", "-p", "causeway-kernel", "--bench", "wireguard"]))
         }

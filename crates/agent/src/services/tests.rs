@@ -95,7 +95,7 @@ fn outlook() -> Outlook {
 
 fn ask(from: Option<&str>) -> Result<ServicesReport, Refusal> {
     let outlook = outlook();
-    let desired = outlook.plan().state;
+    let desired = outlook.plan(&mut Default::default()).state;
     report(&outlook, &Held { desired: &desired, observed: &State::default() }, from)
 }
 

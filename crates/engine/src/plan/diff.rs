@@ -1,9 +1,9 @@
 //! From what is to what ought to be, in an order that never leaves a gap: sets before the ladders that use them,
 //! allowed addresses before the routes that lead to them, removals last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Op, SetId, State};
+use super::{Op, SetId, State, Touched};
 
 /// The operations that turn `observed` into `desired`, in the order to apply them.
 pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
@@ -40,13 +40,51 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
     ops.extend(had.difference(has).map(|ip| Op::DeleteNodeAddress(*ip)));
     ops.extend(gone(&observed.frontends, &desired.frontends).map(|f| Op::DeleteFrontend(*f)));
     ops.extend(gone(&observed.outside, &desired.outside).map(|f| Op::DeleteOutside(*f)));
-    let size = |id: &SetId| u32::try_from(observed.sets[id].len()).expect("a set is indexed by u32");
-    ops.extend(gone(&observed.sets, &desired.sets).map(|id| Op::DeleteSet(*id, size(id))));
+    ops.extend(gone(&observed.sets, &desired.sets).map(|id| Op::DeleteSet(*id, size(observed, id))));
 
     ops.extend(gone(&observed.routes, &desired.routes).map(|(to, m)| Op::DeleteRoute(*to, *m)));
     ops.extend(was.addresses.difference(&is.addresses).map(|a| Op::DeleteAddress(*a)));
     ops.extend(observed.guarded.difference(&desired.guarded).map(|n| Op::Unguard(*n)));
     ops
+}
+
+/// The same where nothing else differs than what was touched.
+pub fn diff_touched(observed: &State, desired: &State, touched: &Touched) -> Vec<Op> {
+    let (frontends, sets) = (&touched.frontends, &touched.sets);
+    let mut ops = Vec::new();
+    ops.extend(changed_of(sets, &observed.sets, &desired.sets).map(|(id, set)| Op::AddSet(*id, set.clone())));
+    ops.extend(
+        changed_of(frontends, &observed.frontends, &desired.frontends)
+            .map(|(f, l)| Op::SetFrontend(*f, l.clone())),
+    );
+    ops.extend(
+        changed_of(frontends, &observed.outside, &desired.outside)
+            .map(|(f, o)| Op::SetOutside(*f, o.clone())),
+    );
+    ops.extend(gone_of(frontends, &observed.frontends, &desired.frontends).map(|f| Op::DeleteFrontend(*f)));
+    ops.extend(gone_of(frontends, &observed.outside, &desired.outside).map(|f| Op::DeleteOutside(*f)));
+    ops.extend(gone_of(sets, &observed.sets, &desired.sets).map(|id| Op::DeleteSet(*id, size(observed, id))));
+    ops
+}
+
+fn size(observed: &State, id: &SetId) -> u32 {
+    u32::try_from(observed.sets[id].len()).expect("a set is indexed by u32")
+}
+
+fn changed_of<'a, K: Ord, V: PartialEq>(
+    keys: &'a BTreeSet<K>,
+    was: &'a BTreeMap<K, V>,
+    is: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    keys.iter().filter_map(|k| Some((k, is.get(k)?))).filter(|(k, v)| was.get(k) != Some(v))
+}
+
+fn gone_of<'a, K: Ord, V>(
+    keys: &'a BTreeSet<K>,
+    was: &'a BTreeMap<K, V>,
+    is: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    keys.iter().filter(|k| was.contains_key(k) && !is.contains_key(k))
 }
 
 fn changed<'a, K: Ord, V: PartialEq>(

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{
@@ -21,37 +22,59 @@ pub(super) struct Standpoint<'a> {
     pub(super) me: &'a NodeName,
     /// Where the node stands.
     pub(super) mine: Topology,
-    nodes: BTreeMap<&'a NodeName, (NodeId, Tier)>,
-    ranks: BTreeMap<&'a ClusterName, usize>,
+    survey: Arc<Survey>,
     reserved: &'a [Reserved],
-    /// The other clusters' global services, by namespace and name.
-    twins: BTreeMap<&'a ObjectName, Vec<&'a ServiceKey>>,
 }
 
-impl<'a> Standpoint<'a> {
-    pub(super) fn new(view: &View<'a>) -> Self {
+/// What holds for all services, whatever endpoints there are.
+#[derive(Debug)]
+pub(super) struct Survey {
+    nodes: BTreeMap<NodeName, (NodeId, Tier)>,
+    ranks: BTreeMap<ClusterName, usize>,
+    /// The other clusters' global services, by namespace and name.
+    twins: BTreeMap<ObjectName, Vec<ServiceKey>>,
+}
+
+impl Survey {
+    fn new(view: &View<'_>) -> Self {
         let World { clusters, nodes, services, .. } = view.world;
         let mine = nodes.get(view.me).map(|node| &node.topology);
         let nodes = nodes
             .values()
             .map(|node| {
-                (&node.name, (model::Node::id(&node.name), tier(view.me, mine, &node.name, &node.topology)))
+                let tier = tier(view.me, mine, &node.name, &node.topology);
+                (node.name.clone(), (model::Node::id(&node.name), tier))
             })
             .collect();
 
         let mut ranks = BTreeMap::new();
         for name in view.ranking.iter().chain(clusters.keys()).filter(|name| **name != view.me.cluster) {
             let next = ranks.len();
-            ranks.entry(name).or_insert(next);
+            ranks.entry(name.clone()).or_insert(next);
         }
 
         let mut twins: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let lends = |s: &&Service| s.global && s.shared && s.key.cluster != view.me.cluster;
         for service in services.values().filter(lends) {
-            twins.entry(&service.key.name).or_default().push(&service.key);
+            twins.entry(service.key.name.clone()).or_default().push(service.key.clone());
         }
-        let mine = mine.cloned().unwrap_or_default();
-        Self { world: view.world, me: view.me, mine, nodes, ranks, reserved: view.reserved, twins }
+        Self { nodes, ranks, twins }
+    }
+}
+
+impl<'a> Standpoint<'a> {
+    pub(super) fn new(view: &View<'a>) -> Self {
+        Self::with(view, Arc::new(Survey::new(view)))
+    }
+
+    /// The same place again: only endpoints have changed since it was surveyed.
+    pub(super) fn with(view: &View<'a>, survey: Arc<Survey>) -> Self {
+        let mine = view.world.nodes.get(view.me).map(|node| node.topology.clone()).unwrap_or_default();
+        Self { world: view.world, me: view.me, mine, survey, reserved: view.reserved }
+    }
+
+    pub(super) fn survey(&self) -> Arc<Survey> {
+        self.survey.clone()
     }
 
     /// What clients on this node dial, each with the addresses and ports that are its own. Of two that ask for one the
@@ -128,8 +151,8 @@ impl<'a> Standpoint<'a> {
         let of = |key: &ServiceKey| self.world.endpoints.get(key).into_iter().flat_map(BTreeMap::values);
         match offer {
             Offer::Service(service) => {
-                let twins = self.twins.get(&service.key.name).filter(|_| service.global);
-                let keys = std::iter::once(&service.key).chain(twins.into_iter().flatten().copied());
+                let twins = self.survey.twins.get(&service.key.name).filter(|_| service.global);
+                let keys = std::iter::once(&service.key).chain(twins.into_iter().flatten());
                 keys.flat_map(of).collect()
             }
             Offer::Import(import) => {
@@ -140,14 +163,14 @@ impl<'a> Standpoint<'a> {
 
     /// How near the endpoint is.
     pub(super) fn nearness(&self, endpoint: &Endpoint) -> Nearness {
-        let cluster = &endpoint.key.service.cluster;
+        let (cluster, ranks) = (&endpoint.key.service.cluster, &self.survey.ranks);
         if *cluster != self.me.cluster {
             // A cluster that is in neither the ranking nor the world comes after all that are.
-            return (Tier::Elsewhere, self.ranks.get(cluster).copied().unwrap_or(self.ranks.len()));
+            return (Tier::Elsewhere, ranks.get(cluster).copied().unwrap_or(ranks.len()));
         }
         let tier = match &endpoint.node {
             Some(node) if node == self.me => Tier::Node,
-            Some(node) => self.nodes.get(node).map_or(Tier::Cluster, |(_, tier)| *tier),
+            Some(node) => self.survey.nodes.get(node).map_or(Tier::Cluster, |(_, tier)| *tier),
             None => Tier::Cluster,
         };
         (tier, 0)
@@ -155,7 +178,7 @@ impl<'a> Standpoint<'a> {
 
     /// The number of the node whose health is the endpoint's.
     pub(super) fn node_id(&self, endpoint: &Endpoint) -> NodeId {
-        endpoint.node.as_ref().map_or(0, |node| match self.nodes.get(node) {
+        endpoint.node.as_ref().map_or(0, |node| match self.survey.nodes.get(node) {
             Some((id, _)) => *id,
             None => model::Node::id(node),
         })

@@ -46,11 +46,11 @@ pub(crate) fn situation() -> impl Strategy<Value = Situation> {
     )
 }
 
-fn cluster_name(n: u8) -> ClusterName {
+pub(crate) fn cluster_name(n: u8) -> ClusterName {
     ClusterName::new(format!("c{n}")).unwrap()
 }
 
-fn node_name() -> impl Strategy<Value = NodeName> {
+pub(crate) fn node_name() -> impl Strategy<Value = NodeName> {
     (0..4_u8, 0..4_u8).prop_map(|(c, n)| NodeName::new(cluster_name(c), format!("n{n}")).unwrap())
 }
 
@@ -62,7 +62,7 @@ fn service_key() -> impl Strategy<Value = ServiceKey> {
 }
 
 /// Mostly the cluster's own /16, sometimes another's.
-fn cluster() -> impl Strategy<Value = Cluster> {
+pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
     (0..4_u8, prop_oneof![9 => Just(None), 1 => (0..4_u8).prop_map(Some)]).prop_map(|(c, other)| Cluster {
         name: cluster_name(c),
         id: ClusterId::new(u64::from(c) + 1).unwrap(),
@@ -87,7 +87,7 @@ fn v6(a: u8, b: u8, c: u8, len: u8) -> IpNet {
 }
 
 /// Mostly with slices of its own cluster's ranges, sometimes with another's.
-fn node(name: BoxedStrategy<NodeName>) -> impl Strategy<Value = Node> {
+pub(crate) fn node(name: BoxedStrategy<NodeName>) -> impl Strategy<Value = Node> {
     let slice = (prop_oneof![9 => Just(None), 1 => (0..4_u8).prop_map(Some)], 0..8_u8, any::<bool>());
     let place = (select(&["", "r1", "r1", "r2"]), select(&["", "z1", "z2"]));
     (name, vec(slice, 0..3), place, proptest::option::weighted(0.8, 0..32_u8), any::<bool>()).prop_map(
@@ -108,7 +108,7 @@ fn node(name: BoxedStrategy<NodeName>) -> impl Strategy<Value = Node> {
     )
 }
 
-fn service() -> impl Strategy<Value = Service> {
+pub(crate) fn service() -> impl Strategy<Value = Service> {
     let port = (select(&["", "web"]), protocol(), 80..82_u16).prop_map(|(name, protocol, p)| ServicePort {
         name: name.into(),
         protocol,
@@ -134,7 +134,7 @@ fn service() -> impl Strategy<Value = Service> {
     )
 }
 
-fn endpoint() -> impl Strategy<Value = Endpoint> {
+pub(crate) fn endpoint() -> impl Strategy<Value = Endpoint> {
     let port = (select(&["", "web"]), protocol(), 8080..8082_u16)
         .prop_map(|(name, protocol, p)| EndpointPort { name: name.into(), protocol, port: port(p) });
     let key = (service_key(), 0..6_u8);

@@ -10,6 +10,9 @@ pub const LAYOUT: usize = 1;
 /// Tiers of one frontend: four inside the cluster, twelve groups of other clusters.
 pub const TIERS: usize = 16;
 
+/// Places of a set that are one entry of a map.
+pub const PAGE: usize = 4;
+
 /// What a client dials.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,12 +30,10 @@ pub struct Frontend {
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Frontend {}
 
-/// One rung of a ladder.
+/// One rung of a ladder. Its first place in the set is behind the last one of the rung before.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tier {
-    /// Index of its first backend in the set.
-    pub begin: u32,
     /// How many backends.
     pub count: u32,
     /// How near: 0 node, 1 zone, 2 region, 3 cluster, 4 elsewhere.
@@ -63,20 +64,20 @@ pub struct Ladder {
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Ladder {}
 
-/// A place in a set.
+/// A part of a set.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BackendKey {
+pub struct PageKey {
     /// The set.
     pub set: u64,
-    /// The place.
-    pub index: u32,
+    /// Which: place n is on page n / CW_PAGE.
+    pub page: u32,
     /// Padding.
     pub zero: u32,
 }
 
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
-unsafe impl aya::Pod for BackendKey {}
+unsafe impl aya::Pod for PageKey {}
 
 /// A place to send a connection to.
 #[repr(C)]
@@ -94,6 +95,17 @@ pub struct Backend {
 
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Backend {}
+
+/// Backends that stand beside each other in a set. Places behind the end of the set are all zero.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Page {
+    /// The backends.
+    pub backend: [Backend; PAGE],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Page {}
 
 /// An address and a port.
 #[repr(C)]
@@ -222,10 +234,11 @@ unsafe impl aya::Pod for Cut {}
 #[rustfmt::skip]
 pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_frontend", size: size_of::<Frontend>(), fields: &[("ip", offset_of!(Frontend, ip)), ("port", offset_of!(Frontend, port)), ("protocol", offset_of!(Frontend, protocol)), ("zero", offset_of!(Frontend, zero))] },
-    StructLayout { name: "cw_tier", size: size_of::<Tier>(), fields: &[("begin", offset_of!(Tier, begin)), ("count", offset_of!(Tier, count)), ("kind", offset_of!(Tier, kind)), ("zero", offset_of!(Tier, zero)), ("passes", offset_of!(Tier, passes))] },
+    StructLayout { name: "cw_tier", size: size_of::<Tier>(), fields: &[("count", offset_of!(Tier, count)), ("kind", offset_of!(Tier, kind)), ("zero", offset_of!(Tier, zero)), ("passes", offset_of!(Tier, passes))] },
     StructLayout { name: "cw_ladder", size: size_of::<Ladder>(), fields: &[("set", offset_of!(Ladder, set)), ("tiers", offset_of!(Ladder, tiers)), ("affinity", offset_of!(Ladder, affinity)), ("tier", offset_of!(Ladder, tier))] },
-    StructLayout { name: "cw_backend_key", size: size_of::<BackendKey>(), fields: &[("set", offset_of!(BackendKey, set)), ("index", offset_of!(BackendKey, index)), ("zero", offset_of!(BackendKey, zero))] },
+    StructLayout { name: "cw_page_key", size: size_of::<PageKey>(), fields: &[("set", offset_of!(PageKey, set)), ("page", offset_of!(PageKey, page)), ("zero", offset_of!(PageKey, zero))] },
     StructLayout { name: "cw_backend", size: size_of::<Backend>(), fields: &[("ip", offset_of!(Backend, ip)), ("port", offset_of!(Backend, port)), ("zero", offset_of!(Backend, zero)), ("node", offset_of!(Backend, node))] },
+    StructLayout { name: "cw_page", size: size_of::<Page>(), fields: &[("backend", offset_of!(Page, backend))] },
     StructLayout { name: "cw_address", size: size_of::<Address>(), fields: &[("ip", offset_of!(Address, ip)), ("port", offset_of!(Address, port)), ("zero", offset_of!(Address, zero))] },
     StructLayout { name: "cw_translation", size: size_of::<Translation>(), fields: &[("vip", offset_of!(Translation, vip)), ("backend", offset_of!(Translation, backend))] },
     StructLayout { name: "cw_flow_key", size: size_of::<FlowKey>(), fields: &[("cookie", offset_of!(FlowKey, cookie)), ("address", offset_of!(FlowKey, address))] },

@@ -15,7 +15,7 @@ use super::{BpfError, abi};
 #[derive(Debug)]
 pub(super) struct PlanMaps {
     pub(super) frontends: Table<abi::Frontend, abi::Ladder>,
-    pub(super) backends: Table<abi::BackendKey, abi::Backend>,
+    pub(super) backends: Table<abi::PageKey, abi::Page>,
     pub(super) node_addresses: Table<abi::NodeAddress, u8>,
     pub(super) dead: Table<u64, u8>,
     pub(super) guarded: Table<abi::Prefix, u8>,
@@ -34,12 +34,14 @@ impl PlanMaps {
                 _ => vec![],
             })),
             Some(Op::AddSet(..)) => self.backends.insert(&each(run, |op| match op {
-                Op::AddSet(id, set) => set_entries(*id, set),
+                Op::AddSet(id, set) => pages(*id, set),
                 _ => vec![],
             })),
             Some(Op::DeleteSet(..)) => self.backends.remove(&each(run, |op| match op {
                 // From the end: what is left after a crash is the beginning of a set, which can be told and removed.
-                Op::DeleteSet(id, count) => (0..*count).rev().map(|i| backend_key(*id, i)).collect(),
+                Op::DeleteSet(id, count) => {
+                    (0..count.div_ceil(PAGE)).rev().map(|page| page_key(*id, page)).collect()
+                }
                 _ => vec![],
             })),
             Some(Op::SetFrontend(..)) => {
@@ -111,20 +113,16 @@ impl PlanMaps {
     /// A set with a hole (which only a crash in the middle of a removal of another version could leave) is told as long
     /// as it reaches, so that removing what was told removes it all.
     pub(super) fn sets(&self) -> Result<BTreeMap<SetId, plan::Set>, BpfError> {
-        let mut places: BTreeMap<SetId, BTreeMap<u32, plan::Backend>> = BTreeMap::new();
-        for (key, value) in self.backends.entries()? {
-            let backend = backend(&value).ok_or_else(|| self.backends.foreign((key, value)))?;
-            places.entry(key.set).or_default().insert(key.index, backend);
+        let mut entries = self.backends.entries()?;
+        entries.sort_unstable_by_key(|(key, _)| (key.set, key.page));
+        let mut sets: BTreeMap<SetId, plan::Set> = BTreeMap::new();
+        for (key, value) in entries {
+            let page = page(&value).ok_or_else(|| self.backends.foreign((key, value)))?;
+            let set = sets.entry(key.set).or_default();
+            set.resize(key.page as usize * abi::PAGE, page[0]);
+            set.extend(page);
         }
-        let fill = |(id, places): (SetId, BTreeMap<u32, plan::Backend>)| {
-            let mut set = plan::Set::with_capacity(places.len());
-            for (index, backend) in places {
-                set.resize(index as usize, backend);
-                set.push(backend);
-            }
-            (id, set)
-        };
-        Ok(places.into_iter().map(fill).collect())
+        Ok(sets)
     }
 }
 
@@ -132,12 +130,32 @@ fn each<T>(run: &[Op], entries: impl FnMut(&Op) -> Vec<T>) -> Vec<T> {
     run.iter().flat_map(entries).collect()
 }
 
-fn set_entries(id: SetId, set: &plan::Set) -> Vec<(abi::BackendKey, abi::Backend)> {
-    (0..).zip(set).map(|(index, backend)| (backend_key(id, index), backend_value(backend))).collect()
+/// Places on a page, as places are counted.
+const PAGE: u32 = abi::PAGE as u32;
+
+fn pages(id: SetId, set: &plan::Set) -> Vec<(abi::PageKey, abi::Page)> {
+    (0..)
+        .zip(set.chunks(abi::PAGE))
+        .map(|(page, backends)| (page_key(id, page), page_value(backends)))
+        .collect()
 }
 
-fn backend_key(set: SetId, index: u32) -> abi::BackendKey {
-    abi::BackendKey { set, index, zero: 0 }
+fn page_key(set: SetId, page: u32) -> abi::PageKey {
+    abi::PageKey { set, page, zero: 0 }
+}
+
+fn page_value(backends: &[plan::Backend]) -> abi::Page {
+    let mut value = abi::Page::default();
+    for (to, from) in value.backend.iter_mut().zip(backends) {
+        *to = backend_value(from);
+    }
+    value
+}
+
+/// The backends of a page: at least one, and behind the last one nothing.
+fn page(value: &abi::Page) -> Option<Vec<plan::Backend>> {
+    let end = value.backend.iter().rposition(|place| *place != abi::Backend::default())? + 1;
+    value.backend[..end].iter().map(backend).collect()
 }
 
 fn backend_value(backend: &plan::Backend) -> abi::Backend {
@@ -187,17 +205,19 @@ fn ladder_value(ladder: &plan::Ladder) -> Result<abi::Ladder, BpfError> {
     let mut value = abi::Ladder { set: ladder.set, affinity: ladder.affinity, ..Default::default() };
     let spans = value.tier.get_mut(..ladder.tiers.len()).ok_or_else(too_many)?;
     for (to, from) in spans.iter_mut().zip(&ladder.tiers) {
-        let (begin, count, passes) = (from.begin, from.count, from.passes);
-        *to = abi::Tier { begin, count, kind: tier_kind(from.tier), zero: 0, passes };
+        *to = abi::Tier { count: from.count, kind: tier_kind(from.tier), zero: 0, passes: from.passes };
     }
     value.tiers = u32::try_from(ladder.tiers.len()).map_err(|_| too_many())?;
     Ok(value)
 }
 
 fn ladder(value: &abi::Ladder) -> Option<plan::Ladder> {
+    let mut end = 0_u32;
     let span = |tier: &abi::Tier| {
         let kind = *TIERS.get(usize::from(tier.kind))?;
-        Some(TierSpan { tier: kind, begin: tier.begin, count: tier.count, passes: tier.passes })
+        let begin = end;
+        end = end.checked_add(tier.count)?;
+        Some(TierSpan { tier: kind, begin, count: tier.count, passes: tier.passes })
     };
     let tiers = value.tier.get(..usize::try_from(value.tiers).ok()?)?;
     let tiers = tiers.iter().map(span).collect::<Option<_>>()?;
@@ -230,6 +250,34 @@ mod tests {
         assert_eq!(frontend(&abi::Frontend { port: 80.into(), protocol: 1, ..Default::default() }), None);
         assert_eq!(frontend(&abi::Frontend { protocol: 6, ..Default::default() }), None);
         assert_eq!(backend(&abi::Backend::default()), None);
+        let endless = abi::Tier { count: u32::MAX, ..Default::default() };
+        assert_eq!(ladder(&abi::Ladder { tiers: 2, tier: [endless; 16], ..Default::default() }), None);
+        assert_eq!(page(&abi::Page::default()), None);
+        let mut holed = page_value(&set_of(3));
+        holed.backend[1] = abi::Backend::default();
+        assert_eq!(page(&holed), None);
+    }
+
+    /// Backends that differ.
+    fn set_of(count: u16) -> plan::Set {
+        let backend = |n: u16| plan::Backend {
+            ip: [10, 0, 0, 1].into(),
+            port: Port::new(n).expect("not 0"),
+            node: u64::from(n),
+        };
+        (1..=count).map(backend).collect()
+    }
+
+    #[test]
+    fn pages_come_back() {
+        for (count, wanted) in [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2), (9, 3)] {
+            let set = set_of(count);
+            let entries = pages(7, &set);
+            assert_eq!(entries.len(), wanted);
+            assert!(entries.iter().zip(0..).all(|((key, _), n)| (key.set, key.page) == (7, n)));
+            let read: Vec<_> = entries.iter().flat_map(|(_, value)| page(value).unwrap()).collect();
+            assert_eq!(read, set);
+        }
     }
 
     #[test]

@@ -1,0 +1,204 @@
+//! The plan of services, kept up with what changes: an endpoint costs the services of its name, not all of them.
+//!
+//! Which addresses a service has, how near a node is and whose twin a service is do not depend on endpoints. As long as
+//! only those change, all of it is remembered; anything else is planned anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use model::{ClusterName, Key, NodeName, ObjectName, ServiceKey};
+use siphasher::sip::SipHasher13;
+
+use super::ladder::Rung;
+use super::offer::{Claimant, Dialled, Offer, Scope};
+use super::standpoint::{Standpoint, Survey};
+use super::{Services, View};
+use crate::plan::{Frontend, Ladder, Set, SetId, State, TierSpan, Touched};
+
+/// Plans one node's services, and follows their endpoints. To be told of every change to the world it looks at.
+#[derive(Debug, Default)]
+pub struct Planner {
+    /// What does not depend on endpoints; nothing when it has changed since.
+    survey: Option<Arc<Survey>>,
+    me: Option<NodeName>,
+    ranking: Vec<ClusterName>,
+    /// What each offer was granted.
+    granted: BTreeMap<Claimant, Vec<Granted>>,
+    /// How many ladders stand on a set.
+    users: BTreeMap<SetId, usize>,
+    /// Names of services whose endpoints have changed since.
+    behind: BTreeSet<ObjectName>,
+    /// Whether two contents had one number: who of them moved on depends on the order of all services.
+    collided: bool,
+}
+
+/// Something that is dialled: address, port and what they stand for.
+#[derive(Debug)]
+struct Granted {
+    dialled: Frontend,
+    scope: Scope,
+    /// The place of the port among the offer's.
+    port: usize,
+}
+
+/// The part of a plan that endpoints decide.
+struct Ladders<'a> {
+    frontends: &'a mut BTreeMap<Frontend, Ladder>,
+    sets: &'a mut BTreeMap<SetId, Set>,
+}
+
+impl Planner {
+    /// Takes in that an object of the world has changed, came or went.
+    pub fn handle_change(&mut self, key: &Key) {
+        match key {
+            Key::Endpoint(endpoint) => drop(self.behind.insert(endpoint.service.name.clone())),
+            Key::Cluster(_) | Key::Node(_) | Key::Service(_) | Key::Import(_) => self.survey = None,
+        }
+    }
+
+    /// Whether something has changed since it planned the last time.
+    pub fn is_behind(&self) -> bool {
+        self.survey.is_none() || !self.behind.is_empty()
+    }
+
+    /// Plans all services.
+    pub fn plan(&mut self, view: &View<'_>) -> Services {
+        let standpoint = Standpoint::new(view);
+        let (granted, problems) = standpoint.granted();
+        let mut plan = Services { problems, ..Services::default() };
+        *self = Self { me: Some(view.me.clone()), ranking: view.ranking.to_vec(), ..Self::default() };
+        let mut ladders = Ladders { frontends: &mut plan.frontends, sets: &mut plan.sets };
+        let mut touched = Touched::default();
+        for (offer, dialled) in granted {
+            self.lay(&standpoint, offer, &dialled, &mut ladders, &mut touched);
+            let granted = dialled.iter().map(|dialled| Granted::new(offer, dialled)).collect();
+            self.granted.insert(offer.claimant(), granted);
+        }
+        // The unspecified address is a node port's.
+        if plan.frontends.keys().any(|frontend| frontend.ip.is_unspecified()) {
+            plan.node_addresses = standpoint.node_addresses();
+        }
+        self.survey = (!self.collided).then(|| standpoint.survey());
+        plan
+    }
+
+    /// Brings the services of a state, which are those planned the last time, to the newest endpoints; says what of the
+    /// state that may have changed. Nothing if all services have to be planned anew: the state's are of no use then.
+    pub fn follow(&mut self, view: &View<'_>, state: &mut State) -> Option<Touched> {
+        if self.me.as_ref() != Some(view.me) || self.ranking != view.ranking {
+            self.survey = None;
+        }
+        let standpoint = Standpoint::with(view, self.survey.clone()?);
+        let mut ladders = Ladders { frontends: &mut state.frontends, sets: &mut state.sets };
+        let mut touched = Touched::default();
+        for name in std::mem::take(&mut self.behind) {
+            // Behind a service or an import are, besides its own, endpoints of services of the same name.
+            let key = ServiceKey { cluster: view.me.cluster.clone(), name };
+            let service = view.world.services.get(&key).map(Offer::Service);
+            let import = view.world.imports.get(&key).map(Offer::Import);
+            for offer in service.into_iter().chain(import) {
+                let granted = self.granted.get(&offer.claimant()).into_iter().flatten();
+                let dialled: Vec<_> = granted.map(|granted| granted.of(offer)).collect();
+                self.lay(&standpoint, offer, &dialled, &mut ladders, &mut touched);
+            }
+        }
+        if self.collided {
+            self.survey = None;
+            return None;
+        }
+        Some(touched)
+    }
+
+    /// Lays the ladders behind what an offer was granted.
+    fn lay<'a>(
+        &mut self,
+        standpoint: &Standpoint<'a>,
+        offer: Offer<'a>,
+        granted: &[Dialled<'a>],
+        ladders: &mut Ladders<'_>,
+        touched: &mut Touched,
+    ) {
+        let sources = standpoint.sources(offer);
+        for frontend in granted {
+            let rungs = standpoint.rungs(offer, frontend, &sources).rungs;
+            let mut ladder = self.store(&rungs, ladders.sets, touched);
+            ladder.affinity = if ladder.tiers.is_empty() { 0 } else { offer.affinity() };
+            let before = ladders.frontends.insert(frontend.dialled, ladder);
+            if before.as_ref() != ladders.frontends.get(&frontend.dialled) {
+                touched.frontends.insert(frontend.dialled);
+            }
+            if let Some(before) = before {
+                self.release(before.set, ladders.sets, touched);
+            }
+        }
+    }
+
+    /// Lays the rungs end to end, shares the set with whoever has the same one, and says which part is which rung.
+    fn store(
+        &mut self,
+        rungs: &[Rung<'_>],
+        sets: &mut BTreeMap<SetId, Set>,
+        touched: &mut Touched,
+    ) -> Ladder {
+        let mut set = Set::new();
+        let mut tiers = Vec::with_capacity(rungs.len());
+        let index = |len: usize| u32::try_from(len).expect("a set is indexed by u32");
+        for rung in rungs {
+            let begin = index(set.len());
+            for candidate in &rung.candidates {
+                set.extend(std::iter::repeat_n(candidate.backend, candidate.weight as usize));
+            }
+            let count = index(set.len()) - begin;
+            tiers.push(TierSpan { tier: rung.tier, begin, count, passes: rung.passes });
+        }
+        if set.is_empty() {
+            return Ladder::default();
+        }
+        let mut id = set_id(&set);
+        // Two contents with one number: never by chance, perhaps by malice. The later one moves on.
+        while sets.get(&id).is_some_and(|other| *other != set) {
+            id = id.wrapping_add(1).max(1);
+            self.collided = true;
+        }
+        *self.users.entry(id).or_default() += 1;
+        sets.entry(id).or_insert_with(|| {
+            touched.sets.insert(id);
+            set
+        });
+        Ladder { set: id, tiers, affinity: 0 }
+    }
+
+    /// One ladder less stands on the set.
+    fn release(&mut self, id: SetId, sets: &mut BTreeMap<SetId, Set>, touched: &mut Touched) {
+        let Some(users) = self.users.get_mut(&id) else { return };
+        *users -= 1;
+        if *users == 0 {
+            self.users.remove(&id);
+            sets.remove(&id);
+            touched.sets.insert(id);
+        }
+    }
+}
+
+impl Granted {
+    fn new(offer: Offer<'_>, Dialled { dialled, port, scope }: &Dialled<'_>) -> Self {
+        let place = offer.ports().iter().position(|its| std::ptr::eq(its, *port));
+        Self {
+            dialled: *dialled,
+            scope: *scope,
+            port: place.expect("what is dialled is an offer's own port"),
+        }
+    }
+
+    fn of<'a>(&self, offer: Offer<'a>) -> Dialled<'a> {
+        Dialled { dialled: self.dialled, port: &offer.ports()[self.port], scope: self.scope }
+    }
+}
+
+/// The number of a set's content: the same on every node, never 0.
+fn set_id(set: &Set) -> SetId {
+    let mut hasher = SipHasher13::new_with_keys(0x6361_7573_6577_6179, 0x7365_7400);
+    set.hash(&mut hasher);
+    hasher.finish().max(1)
+}
