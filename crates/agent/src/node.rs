@@ -135,6 +135,7 @@ impl Node {
                 times: Default::default(),
                 ways: config.ways(),
                 reserved: config.reserved(),
+                node_ports: config.services.node_ports().expect("load() has checked them"),
             },
             observed: datapath.observe().await?,
             desired: State::default(),

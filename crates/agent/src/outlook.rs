@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use engine::health::{Ranking, Way, scores};
 use engine::plan::State;
-use engine::services::Reserved;
+use engine::services::{NodePortAddresses, Reserved};
 use engine::{mesh, services};
 use ipnet::IpNet;
 use model::{ClusterName, NodeName, World};
@@ -30,6 +30,8 @@ pub(crate) struct Outlook {
     pub(crate) ways: BTreeMap<ClusterName, Way>,
     /// Ports of this node that no service can have.
     pub(crate) reserved: Vec<Reserved>,
+    /// At which of the nodes' addresses node ports are dialled.
+    pub(crate) node_ports: NodePortAddresses,
 }
 
 /// What follows from what is known.
@@ -76,6 +78,7 @@ impl Outlook {
             dead: &self.dead,
             ranking: self.ranking.order(),
             reserved: &self.reserved,
+            node_ports: &self.node_ports,
         }
     }
 

@@ -8,9 +8,11 @@
 mod difference;
 mod doubt;
 mod explain;
+mod health_check;
 mod ladder;
 mod offer;
 mod order;
+mod outside;
 mod problem;
 mod remembered;
 mod select;
@@ -36,7 +38,9 @@ pub(crate) use standpoint::behind;
 pub use difference::{Difference, What, differences};
 pub use doubt::Doubt;
 pub use explain::{Explained, Kind, Standing, Step, Why, explain};
+pub use health_check::{HealthCheck, health_checks};
 pub use offer::Claimant;
+pub use outside::{FromOutside, NodePortAddresses};
 pub use problem::Problem;
 pub use remembered::remembered_ranking;
 
@@ -53,6 +57,8 @@ pub struct View<'a> {
     pub ranking: &'a [ClusterName],
     /// Ports of every node that no service can have.
     pub reserved: &'a [Reserved],
+    /// At which of the nodes' addresses node ports are dialled.
+    pub node_ports: &'a NodePortAddresses,
 }
 
 /// A port at which the node's own agent answers.
@@ -106,18 +112,19 @@ pub fn plan(view: &View<'_>) -> Services {
     let standpoint = Standpoint::new(view);
     let (granted, problems) = standpoint.granted();
     let mut plan = Services { problems, ..Services::default() };
-    for (offer, frontends) in granted {
-        let sources = standpoint.sources(offer);
+    for (offer, frontends) in &granted {
+        let sources = standpoint.sources(*offer);
         for frontend in frontends {
-            let ladder = plan.store(&standpoint.rungs(offer, &frontend, &sources).rungs);
+            let ladder = plan.store(&standpoint.rungs(*offer, frontend, &sources).rungs);
             let affinity = if ladder.tiers.is_empty() { 0 } else { offer.affinity() };
             plan.frontends.insert(frontend.dialled, Ladder { affinity, ..ladder });
         }
     }
     // The unspecified address is a node port's.
     if plan.frontends.keys().any(|frontend| frontend.ip.is_unspecified()) {
-        plan.node_addresses = standpoint.node_addresses();
+        plan.node_addresses = standpoint.node_port_addresses();
     }
+    plan.add_outside(&standpoint, &granted);
     plan
 }
 

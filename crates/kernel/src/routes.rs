@@ -90,6 +90,8 @@ pub async fn apply(netlink: &Netlink, op: &Op, tunnel: &str) -> Result<Applied, 
         | Op::AddSet(..)
         | Op::SetFrontend(..)
         | Op::DeleteFrontend(_)
+        | Op::SetOutside(..)
+        | Op::DeleteOutside(_)
         | Op::DeleteSet(..)
         | Op::MarkDead(_)
         | Op::MarkAlive(_)

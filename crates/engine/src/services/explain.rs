@@ -10,6 +10,7 @@ use super::doubt::{Doubt, doubts};
 use super::ladder::{Candidate, Out, Rung};
 use super::offer::{Claimant, Dialled, Offer};
 use super::order::Block;
+use super::outside::{self, FromOutside};
 use super::select::Verdict;
 use super::standpoint::Standpoint;
 use super::{Problem, View};
@@ -38,6 +39,8 @@ pub struct Explained {
     pub traffic: Traffic,
     /// What was granted to it.
     pub frontends: Vec<Frontend>,
+    /// What clients outside get on the node, where that is something else than what its own sockets get.
+    pub outside: Vec<FromOutside>,
     /// What it asked for and was not granted.
     pub problems: Vec<Problem>,
     /// What is carried out and hardly meant so.
@@ -186,8 +189,11 @@ pub fn explain(view: &View<'_>) -> Vec<Explained> {
     for problem in problems {
         refused.entry(problem.loser().clone()).or_default().push(problem);
     }
+    let taken: BTreeSet<Frontend> =
+        granted.iter().flat_map(|(_, frontends)| frontends.iter().map(|f| f.dialled)).collect();
     let explain = |(offer, frontends): (Offer<'_>, Vec<Dialled<'_>>)| Explained {
         problems: refused.remove(&offer.claimant()).unwrap_or_default(),
+        outside: outside::explain(&standpoint, offer, &frontends, &standpoint.sources(offer), &taken),
         ..one(&standpoint, &health, offer, &frontends)
     };
     granted.into_iter().map(explain).collect()
@@ -295,6 +301,7 @@ fn one<'a>(
         import: matches!(offer, Offer::Import(_)),
         kind: Kind::of(offer),
         problems: Vec::new(),
+        outside: Vec::new(),
         doubts,
         rungs: steps,
         vips: offer.vips().to_vec(),

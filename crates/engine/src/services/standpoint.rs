@@ -9,7 +9,7 @@ use model::{
 };
 
 use super::offer::{Dialled, Offer, Scope};
-use super::{Problem, Reserved, View};
+use super::{NodePortAddresses, Problem, Reserved, View};
 use crate::plan::{Frontend, NodeId};
 
 /// How near something is: the tier, then the place of its cluster in the ranking.
@@ -24,6 +24,7 @@ pub(super) struct Standpoint<'a> {
     nodes: BTreeMap<&'a NodeName, (NodeId, Tier)>,
     ranks: BTreeMap<&'a ClusterName, usize>,
     reserved: &'a [Reserved],
+    node_ports: &'a NodePortAddresses,
     /// The other clusters' global services, by namespace and name.
     twins: BTreeMap<&'a ObjectName, Vec<&'a ServiceKey>>,
 }
@@ -51,7 +52,16 @@ impl<'a> Standpoint<'a> {
             twins.entry(&service.key.name).or_default().push(&service.key);
         }
         let mine = mine.cloned().unwrap_or_default();
-        Self { world: view.world, me: view.me, mine, nodes, ranks, reserved: view.reserved, twins }
+        Self {
+            world: view.world,
+            me: view.me,
+            mine,
+            nodes,
+            ranks,
+            reserved: view.reserved,
+            node_ports: view.node_ports,
+            twins,
+        }
     }
 
     /// What clients on this node dial, each with the addresses and ports that are its own. Of two that ask for one the
@@ -74,6 +84,10 @@ impl<'a> Standpoint<'a> {
                     if let Some(problem) = self.forbidden(offer, &dialled, &mut node_addresses) {
                         problems.push(problem);
                     } else if let Some(winner) = owners.get(&dialled.dialled) {
+                        // One address written in several places of one service asks for nothing twice.
+                        if winner.claimant() == offer.claimant() {
+                            continue;
+                        }
                         let (loser, winner) = (offer.claimant(), winner.claimant());
                         problems.push(Problem::Frontend { frontend: dialled.dialled, loser, winner });
                     } else {
@@ -162,10 +176,23 @@ impl<'a> Standpoint<'a> {
     }
 
     /// Every address of the cluster's nodes.
-    pub(super) fn node_addresses(&self) -> BTreeSet<IpAddr> {
+    fn node_addresses(&self) -> BTreeSet<IpAddr> {
+        self.addresses(&NodePortAddresses::All)
+    }
+
+    /// The addresses of the cluster's nodes at which node ports are dialled.
+    pub(super) fn node_port_addresses(&self) -> BTreeSet<IpAddr> {
+        self.addresses(self.node_ports)
+    }
+
+    fn addresses(&self, which: &NodePortAddresses) -> BTreeSet<IpAddr> {
         let nodes = self.world.nodes.values().filter(|node| node.name.cluster == self.me.cluster);
-        let ips = nodes.flat_map(|n| n.private_ips.iter().chain(&n.public_ips).copied().chain(n.mesh_ips()));
-        ips.collect()
+        nodes.flat_map(|node| which.of(node)).collect()
+    }
+
+    /// Those of this node alone.
+    pub(super) fn own_addresses(&self) -> BTreeSet<IpAddr> {
+        self.world.nodes.get(self.me).map(|node| self.node_ports.of(node)).unwrap_or_default()
     }
 
     /// Where the endpoint's node stands, if that is known.
