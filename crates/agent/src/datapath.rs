@@ -216,9 +216,13 @@ fn load(config: &Config, underlay: &str) -> Result<bpf::Datapath> {
         Some(cgroup) => host.path(cgroup),
         None => host.cgroup_root()?,
     };
-    let pin_dir = host.path(Path::new(bpf::PIN_DIR));
-    let options = bpf::Options { pin_dir, ..bpf::Options::new(cgroup, underlay) };
+    let options = bpf::Options { pin_dir: pin_dir(config), ..bpf::Options::new(cgroup, underlay) };
     bpf::Datapath::open(options).context("loading the eBPF programs")
+}
+
+/// Where the packet path's pins are.
+pub(crate) fn pin_dir(config: &Config) -> PathBuf {
+    config.host().path(Path::new(bpf::PIN_DIR))
 }
 
 /// The tunnel device, made if need be, with its key.

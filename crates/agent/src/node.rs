@@ -1,7 +1,7 @@
 //! The node as the agent drives it: what it knows, what the kernel holds, and the way from one to the other.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use engine::exchange::Position;
 use engine::health::{Event as Verdict, Prober, Ranking};
 use engine::mesh::Unserved;
 use engine::plan::{self, Op, State};
+use engine::services::{Departed, HealthCheck};
 use engine::{mesh, services};
 use ipnet::IpNet;
 use kernel::features::Feature;
@@ -29,6 +30,7 @@ use crate::api::{Ask, Paths, Vital};
 use crate::cni::PodNetwork;
 use crate::config::Config;
 use crate::datapath::{Datapath, Masqueraded};
+use crate::health_checks::HealthChecks;
 use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outlook::{Outlook, Plan};
@@ -79,6 +81,11 @@ pub(crate) struct Node {
     /// This node's slices, as the newest plan grants them.
     pub(crate) own: Vec<IpNet>,
     pub(crate) neighbour: Neighbour,
+    /// What load balancers may ask, as the newest plan has it, and the ports where they do.
+    checks: Vec<HealthCheck>,
+    health_checks: HealthChecks,
+    /// Endpoints that have left the world, where connections to them are to be ended.
+    departed: Option<Departed>,
     /// The DNS server, where one is wanted.
     pub(crate) names: Option<Names>,
     /// Why a container runtime cannot be served yet; nothing when it can.
@@ -152,6 +159,9 @@ impl Node {
             underlay: underlay.name,
             own: Vec::new(),
             neighbour,
+            checks: Vec::new(),
+            health_checks: HealthChecks::default(),
+            departed: None,
             names: None,
             cni: untold,
             key,
@@ -163,6 +173,7 @@ impl Node {
             save_at: None,
             save_after: SAVE_AFTER,
         };
+        node.departed = node.config.services.grace().map(Departed::new);
         // The verdicts of the agent before this one stand until the new prober has its own.
         let dead = |name: &&NodeName| node.observed.dead.contains(&model::Node::id(name));
         node.outlook.dead = node.outlook.world.nodes.keys().filter(dead).cloned().collect();
@@ -192,7 +203,8 @@ impl Node {
     /// When something is due at the latest.
     pub(crate) fn deadline(&self) -> Instant {
         let probe = self.prober.deadline().map(|at| self.started + at);
-        let timers = [Some(self.check_at), Some(self.observe_at), self.save_at, probe];
+        let gone = self.departed.as_ref().and_then(Departed::deadline).map(|at| self.started + at);
+        let timers = [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone];
         timers.into_iter().flatten().min().expect("two of them are always there")
     }
 
@@ -240,7 +252,11 @@ impl Node {
             self.stream.revision = position.revision;
         }
         let mut keys = Vec::with_capacity(changes.len());
+        let now = self.now();
         for change in changes {
+            if let Some(departed) = &mut self.departed {
+                departed.handle_change(&self.outlook.world, &change, now);
+            }
             let key = change.key();
             if self.outlook.world.apply(change) {
                 keys.push(key);
@@ -273,6 +289,13 @@ impl Node {
         }
     }
 
+    /// Where backends were that are gone for good.
+    pub(crate) fn poll_gone(&mut self) -> BTreeSet<SocketAddr> {
+        let now = self.now();
+        let gone = self.departed.as_mut().map(|departed| departed.poll_gone(&self.outlook.world, now));
+        gone.unwrap_or_default()
+    }
+
     /// The ranges that lead to a peer, as they were granted to it.
     pub(crate) fn ranges_of(&self, peer: &NodeName) -> Vec<IpNet> {
         let key = self.outlook.world.nodes.get(peer).and_then(|node| node.public_key);
@@ -299,6 +322,7 @@ impl Node {
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
             }
+            self.follow_health_checks().await;
             self.refresh_vital();
         }
         if now >= self.observe_at {
@@ -442,7 +466,8 @@ impl Node {
             return;
         }
         let begun = Instant::now();
-        let Plan { state: mut desired, own, problems } = self.outlook.plan();
+        let Plan { state: mut desired, own, health_checks, problems } = self.outlook.plan();
+        self.checks = health_checks;
         if self.own != own {
             // What the machine has to do for its pods depends on it.
             self.own = own;
@@ -474,6 +499,14 @@ impl Node {
             self.observed.clone_from(&self.desired);
         }
         self.vital.metrics.observe_applying(begun.elapsed());
+        self.follow_health_checks().await;
+    }
+
+    /// Lets load balancers know how many endpoints are here, and whether anybody is led to them.
+    async fn follow_health_checks(&mut self) {
+        let healthy = self.checks.is_empty() || self.pending() == 0;
+        let problem = self.health_checks.follow(&self.checks, &self.outlook.listen(), healthy).await;
+        self.problems.set_machine("healthCheckNodePort", problem);
     }
 
     /// Changes the kernel. Returns whether everything went well; if not, it is looked at again soon.

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use engine::health::{Ranking, Way, scores};
 use engine::plan::State;
-use engine::services::{NodePortAddresses, Reserved};
+use engine::services::{HealthCheck, NodePortAddresses, Reserved};
 use engine::{mesh, services};
 use ipnet::IpNet;
 use model::{ClusterName, NodeName, World};
+
+use crate::health_checks::Listen;
 
 /// Everything the plan depends on.
 pub(crate) struct Outlook {
@@ -40,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) state: State,
     /// The slices that were granted to this node.
     pub(crate) own: Vec<IpNet>,
+    /// What load balancers may ask the node about.
+    pub(crate) health_checks: Vec<HealthCheck>,
     /// What was claimed but not granted.
     pub(crate) problems: Vec<String>,
 }
@@ -51,11 +55,13 @@ impl Outlook {
         let services = services::plan(&self.view());
         let mut problems: Vec<String> = mesh.problems.iter().map(ToString::to_string).collect();
         problems.extend(services.problems.iter().map(ToString::to_string));
+        let (health_checks, refused) = services::health_checks(&self.view());
+        problems.extend(refused.iter().map(ToString::to_string));
         let own = mesh.own.clone();
         let mut state = State::assemble(mesh, services, &self.dead);
         state.tunnel.port = self.port;
         state.tunnel.addresses.extend(&self.fixed);
-        Plan { state, own, problems }
+        Plan { state, own, health_checks, problems }
     }
 
     /// Takes in how far the other clusters are. Returns whether they stand in another order now.
@@ -79,6 +85,14 @@ impl Outlook {
             ranking: self.ranking.order(),
             reserved: &self.reserved,
             node_ports: &self.node_ports,
+        }
+    }
+
+    /// Where load balancers ask this node.
+    pub(crate) fn listen(&self) -> Listen {
+        match (&self.node_ports, self.world.nodes.get(&self.me)) {
+            (NodePortAddresses::All, _) => Listen::Everywhere,
+            (chosen, me) => Listen::At(me.map(|node| chosen.of(node)).unwrap_or_default()),
         }
     }
 

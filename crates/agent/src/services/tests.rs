@@ -89,6 +89,7 @@ fn outlook() -> Outlook {
         times: Default::default(),
         ways: Default::default(),
         reserved: Vec::new(),
+        node_ports: Default::default(),
         fixed: Default::default(),
     }
 }

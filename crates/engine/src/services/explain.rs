@@ -13,7 +13,7 @@ use super::order::Block;
 use super::outside::{self, FromOutside};
 use super::select::Verdict;
 use super::standpoint::Standpoint;
-use super::{Problem, View};
+use super::{Problem, View, health_checks};
 use crate::plan::{Frontend, NodeId};
 
 /// A service or an import, and where its connections go.
@@ -186,7 +186,7 @@ pub fn explain(view: &View<'_>) -> Vec<Explained> {
     let health = Health::new(view);
     let (granted, problems) = standpoint.granted();
     let mut refused: BTreeMap<Claimant, Vec<Problem>> = BTreeMap::new();
-    for problem in problems {
+    for problem in problems.into_iter().chain(health_checks(view).1) {
         refused.entry(problem.loser().clone()).or_default().push(problem);
     }
     let taken: BTreeSet<Frontend> =

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Access, Port, Protocol, Service, ServiceKey};
+use model::{Port, Protocol, Service, ServiceKey};
 
 use super::offer::Claimant;
 use super::{Problem, View};
@@ -26,10 +26,17 @@ pub fn health_checks(view: &View<'_>) -> (Vec<HealthCheck>, Vec<Problem>) {
     let (mut checks, mut problems) = (BTreeMap::new(), Vec::new());
     let own = || view.world.services.values().filter(|service| service.key.cluster == view.me.cluster);
     let served = || own().filter(|service| !service.access.other_proxy);
-    for (service, port) in served().filter_map(|s| Some((s, s.access.health_check_node_port?))) {
+    let asking: Vec<_> = served().filter_map(|s| Some((s, s.access.health_check_node_port?))).collect();
+    let mut node_ports: BTreeMap<Port, &Service> = BTreeMap::new();
+    for service in served().filter(|_| !asking.is_empty()) {
+        let tcp = service.access.node_ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+        for port in tcp {
+            node_ports.entry(port.node_port).or_insert(service);
+        }
+    }
+    for (service, port) in asking {
         let loser = claimant(service);
-        let node_port = served().find(|other| has_node_port(&other.access, port));
-        let other = node_port.map(claimant).or_else(|| {
+        let other = node_ports.get(&port).copied().map(claimant).or_else(|| {
             checks
                 .get(&port)
                 .map(|check: &HealthCheck| Claimant { key: check.service.clone(), import: false })
@@ -50,10 +57,6 @@ pub fn health_checks(view: &View<'_>) -> (Vec<HealthCheck>, Vec<Problem>) {
 
 fn claimant(service: &Service) -> Claimant {
     Claimant { key: service.key.clone(), import: false }
-}
-
-fn has_node_port(access: &Access, port: Port) -> bool {
-    access.node_ports.iter().any(|has| (has.protocol, has.node_port) == (Protocol::Tcp, port))
 }
 
 /// Those that take new connections: not those that are shutting down, although they may be used while nobody else is

@@ -43,6 +43,7 @@ pub struct AgentMetrics {
     datapath: Family<ByReason, Counter>,
     dns: Family<ByReason, Counter>,
     connects_aborted: Counter,
+    connections_reset: Counter,
     reconnects: Counter,
     connected: Gauge,
 }
@@ -67,6 +68,7 @@ impl AgentMetrics {
             datapath: Family::default(),
             dns: Family::default(),
             connects_aborted: Counter::default(),
+            connections_reset: Counter::default(),
             reconnects: Counter::default(),
             connected: Gauge::default(),
         };
@@ -100,6 +102,11 @@ impl AgentMetrics {
             "connects_aborted",
             "TCP connects that were under way to a node when it died",
             new.connects_aborted.clone(),
+        );
+        r.register(
+            "connections_reset",
+            "TCP connections that a service had led to a backend that is gone",
+            new.connections_reset.clone(),
         );
         r.register("exchange_reconnects", "Streams to a controller begun anew", new.reconnects.clone());
         r.register("exchange_connected", "Whether the stream to a controller is up", new.connected.clone());
@@ -173,6 +180,11 @@ impl AgentMetrics {
         self.connects_aborted.inc_by(connects as u64);
     }
 
+    /// Connections to backends that are gone for good were ended.
+    pub fn count_reset(&self, connections: usize) {
+        self.connections_reset.inc_by(connections as u64);
+    }
+
     /// The stream to the controller was begun anew.
     pub fn count_reconnect(&self) {
         self.reconnects.inc();
@@ -229,6 +241,7 @@ mod tests {
         dns.count(Reason::NoName);
         metrics.set_dns(&dns);
         metrics.count_aborted(3);
+        metrics.count_reset(2);
         metrics.count_reconnect();
         metrics.set_connected(true);
         let text = metrics.encode();
@@ -246,6 +259,7 @@ mod tests {
             "causeway_dns_questions_total{reason=\"no_name\"} 1",
             "causeway_dns_questions_total{reason=\"answered\"} 0",
             "causeway_connects_aborted_total 3",
+            "causeway_connections_reset_total 2",
             "causeway_exchange_reconnects_total 1",
             "causeway_exchange_connected 1",
             "# EOF",
