@@ -326,32 +326,37 @@ pub(crate) fn table() -> Vec<Case> {
                     ),
                     &["service demo/s 10.101.0.9 :80/TCP affinity=10800"],
                 ),
+            ],
+        ),
+        case(
+            "who may dial a service from outside, and what load balancers ask",
+            vec![
                 (
                     apply(
                         "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: demo}\nspec: {type: LoadBalancer, \
-                         clusterIP: 10.101.0.9, ports: [{port: 80}], externalTrafficPolicy: Local, healthCheckNodePort: \
-                         30100, loadBalancerSourceRanges: [\" 192.0.2.7/24\", \"::ffff:10.0.0.0/104\", \
-                         \"2001:db8::/32\"]}",
+                         clusterIP: 10.101.0.9, ports: [{port: 80, nodePort: 30080}], externalTrafficPolicy: Local, \
+                         healthCheckNodePort: 30100, loadBalancerSourceRanges: [\" 192.0.2.7/24\", \
+                         \"::ffff:10.0.0.0/104\", \"2001:db8::/32\"]}",
                     ),
                     &[
-                        "service demo/s 10.101.0.9 :80/TCP external-local from=10.0.0.0/8,192.0.2.0/24,2001:db8::/32 \
-                       health=30100",
+                        "service demo/s 10.101.0.9 :80/TCP external-local node-port=30080>80/TCP \
+                       from=10.0.0.0/8,192.0.2.0/24,2001:db8::/32 health=30100",
                     ],
                 ),
                 (
                     apply(
                         "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: demo}\nspec: {type: LoadBalancer, \
-                         clusterIP: 10.101.0.9, ports: [{port: 80}], healthCheckNodePort: 30100}",
+                         clusterIP: 10.101.0.9, ports: [{port: 80, nodePort: 30080}], healthCheckNodePort: 30100}",
                     ),
-                    &["service demo/s 10.101.0.9 :80/TCP"],
+                    &["service demo/s 10.101.0.9 :80/TCP node-port=30080>80/TCP"],
                 ),
                 (
                     apply(
                         "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: demo}\nspec: {type: NodePort, \
-                         clusterIP: 10.101.0.9, ports: [{port: 80}], externalTrafficPolicy: Local, healthCheckNodePort: \
-                         30100, loadBalancerSourceRanges: [192.0.2.0/24]}",
+                         clusterIP: 10.101.0.9, ports: [{port: 80, nodePort: 30080}], externalTrafficPolicy: Local, \
+                         healthCheckNodePort: 30100, loadBalancerSourceRanges: [192.0.2.0/24]}",
                     ),
-                    &["service demo/s 10.101.0.9 :80/TCP external-local"],
+                    &["service demo/s 10.101.0.9 :80/TCP external-local node-port=30080>80/TCP"],
                 ),
             ],
         ),
