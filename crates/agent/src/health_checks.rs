@@ -75,7 +75,7 @@ impl Open {
     /// All of its addresses, or none.
     async fn new(port: Port, listen: &Listen, answer: Answer) -> Result<Self, String> {
         let (answer, answered) = watch::channel(answer);
-        let mut listeners = JoinSet::new();
+        let mut bound = Vec::new();
         let everywhere = [IpAddr::from(Ipv6Addr::UNSPECIFIED)].into();
         let addresses = match listen {
             Listen::Everywhere => &everywhere,
@@ -83,19 +83,19 @@ impl Open {
         };
         for ip in addresses {
             match serve(SocketAddr::new(*ip, port.get()), answered.clone()).await {
-                Ok(listener) => drop(listeners.spawn(listener)),
+                Ok(listener) => bound.push(listener),
                 // An address by which the world knows the machine, and the machine itself does not.
                 Err(e) if e.is_elsewhere() => {}
                 Err(e) => return Err(e.to_string()),
             }
         }
-        if listeners.is_empty() {
+        if bound.is_empty() {
             return Err(format!(
                 "nothing listens on port {port}: none of the node's addresses that services.nodePortAddresses leaves is \
                  this machine's; change it"
             ));
         }
-        Ok(Self { listen: listen.clone(), answer, listeners })
+        Ok(Self { listen: listen.clone(), answer, listeners: bound.into_iter().collect() })
     }
 }
 

@@ -29,7 +29,7 @@ use wire::state::Place;
 use crate::api::{Ask, Paths, Vital};
 use crate::cni::PodNetwork;
 use crate::config::Config;
-use crate::datapath::{Datapath, Masqueraded};
+use crate::datapath::{self, Datapath, Masqueraded};
 use crate::health_checks::HealthChecks;
 use crate::names::Names;
 use crate::neighbour::Neighbour;
@@ -81,6 +81,8 @@ pub(crate) struct Node {
     /// This node's slices, as the newest plan grants them.
     pub(crate) own: Vec<IpNet>,
     pub(crate) neighbour: Neighbour,
+    /// Services for which the data path has no room.
+    full: Vec<services::Problem>,
     /// What load balancers may ask, as the newest plan has it, and the ports where they do.
     checks: Vec<HealthCheck>,
     health_checks: HealthChecks,
@@ -143,6 +145,7 @@ impl Node {
                 ways: config.ways(),
                 reserved: config.reserved(),
                 node_ports: config.services.node_ports().expect("load() has checked them"),
+                limits: datapath::limits(&config)?,
             },
             observed: datapath.observe().await?,
             desired: State::default(),
@@ -159,6 +162,7 @@ impl Node {
             underlay: underlay.name,
             own: Vec::new(),
             neighbour,
+            full: Vec::new(),
             checks: Vec::new(),
             health_checks: HealthChecks::default(),
             departed: None,
@@ -430,7 +434,7 @@ impl Node {
                 let _ = answer.send(PlanReport { desired: self.desired.clone(), observed, operations });
             }
             Ask::Services(from, answer) => {
-                let held = Held { desired: &self.desired, observed: &self.look().await };
+                let held = Held { desired: &self.desired, observed: &self.look().await, full: &self.full };
                 let _ = answer.send(crate::services::report(&self.outlook, &held, from.as_deref()));
             }
         }
@@ -466,8 +470,13 @@ impl Node {
             return;
         }
         let begun = Instant::now();
-        let Plan { state: mut desired, own, health_checks, problems } = self.outlook.plan();
+        let Plan { state: mut desired, own, health_checks, problems, full, fills } =
+            self.outlook.plan(&self.observed);
         self.checks = health_checks;
+        self.full = full;
+        let near: Vec<String> = fills.iter().filter(|fill| fill.is_near()).map(ToString::to_string).collect();
+        self.problems.set_machine("maps", (!near.is_empty()).then(|| near.join("; ")));
+        self.vital.metrics.set_maps(fills.iter().map(|fill| (fill.map, fill.used, fill.limit)));
         if self.own != own {
             // What the machine has to do for its pods depends on it.
             self.own = own;
@@ -492,10 +501,17 @@ impl Node {
             let problem = names.listen(self.outlook.mesh_ips(&self.desired));
             self.problems.set_machine("dns", problem);
         }
-        let ops = plan::diff(&self.observed, &self.desired);
         self.vital.metrics.observe_planning(begun.elapsed());
         let begun = Instant::now();
-        if self.apply(&ops).await {
+        let room = self.outlook.limits.backends;
+        let mut well = true;
+        while well && let Some(step) = plan::within(&self.observed, &self.desired, room) {
+            well = self.apply(&plan::diff(&self.observed, &step)).await;
+            if well {
+                self.observed = step;
+            }
+        }
+        if well && self.apply(&plan::diff(&self.observed, &self.desired)).await {
             self.observed.clone_from(&self.desired);
         }
         self.vital.metrics.observe_applying(begun.elapsed());

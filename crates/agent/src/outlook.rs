@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use engine::health::{Ranking, Way, scores};
 use engine::plan::State;
-use engine::services::{HealthCheck, NodePortAddresses, Reserved};
+use engine::services::{Fill, HealthCheck, Limits, NodePortAddresses, Reserved};
 use engine::{mesh, services};
 use ipnet::IpNet;
 use model::{ClusterName, NodeName, World};
@@ -34,6 +34,8 @@ pub(crate) struct Outlook {
     pub(crate) reserved: Vec<Reserved>,
     /// At which of the nodes' addresses node ports are dialled.
     pub(crate) node_ports: NodePortAddresses,
+    /// What the data path can hold.
+    pub(crate) limits: Limits,
 }
 
 /// What follows from what is known.
@@ -46,13 +48,22 @@ pub(crate) struct Plan {
     pub(crate) health_checks: Vec<HealthCheck>,
     /// What was claimed but not granted.
     pub(crate) problems: Vec<String>,
+    /// Services for which there is no room; also among the problems.
+    pub(crate) full: Vec<services::Problem>,
+    /// How full the data path's maps are with it.
+    pub(crate) fills: Vec<Fill>,
 }
 
 impl Outlook {
-    /// What follows from it.
-    pub(crate) fn plan(&self) -> Plan {
+    /// What follows from it. Where not everything fits, what is in `held` already comes first.
+    pub(crate) fn plan(&self, held: &State) -> Plan {
         let mesh = mesh::plan(&self.world, &self.me, &self.settings);
-        let services = services::plan(&self.view());
+        let mut services = services::plan(&self.view());
+        let wanted = services.fills(&self.limits);
+        services.fit(&self.view(), &held.frontends, &self.limits);
+        let full =
+            services.problems.iter().filter(|problem| matches!(problem, services::Problem::Full { .. }));
+        let full = full.cloned().collect();
         let mut problems: Vec<String> = mesh.problems.iter().map(ToString::to_string).collect();
         problems.extend(services.problems.iter().map(ToString::to_string));
         let (health_checks, refused) = services::health_checks(&self.view());
@@ -61,7 +72,7 @@ impl Outlook {
         let mut state = State::assemble(mesh, services, &self.dead);
         state.tunnel.port = self.port;
         state.tunnel.addresses.extend(&self.fixed);
-        Plan { state, own, health_checks, problems }
+        Plan { state, own, health_checks, problems, full, fills: wanted.to_vec() }
     }
 
     /// Takes in how far the other clusters are. Returns whether they stand in another order now.

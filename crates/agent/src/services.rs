@@ -18,6 +18,8 @@ use crate::outlook::Outlook;
 pub(crate) struct Held<'a> {
     pub(crate) desired: &'a State,
     pub(crate) observed: &'a State,
+    /// Services for which it has no room.
+    pub(crate) full: &'a [services::Problem],
 }
 
 /// Every service and import. `from` names a node of this cluster, or a pod that is behind one of its services.
@@ -32,7 +34,12 @@ pub(crate) fn report(
     };
     let view = View { me: &me, ..outlook.view() };
     let services = services::explain(&view).into_iter();
-    let services = services.map(|explained| {
+    let services = services.map(|mut explained| {
+        let full = held.full.iter().filter(|_| me == outlook.me);
+        let its = |problem: &&services::Problem| {
+            (&problem.loser().key, problem.loser().import) == (&explained.service, explained.import)
+        };
+        explained.problems.extend(full.filter(its).cloned());
         let differences = match me == outlook.me {
             true => {
                 services::differences(&explained.frontends, &explained.outside, held.desired, held.observed)

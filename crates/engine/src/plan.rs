@@ -5,6 +5,7 @@ mod diff;
 mod entries;
 mod op;
 mod state;
+mod within;
 
 pub use diff::diff;
 pub use op::Op;
@@ -12,3 +13,4 @@ pub use state::{
     Backend, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set, SetId,
     State, TierSpan, Tunnel,
 };
+pub use within::within;

@@ -5,6 +5,7 @@
 //! one rung of several. What stands on a rung depends on readiness alone; health is looked up by the data path when a
 //! client connects, so a dead node costs one map write and no plan.
 
+mod capacity;
 mod departed;
 mod difference;
 mod doubt;
@@ -36,6 +37,7 @@ use standpoint::Standpoint;
 pub(crate) use order::Place;
 pub(crate) use standpoint::behind;
 
+pub use capacity::{Fill, Limits};
 pub use departed::Departed;
 pub use difference::{Difference, What, differences};
 pub use doubt::Doubt;

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use model::{Endpoint, EndpointPort, Protocol, ServicePort, Tier, World};
 
+mod capacity;
 mod from_outside;
 mod hints;
 mod imports;

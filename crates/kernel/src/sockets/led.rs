@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use netlink_packet_core::{
-    Emitable as _, NLM_F_DUMP, NLM_F_REQUEST, NetlinkPayload, NetlinkSerializable, Nla as _,
+    Emitable as _, NLA_TYPE_MASK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkPayload, NetlinkSerializable, Nla as _,
 };
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, SOCK_DIAG_BY_FAMILY};
@@ -89,7 +89,7 @@ fn leads_to(socket: &SocketId, to: &BTreeSet<SocketAddr>) -> bool {
 }
 
 fn has_note(socket: &InetResponse) -> bool {
-    socket.nlas.iter().any(|nla| matches!(nla, Nla::Other(other) if other.kind() == STORAGES))
+    socket.nlas.iter().any(|nla| matches!(nla, Nla::Other(other) if other.kind() & NLA_TYPE_MASK == STORAGES))
 }
 
 /// Which sockets there are, with what a map has of each. The map is named by a descriptor of this process.

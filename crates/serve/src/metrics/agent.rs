@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use wire::local::TunnelStatus;
 
-use super::{ByCluster, ByKind, ByReason};
+use super::{ByCluster, ByKind, ByMap, ByReason};
 use crate::dns::{Counters, Reason};
 
 type Measured = Gauge<f64, AtomicU64>;
@@ -41,6 +41,8 @@ pub struct AgentMetrics {
     planning: Histogram,
     applying: Histogram,
     datapath: Family<ByReason, Counter>,
+    map_entries: Family<ByMap, Gauge>,
+    map_limits: Family<ByMap, Gauge>,
     dns: Family<ByReason, Counter>,
     connects_aborted: Counter,
     connections_reset: Counter,
@@ -66,6 +68,8 @@ impl AgentMetrics {
             planning: seconds(),
             applying: seconds(),
             datapath: Family::default(),
+            map_entries: Family::default(),
+            map_limits: Family::default(),
             dns: Family::default(),
             connects_aborted: Counter::default(),
             connections_reset: Counter::default(),
@@ -97,6 +101,12 @@ impl AgentMetrics {
             new.applying.clone(),
         );
         r.register("datapath_events", "What the packet path did, by its reason", new.datapath.clone());
+        r.register(
+            "datapath_map_entries",
+            "Entries that the plan of all services has in a map",
+            new.map_entries.clone(),
+        );
+        r.register("datapath_map_limit", "Entries that the map can hold", new.map_limits.clone());
         r.register("dns_questions", "What became of DNS questions, by its reason", new.dns.clone());
         r.register(
             "connects_aborted",
@@ -164,6 +174,15 @@ impl AgentMetrics {
         for DatapathCounter { reason, count } in counters {
             let counter = self.datapath.get_or_create(&ByReason { reason: reason.clone() });
             counter.inner().store(*count, Ordering::Relaxed);
+        }
+    }
+
+    /// How full the data path's maps are: by name, the entries planned and the most there can be.
+    pub fn set_maps(&self, maps: impl IntoIterator<Item = (&'static str, usize, usize)>) {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        for (map, used, limit) in maps {
+            self.map_entries.get_or_create(&ByMap { map }).set(count(used));
+            self.map_limits.get_or_create(&ByMap { map }).set(count(limit));
         }
     }
 
@@ -237,6 +256,7 @@ mod tests {
         metrics.count_operation("set_peer");
         metrics.observe_planning(Duration::from_millis(2));
         metrics.set_datapath(&[DatapathCounter { reason: "no_backend".into(), count: 7 }]);
+        metrics.set_maps([("backends", 7, 8)]);
         let dns = Counters::default();
         dns.count(Reason::NoName);
         metrics.set_dns(&dns);
@@ -256,6 +276,8 @@ mod tests {
             "causeway_plan_operations_total{kind=\"set_peer\"} 2",
             "causeway_planning_seconds_count 1",
             "causeway_datapath_events_total{reason=\"no_backend\"} 7",
+            "causeway_datapath_map_entries{map=\"backends\"} 7",
+            "causeway_datapath_map_limit{map=\"backends\"} 8",
             "causeway_dns_questions_total{reason=\"no_name\"} 1",
             "causeway_dns_questions_total{reason=\"answered\"} 0",
             "causeway_connects_aborted_total 3",

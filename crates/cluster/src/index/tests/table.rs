@@ -338,10 +338,8 @@ pub(crate) fn table() -> Vec<Case> {
                          healthCheckNodePort: 30100, loadBalancerSourceRanges: [\" 192.0.2.7/24\", \
                          \"::ffff:10.0.0.0/104\", \"2001:db8::/32\"]}",
                     ),
-                    &[
-                        "service demo/s 10.101.0.9 :80/TCP external-local node-port=30080>80/TCP \
-                       from=10.0.0.0/8,192.0.2.0/24,2001:db8::/32 health=30100",
-                    ],
+                    &["service demo/s 10.101.0.9 :80/TCP external-local node-port=30080>80/TCP \
+                       from=10.0.0.0/8,192.0.2.0/24,2001:db8::/32 health=30100"],
                 ),
                 (
                     apply(
