@@ -83,7 +83,14 @@ fn zone() -> &'static Zone {
         let (world, me, dead) =
             (world(), NodeName::try_from("aws/aws-1".to_string()).unwrap(), BTreeSet::new());
         let mut zone = Zone::new(&settings, 0);
-        let view = View { world: &world, me: &me, dead: &dead, ranking: &[] };
+        let view = View {
+            world: &world,
+            me: &me,
+            dead: &dead,
+            ranking: &[],
+            reserved: &[],
+            node_ports: &Default::default(),
+        };
         Planner::new(settings).everything(&view).into_iter().for_each(|update| zone.apply(update));
         zone.set_synced(true);
         zone

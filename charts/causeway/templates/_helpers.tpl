@@ -76,6 +76,10 @@ dns:
 masquerade: {{ .Values.agent.masquerade | toRawJson }}
 nonMasqueradeCIDRs: {{ .Values.agent.nonMasqueradeCIDRs | toRawJson }}
 clusters: {{ .Values.services.clusters | toRawJson }}
+services:
+  nodePortAddresses: {{ .Values.services.nodePortAddresses | toRawJson }}
+  resetGoneBackends: {{ .Values.services.resetGoneBackends | toRawJson }}
+  goneBackendGracePeriodSeconds: {{ .Values.services.goneBackendGracePeriodSeconds | toRawJson }}
 failClosed: {{ concat .Values.cluster.podCIDRs .Values.agent.failClosed | toRawJson }}
 {{- end -}}
 {{- define "causeway.settings" -}}

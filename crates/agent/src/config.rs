@@ -1,6 +1,7 @@
 //! What an agent is told when it starts: one YAML file, refused as a whole when anything in it is unknown.
 
 mod dns;
+mod services;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use model::{ClusterName, NameError, Node, NodeName, Protocol, Topology};
 use serde::{Deserialize, Serialize};
 
 pub use dns::{Dns, Upstream};
+pub use services::Services;
 
 /// An agent's configuration. One file does for all nodes of a cluster: what differs between them is found, or comes
 /// from the world.
@@ -84,6 +86,9 @@ pub struct Config {
     /// follows from it and from the round-trip times.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub clusters: BTreeMap<ClusterName, OtherCluster>,
+    /// What the node does for services beyond leading sockets to backends.
+    #[serde(default)]
+    pub services: Services,
     /// `topology.kubernetes.io/region`; empty: what the world says.
     #[serde(default)]
     pub region: String,
@@ -357,6 +362,11 @@ fn check(config: &Config) -> Result<(), Wrong> {
             config.clusters.values().all(|other| other.egress_cost <= DEAREST),
             "clusters",
             "give an egressCost of at most 60000: milliseconds of round-trip time",
+        ),
+        (
+            config.services.node_ports().is_some(),
+            "services.nodePortAddresses",
+            "give ranges such as 192.0.2.0/24, primary alone, or nothing for all addresses",
         ),
         (config.wireguard_port != 0, "wireguardPort", "give a UDP port, such as 51820"),
     ];

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{Context as _, Result};
 use engine::plan::{Masquerade, Op, State, Tunnel};
+use engine::services::Limits;
 use ipnet::IpNet;
 use kernel::netlink::Netlink;
 use kernel::wireguard::{self, Device, Launch, PrivateKey};
-use kernel::{bpf, nft, routes};
+use kernel::{bpf, capacity, nft, routes};
 use serve::metrics::DatapathCounter;
 
 use crate::cni::PodHook;
@@ -216,9 +217,24 @@ fn load(config: &Config, underlay: &str) -> Result<bpf::Datapath> {
         Some(cgroup) => host.path(cgroup),
         None => host.cgroup_root()?,
     };
-    let pin_dir = host.path(Path::new(bpf::PIN_DIR));
-    let options = bpf::Options { pin_dir, ..bpf::Options::new(cgroup, underlay) };
+    let options = bpf::Options { pin_dir: pin_dir(config), ..bpf::Options::new(cgroup, underlay) };
     bpf::Datapath::open(options).context("loading the eBPF programs")
+}
+
+/// Where the packet path's pins are.
+pub(crate) fn pin_dir(config: &Config) -> PathBuf {
+    config.host().path(Path::new(bpf::PIN_DIR))
+}
+
+/// What the packet path's maps can hold; it must be loaded. One that this version does not have holds whatever it is given.
+pub(crate) fn limits(config: &Config) -> Result<Limits> {
+    let folder = pin_dir(config);
+    let entries = |map| Ok::<_, capacity::CapacityError>(capacity::of(&folder, map)?.unwrap_or(usize::MAX));
+    Ok(Limits {
+        frontends: entries("frontends")?,
+        outside: entries("outside")?,
+        backends: entries("backends")?,
+    })
 }
 
 /// The tunnel device, made if need be, with its key.

@@ -1,7 +1,7 @@
 //! The node as the agent drives it: what it knows, what the kernel holds, and the way from one to the other.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use engine::exchange::Position;
 use engine::health::{Event as Verdict, Prober, Ranking};
 use engine::mesh::Unserved;
 use engine::plan::{self, Op, State};
-use engine::services::Planner;
+use engine::services::{Departed, Fill, HealthCheck, Planner};
 use engine::{mesh, services};
 use ipnet::IpNet;
 use kernel::features::Feature;
@@ -29,7 +29,8 @@ use wire::state::Place;
 use crate::api::{Ask, Paths, Vital};
 use crate::cni::PodNetwork;
 use crate::config::Config;
-use crate::datapath::{Datapath, Masqueraded};
+use crate::datapath::{self, Datapath, Masqueraded};
+use crate::health_checks::HealthChecks;
 use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outlook::{Outlook, Plan};
@@ -82,6 +83,13 @@ pub(crate) struct Node {
     /// This node's slices, as the newest plan grants them.
     pub(crate) own: Vec<IpNet>,
     pub(crate) neighbour: Neighbour,
+    /// Services for which the data path has no room.
+    full: Vec<services::Problem>,
+    /// What load balancers may ask, as the newest plan has it, and the ports where they do.
+    checks: Vec<HealthCheck>,
+    health_checks: HealthChecks,
+    /// Endpoints that have left the world, where connections to them are to be ended.
+    departed: Option<Departed>,
     /// The DNS server, where one is wanted.
     pub(crate) names: Option<Names>,
     /// Why a container runtime cannot be served yet; nothing when it can.
@@ -138,6 +146,8 @@ impl Node {
                 times: Default::default(),
                 ways: config.ways(),
                 reserved: config.reserved(),
+                node_ports: config.services.node_ports().expect("load() has checked them"),
+                limits: datapath::limits(&config)?,
             },
             planner: Planner::default(),
             observed: datapath.observe().await?,
@@ -155,6 +165,10 @@ impl Node {
             underlay: underlay.name,
             own: Vec::new(),
             neighbour,
+            full: Vec::new(),
+            checks: Vec::new(),
+            health_checks: HealthChecks::default(),
+            departed: None,
             names: None,
             cni: untold,
             key,
@@ -166,6 +180,7 @@ impl Node {
             save_at: None,
             save_after: SAVE_AFTER,
         };
+        node.departed = node.config.services.grace().map(Departed::new);
         // The verdicts of the agent before this one stand until the new prober has its own.
         let dead = |name: &&NodeName| node.observed.dead.contains(&model::Node::id(name));
         node.outlook.dead = node.outlook.world.nodes.keys().filter(dead).cloned().collect();
@@ -195,7 +210,8 @@ impl Node {
     /// When something is due at the latest.
     pub(crate) fn deadline(&self) -> Instant {
         let probe = self.prober.deadline().map(|at| self.started + at);
-        let timers = [Some(self.check_at), Some(self.observe_at), self.save_at, probe];
+        let gone = self.departed.as_ref().and_then(Departed::deadline).map(|at| self.started + at);
+        let timers = [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone];
         timers.into_iter().flatten().min().expect("two of them are always there")
     }
 
@@ -243,7 +259,11 @@ impl Node {
             self.stream.revision = position.revision;
         }
         let mut keys = Vec::with_capacity(changes.len());
+        let now = self.now();
         for change in changes {
+            if let Some(departed) = &mut self.departed {
+                departed.handle_change(&self.outlook.world, &change, now);
+            }
             let key = change.key();
             if self.outlook.world.apply(change) {
                 self.planner.handle_change(&key);
@@ -277,6 +297,13 @@ impl Node {
         }
     }
 
+    /// Where backends were that are gone for good.
+    pub(crate) fn poll_gone(&mut self) -> BTreeSet<SocketAddr> {
+        let now = self.now();
+        let gone = self.departed.as_mut().map(|departed| departed.poll_gone(&self.outlook.world, now));
+        gone.unwrap_or_default()
+    }
+
     /// The ranges that lead to a peer, as they were granted to it.
     pub(crate) fn ranges_of(&self, peer: &NodeName) -> Vec<IpNet> {
         let key = self.outlook.world.nodes.get(peer).and_then(|node| node.public_key);
@@ -303,6 +330,7 @@ impl Node {
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
             }
+            self.follow_health_checks().await;
             self.refresh_vital();
         }
         if now >= self.observe_at {
@@ -410,7 +438,7 @@ impl Node {
                 let _ = answer.send(PlanReport { desired: self.desired.clone(), observed, operations });
             }
             Ask::Services(from, answer) => {
-                let held = Held { desired: &self.desired, observed: &self.look().await };
+                let held = Held { desired: &self.desired, observed: &self.look().await, full: &self.full };
                 let _ = answer.send(crate::services::report(&self.outlook, &held, from.as_deref()));
             }
         }
@@ -447,7 +475,11 @@ impl Node {
         }
         self.replan = false;
         let begun = Instant::now();
-        let Plan { state: mut desired, own, problems } = self.outlook.plan(&mut self.planner);
+        let Plan { state: mut desired, own, health_checks, problems, full, fills } =
+            self.outlook.plan(&mut self.planner, &self.observed);
+        self.checks = health_checks;
+        self.full = full;
+        self.tell_fills(&fills);
         if self.own != own {
             // What the machine has to do for its pods depends on it.
             self.own = own;
@@ -472,13 +504,28 @@ impl Node {
             let problem = names.listen(self.outlook.mesh_ips(&self.desired));
             self.problems.set_machine("dns", problem);
         }
-        let ops = plan::diff(&self.observed, &self.desired);
         self.vital.metrics.observe_planning(begun.elapsed());
         let begun = Instant::now();
-        if self.apply(&ops).await {
+        let room = self.outlook.limits.backends;
+        let mut well = true;
+        while well && let Some(step) = plan::within(&self.observed, &self.desired, room) {
+            well = self.apply(&plan::diff(&self.observed, &step)).await;
+            if well {
+                self.observed = step;
+            }
+        }
+        if well && self.apply(&plan::diff(&self.observed, &self.desired)).await {
             self.observed.clone_from(&self.desired);
         }
         self.vital.metrics.observe_applying(begun.elapsed());
+        self.follow_health_checks().await;
+    }
+
+    /// Lets load balancers know how many endpoints are here, and whether anybody is led to them.
+    async fn follow_health_checks(&mut self) {
+        let healthy = self.checks.is_empty() || self.pending() == 0;
+        let problem = self.health_checks.follow(&self.checks, &self.outlook.listen(), healthy).await;
+        self.problems.set_machine("healthCheckNodePort", problem);
     }
 
     /// Plans the services whose endpoints have changed, when nothing else has, and brings the kernel there. Returns
@@ -491,6 +538,11 @@ impl Node {
         let Some(touched) = self.planner.follow(&self.outlook.view(), &mut self.desired) else {
             return false;
         };
+        let fills = self.planner.fills(&self.desired, &self.outlook.limits);
+        if fills.iter().any(Fill::is_over) {
+            return false;
+        }
+        self.tell_fills(&fills);
         let ops = plan::diff_touched(&self.observed, &self.desired, &touched);
         self.vital.metrics.observe_planning(begun.elapsed());
         let begun = Instant::now();
@@ -498,7 +550,18 @@ impl Node {
             touched.copy(&self.desired, &mut self.observed);
         }
         self.vital.metrics.observe_applying(begun.elapsed());
+        if !self.checks.is_empty() {
+            self.checks = services::health_checks(&self.outlook.view()).0;
+            self.follow_health_checks().await;
+        }
         true
+    }
+
+    /// Says how full the data path is.
+    fn tell_fills(&mut self, fills: &[Fill]) {
+        let near: Vec<String> = fills.iter().filter(|fill| fill.is_near()).map(ToString::to_string).collect();
+        self.problems.set_machine("maps", (!near.is_empty()).then(|| near.join("; ")));
+        self.vital.metrics.set_maps(fills.iter().map(|fill| (fill.map, fill.used, fill.limit)));
     }
 
     /// Changes the kernel. Returns whether everything went well; if not, it is looked at again soon.

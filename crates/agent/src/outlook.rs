@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use engine::health::{Ranking, Way, scores};
 use engine::plan::State;
-use engine::services::{Planner, Reserved};
+use engine::services::{Fill, HealthCheck, Limits, NodePortAddresses, Planner, Reserved};
 use engine::{mesh, services};
 use ipnet::IpNet;
 use model::{ClusterName, NodeName, World};
+
+use crate::health_checks::Listen;
 
 /// Everything the plan depends on.
 pub(crate) struct Outlook {
@@ -30,6 +32,10 @@ pub(crate) struct Outlook {
     pub(crate) ways: BTreeMap<ClusterName, Way>,
     /// Ports of this node that no service can have.
     pub(crate) reserved: Vec<Reserved>,
+    /// At which of the nodes' addresses node ports are dialled.
+    pub(crate) node_ports: NodePortAddresses,
+    /// What the data path can hold.
+    pub(crate) limits: Limits,
 }
 
 /// What follows from what is known.
@@ -38,22 +44,40 @@ pub(crate) struct Plan {
     pub(crate) state: State,
     /// The slices that were granted to this node.
     pub(crate) own: Vec<IpNet>,
+    /// What load balancers may ask the node about.
+    pub(crate) health_checks: Vec<HealthCheck>,
     /// What was claimed but not granted.
     pub(crate) problems: Vec<String>,
+    /// Services for which there is no room; also among the problems.
+    pub(crate) full: Vec<services::Problem>,
+    /// How full the data path's maps are with it.
+    pub(crate) fills: Vec<Fill>,
 }
 
 impl Outlook {
-    /// What follows from it. The planner has been told of every change to the world.
-    pub(crate) fn plan(&self, planner: &mut Planner) -> Plan {
+    /// What follows from it. The planner has been told of every change to the world. Where not everything fits, what is in
+    /// `held` already comes first.
+    pub(crate) fn plan(&self, planner: &mut Planner, held: &State) -> Plan {
         let mesh = mesh::plan(&self.world, &self.me, &self.settings);
-        let services = planner.plan(&self.view());
+        let mut services = planner.plan(&self.view());
+        let wanted = services.fills(&self.limits);
+        services.fit(&self.view(), &held.frontends, &self.limits);
+        let full =
+            services.problems.iter().filter(|problem| matches!(problem, services::Problem::Full { .. }));
+        let full: Vec<_> = full.cloned().collect();
+        if !full.is_empty() {
+            // What it has planned is not what there is.
+            planner.forget();
+        }
         let mut problems: Vec<String> = mesh.problems.iter().map(ToString::to_string).collect();
         problems.extend(services.problems.iter().map(ToString::to_string));
+        let (health_checks, refused) = services::health_checks(&self.view());
+        problems.extend(refused.iter().map(ToString::to_string));
         let own = mesh.own.clone();
         let mut state = State::assemble(mesh, services, &self.dead);
         state.tunnel.port = self.port;
         state.tunnel.addresses.extend(&self.fixed);
-        Plan { state, own, problems }
+        Plan { state, own, health_checks, problems, full, fills: wanted.to_vec() }
     }
 
     /// Takes in how far the other clusters are. Returns whether they stand in another order now.
@@ -76,6 +100,15 @@ impl Outlook {
             dead: &self.dead,
             ranking: self.ranking.order(),
             reserved: &self.reserved,
+            node_ports: &self.node_ports,
+        }
+    }
+
+    /// Where load balancers ask this node.
+    pub(crate) fn listen(&self) -> Listen {
+        match (&self.node_ports, self.world.nodes.get(&self.me)) {
+            (NodePortAddresses::All, _) => Listen::Everywhere,
+            (chosen, me) => Listen::At(me.map(|node| chosen.of(node)).unwrap_or_default()),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::aborts::Aborts;
 use crate::api::{self, Ask};
 use crate::cni::{Cni, Place, PodNetwork};
 use crate::config::Config;
-use crate::datapath::PodMaps;
+use crate::datapath::{PodMaps, pin_dir};
 use crate::install;
 use crate::neighbour::Neighbour;
 use crate::node::{Node, OBSERVE_EVERY};
@@ -92,7 +92,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     }
     let cni = Arc::new(cni);
     tokio::spawn(keep_host_ports(cni.clone()));
-    let aborts = Aborts::start(cni.clone(), node.vital.clone(), &node.features)?;
+    let aborts = Aborts::start(cni.clone(), node.vital.clone(), &node.features, pin_dir(&node.config))?;
     api::start(asks, node.vital.clone(), cni.clone(), &node.config).await?;
     info!(node = %node.outlook.me, "started; what the kernel holds was taken over");
 
@@ -131,6 +131,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         }
         probe(&mut node, &echo, &aborts).await;
         node.settle().await;
+        // After the plan: whoever dials anew is led elsewhere.
+        aborts.reset(node.poll_gone());
     }
     node.save().await;
     info!("stopped; the data path stays");
@@ -178,7 +180,7 @@ async fn probe(node: &mut Node, echo: &Echo, aborts: &Aborts) {
     }
     node.follow_names();
     // After the verdicts: whoever dials anew is sent elsewhere already.
-    aborts.queue(lost);
+    aborts.abort_connecting(lost);
 }
 
 fn handle_heard(node: &mut Node, heard: &Heard) {

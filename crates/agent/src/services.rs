@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use engine::plan::State;
-use engine::services::{self, Explained, Kind, Standing, Step, View, Why};
+use engine::plan::{self, State};
+use engine::services::{self, Explained, FromOutside, Kind, Standing, Step, View, Why};
 use model::{ClusterName, NodeName, Prefer};
 use serve::local::Refusal;
-use wire::local::{ClusterDistance, PortStatus, ServiceBackend, ServiceReport, ServiceTier, ServicesReport};
+use wire::local::{
+    ClusterDistance, Otherwise, PortStatus, ServiceBackend, ServiceOutside, ServiceReport, ServiceTier,
+    ServicesReport,
+};
 
 use crate::outlook::Outlook;
 
@@ -15,6 +18,8 @@ use crate::outlook::Outlook;
 pub(crate) struct Held<'a> {
     pub(crate) desired: &'a State,
     pub(crate) observed: &'a State,
+    /// Services for which it has no room.
+    pub(crate) full: &'a [services::Problem],
 }
 
 /// Every service and import. `from` names a node of this cluster, or a pod that is behind one of its services.
@@ -29,9 +34,16 @@ pub(crate) fn report(
     };
     let view = View { me: &me, ..outlook.view() };
     let services = services::explain(&view).into_iter();
-    let services = services.map(|explained| {
+    let services = services.map(|mut explained| {
+        let full = held.full.iter().filter(|_| me == outlook.me);
+        let its = |problem: &&services::Problem| {
+            (&problem.loser().key, problem.loser().import) == (&explained.service, explained.import)
+        };
+        explained.problems.extend(full.filter(its).cloned());
         let differences = match me == outlook.me {
-            true => services::differences(&explained.frontends, held.desired, held.observed),
+            true => {
+                services::differences(&explained.frontends, &explained.outside, held.desired, held.observed)
+            }
             false => Vec::new(),
         };
         service(outlook, explained, &me, differences.iter().map(ToString::to_string).collect())
@@ -110,6 +122,7 @@ fn service(
         backends: explained.backends.into_iter().map(backend).collect(),
         distances,
         tiers: explained.rungs.into_iter().map(tier).collect(),
+        outside: explained.outside.iter().filter(|to| is_told(to)).map(outside).collect(),
         problems: explained.problems.iter().map(ToString::to_string).collect(),
         doubts: explained.doubts.iter().map(ToString::to_string).collect(),
         differences,
@@ -128,6 +141,27 @@ fn distance(outlook: &Outlook, place: usize, cluster: &ClusterName) -> ClusterDi
         egress_cost_ms: ms(way.egress_cost),
         weight: way.weight,
         score_ms: rtt.map(|rtt| ms(way.score(rtt))),
+    }
+}
+
+/// A node port that leads where sockets are led needs no words.
+fn is_told(to: &FromOutside) -> bool {
+    !to.masquerade || to.sources.is_some()
+}
+
+fn outside(to: &FromOutside) -> ServiceOutside {
+    let FromOutside { frontend, backends, masquerade, otherwise, sources } = to;
+    ServiceOutside {
+        address: frontend.ip,
+        port: frontend.port.get(),
+        protocol: frontend.protocol,
+        backends: backends.iter().map(crate::status::pod).collect(),
+        masquerade: *masquerade,
+        otherwise: match otherwise {
+            plan::Otherwise::Refuse => Otherwise::Refuse,
+            plan::Otherwise::Drop => Otherwise::Drop,
+        },
+        sources: sources.as_ref().map(|ranges| ranges.iter().copied().collect()),
     }
 }
 

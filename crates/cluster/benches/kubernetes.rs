@@ -149,8 +149,14 @@ fn plan(log: &Log) -> (Duration, usize) {
         unserved: mesh::Unserved::Refuse,
     };
     let began = Instant::now();
-    let services =
-        services::plan(&View { world: &world, me: &me, dead: &BTreeSet::new(), ranking: &[], reserved: &[] });
+    let services = services::plan(&View {
+        world: &world,
+        me: &me,
+        dead: &BTreeSet::new(),
+        ranking: &[],
+        reserved: &[],
+        node_ports: &Default::default(),
+    });
     let mesh = mesh::plan(&world, &me, &settings);
     assert!(mesh.routes.len() + services.frontends.len() > 0);
     (began.elapsed(), services.frontends.len())

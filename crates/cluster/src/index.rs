@@ -15,6 +15,7 @@ mod pod;
 mod service;
 mod sharing;
 mod slice;
+mod sources;
 mod space;
 mod traffic;
 

@@ -6,11 +6,13 @@ mod entries;
 mod op;
 mod state;
 mod touched;
+mod within;
 
 pub use diff::{diff, diff_touched};
 pub use op::Op;
 pub use state::{
-    Backend, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set, SetId,
-    State, TierSpan, Tunnel,
+    Backend, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, PAGE, Peer, Route, RouteVia, Set,
+    SetId, State, TierSpan, Tunnel, pages,
 };
 pub use touched::Touched;
+pub use within::within;

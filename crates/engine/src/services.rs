@@ -5,12 +5,16 @@
 //! one rung of several. What stands on a rung depends on readiness alone; health is looked up by the data path when a
 //! client connects, so a dead node costs one map write and no plan.
 
+mod capacity;
+mod departed;
 mod difference;
 mod doubt;
 mod explain;
+mod health_check;
 mod ladder;
 mod offer;
 mod order;
+mod outside;
 mod planner;
 mod problem;
 mod remembered;
@@ -30,10 +34,14 @@ use order::Hint;
 pub(crate) use order::Place;
 pub(crate) use standpoint::behind;
 
+pub use capacity::{Fill, Limits};
+pub use departed::Departed;
 pub use difference::{Difference, What, differences};
 pub use doubt::Doubt;
 pub use explain::{Explained, Kind, Standing, Step, Why, explain};
+pub use health_check::{HealthCheck, health_checks};
 pub use offer::Claimant;
+pub use outside::{FromOutside, NodePortAddresses};
 pub use planner::Planner;
 pub use problem::Problem;
 pub use remembered::remembered_ranking;
@@ -51,6 +59,8 @@ pub struct View<'a> {
     pub ranking: &'a [ClusterName],
     /// Ports of every node that no service can have.
     pub reserved: &'a [Reserved],
+    /// At which of the nodes' addresses node ports are dialled.
+    pub node_ports: &'a NodePortAddresses,
 }
 
 /// A port at which the node's own agent answers.

@@ -25,7 +25,14 @@ fn state(situation: &Situation) -> State {
         unserved: mesh::Unserved::Refuse,
     };
     let mesh = mesh::plan(world, &me, &settings);
-    let services = services::plan(&View { world, me: &me, dead, ranking, reserved: &[] });
+    let services = services::plan(&View {
+        world,
+        me: &me,
+        dead,
+        ranking,
+        reserved: &[],
+        node_ports: &Default::default(),
+    });
     State::assemble(mesh, services, dead)
 }
 

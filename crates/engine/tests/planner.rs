@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use engine::plan::{State, diff, diff_touched};
-use engine::services::{self, Planner, Problem, Services, View};
+use engine::services::{self, NodePortAddresses, Planner, Problem, Services, View};
 use model::{Change, ClusterName, Import, Key, NodeName, NodePort, Object, ServiceKey, World};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -69,6 +69,7 @@ fn service_of_every_kind() -> impl Strategy<Value = model::Service> {
         }
         service.export = is[3].then(Default::default);
         service.shared |= is[4];
+        service.access.external_local = is[3] == is[4];
         service
     })
 }
@@ -123,7 +124,7 @@ impl Follower {
     fn settle(&mut self) {
         let me = me();
         let Situation { world, dead, ranking } = &self.situation;
-        let view = View { world, me: &me, dead, ranking, reserved: &[] };
+        let view = View { world, me: &me, dead, ranking, reserved: &[], node_ports: &NodePortAddresses::All };
         let mut observed = self.state.clone();
         match self.planner.follow(&view, &mut self.state) {
             Some(touched) => {
@@ -208,7 +209,7 @@ fn one_endpoint_among_many() {
 }
 
 fn view<'a>(world: &'a World, me: &'a NodeName, dead: &'a BTreeSet<NodeName>) -> View<'a> {
-    View { world, me, dead, ranking: &[], reserved: &[] }
+    View { world, me, dead, ranking: &[], reserved: &[], node_ports: &NodePortAddresses::All }
 }
 
 /// Services of four endpoints, every one with an address of its own.

@@ -1,6 +1,7 @@
 //! Linux.
 
 pub mod bpf;
+pub mod capacity;
 pub mod cgroup;
 pub mod conntrack;
 pub mod features;

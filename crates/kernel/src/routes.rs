@@ -90,12 +90,12 @@ pub async fn apply(netlink: &Netlink, op: &Op, tunnel: &str) -> Result<Applied, 
         | Op::AddSet(..)
         | Op::SetFrontend(..)
         | Op::DeleteFrontend(_)
+        | Op::SetOutside(..)
+        | Op::DeleteOutside(_)
         | Op::DeleteSet(..)
         | Op::MarkDead(_)
         | Op::MarkAlive(_)
         | Op::AddNodeAddress(_)
-        | Op::SetOutside(..)
-        | Op::DeleteOutside(_)
         | Op::DeleteNodeAddress(_) => return Ok(Applied::NotMine),
     }
     Ok(Applied::Done)

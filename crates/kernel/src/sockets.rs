@@ -1,10 +1,13 @@
 //! Sockets of programs, seen and ended from outside by `sock_diag(7)`.
 //!
-//! Only connects that are under way: a connection that was made once is not ended here, whoever its peer is. UDP has
-//! nothing to end: its sockets wait for nobody.
+//! When a node dies, only connects that are under way to it; when a backend is gone for good, every connection that a
+//! service led to it. UDP has nothing to end: its sockets wait for nobody.
+
+mod led;
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
@@ -16,12 +19,22 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use crate::netlink::blocking::Conversation;
 use crate::netns::{Netns, NetnsError};
 
-/// Why connects could not be aborted.
+pub use led::Led;
+
+/// Why sockets could not be ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketsError {
     /// The namespace cannot be entered.
     #[error(transparent)]
     Enter(#[from] NetnsError),
+    /// What the balancer noted on sockets is not there.
+    #[error("cannot open the balancer's map {path}: {source}; is the packet path loaded?")]
+    Pin {
+        /// Where it ought to be.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The kernel refused.
     #[error(
         "cannot {attempt}: {source}; root (CAP_NET_ADMIN) and a kernel with CONFIG_INET_DIAG_DESTROY are needed"

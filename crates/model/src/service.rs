@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{ClusterName, ObjectName, Port, Protocol};
@@ -148,6 +149,12 @@ pub struct Access {
     pub external_ips: Vec<IpAddr>,
     /// The addresses of its load balancers, where they are to be answered for here (`ipMode: VIP`).
     pub load_balancer_ips: Vec<IpAddr>,
+    /// Who may dial `load_balancer_ips` from outside (`loadBalancerSourceRanges`), without overlaps. None: everybody. An
+    /// empty list is nobody: some were written, and none of them can be used.
+    pub source_ranges: Option<Vec<IpNet>>,
+    /// Where every node says whether it has endpoints of its own (`healthCheckNodePort`); of a LoadBalancer with
+    /// `external_local` only.
+    pub health_check_node_port: Option<Port>,
     /// Another proxy serves it (`service.kubernetes.io/service-proxy-name`).
     pub other_proxy: bool,
 }

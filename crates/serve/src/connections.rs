@@ -16,6 +16,9 @@ const CONNECTIONS: usize = 64;
 /// A client has so long to send a request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A request's header is at most so long, in bytes.
+const HEADER: usize = 64 * 1024;
+
 /// Serves until it is dropped; the connections it has accepted end with it.
 pub(crate) async fn serve<L: Listener>(mut listener: L, router: Router) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -27,6 +30,7 @@ pub(crate) async fn serve<L: Listener>(mut listener: L, router: Router) {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(HEADER)
             .serve_connection(TokioIo::new(stream), service);
         connections.spawn(async move {
             // A client that leaves in the middle is its own business.

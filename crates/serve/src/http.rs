@@ -40,6 +40,13 @@ pub struct ListenError {
     source: std::io::Error,
 }
 
+impl ListenError {
+    /// Whether the address is not this machine's.
+    pub fn is_elsewhere(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrNotAvailable
+    }
+}
+
 /// Listens, and then serves for as long as the returned future is polled.
 ///
 /// # Errors

@@ -8,6 +8,7 @@
 pub mod client;
 mod connections;
 pub mod dns;
+pub mod health_check;
 pub mod http;
 pub mod local;
 pub mod metrics;

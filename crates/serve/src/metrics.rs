@@ -30,6 +30,11 @@ struct ByReason {
     reason: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByMap {
+    map: &'static str,
+}
+
 /// A registry that already says which build this is.
 fn registry(version: &str) -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);

@@ -104,6 +104,11 @@ fn encode_access(access: &Access) -> Option<pb::Access> {
         external_ips: access.external_ips.iter().map(encode_ip).collect(),
         load_balancer_ips: access.load_balancer_ips.iter().map(encode_ip).collect(),
         other_proxy: access.other_proxy,
+        source_ranges: access
+            .source_ranges
+            .as_ref()
+            .map(|ranges| pb::SourceRanges { ranges: encode_nets(ranges) }),
+        health_check_node_port: access.health_check_node_port.map_or(0, |port| port.get().into()),
     })
 }
 

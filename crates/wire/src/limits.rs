@@ -18,6 +18,8 @@ pub const NODE_IPS: usize = 64;
 pub const PORTS: usize = 1024;
 /// Addresses of a service beside its virtual ones, each kind.
 pub const SERVICE_IPS: usize = 64;
+/// Ranges of clients of a service (`loadBalancerSourceRanges`), those that are one taken together.
+pub const SOURCE_RANGES: usize = 1024;
 /// Zones and nodes that an endpoint is meant for (Kubernetes: 8 of each).
 pub const HINTS: usize = 16;
 /// Labels of an endpoint.

@@ -19,7 +19,9 @@ use ipnet::IpNet;
 use model::{ClusterName, KubeProxy, NodeName, ObjectName, Protocol, PublicKey, ServiceKey, Tier, Topology};
 use serde::{Deserialize, Serialize};
 
-pub use services::{ClusterDistance, ServiceBackend, ServiceReport, ServiceTier, ServicesReport};
+pub use services::{
+    ClusterDistance, Otherwise, ServiceBackend, ServiceOutside, ServiceReport, ServiceTier, ServicesReport,
+};
 
 /// What an agent says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]

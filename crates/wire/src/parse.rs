@@ -241,17 +241,16 @@ fn mapped(ip: &IpAddr) -> bool {
 
 fn nets(field: &'static str, prefixes: Vec<pb::Prefix>) -> Result<Vec<IpNet>, ParseError> {
     few(field, prefixes.len(), limits::RANGES)?;
-    prefixes
-        .into_iter()
-        .map(|prefix| {
-            let address = ip(field, &prefix.address)?;
-            let wrong = ParseError::Prefix { field, address, length: prefix.length };
-            match u8::try_from(prefix.length).ok().and_then(|length| IpNet::new(address, length).ok()) {
-                Some(net) if net.network() == address && !mapped(&address) => Ok(net),
-                _ => Err(wrong),
-            }
-        })
-        .collect()
+    prefixes.iter().map(|prefix| net(field, prefix)).collect()
+}
+
+fn net(field: &'static str, prefix: &pb::Prefix) -> Result<IpNet, ParseError> {
+    let address = ip(field, &prefix.address)?;
+    let wrong = ParseError::Prefix { field, address, length: prefix.length };
+    match u8::try_from(prefix.length).ok().and_then(|length| IpNet::new(address, length).ok()) {
+        Some(net) if net.network() == address && !mapped(&address) => Ok(net),
+        _ => Err(wrong),
+    }
 }
 
 fn one_of_each(field: &'static str, ips: impl Iterator<Item = IpAddr>) -> Result<(), ParseError> {

@@ -129,6 +129,8 @@ prop_compose! {
         node_ports in vec((port(), 1..=u16::MAX), 0..3),
         external_ips in vec(ip(), 0..3),
         load_balancer_ips in vec(ip(), 0..3),
+        source_ranges in option::of(vec(net(), 0..3)),
+        health_check_node_port in option::of(1..=u16::MAX),
     ) -> Access {
         let node_port = |((_, protocol, port), node_port)| {
             NodePort { port, protocol, node_port: Port::new(node_port).unwrap() }
@@ -141,6 +143,8 @@ prop_compose! {
             external_ips,
             load_balancer_ips,
             other_proxy,
+            source_ranges,
+            health_check_node_port: health_check_node_port.and_then(Port::new),
         }
     }
 }

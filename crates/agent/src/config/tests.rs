@@ -1,3 +1,5 @@
+use engine::services::NodePortAddresses;
+
 use super::*;
 
 const GOOD: &str = "\
@@ -47,6 +49,26 @@ fn good() {
         assert_eq!(read(&again, None).unwrap(), config, "what is written is what is read");
     }
     assert_eq!(read(GOOD, Some("other")).unwrap().node, "other", "what is given beside the file wins");
+}
+
+#[test]
+fn what_a_node_does_for_services() {
+    let services =
+        |text: &str| read(&format!("{GOOD}services: {text}\n"), None).map(|config| config.services);
+    let unsaid = read(GOOD, None).unwrap().services;
+    assert_eq!(unsaid.node_ports(), Some(NodePortAddresses::All));
+    assert_eq!(unsaid.grace(), Some(Duration::from_secs(10)));
+    let ranges = services("{nodePortAddresses: [192.0.2.7/24, '2001:db8::/32']}").unwrap().node_ports();
+    let want = ["192.0.2.0/24", "2001:db8::/32"].map(|range| range.parse().unwrap());
+    assert_eq!(ranges, Some(NodePortAddresses::Ranges(want.into())));
+    let primary = services("{nodePortAddresses: [primary], goneBackendGracePeriodSeconds: 0}").unwrap();
+    assert_eq!(primary.node_ports(), Some(NodePortAddresses::Primary));
+    assert_eq!(primary.grace(), Some(Duration::ZERO));
+    assert_eq!(services("{resetGoneBackends: false}").unwrap().grace(), None);
+    for wrong in ["[primary, 192.0.2.0/24]", "[192.0.2.1]", "['']"] {
+        let error = services(&format!("{{nodePortAddresses: {wrong}}}")).unwrap_err().to_string();
+        assert!(error.contains("services.nodePortAddresses") && error.contains("primary alone"), "{error}");
+    }
 }
 
 #[test]

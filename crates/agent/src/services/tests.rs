@@ -1,5 +1,6 @@
 use engine::health::Ranking;
 use engine::mesh::{self, Unserved};
+use engine::services::{Limits, Planner};
 use model::{
     Change, Endpoint, EndpointKey, EndpointPort, Node, Object, ObjectName, Port, Protocol, Service,
     ServiceKey, ServicePort, Topology, World,
@@ -89,14 +90,53 @@ fn outlook() -> Outlook {
         times: Default::default(),
         ways: Default::default(),
         reserved: Vec::new(),
+        node_ports: Default::default(),
+        limits: Limits { frontends: 8, outside: 8, backends: 4 },
         fixed: Default::default(),
     }
 }
 
 fn ask(from: Option<&str>) -> Result<ServicesReport, Refusal> {
     let outlook = outlook();
-    let desired = outlook.plan(&mut Default::default()).state;
-    report(&outlook, &Held { desired: &desired, observed: &State::default() }, from)
+    ask_of(&outlook, from)
+}
+
+fn ask_of(outlook: &Outlook, from: Option<&str>) -> Result<ServicesReport, Refusal> {
+    let plan = outlook.plan(&mut Planner::default(), &State::default());
+    report(outlook, &Held { desired: &plan.state, observed: &State::default(), full: &plan.full }, from)
+}
+
+#[test]
+fn what_there_is_no_room_for() {
+    let mut outlook = outlook();
+    outlook.limits.backends = 2;
+    let report = ask_of(&outlook, None).unwrap();
+    let [echo, _] = &report.services[..] else { panic!("{report:?}") };
+    assert!(echo.problems[0].contains("the data path's map of backends is full"), "{:?}", echo.problems);
+    assert!(echo.differences.is_empty(), "nothing is planned: {:?}", echo.differences);
+    let plan = outlook.plan(&mut Planner::default(), &State::default());
+    assert!(plan.state.frontends.is_empty() && plan.problems.iter().any(|said| said.contains("is full")));
+    assert!(plan.fills.iter().any(|fill| fill.is_near()));
+}
+
+#[test]
+fn what_clients_outside_get() {
+    let mut outlook = outlook();
+    let echo = outlook.world.services.values_mut().next().unwrap();
+    echo.access.load_balancer_ips = vec!["198.51.100.1".parse().unwrap()];
+    echo.access.external_local = true;
+    let of = |node| {
+        let report = ask_of(&outlook, Some(node)).unwrap();
+        serde_json::to_value(&report.services[0].outside).unwrap()
+    };
+    let entry = |backends: &[&str]| {
+        serde_json::json!([{
+            "address": "198.51.100.1", "port": 80, "protocol": "TCP", "backends": backends, "masquerade": false,
+            "otherwise": "drop", "sources": null,
+        }])
+    };
+    assert_eq!(of("aws-1"), entry(&["demo/echo-0", "demo/twin"]));
+    assert_eq!(of("aws-2"), entry(&["demo/echo-1"]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use wire::local::{ClusterDistance, ServiceBackend, ServiceReport, ServiceTier};
+use wire::local::{ClusterDistance, Otherwise, ServiceBackend, ServiceOutside, ServiceReport, ServiceTier};
 
 use crate::status::table;
 
@@ -82,6 +82,11 @@ fn one(service: &ServiceReport) -> String {
         let head = ["BACKEND", "NODE", "ZONE", "TIER", "WEIGHT", "SHARE", "IN", "WHY"];
         text += &table(&head, service.backends.iter().map(backend), &[4, 5]);
     }
+    if !service.outside.is_empty() {
+        text.push('\n');
+        let head = ["FROM OUTSIDE", "BACKENDS", "SEEN AS", "WHO MAY"];
+        text += &table(&head, service.outside.iter().map(outside), &[]);
+    }
     trouble(&mut text, service);
     text
 }
@@ -118,6 +123,24 @@ fn backend(backend: &ServiceBackend) -> Vec<String> {
         format!("{:.1} %", backend.share * 100.0),
         if backend.takes { "in" } else { "out" }.into(),
         backend.why.clone(),
+    ]
+}
+
+fn outside(to: &ServiceOutside) -> Vec<String> {
+    let at = std::net::SocketAddr::new(to.address, to.port);
+    let nobody = match to.otherwise {
+        Otherwise::Refuse => "none: refused",
+        Otherwise::Drop => "none here: dropped",
+    };
+    vec![
+        format!("{at}/{}", to.protocol),
+        if to.backends.is_empty() { nobody.into() } else { to.backends.join(", ") },
+        if to.masquerade { "the node" } else { "themselves" }.into(),
+        match to.sources.as_deref() {
+            None => "everybody".into(),
+            Some([]) => "nobody".into(),
+            Some(ranges) => ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        },
     ]
 }
 

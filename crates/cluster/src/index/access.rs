@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::{Access, Hints, NodePort, Port, ServicePort};
 
 use super::complaint::{complain, some};
+use super::sources::source_ranges;
 use crate::Complaint;
 
 /// The label that hands a service to another proxy.
@@ -36,9 +37,10 @@ pub(super) fn access(
     // ipMode `Proxy`: the load balancer is to see this traffic, so it is not ours to shorten.
     let answered = ingress.filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
     let external = spec.external_ips.iter().flatten().map(String::as_str);
+    let external_local = local(spec.external_traffic_policy.as_ref());
     Access {
         internal_local: local(spec.internal_traffic_policy.as_ref()),
-        external_local: local(spec.external_traffic_policy.as_ref()),
+        external_local,
         session_affinity: affinity.then(|| affinity_seconds(spec, found)),
         node_ports: if outside { node_ports(spec, ports, found) } else { Vec::new() },
         external_ips: addresses("externalIPs", external, found),
@@ -47,6 +49,8 @@ pub(super) fn access(
             answered.filter_map(|ingress| ingress.ip.as_deref()),
             found,
         ),
+        source_ranges: if balanced { source_ranges(spec, found) } else { None },
+        health_check_node_port: if balanced && external_local { health_check(spec, found) } else { None },
         other_proxy: metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(OTHER_PROXY)),
     }
 }
@@ -107,6 +111,20 @@ fn node_ports(spec: &v1::ServiceSpec, ports: &[ServicePort], found: &mut Vec<Com
         node_ports.push(NodePort { port: known.port, protocol: known.protocol, node_port });
     }
     node_ports
+}
+
+/// 0 is how Go writes that there is none.
+fn health_check(spec: &v1::ServiceSpec, found: &mut Vec<Complaint>) -> Option<Port> {
+    let written = spec.health_check_node_port.filter(|number| *number != 0)?;
+    let port = u16::try_from(written).ok().and_then(Port::new);
+    if port.is_none() {
+        let message = format!(
+            "the healthCheckNodePort {written} is none; load balancers cannot ask nodes for the service's endpoints; \
+             write 1 to 65535 (Kubernetes gives out 30000 to 32767)"
+        );
+        complain(found, "HealthCheckNodePortOutOfRange", message);
+    }
+    port
 }
 
 fn addresses<'a>(

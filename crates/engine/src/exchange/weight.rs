@@ -82,10 +82,11 @@ fn traffic(traffic: &Traffic) -> usize {
 }
 
 fn access(access: &Access) -> usize {
-    6 * FIELD
+    8 * FIELD
         + access.node_ports.len() * 4 * FIELD
         + ips(&access.external_ips)
         + ips(&access.load_balancer_ips)
+        + access.source_ranges.as_deref().map_or(0, nets)
 }
 
 fn hints(hints: &Hints) -> usize {

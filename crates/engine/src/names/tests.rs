@@ -58,7 +58,10 @@ impl Server {
         let key = change.key();
         self.world.apply(change);
         let Self { world, me, dead, ranking, .. } = self;
-        let updates = self.planner.follow(&View { world, me, dead, ranking, reserved: &[] }, [&key]);
+        let updates = self.planner.follow(
+            &View { world, me, dead, ranking, reserved: &[], node_ports: &Default::default() },
+            [&key],
+        );
         updates.into_iter().for_each(|update| self.zone.apply(update));
         self.is_as_if_new();
     }
@@ -75,8 +78,10 @@ impl Server {
             self.dead.remove(&name)
         };
         let Self { world, me, dead, ranking, .. } = self;
-        let updates =
-            self.planner.follow_nodes(&View { world, me, dead, ranking, reserved: &[] }, &[name].into());
+        let updates = self.planner.follow_nodes(
+            &View { world, me, dead, ranking, reserved: &[], node_ports: &Default::default() },
+            &[name].into(),
+        );
         updates.into_iter().for_each(|update| self.zone.apply(update));
         self.is_as_if_new();
     }
@@ -87,7 +92,7 @@ impl Server {
         let mut planner = Planner::new(self.planner.settings().clone());
         let mut zone = Zone::new(self.planner.settings(), 7);
         planner
-            .everything(&View { world, me, dead, ranking, reserved: &[] })
+            .everything(&View { world, me, dead, ranking, reserved: &[], node_ports: &Default::default() })
             .into_iter()
             .for_each(|u| zone.apply(u));
         assert!(
@@ -332,7 +337,14 @@ fn clusterset_headless() {
         )]);
         server.ranking.reverse();
         let Server { world, me, dead, ranking, planner, zone } = &mut server;
-        let updates = planner.follow_ranking(&View { world, me, dead, ranking, reserved: &[] });
+        let updates = planner.follow_ranking(&View {
+            world,
+            me,
+            dead,
+            ranking,
+            reserved: &[],
+            node_ports: &Default::default(),
+        });
         updates.into_iter().for_each(|update| zone.apply(update));
     }
 

@@ -138,6 +138,14 @@ pub type SetId = u64;
 /// Backends in ladder order. A backend of twice the weight stands twice.
 pub type Set = Vec<Backend>;
 
+/// As many backends are one entry of the data path's map.
+pub const PAGE: usize = 4;
+
+/// How many entries of the data path's map a set takes.
+pub fn pages(set: &Set) -> usize {
+    set.len().div_ceil(PAGE)
+}
+
 /// A place to send a connection to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Backend {

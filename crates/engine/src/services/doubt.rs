@@ -35,6 +35,11 @@ pub enum Doubt {
         /// So many endpoints have no other.
         endpoints: usize,
     },
+    /// An address of a load balancer that nobody outside may dial.
+    Sources {
+        /// Which.
+        ip: IpAddr,
+    },
     /// A port of a protocol that sockets are not balanced for.
     Protocol {
         /// Which port.
@@ -66,6 +71,15 @@ impl fmt::Display for Doubt {
                  them; look at the nodes' topology.kubernetes.io/zone, or at whoever writes the hints",
                 zones.join(", ")
             ),
+            Self::Sources { ip } => {
+                let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+                write!(
+                    f,
+                    "its loadBalancerSourceRanges have no range of {family} that can be used: nobody outside may dial \
+                     {ip}; write one ({}), or take all of them away",
+                    if ip.is_ipv4() { "0.0.0.0/0 for everybody" } else { "::/0 for everybody" }
+                )
+            }
             Self::Protocol { port, protocol } => write!(
                 f,
                 "port {port}/{protocol}: this version does not exchange the address of {protocol} sockets, so nobody \
@@ -110,6 +124,13 @@ pub(super) fn doubts(
     }
     if endpoints > 0 {
         doubts.push(Doubt::Zones { zones: zones.into_iter().cloned().collect(), endpoints });
+    }
+    if let Offer::Service(service) = offer
+        && let Some(ranges) = &service.access.source_ranges
+    {
+        let of_family = |ip: &IpAddr| ranges.iter().any(|range| range.addr().is_ipv4() == ip.is_ipv4());
+        let balanced = service.access.load_balancer_ips.iter().filter(served);
+        doubts.extend(balanced.filter(|ip| !of_family(ip)).map(|ip| Doubt::Sources { ip: *ip }));
     }
     let unbalanced = offer.ports().iter().filter(|port| port.protocol == Protocol::Sctp);
     let of = |port: &ServicePort| Doubt::Protocol { port: port.port, protocol: port.protocol };

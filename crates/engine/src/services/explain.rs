@@ -10,9 +10,10 @@ use super::doubt::{Doubt, doubts};
 use super::ladder::{Candidate, Out, Rung};
 use super::offer::{Claimant, Dialled, Offer};
 use super::order::Block;
+use super::outside::{self, FromOutside};
 use super::select::Verdict;
 use super::standpoint::Standpoint;
-use super::{Problem, View};
+use super::{Problem, View, health_checks};
 use crate::plan::{Frontend, NodeId};
 
 /// A service or an import, and where its connections go.
@@ -38,6 +39,8 @@ pub struct Explained {
     pub traffic: Traffic,
     /// What was granted to it.
     pub frontends: Vec<Frontend>,
+    /// What clients outside get on the node, where that is something else than what its own sockets get.
+    pub outside: Vec<FromOutside>,
     /// What it asked for and was not granted.
     pub problems: Vec<Problem>,
     /// What is carried out and hardly meant so.
@@ -183,11 +186,14 @@ pub fn explain(view: &View<'_>) -> Vec<Explained> {
     let health = Health::new(view);
     let (granted, problems) = standpoint.granted();
     let mut refused: BTreeMap<Claimant, Vec<Problem>> = BTreeMap::new();
-    for problem in problems {
+    for problem in problems.into_iter().chain(health_checks(view).1) {
         refused.entry(problem.loser().clone()).or_default().push(problem);
     }
+    let taken: BTreeSet<Frontend> =
+        granted.iter().flat_map(|(_, frontends)| frontends.iter().map(|f| f.dialled)).collect();
     let explain = |(offer, frontends): (Offer<'_>, Vec<Dialled<'_>>)| Explained {
         problems: refused.remove(&offer.claimant()).unwrap_or_default(),
+        outside: outside::explain(&standpoint, offer, &frontends, &standpoint.sources(offer), &taken),
         ..one(&standpoint, &health, offer, &frontends)
     };
     granted.into_iter().map(explain).collect()
@@ -295,6 +301,7 @@ fn one<'a>(
         import: matches!(offer, Offer::Import(_)),
         kind: Kind::of(offer),
         problems: Vec::new(),
+        outside: Vec::new(),
         doubts,
         rungs: steps,
         vips: offer.vips().to_vec(),

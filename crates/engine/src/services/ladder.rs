@@ -67,11 +67,22 @@ impl<'a> Standpoint<'a> {
         frontend: &Dialled<'_>,
         sources: &[&'a Endpoint],
     ) -> Rungs<'a> {
-        let (candidates, mut out) = self.candidates(offer, frontend, sources);
         let reach = match frontend.scope {
             Scope::Virtual if offer.internal_local() => Reach::Local,
             Scope::Virtual | Scope::External | Scope::Node => Reach::Cluster,
         };
+        self.rungs_within(reach, offer, frontend, sources)
+    }
+
+    /// The same, whatever the policies are.
+    pub(super) fn rungs_within(
+        &self,
+        reach: Reach,
+        offer: Offer<'a>,
+        frontend: &Dialled<'_>,
+        sources: &[&'a Endpoint],
+    ) -> Rungs<'a> {
+        let (candidates, mut out) = self.candidates(offer, frontend, sources);
         let seen: Vec<Seen> = candidates
             .iter()
             .map(|c| Seen::new(c.endpoint, self.topology(c.endpoint), self.me, &self.mine))

@@ -43,7 +43,8 @@ pub(super) enum Scope {
     /// A virtual address: `internalTrafficPolicy`.
     Virtual,
     /// An address that the world outside knows, too. What our own clients send there is taken as if it had not left
-    /// the cluster, so `externalTrafficPolicy` does not narrow it (kube-proxy's short circuit).
+    /// the cluster, so `externalTrafficPolicy` does not narrow it (kube-proxy's short circuit): it counts for what is
+    /// dialled in packets alone.
     External,
     /// A port at any address of any node. As above.
     Node,

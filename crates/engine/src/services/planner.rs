@@ -10,11 +10,13 @@ use std::sync::Arc;
 use model::{ClusterName, Key, NodeName, ObjectName, ServiceKey};
 use siphasher::sip::SipHasher13;
 
+use super::capacity::{Fill, Limits, Load};
 use super::ladder::Rung;
 use super::offer::{Claimant, Dialled, Offer, Scope};
+use super::outside::Entry;
 use super::standpoint::{Standpoint, Survey};
 use super::{Services, View};
-use crate::plan::{Frontend, Ladder, Set, SetId, State, TierSpan, Touched};
+use crate::plan::{self, Frontend, Ladder, Outside, Set, SetId, State, TierSpan, Touched};
 
 /// Plans one node's services, and follows their endpoints. To be told of every change to the world it looks at.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub struct Planner {
     granted: BTreeMap<Claimant, Vec<Granted>>,
     /// How many ladders stand on a set.
     users: BTreeMap<SetId, usize>,
+    /// Entries of the data path's map that the sets take together.
+    pages: usize,
     /// Names of services whose endpoints have changed since.
     behind: BTreeSet<ObjectName>,
     /// Whether two contents had one number: who of them moved on depends on the order of all services.
@@ -45,6 +49,7 @@ struct Granted {
 /// The part of a plan that endpoints decide.
 struct Ladders<'a> {
     frontends: &'a mut BTreeMap<Frontend, Ladder>,
+    outside: &'a mut BTreeMap<Frontend, Outside>,
     sets: &'a mut BTreeMap<SetId, Set>,
 }
 
@@ -57,9 +62,9 @@ impl Planner {
         }
     }
 
-    /// Whether something has changed since it planned the last time.
+    /// Whether endpoints have changed since it planned or followed the last time.
     pub fn is_behind(&self) -> bool {
-        self.survey.is_none() || !self.behind.is_empty()
+        !self.behind.is_empty()
     }
 
     /// Plans all services.
@@ -68,16 +73,21 @@ impl Planner {
         let (granted, problems) = standpoint.granted();
         let mut plan = Services { problems, ..Services::default() };
         *self = Self { me: Some(view.me.clone()), ranking: view.ranking.to_vec(), ..Self::default() };
-        let mut ladders = Ladders { frontends: &mut plan.frontends, sets: &mut plan.sets };
+        let Services { frontends, outside, sets, .. } = &mut plan;
+        let mut ladders = Ladders { frontends, outside, sets };
         let mut touched = Touched::default();
-        for (offer, dialled) in granted {
-            self.lay(&standpoint, offer, &dialled, &mut ladders, &mut touched);
-            let granted = dialled.iter().map(|dialled| Granted::new(offer, dialled)).collect();
+        for (offer, dialled) in &granted {
+            self.lay(&standpoint, *offer, dialled, &mut ladders, &mut touched);
+        }
+        // Once everything is there that sockets dial: what somebody has at one address is no node port's there.
+        for (offer, dialled) in &granted {
+            self.lay_outside(&standpoint, *offer, dialled, &mut ladders, &mut touched);
+            let granted = dialled.iter().map(|dialled| Granted::new(*offer, dialled)).collect();
             self.granted.insert(offer.claimant(), granted);
         }
         // The unspecified address is a node port's.
         if plan.frontends.keys().any(|frontend| frontend.ip.is_unspecified()) {
-            plan.node_addresses = standpoint.node_addresses();
+            plan.node_addresses = standpoint.node_port_addresses();
         }
         self.survey = (!self.collided).then(|| standpoint.survey());
         plan
@@ -90,7 +100,8 @@ impl Planner {
             self.survey = None;
         }
         let standpoint = Standpoint::with(view, self.survey.clone()?);
-        let mut ladders = Ladders { frontends: &mut state.frontends, sets: &mut state.sets };
+        let State { frontends, outside, sets, .. } = state;
+        let mut ladders = Ladders { frontends, outside, sets };
         let mut touched = Touched::default();
         for name in std::mem::take(&mut self.behind) {
             // Behind a service or an import are, besides its own, endpoints of services of the same name.
@@ -101,6 +112,7 @@ impl Planner {
                 let granted = self.granted.get(&offer.claimant()).into_iter().flatten();
                 let dialled: Vec<_> = granted.map(|granted| granted.of(offer)).collect();
                 self.lay(&standpoint, offer, &dialled, &mut ladders, &mut touched);
+                self.lay_outside(&standpoint, offer, &dialled, &mut ladders, &mut touched);
             }
         }
         if self.collided {
@@ -108,6 +120,17 @@ impl Planner {
             return None;
         }
         Some(touched)
+    }
+
+    /// What it planned is of no use: everything is to be planned the next time.
+    pub fn forget(&mut self) {
+        self.survey = None;
+    }
+
+    /// How full the maps are with a state that it planned or followed.
+    pub fn fills(&self, state: &State, limits: &Limits) -> [Fill; 3] {
+        let (frontends, outside) = (state.frontends.len(), state.outside.len());
+        Load { frontends, outside, backends: self.pages }.fills(limits)
     }
 
     /// Lays the ladders behind what an offer was granted.
@@ -130,6 +153,47 @@ impl Planner {
             }
             if let Some(before) = before {
                 self.release(before.set, ladders.sets, touched);
+            }
+        }
+    }
+
+    /// Lays those of clients outside, where they are others.
+    fn lay_outside<'a>(
+        &mut self,
+        standpoint: &Standpoint<'a>,
+        offer: Offer<'a>,
+        granted: &[Dialled<'a>],
+        ladders: &mut Ladders<'_>,
+        touched: &mut Touched,
+    ) {
+        for dialled in granted {
+            let taken = |frontend: &Frontend| ladders.frontends.contains_key(frontend);
+            let Some(entry) = Entry::new(offer, dialled, standpoint, taken) else { continue };
+            let usual = ladders.frontends.get(&dialled.dialled).cloned().unwrap_or_default();
+            let otherwise = entry.otherwise(!usual.tiers.is_empty());
+            let ladder = match entry.is_local() {
+                false => usual,
+                true => {
+                    let sources = standpoint.sources(offer);
+                    let rungs = entry.rungs(standpoint, offer, dialled, &sources).rungs;
+                    let mut ladder = self.store(&rungs, ladders.sets, touched);
+                    ladder.affinity = if ladder.tiers.is_empty() { 0 } else { offer.affinity() };
+                    ladder
+                }
+            };
+            // All of them share one ladder.
+            let before = entry.frontends.first().and_then(|first| ladders.outside.get(first));
+            let before = before.filter(|_| entry.is_local()).map(|outside| outside.ladder.set);
+            for frontend in &entry.frontends {
+                let (ladder, sources) = (ladder.clone(), entry.sources.clone());
+                let now = Outside { ladder, masquerade: entry.masquerade(), otherwise, sources };
+                if ladders.outside.get(frontend) != Some(&now) {
+                    touched.frontends.insert(*frontend);
+                    ladders.outside.insert(*frontend, now);
+                }
+            }
+            if let Some(before) = before {
+                self.release(before, ladders.sets, touched);
             }
         }
     }
@@ -162,10 +226,11 @@ impl Planner {
             self.collided = true;
         }
         *self.users.entry(id).or_default() += 1;
-        sets.entry(id).or_insert_with(|| {
+        if !sets.contains_key(&id) {
             touched.sets.insert(id);
-            set
-        });
+            self.pages += plan::pages(&set);
+            sets.insert(id, set);
+        }
         Ladder { set: id, tiers, affinity: 0 }
     }
 
@@ -175,7 +240,7 @@ impl Planner {
         *users -= 1;
         if *users == 0 {
             self.users.remove(&id);
-            sets.remove(&id);
+            self.pages -= sets.remove(&id).map_or(0, |set| plan::pages(&set));
             touched.sets.insert(id);
         }
     }

@@ -53,15 +53,27 @@ pub enum Problem {
         /// Whose it is.
         cluster: ClusterName,
     },
+    /// The data path has no room for it.
+    #[error(
+        "{loser} is not served: the data path's map of {map} is full, and who is served already comes first; have fewer \
+         services or endpoints in one cluster, or smaller weights"
+    )]
+    Full {
+        /// Who is not served.
+        loser: Claimant,
+        /// What is full.
+        map: &'static str,
+    },
 }
 
 impl Problem {
     /// Who is not served.
     pub fn loser(&self) -> &Claimant {
         match self {
-            Self::Frontend { loser, .. } | Self::Reserved { loser, .. } | Self::PodAddress { loser, .. } => {
-                loser
-            }
+            Self::Frontend { loser, .. }
+            | Self::Reserved { loser, .. }
+            | Self::PodAddress { loser, .. }
+            | Self::Full { loser, .. } => loser,
         }
     }
 }

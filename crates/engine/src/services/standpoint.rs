@@ -10,7 +10,7 @@ use model::{
 };
 
 use super::offer::{Dialled, Offer, Scope};
-use super::{Problem, Reserved, View};
+use super::{NodePortAddresses, Problem, Reserved, View};
 use crate::plan::{Frontend, NodeId};
 
 /// How near something is: the tier, then the place of its cluster in the ranking.
@@ -24,6 +24,7 @@ pub(super) struct Standpoint<'a> {
     pub(super) mine: Topology,
     survey: Arc<Survey>,
     reserved: &'a [Reserved],
+    node_ports: &'a NodePortAddresses,
 }
 
 /// What holds for all services, whatever endpoints there are.
@@ -70,7 +71,8 @@ impl<'a> Standpoint<'a> {
     /// The same place again: only endpoints have changed since it was surveyed.
     pub(super) fn with(view: &View<'a>, survey: Arc<Survey>) -> Self {
         let mine = view.world.nodes.get(view.me).map(|node| node.topology.clone()).unwrap_or_default();
-        Self { world: view.world, me: view.me, mine, survey, reserved: view.reserved }
+        let (world, me) = (view.world, view.me);
+        Self { world, me, mine, survey, reserved: view.reserved, node_ports: view.node_ports }
     }
 
     pub(super) fn survey(&self) -> Arc<Survey> {
@@ -97,6 +99,10 @@ impl<'a> Standpoint<'a> {
                     if let Some(problem) = self.forbidden(offer, &dialled, &mut node_addresses) {
                         problems.push(problem);
                     } else if let Some(winner) = owners.get(&dialled.dialled) {
+                        // One address written in several places of one service asks for nothing twice.
+                        if winner.claimant() == offer.claimant() {
+                            continue;
+                        }
                         let (loser, winner) = (offer.claimant(), winner.claimant());
                         problems.push(Problem::Frontend { frontend: dialled.dialled, loser, winner });
                     } else {
@@ -185,10 +191,23 @@ impl<'a> Standpoint<'a> {
     }
 
     /// Every address of the cluster's nodes.
-    pub(super) fn node_addresses(&self) -> BTreeSet<IpAddr> {
+    fn node_addresses(&self) -> BTreeSet<IpAddr> {
+        self.addresses(&NodePortAddresses::All)
+    }
+
+    /// The addresses of the cluster's nodes at which node ports are dialled.
+    pub(super) fn node_port_addresses(&self) -> BTreeSet<IpAddr> {
+        self.addresses(self.node_ports)
+    }
+
+    fn addresses(&self, which: &NodePortAddresses) -> BTreeSet<IpAddr> {
         let nodes = self.world.nodes.values().filter(|node| node.name.cluster == self.me.cluster);
-        let ips = nodes.flat_map(|n| n.private_ips.iter().chain(&n.public_ips).copied().chain(n.mesh_ips()));
-        ips.collect()
+        nodes.flat_map(|node| which.of(node)).collect()
+    }
+
+    /// Those of this node alone.
+    pub(super) fn own_addresses(&self) -> BTreeSet<IpAddr> {
+        self.world.nodes.get(self.me).map(|node| self.node_ports.of(node)).unwrap_or_default()
     }
 
     /// Where the endpoint's node stands, if that is known.

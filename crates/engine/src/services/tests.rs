@@ -2,6 +2,8 @@ use std::collections::BTreeSet;
 
 use model::{Endpoint, EndpointPort, Protocol, ServicePort, Tier, World};
 
+mod capacity;
+mod from_outside;
 mod hints;
 mod imports;
 mod outside;
@@ -60,10 +62,14 @@ struct Seen {
 }
 
 fn see(world: &World, me: &str, dead: &[&str]) -> Seen {
+    see_with(world, me, dead, &NodePortAddresses::All)
+}
+
+fn see_with(world: &World, me: &str, dead: &[&str], node_ports: &NodePortAddresses) -> Seen {
     let dead: BTreeSet<_> = dead.iter().map(|n| node_name(n)).collect();
     let ranking = [cluster_name("c"), cluster_name("b")];
     let me = node_name(me);
-    let view = View { world, me: &me, dead: &dead, ranking: &ranking, reserved: RESERVED };
+    let view = View { world, me: &me, dead: &dead, ranking: &ranking, reserved: RESERVED, node_ports };
     assert_eq!(plan(&view), plan(&view), "deterministic");
     Seen { plan: plan(&view), explained: explain(&view) }
 }
@@ -458,6 +464,13 @@ fn ten_thousand_services() {
         }
     }
     let me = node_name("a/1");
-    let plan = plan(&View { world: &world, me: &me, dead: &BTreeSet::new(), ranking: &[], reserved: &[] });
+    let plan = plan(&View {
+        world: &world,
+        me: &me,
+        dead: &BTreeSet::new(),
+        ranking: &[],
+        reserved: &[],
+        node_ports: &Default::default(),
+    });
     assert_eq!((plan.frontends.len(), plan.sets.len()), (10_000, 10_000));
 }

@@ -96,6 +96,11 @@ fn agent_file() -> Tree {
         "masquerade": (set("agent.masquerade")),
         "nonMasqueradeCIDRs": (set("agent.nonMasqueradeCIDRs")),
         "clusters": (set("services.clusters")),
+        "services": {
+            "nodePortAddresses": (set("services.nodePortAddresses")),
+            "resetGoneBackends": (set("services.resetGoneBackends")),
+            "goneBackendGracePeriodSeconds": (set("services.goneBackendGracePeriodSeconds")),
+        },
         "failClosed": (concat("cluster.podCIDRs", "agent.failClosed")),
     })
 }

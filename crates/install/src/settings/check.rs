@@ -75,6 +75,12 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
             );
         }
     }
+    let at = &settings.services.node_port_addresses;
+    let is_range = |text: &&String| text.parse::<IpNet>().is_ok();
+    if let Some(text) = at.iter().find(|text| !is_range(text) && at.as_slice() != ["primary"]) {
+        let problem = format!("{text:?} is no range; give ranges such as 192.0.2.0/24, or primary alone");
+        say("services.nodePortAddresses", "", problem);
+    }
     let controllers = &settings.controllers;
     if controllers.nodes.is_empty() {
         say(
@@ -159,7 +165,7 @@ mod tests {
     #[test]
     fn what_is_wrong() {
         type Spoil = fn(&mut Settings);
-        let cases: [(&[&str], Spoil); 13] = [
+        let cases: [(&[&str], Spoil); 16] = [
             (&[], |_| ()),
             (&["cluster.name", "controllers.nodes", "controllers.addresses"], |s| *s = Settings::default()),
             (&["cluster.name"], |s| s.cluster.name = "Home".into()),
@@ -172,6 +178,11 @@ mod tests {
             (&["controllers.authority.rootDays"], |s| s.controllers.authority.root_days = 1855),
             (&["controllers.addressesForClusters"], |s| {
                 s.controllers.addresses_for_clusters = vec!["gcp.example.net".into()];
+            }),
+            (&[], |s| s.services.node_port_addresses = vec!["primary".into()]),
+            (&[], |s| s.services.node_port_addresses = vec!["192.0.2.0/24".into(), "::/0".into()]),
+            (&["services.nodePortAddresses"], |s| {
+                s.services.node_port_addresses = vec!["192.0.2.0/24".into(), "primary".into()];
             }),
             (&["agent.cni.binDirs"], |s| s.agent.cni.bin_dirs.push("bin".into())),
             (&["agent.cni.confDir"], |s| s.agent.cni.conf_dir = "net.d".into()),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What counts for services that do not say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Services {
     /// How the cluster's backends stand to each other where a service has no annotation `causeway.io/traffic`: the nearest
@@ -15,6 +15,26 @@ pub struct Services {
     /// What the ways to other clusters cost and how much each cluster is wanted, by its name, such as
     /// `{gcp: {egressCost: 30, weight: 1}}`. The less `(round-trip time + egressCost) / weight`, the nearer it counts.
     pub clusters: BTreeMap<String, OtherCluster>,
+    /// At which of the nodes' addresses node ports are dialled: ranges, or `primary` alone for the nodes' InternalIPs, as in
+    /// kube-proxy's configuration. Empty: at all of them.
+    pub node_port_addresses: Vec<String>,
+    /// Whether connections that a service led to an endpoint are ended once the endpoint is deleted, so that clients dial
+    /// anew instead of waiting for their timeouts.
+    pub reset_gone_backends: bool,
+    /// For how many seconds the endpoint must have been gone.
+    pub gone_backend_grace_period_seconds: u32,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            traffic: Traffic::default(),
+            clusters: BTreeMap::new(),
+            node_port_addresses: Vec::new(),
+            reset_gone_backends: true,
+            gone_backend_grace_period_seconds: 10,
+        }
+    }
 }
 
 /// How backends of one cluster stand to each other.

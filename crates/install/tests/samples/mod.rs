@@ -36,6 +36,9 @@ fn most() -> Settings {
     settings.agent.underlay = "ens5".into();
     settings.agent.masquerade = false;
     settings.services.traffic = Traffic::Even;
+    settings.services.node_port_addresses = vec!["primary".into()];
+    settings.services.reset_gone_backends = false;
+    settings.services.gone_backend_grace_period_seconds = 0;
     settings.services.clusters =
         BTreeMap::from([("gcp".into(), OtherCluster { egress_cost: 30, weight: 2 })]);
     settings.agent.non_masquerade_cidrs = vec!["192.168.0.0/16".parse().unwrap()];

@@ -19,6 +19,7 @@ use crate::features;
 pub const PIN_DIR: &str = "/sys/fs/bpf/causeway/v1";
 
 const _: () = assert!(abi::LAYOUT == 1, "PIN_DIR names the layout");
+const _: () = assert!(abi::PAGE == engine::plan::PAGE, "plans count the entries of maps");
 
 /// The hooks of the balancer, by the names of its programs.
 const SOCKET_HOOKS: [(&str, Hook); 8] = [

@@ -216,6 +216,7 @@ fn agent_config(
         // What pods of a lab reach is the mesh.
         masquerade: false,
         non_masquerade_cidrs: Vec::new(),
+        services: Default::default(),
         fail_closed: fail_closed.to_vec(),
         state_dir: "/var/lib/causeway".into(),
         run_dir: "/run/causeway".into(),

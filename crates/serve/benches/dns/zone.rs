@@ -172,6 +172,7 @@ pub(crate) fn serve(port: u16) -> Result<()> {
         dead: &dead,
         ranking: &[],
         reserved: &[],
+        node_ports: &Default::default(),
     }));
     let mut server = Server::start(Arc::clone(&shared), Options { upstreams: Upstreams::None })?;
     let errors = server.listen(&[SocketAddr::from(([127, 0, 0, 1], port))]);
@@ -188,10 +189,17 @@ pub(crate) fn serve(port: u16) -> Result<()> {
         let change =
             if n % 2 == 0 { Change::Upsert(Object::Endpoint(endpoint)) } else { Change::Delete(key.clone()) };
         world.apply(change);
-        shared.apply(
-            planner
-                .follow(&View { world: &world, me: &me, dead: &dead, ranking: &[], reserved: &[] }, [&key]),
-        );
+        shared.apply(planner.follow(
+            &View {
+                world: &world,
+                me: &me,
+                dead: &dead,
+                ranking: &[],
+                reserved: &[],
+                node_ports: &Default::default(),
+            },
+            [&key],
+        ));
     }
     Ok(())
 }

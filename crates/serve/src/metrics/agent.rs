@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use wire::local::TunnelStatus;
 
-use super::{ByCluster, ByKind, ByReason};
+use super::{ByCluster, ByKind, ByMap, ByReason};
 use crate::dns::{Counters, Reason};
 
 type Measured = Gauge<f64, AtomicU64>;
@@ -41,8 +41,11 @@ pub struct AgentMetrics {
     planning: Histogram,
     applying: Histogram,
     datapath: Family<ByReason, Counter>,
+    map_entries: Family<ByMap, Gauge>,
+    map_limits: Family<ByMap, Gauge>,
     dns: Family<ByReason, Counter>,
     connects_aborted: Counter,
+    connections_reset: Counter,
     reconnects: Counter,
     connected: Gauge,
 }
@@ -65,8 +68,11 @@ impl AgentMetrics {
             planning: seconds(),
             applying: seconds(),
             datapath: Family::default(),
+            map_entries: Family::default(),
+            map_limits: Family::default(),
             dns: Family::default(),
             connects_aborted: Counter::default(),
+            connections_reset: Counter::default(),
             reconnects: Counter::default(),
             connected: Gauge::default(),
         };
@@ -95,11 +101,22 @@ impl AgentMetrics {
             new.applying.clone(),
         );
         r.register("datapath_events", "What the packet path did, by its reason", new.datapath.clone());
+        r.register(
+            "datapath_map_entries",
+            "Entries that the plan of all services has in a map",
+            new.map_entries.clone(),
+        );
+        r.register("datapath_map_limit", "Entries that the map can hold", new.map_limits.clone());
         r.register("dns_questions", "What became of DNS questions, by its reason", new.dns.clone());
         r.register(
             "connects_aborted",
             "TCP connects that were under way to a node when it died",
             new.connects_aborted.clone(),
+        );
+        r.register(
+            "connections_reset",
+            "TCP connections that a service had led to a backend that is gone",
+            new.connections_reset.clone(),
         );
         r.register("exchange_reconnects", "Streams to a controller begun anew", new.reconnects.clone());
         r.register("exchange_connected", "Whether the stream to a controller is up", new.connected.clone());
@@ -160,6 +177,15 @@ impl AgentMetrics {
         }
     }
 
+    /// How full the data path's maps are: by name, the entries planned and the most there can be.
+    pub fn set_maps(&self, maps: impl IntoIterator<Item = (&'static str, usize, usize)>) {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        for (map, used, limit) in maps {
+            self.map_entries.get_or_create(&ByMap { map }).set(count(used));
+            self.map_limits.get_or_create(&ByMap { map }).set(count(limit));
+        }
+    }
+
     /// What became of DNS questions so far.
     pub fn set_dns(&self, counters: &Counters) {
         for reason in Reason::ALL {
@@ -171,6 +197,11 @@ impl AgentMetrics {
     /// Connects that were under way to dead nodes were aborted.
     pub fn count_aborted(&self, connects: usize) {
         self.connects_aborted.inc_by(connects as u64);
+    }
+
+    /// Connections to backends that are gone for good were ended.
+    pub fn count_reset(&self, connections: usize) {
+        self.connections_reset.inc_by(connections as u64);
     }
 
     /// The stream to the controller was begun anew.
@@ -225,10 +256,12 @@ mod tests {
         metrics.count_operation("set_peer");
         metrics.observe_planning(Duration::from_millis(2));
         metrics.set_datapath(&[DatapathCounter { reason: "no_backend".into(), count: 7 }]);
+        metrics.set_maps([("backends", 7, 8)]);
         let dns = Counters::default();
         dns.count(Reason::NoName);
         metrics.set_dns(&dns);
         metrics.count_aborted(3);
+        metrics.count_reset(2);
         metrics.count_reconnect();
         metrics.set_connected(true);
         let text = metrics.encode();
@@ -243,9 +276,12 @@ mod tests {
             "causeway_plan_operations_total{kind=\"set_peer\"} 2",
             "causeway_planning_seconds_count 1",
             "causeway_datapath_events_total{reason=\"no_backend\"} 7",
+            "causeway_datapath_map_entries{map=\"backends\"} 7",
+            "causeway_datapath_map_limit{map=\"backends\"} 8",
             "causeway_dns_questions_total{reason=\"no_name\"} 1",
             "causeway_dns_questions_total{reason=\"answered\"} 0",
             "causeway_connects_aborted_total 3",
+            "causeway_connections_reset_total 2",
             "causeway_exchange_reconnects_total 1",
             "causeway_exchange_connected 1",
             "# EOF",

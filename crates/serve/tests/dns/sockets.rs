@@ -87,7 +87,14 @@ fn a_change_is_seen_at_once() {
     let (_server, shared, addresses) = server(Upstreams::None, &["127.0.0.1:0"]);
     let (mut world, me, dead) = (world::world(), me(), BTreeSet::new());
     let mut planner = Planner::new(settings());
-    planner.everything(&View { world: &world, me: &me, dead: &dead, ranking: &[], reserved: &[] });
+    planner.everything(&View {
+        world: &world,
+        me: &me,
+        dead: &dead,
+        ranking: &[],
+        reserved: &[],
+        node_ports: &Default::default(),
+    });
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     socket.connect(addresses[0]).unwrap();
@@ -107,12 +114,17 @@ fn a_change_is_seen_at_once() {
         {
             let had = Instant::now();
             world.apply(change);
-            shared.apply(
-                planner.follow(
-                    &View { world: &world, me: &me, dead: &dead, ranking: &[], reserved: &[] },
-                    [&key],
-                ),
-            );
+            shared.apply(planner.follow(
+                &View {
+                    world: &world,
+                    me: &me,
+                    dead: &dead,
+                    ranking: &[],
+                    reserved: &[],
+                    node_ports: &Default::default(),
+                },
+                [&key],
+            ));
             slowest = slowest.max(had.elapsed());
             assert_eq!(ask(), want);
         }

@@ -103,7 +103,14 @@ pub(crate) fn zone() -> Zone {
     let settings = settings();
     let mut zone = Zone::new(&settings, 1);
     let (world, me, dead) = (world(), me(), BTreeSet::new());
-    let view = View { world: &world, me: &me, dead: &dead, ranking: &[], reserved: &[] };
+    let view = View {
+        world: &world,
+        me: &me,
+        dead: &dead,
+        ranking: &[],
+        reserved: &[],
+        node_ports: &Default::default(),
+    };
     Planner::new(settings).everything(&view).into_iter().for_each(|update| zone.apply(update));
     zone.set_synced(true);
     zone

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use model::{ClusterName, NodeName, Tier};
+use ipnet::IpNet;
+use model::{ClusterName, NodeName, Protocol, Tier};
 use serde::{Deserialize, Serialize};
 
 use super::PortStatus;
@@ -64,6 +65,9 @@ pub struct ServiceReport {
     /// The rungs behind the first address and port, in the order in which they are asked.
     #[serde(default)]
     pub tiers: Vec<ServiceTier>,
+    /// What clients outside get on this node, where `externalTrafficPolicy` is `Local` or they are restricted.
+    #[serde(default)]
+    pub outside: Vec<ServiceOutside>,
     /// What was asked for and not granted.
     pub problems: Vec<String>,
     /// What is carried out as it is written, and hardly meant so.
@@ -138,4 +142,34 @@ pub struct ServiceBackend {
     pub share: f64,
     /// Why it gets none; empty when it takes some.
     pub why: String,
+}
+
+/// What clients outside get at an address and port of a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceOutside {
+    /// The address they dial.
+    pub address: IpAddr,
+    /// The port they dial.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// What may answer: pods, `NAMESPACE/NAME`, or addresses.
+    pub backends: Vec<String>,
+    /// Whether backends see an address of the node in place of the client's.
+    pub masquerade: bool,
+    /// What becomes of packets for which there is no backend.
+    pub otherwise: Otherwise,
+    /// Who may dial it; everybody if none.
+    pub sources: Option<Vec<IpNet>>,
+}
+
+/// What becomes of packets for which there is no backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Otherwise {
+    /// They are answered with an error: nobody is behind the service anywhere.
+    Refuse,
+    /// They disappear: there are backends, on other nodes.
+    Drop,
 }

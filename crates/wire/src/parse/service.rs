@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use model::{
     Access, ClusterName, Export, Hints, Import, NodePort, Prefer, Service, ServicePort, Spread, Terms,
     Traffic,
 };
 
-use super::{few, labels, number, one_of_each, parse_ips, port, service_key, text};
+use super::{few, labels, net, number, one_of_each, parse_ips, port, service_key, text};
 use crate::{ParseError, limits, pb};
 
 pub(super) fn service(s: pb::Service) -> Result<Service, ParseError> {
@@ -40,7 +41,17 @@ fn access(a: pb::Access) -> Result<Access, ParseError> {
         external_ips: parse_ips("external IPs", &a.external_ips, limits::SERVICE_IPS)?,
         load_balancer_ips: parse_ips("load balancer IPs", &a.load_balancer_ips, limits::SERVICE_IPS)?,
         other_proxy: a.other_proxy,
+        source_ranges: a.source_ranges.map(source_ranges).transpose()?,
+        health_check_node_port: match a.health_check_node_port {
+            0 => None,
+            port => Some(number("a health check's node port", port)?),
+        },
     })
+}
+
+fn source_ranges(ranges: pb::SourceRanges) -> Result<Vec<IpNet>, ParseError> {
+    few("source ranges", ranges.ranges.len(), limits::SOURCE_RANGES)?;
+    ranges.ranges.into_iter().map(|range| net("source ranges", &range)).collect()
 }
 
 pub(super) fn hints(h: pb::Hints) -> Result<Hints, ParseError> {

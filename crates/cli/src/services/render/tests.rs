@@ -26,6 +26,14 @@ fn service() -> ServiceReport {
             {"cluster": "gcp", "place": 1, "rttMs": 12.34, "egressCostMs": 30.0, "weight": 2, "scoreMs": 21.17},
             {"cluster": "lab", "place": 2, "rttMs": null, "egressCostMs": 0.0, "weight": 1, "scoreMs": null},
         ],
+        "outside": [
+            {"address": "198.51.100.1", "port": 80, "protocol": "TCP", "backends": ["demo/echo-0"], "masquerade": false,
+             "otherwise": "drop", "sources": ["192.0.2.0/24", "10.0.0.0/8"]},
+            {"address": "fd10::1", "port": 30080, "protocol": "TCP", "backends": [], "masquerade": false,
+             "otherwise": "drop", "sources": null},
+            {"address": "fd20::1", "port": 80, "protocol": "TCP", "backends": [], "masquerade": true,
+             "otherwise": "refuse", "sources": []},
+        ],
         "doubts": ["port 81/SCTP: not this way"],
         "problems": [], "differences": ["10.101.0.1:80/TCP: planned, but the data path has no entry for it"],
     }))
@@ -67,6 +75,11 @@ fn shown() {
   BACKEND      NODE       ZONE  TIER       WEIGHT    SHARE  IN   WHY
   demo/echo-0  aws/aws-1  a     node            1  100.0 %  in
   demo/echo-1  gcp/gcp-1  a     elsewhere       1    0.0 %  out  its cluster's weight is 0
+
+  FROM OUTSIDE         BACKENDS            SEEN AS     WHO MAY
+  198.51.100.1:80/TCP  demo/echo-0         themselves  192.0.2.0/24, 10.0.0.0/8
+  [fd10::1]:30080/TCP  none here: dropped  themselves  everybody
+  [fd20::1]:80/TCP     none: refused       the node    nobody
   ! demo/echo: port 81/SCTP: not this way
   ! demo/echo: 10.101.0.1:80/TCP: planned, but the data path has no entry for it
 "

@@ -206,6 +206,26 @@ fn single_objects() {
             &["service demo/s 10.101.0.1 http:80/TCP external=192.0.2.7"],
         ),
         (
+            vec![service(
+                &json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 65536,
+                "loadBalancerSourceRanges": ["192.0.2.0/24", "192.0.2.300/32"]}),
+            )],
+            &[
+                "service demo/s SourceRangeUnparsable: \"192.0.2.300/32\" among its loadBalancerSourceRanges can be read as \
+               no range; whoever is meant is kept out, the others work",
+                "service demo/s HealthCheckNodePortOutOfRange: the healthCheckNodePort 65536 is none",
+            ],
+            &["service demo/s 10.101.0.1 http:80/TCP external-local from=192.0.2.0/24"],
+        ),
+        (
+            vec![service(&json!({"type": "LoadBalancer", "loadBalancerSourceRanges": ["everybody"]}))],
+            &[
+                "service demo/s SourceRangeUnparsable: \"everybody\" among its loadBalancerSourceRanges can be read as no \
+               range; whoever is meant is kept out, and with it everybody; write",
+            ],
+            &["service demo/s 10.101.0.1 http:80/TCP from="],
+        ),
+        (
             vec![service(&json!({"clusterIP": "x", "clusterIPs": ["x", "fd00:101::1"]}))],
             &["service demo/s ServiceIPUnparsable: \"x\" can be read as no IP address"],
             &["service demo/s fd00:101::1 http:80/TCP"],

@@ -109,6 +109,9 @@ fn asked_of(access: &Access) -> String {
     );
     text.extend(access.external_ips.iter().map(|ip| format!(" external={ip}")));
     text.extend(access.load_balancer_ips.iter().map(|ip| format!(" balancer={ip}")));
+    let ranges = |ranges: &Vec<ipnet::IpNet>| ranges.iter().map(ToString::to_string).collect::<Vec<_>>();
+    text.extend(access.source_ranges.as_ref().map(|some| format!(" from={}", ranges(some).join(","))));
+    text.extend(access.health_check_node_port.map(|port| format!(" health={port}")));
     text
 }
 
@@ -322,6 +325,36 @@ pub(crate) fn table() -> Vec<Case> {
                          {loadBalancer: {ingress: [{ip: 192.0.2.8}]}}",
                     ),
                     &["service demo/s 10.101.0.9 :80/TCP affinity=10800"],
+                ),
+            ],
+        ),
+        case(
+            "who may dial a service from outside, and what load balancers ask",
+            vec![
+                (
+                    apply(
+                        "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: demo}\nspec: {type: LoadBalancer, \
+                         clusterIP: 10.101.0.9, ports: [{port: 80, nodePort: 30080}], externalTrafficPolicy: Local, \
+                         healthCheckNodePort: 30100, loadBalancerSourceRanges: [\" 192.0.2.7/24\", \
+                         \"::ffff:10.0.0.0/104\", \"2001:db8::/32\"]}",
+                    ),
+                    &["service demo/s 10.101.0.9 :80/TCP external-local node-port=30080>80/TCP \
+                       from=10.0.0.0/8,192.0.2.0/24,2001:db8::/32 health=30100"],
+                ),
+                (
+                    apply(
+                        "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: demo}\nspec: {type: LoadBalancer, \
+                         clusterIP: 10.101.0.9, ports: [{port: 80, nodePort: 30080}], healthCheckNodePort: 30100}",
+                    ),
+                    &["service demo/s 10.101.0.9 :80/TCP node-port=30080>80/TCP"],
+                ),
+                (
+                    apply(
+                        "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: demo}\nspec: {type: NodePort, \
+                         clusterIP: 10.101.0.9, ports: [{port: 80, nodePort: 30080}], externalTrafficPolicy: Local, \
+                         healthCheckNodePort: 30100, loadBalancerSourceRanges: [192.0.2.0/24]}",
+                    ),
+                    &["service demo/s 10.101.0.9 :80/TCP external-local node-port=30080>80/TCP"],
                 ),
             ],
         ),
