@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{
-    ClusterName, Endpoint, Import, NodeName, ObjectName, Service, ServiceKey, Tier, Topology, World,
+    ClusterName, Endpoint, Import, NodeName, ObjectName, Service, ServiceKey, ServicePort, Tier, Topology,
+    World,
 };
 
 use super::offer::{Dialled, Offer, Scope};
@@ -87,7 +88,7 @@ impl<'a> Standpoint<'a> {
         let imports = self.world.imports.values().filter(|import| import.key.cluster == self.me.cluster);
         let offers = services.map(Offer::Service).chain(imports.map(Offer::Import));
         let mut granted: Vec<_> = offers.map(|offer| (offer, Vec::new())).collect();
-        let mut owners: BTreeMap<Frontend, Offer<'_>> = BTreeMap::new();
+        let mut owners: BTreeMap<Frontend, (Offer<'_>, &ServicePort)> = BTreeMap::new();
         let mut problems = Vec::new();
         let mut node_addresses = None;
         for scope in [Scope::Virtual, Scope::External, Scope::Node] {
@@ -98,15 +99,15 @@ impl<'a> Standpoint<'a> {
                 for dialled in offer.dialled(scope) {
                     if let Some(problem) = self.forbidden(offer, &dialled, &mut node_addresses) {
                         problems.push(problem);
-                    } else if let Some(winner) = owners.get(&dialled.dialled) {
+                    } else if let Some((winner, port)) = owners.get(&dialled.dialled) {
+                        let (loser, winner) = (offer.claimant(), winner.claimant());
                         // One address written in several places of one service asks for nothing twice.
-                        if winner.claimant() == offer.claimant() {
+                        if winner == loser && *port == dialled.port {
                             continue;
                         }
-                        let (loser, winner) = (offer.claimant(), winner.claimant());
                         problems.push(Problem::Frontend { frontend: dialled.dialled, loser, winner });
                     } else {
-                        owners.insert(dialled.dialled, *offer);
+                        owners.insert(dialled.dialled, (*offer, dialled.port));
                         mine.push(dialled);
                     }
                 }
