@@ -219,7 +219,7 @@ fn many(services: u32) -> World {
     let endpoint = endpoint().new_tree(&mut runner).unwrap().current();
     let mut world = World::default();
     for n in 0..services {
-        let address = |range: u32| std::net::Ipv4Addr::from_bits(range << 24 | n).into();
+        let address = |range: u32| std::net::Ipv4Addr::from_bits((range << 24) | n).into();
         let mut service = service.clone();
         service.key.cluster = me().cluster;
         service.key.name.name = format!("s{n}");
@@ -229,7 +229,7 @@ fn many(services: u32) -> World {
             let mut endpoint = endpoint.clone();
             endpoint.key.service = service.key.clone();
             endpoint.key.name = format!("p{i}");
-            endpoint.ips = vec![std::net::Ipv4Addr::from_bits(12 << 24 | n * 4 + i).into()];
+            endpoint.ips = vec![std::net::Ipv4Addr::from_bits((12 << 24) | (n * 4 + i)).into()];
             endpoint.ports.truncate(1);
             endpoint.ports[0].protocol = service.ports[0].protocol;
             (endpoint.node, endpoint.ready, endpoint.weight) = (None, true, 1);
