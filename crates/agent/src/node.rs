@@ -293,6 +293,7 @@ impl Node {
             if revived {
                 warn!(interface = self.config.interface, "the tunnel device was gone; brought back");
                 self.observe_at = now;
+                self.serve_outside();
             }
             self.replan |= self.outlook.measure(self.prober.cluster_rtts());
             if self.cni.is_some() || now >= self.observe_at {
@@ -367,6 +368,13 @@ impl Node {
         }
         let followed = self.follow_underlay().await;
         self.problems.set_machine("underlay", followed.err().map(|e| format!("{e:#}")));
+        self.serve_outside();
+    }
+
+    /// Looks after the way of clients outside of the cluster: devices come and go, addresses change.
+    fn serve_outside(&mut self) {
+        let served = self.datapath.serve_outside(&self.desired.tunnel.addresses);
+        self.problems.set_machine("outside", served.err().map(|e| format!("{e:#}")));
     }
 
     async fn follow_underlay(&mut self) -> Result<()> {
@@ -471,6 +479,9 @@ impl Node {
         let begun = Instant::now();
         if self.apply(&ops).await {
             self.observed.clone_from(&self.desired);
+        }
+        if readdressed {
+            self.serve_outside();
         }
         self.vital.metrics.observe_applying(begun.elapsed());
     }
