@@ -18,195 +18,13 @@
 #include "lib/address.h"
 #include "lib/affinity.h"
 #include "lib/count.h"
-#include "lib/errors.h"
+#include "lib/dialled.h"
 #include "lib/nat.h"
-#include "lib/rewrite.h"
 #include "lib/route.h"
 #include "lib/stage.h"
 #include "lib/tell.h"
 #include "lib/tuple.h"
-
-/* Where packets come from. */
-enum side { SIDE_OUTSIDE, SIDE_POD };
-
-/* What is dialled by an address of its own from outside. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct cw_frontend);
-	__type(value, struct cw_outside);
-} outside SEC(".maps");
-
-/* Who may dial it, where not everybody may. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct cw_outside_source);
-	__type(value, __u8);
-} outside_sources SEC(".maps");
-
-/* Where node ports are dialled (by pods: for others `outside` has each of them). */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct cw_node_address);
-	__type(value, __u8);
-} node_addresses SEC(".maps");
-
-/* The node's own addresses, by where a packet leaves. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
-	__type(key, struct cw_exit_key);
-	__type(value, struct cw_exit);
-} exits SEC(".maps");
-
-/* What one packet needs; too much for the stack, which is 512 bytes. Nothing is kept in it from one packet to another. */
-struct work {
-	/* An enum side. */
-	__u32 side;
-	struct packet packet;
-	struct nat_flow flow;
-	struct bpf_fib_lookup way;
-	struct error error;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct work);
-} works SEC(".maps");
-
-static __always_inline struct work *work_here(void)
-{
-	__u32 first = 0;
-
-	return bpf_map_lookup_elem(&works, &first);
-}
-
-/*
- * The steps. Functions that are not static: the verifier checks such a one once, not once per way that leads to it.
- */
-
-/* Reads the packet: an enum tuple_kind. */
-__noinline int packet_read(struct __sk_buff *skb, __u32 ip, __u32 hook)
-{
-	struct work *w = work_here();
-
-	if (!w)
-		return TUPLE_OTHER;
-	w->packet.ip = ip;
-	return tuple_read(skb, &w->packet, hook);
-}
-
-/* Makes of the packet what its flow's entry says. Not 0: the kernel could not. */
-__noinline int packet_rewrite(struct __sk_buff *skb, __u32 hops)
-{
-	struct work *w = work_here();
-
-	return !w || rewrite(skb, &w->packet, &w->flow.entry, hops);
-}
-
-/* Where the packet would go, once rewritten: an enum route. */
-__noinline int packet_route(struct __sk_buff *skb)
-{
-	struct work *w = work_here();
-
-	return w ? route_find(skb, &w->packet, &w->flow.entry.source, &w->flow.entry.destination, &w->way) : ROUTE_NONE;
-}
-
-/* Reads what an ICMP error is about. 0: nothing that is translated. */
-__noinline int packet_read_error(struct __sk_buff *skb)
-{
-	struct work *w = work_here();
-
-	return w && error_read(skb, &w->packet, &w->error);
-}
-
-/* Makes of an ICMP error what its flow's entry says. Not 0: the kernel could not. */
-__noinline int packet_rewrite_error(struct __sk_buff *skb, __u32 hops, __u32 sender_stays)
-{
-	struct work *w = work_here();
-
-	return !w || error_rewrite(skb, &w->packet, &w->flow.entry, &w->error, hops, sender_stays);
-}
-
-/* Where what was dialled leads. */
-struct dialled {
-	const struct cw_ladder *ladder;
-	bool masquerade;
-	bool otherwise_drop;
-	bool restricted;
-};
-
-static __always_inline void dialled_inside(struct cw_frontend *key, enum side side, struct dialled *found)
-{
-	found->ladder = bpf_map_lookup_elem(&frontends, key);
-	if (found->ladder || side != SIDE_POD || !bpf_map_lookup_elem(&node_addresses, key->ip))
-		return;
-	/* As for sockets: a port of every node is written down once, under the family's unspecified address. */
-	if (!ip_is_v4(key->ip))
-		key->ip[0] = key->ip[1] = key->ip[2] = 0;
-	key->ip[3] = 0;
-	found->ladder = bpf_map_lookup_elem(&frontends, key);
-}
-
-/* Finds what a packet dials; no ladder if that is no service. */
-static __always_inline void dialled_find(const struct packet *p, enum side side, struct dialled *found)
-{
-	struct cw_frontend key = { .port = p->tuple.destination.port, .protocol = p->tuple.protocol };
-	struct cw_outside *special = NULL;
-
-	ip_copy(key.ip, p->tuple.destination.ip);
-	found->masquerade = true;
-	found->otherwise_drop = found->restricted = false;
-	if (side == SIDE_OUTSIDE)
-		special = bpf_map_lookup_elem(&outside, &key);
-	if (!special) {
-		dialled_inside(&key, side, found);
-		return;
-	}
-	found->ladder = &special->ladder;
-	found->masquerade = special->masquerade;
-	found->otherwise_drop = special->otherwise;
-	found->restricted = special->restricted;
-}
-
-static __always_inline bool is_allowed(const struct packet *p)
-{
-	struct cw_outside_source key = {
-		.length = 8 * (sizeof(struct cw_frontend) + sizeof(key.ip)),
-		.frontend = { .port = p->tuple.destination.port, .protocol = p->tuple.protocol },
-	};
-
-	ip_copy(key.frontend.ip, p->tuple.destination.ip);
-	ip_copy(key.ip, p->tuple.source.ip);
-	return bpf_map_lookup_elem(&outside_sources, &key) != NULL;
-}
-
-/* Session affinity knows clients by a number: here it stands for an address. Sockets' are small: they never meet. */
-static __always_inline __u64 client_of(const struct cw_address *client)
-{
-	__u64 high = (__u64)client->ip[0] << 32 | client->ip[1], low = (__u64)client->ip[2] << 32 | client->ip[3];
-
-	return (high * 0x9e3779b97f4a7c15ULL + low) | 1ULL << 63;
-}
-
-/* Which of the node's addresses the backend is to see; NULL if there is none. */
-static __always_inline const struct cw_exit *exit_by(__u32 ifindex, bool v4)
-{
-	struct cw_exit_key key = { .ifindex = ifindex, .family = v4 ? 4 : 6 };
-	const struct cw_exit *exit = bpf_map_lookup_elem(&exits, &key);
-
-	if (exit)
-		return exit;
-	key.ifindex = 0;
-	return bpf_map_lookup_elem(&exits, &key);
-}
+#include "lib/work.h"
 
 /*
  * Settles whom the backend is to see, and writes the flow down: CW_EDGE_OPENED, or why not. To begin with the entry says
@@ -235,7 +53,7 @@ __noinline int open_towards(struct __sk_buff *skb, __u32 side, __u32 masquerade,
 		entry->back = NAT_EGRESS;
 		masquerade = false;
 	} else {
-		exit = exit_by(w->way.ifindex, w->packet.v4);
+		exit = route_exit(w->way.ifindex, w->packet.v4);
 		if (side == SIDE_POD)
 			masquerade = ip_equal(entry->source.ip, entry->destination.ip) || (exit && exit->outside);
 		if (masquerade) {
@@ -265,9 +83,9 @@ __noinline int open(struct __sk_buff *skb, __u32 side, __u64 now)
 	dialled_find(p, side, &found);
 	if (!found.ladder)
 		return CW_EDGE_PASSED;
-	if (found.restricted && !is_allowed(p))
+	if (found.restricted && !dialled_allows(p))
 		return CW_EDGE_DENIED;
-	backend = affinity_choose(client_of(&p->tuple.source), &p->tuple.destination, p->tuple.protocol, found.ladder, now);
+	backend = affinity_choose(dialled_by(&p->tuple.source), &p->tuple.destination, p->tuple.protocol, found.ladder, now);
 	if (!backend)
 		return found.otherwise_drop ? CW_EDGE_NO_BACKEND : CW_EDGE_REFUSED;
 	if (ip_is_v4(backend->ip) != (bool)p->v4)
@@ -399,7 +217,7 @@ static __always_inline int action_of(enum cw_reason reason)
 	return reason == CW_EDGE_PASSED || reason == CW_EDGE_REFUSED ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
-/* What comes in, from whichever device: the one program that chooses, because that costs the verifier time at every start. */
+/* What comes in, from whichever device. One program for all: the choice costs the verifier time at every start. */
 SEC("classifier")
 int edge_ingress(struct __sk_buff *skb)
 {

@@ -17,9 +17,7 @@
 #include "rewrite.h"
 #include "tuple.h"
 
-/* Bytes of the quoted packet that are read: its IP header without options, and as much of the transport's as RFC 792 asks for. */
-#define ERROR_TRANSPORT 8
-
+/* What is read of the quoted packet: its IP header without options, and as much behind that as RFC 792 asks for. */
 union quote {
 	struct {
 		struct iphdr ip;

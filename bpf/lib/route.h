@@ -5,12 +5,14 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "../abi.h"
 #include "address.h"
 #include "tuple.h"
 
@@ -28,6 +30,26 @@ enum route {
 	ROUTE_NONE,
 };
 
+/* The node's own addresses, by where a packet leaves. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct cw_exit_key);
+	__type(value, struct cw_exit);
+} exits SEC(".maps");
+
+/* Which of the node's addresses the backend is to see; NULL if there is none. */
+static __always_inline const struct cw_exit *route_exit(__u32 ifindex, bool v4)
+{
+	struct cw_exit_key key = { .ifindex = ifindex, .family = v4 ? 4 : 6 };
+	const struct cw_exit *exit = bpf_map_lookup_elem(&exits, &key);
+
+	if (exit)
+		return exit;
+	key.ifindex = 0;
+	return bpf_map_lookup_elem(&exits, &key);
+}
+
 /* Bytes that have to fit the next link: the packet's, or of each of its segments. */
 static __always_inline __u32 route_length(struct __sk_buff *skb, const struct packet *p)
 {
@@ -44,9 +66,13 @@ static __always_inline __u32 route_length(struct __sk_buff *skb, const struct pa
 	return header + (words >> 4) * 4 + skb->gso_size;
 }
 
-/* Finds the way to an address. With ROUTE_TOO_BIG, `way->mtu_result` is what fits; the way itself is there if it may be fragmented. */
-static __always_inline enum route route_find(struct __sk_buff *skb, const struct packet *p, const struct cw_address *source,
-					const struct cw_address *destination, struct bpf_fib_lookup *way)
+/*
+ * Finds the way to an address. With ROUTE_TOO_BIG, `way->mtu_result` is what fits, and the rest of the way is there for
+ * packets that may be fragmented.
+ */
+static __always_inline enum route route_find(struct __sk_buff *skb, const struct packet *p,
+					     const struct cw_address *source, const struct cw_address *destination,
+					     struct bpf_fib_lookup *way)
 {
 	__u32 length = route_length(skb, p);
 	long result;

@@ -13,9 +13,9 @@ use std::net::{SocketAddr, UdpSocket};
 use bpf_common::{Wanted, backend, converge, counted, ip};
 use causeway_kernel::bpf::{Datapath, TcHook};
 use causeway_kernel::netns::Netns;
-use engine::plan::{Backend, Otherwise};
+use engine::plan::{Backend, Otherwise, Outside};
 use model::{Protocol, Tier};
-use talk::{Server, Way, datagram, echo};
+use talk::{Server, Way, datagram, echo, who_is_dialled};
 use world::{CLIENT, FAR, MESH, NEAR, NODE, OTHER, World};
 
 const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
@@ -248,6 +248,28 @@ fn two_clients_may_have_one_port() {
             }
         });
     }
+}
+
+#[test]
+fn a_client_comes_back_to_its_backend() {
+    let world = World::new("edgeaffinity", TcHook::Best);
+    let mut datapath = world.open();
+    let dialled = at(NODE[0], 30010);
+    let backends = [one(NEAR[0], PORT), one(FAR[0], PORT)].concat();
+    let sticky = |o: &mut Outside| o.ladder.affinity = 600;
+    converge(
+        &mut datapath,
+        &Wanted::default().outside(&dialled.to_string(), Protocol::Tcp, &backends, sticky),
+    );
+    let servers = [(world.pod.netns(), NEAR[0]), (world.far.netns(), FAR[0])]
+        .map(|(netns, address)| Server::new(netns, at(address, PORT), Protocol::Tcp));
+    let client = way(world.client.netns(), dialled);
+    // By chance alone they would be together once in 2048 runs.
+    let first = world.node.leave(|| who_is_dialled(client, &servers));
+    for _ in 0..11 {
+        assert_eq!(world.node.leave(|| who_is_dialled(client, &servers)), first);
+    }
+    assert_eq!(counted(&datapath, "lb_affinity"), 11);
 }
 
 #[test]

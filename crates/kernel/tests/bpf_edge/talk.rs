@@ -96,6 +96,22 @@ impl Server {
     }
 }
 
+/// Which of these servers a new connection comes to.
+pub(crate) fn who_is_dialled(way: Way<'_>, servers: &[Server; 2]) -> usize {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let listeners = servers.each_ref().map(|server| match server {
+        Server::Tcp(listener) => listener,
+        Server::Udp(_) => panic!("datagrams make no connections"),
+    });
+    let _client = way.dial().unwrap();
+    let mut waiting = listeners.map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+    assert_eq!(poll(&mut waiting, PollTimeout::from(5000_u16)).unwrap(), 1);
+    let heard = waiting.iter().position(|fd| fd.any().unwrap()).unwrap();
+    listeners[heard].accept().unwrap();
+    heard
+}
+
 /// What the client writes comes back to it.
 pub(crate) fn echo(client: &mut TcpStream, server: &mut TcpStream, bytes: usize) {
     let words: Vec<u8> = (0..bytes).map(|i| (i * 31 >> 3) as u8).collect();
