@@ -19,6 +19,14 @@
 #define CW_TIERS 16
 /* Places of a set that are one entry of a map. */
 #define CW_PAGE 4
+/* Slots for programs that go on where others end. */
+#define CW_STAGES 3
+/* Slot: what comes in, from whichever device. */
+#define CW_STAGE_INGRESS 0
+/* Slot: what a pod sends, once that may pass. */
+#define CW_STAGE_POD 1
+/* Slot: what leaves by the underlay, once that may pass. */
+#define CW_STAGE_UNDERLAY_EGRESS 2
 
 /* What a client dials. */
 struct cw_frontend {
@@ -162,6 +170,100 @@ struct cw_cut {
 	__be32 destination[4];
 };
 
+/* Where packets from outside lead that are dialled at one address. */
+struct cw_outside {
+	/* The backends. */
+	struct cw_ladder ladder;
+	/* 1: backends see an address of this node in place of the client's. */
+	__u8 masquerade;
+	/* What becomes of a packet for which there is no backend. 0: it is left to the network stack; 1: it is dropped. */
+	__u8 otherwise;
+	/* 1: only the ranges in `outside_sources` may dial it. */
+	__u8 restricted;
+	/* Padding. */
+	__u8 zero[5];
+};
+
+/* Who may dial an address from outside: a prefix that begins with all of the frontend. */
+struct cw_outside_source {
+	/* Bits that count: the 160 of the frontend, and 0 to 128 of the range. */
+	__u32 length;
+	/* What is dialled. */
+	struct cw_frontend frontend;
+	/* The range. */
+	__be32 ip[4];
+};
+
+/* A packet's flow: who sends to whom, and where the packet is met. */
+struct cw_tuple {
+	/* Who sends. */
+	struct cw_address source;
+	/* To whom. */
+	struct cw_address destination;
+	/* The protocol's number in the IP header. */
+	__u8 protocol;
+	/* 0: on its way into the node; 1: on its way out of the node's own stack. */
+	__u8 hook;
+	/* Padding. */
+	__u8 zero[6];
+};
+
+/* What a packet of a flow becomes. The other direction's entry undoes it: its key is this one's result, turned round. */
+struct cw_nat {
+	/* Who sends. */
+	struct cw_address source;
+	/* To whom. */
+	struct cw_address destination;
+	/* The hook where packets of the other direction are met. */
+	__u8 back;
+	/* 1: towards the backend; 0: back to the client. */
+	__u8 forward;
+	/* 1: one end has said that it is done (TCP's FIN or RST). */
+	__u8 closed;
+	/* Padding. */
+	__u8 zero[5];
+	/* The backend, and when the flow was last used; for the way back the latter alone. */
+	struct cw_flow flow;
+};
+
+/* The datagram that a fragment is part of. */
+struct cw_fragment {
+	/* Who sends. */
+	__be32 source[4];
+	/* To whom. */
+	__be32 destination[4];
+	/* The datagram's number. */
+	__be32 id;
+	/* The protocol's number in the IP header. */
+	__u8 protocol;
+	/* Padding. */
+	__u8 zero[3];
+};
+
+/* The ports of a datagram, which only its first fragment tells. */
+struct cw_ports {
+	/* Who sends. */
+	__be16 source;
+	/* To whom. */
+	__be16 destination;
+};
+
+/* A way out of the node, for one family. */
+struct cw_exit_key {
+	/* The device; 0 for all others. */
+	__u32 ifindex;
+	/* 4 or 6. */
+	__u32 family;
+};
+
+/* How the node appears there. */
+struct cw_exit {
+	/* The node's own address. */
+	__be32 ip[4];
+	/* 1: pods' addresses do not leave here. */
+	__u32 outside;
+};
+
 /*
  * Why a packet or a connection went the way it did. A number is never used again for something else; the name, in
  * lower case and without the prefix, is what metrics say. The first word of the comment is the verdict.
@@ -223,6 +325,38 @@ enum cw_reason {
 	CW_SEGMENT_CUT = 26,
 	/* pass: a client stayed with the backend it had before (session affinity). */
 	CW_LB_AFFINITY = 27,
+	/* pass: neither a packet to a service nor one of a translated flow. */
+	CW_EDGE_PASSED = 28,
+	/* pass: the first packet of a client's flow went to a backend. */
+	CW_EDGE_OPENED = 29,
+	/* pass: a packet of a flow went to the flow's backend. */
+	CW_EDGE_FORWARD = 30,
+	/* pass: a backend's answer went to the client. */
+	CW_EDGE_REPLY = 31,
+	/* pass: an ICMP error about a translated packet went to whoever had sent that. */
+	CW_EDGE_ERROR = 32,
+	/* pass: the service has no backend; the network stack refuses. */
+	CW_EDGE_REFUSED = 33,
+	/* drop: the service has no backend on this node, but on others. */
+	CW_EDGE_NO_BACKEND = 34,
+	/* drop: the client is not among those who may dial the service. */
+	CW_EDGE_DENIED = 35,
+	/* drop: the backend drawn has an address of the other family. */
+	CW_EDGE_FAMILY = 36,
+	/* drop: no source port is free towards the backend. */
+	CW_EDGE_NO_PORT = 37,
+	/* drop: the node has no address of its own for the way to the backend. */
+	CW_EDGE_NO_SOURCE = 38,
+	/* drop: no route leads to where the packet ought to go. */
+	CW_EDGE_NO_ROUTE = 39,
+	/* drop: the packet has crossed too many routers. */
+	CW_EDGE_EXPIRED = 40,
+	/* drop: the packet is too large for the way to the backend, and may not be fragmented; its sender is told. */
+	CW_EDGE_TOO_BIG = 41,
+	/* pass: a fragment whose datagram's first one was not seen. */
+	CW_EDGE_FRAGMENT = 42,
+	/* drop: the kernel could not change the packet. */
+	CW_EDGE_FAILED = 43,
 	/* How many reasons there are. */
-	CW_REASONS = 28,
+	CW_REASONS = 44,
 };

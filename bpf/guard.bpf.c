@@ -12,6 +12,7 @@
 #include "lib/address.h"
 #include "lib/count.h"
 #include "lib/packet.h"
+#include "lib/stage.h"
 
 /* Ranges that never leave in the clear: the pods of the clusterset. */
 struct {
@@ -54,7 +55,9 @@ int guard(struct __sk_buff *skb)
 		return verdict(TC_ACT_SHOT, CW_GUARD_SOURCE);
 	if (is_guarded(ends.destination))
 		return verdict(TC_ACT_SHOT, CW_GUARD_DESTINATION);
-	return verdict(TC_ACT_UNSPEC, CW_GUARD_PASSED);
+	count(CW_GUARD_PASSED);
+	bpf_tail_call(skb, &stages, CW_STAGE_UNDERLAY_EGRESS);
+	return TC_ACT_UNSPEC;
 }
 
 const char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -10,6 +10,7 @@
 #include "lib/address.h"
 #include "lib/count.h"
 #include "lib/packet.h"
+#include "lib/stage.h"
 
 /* The addresses of each pod, by the device its packets come from. */
 struct {
@@ -62,7 +63,9 @@ int pod(struct __sk_buff *skb)
 	ip_copy(key.ip, ends.source);
 	if (!bpf_map_lookup_elem(&pods, &key))
 		return verdict(TC_ACT_SHOT, CW_POD_SPOOFED);
-	return verdict(TC_ACT_UNSPEC, CW_POD_PASSED);
+	count(CW_POD_PASSED);
+	bpf_tail_call(skb, &stages, CW_STAGE_POD);
+	return TC_ACT_UNSPEC;
 }
 
 const char LICENSE[] SEC("license") = "Dual BSD/GPL";

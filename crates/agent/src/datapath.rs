@@ -1,6 +1,7 @@
 //! The node's kernel as one thing: it can be observed as a plan's state and changed by a plan's operations. Which part
 //! of the kernel an operation belongs to is all that is decided here.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -70,6 +71,12 @@ impl Datapath {
         }
         self.device = ensure(config, key)?;
         Ok(true)
+    }
+
+    /// Serves clients outside of the cluster by the devices that are there now, as a node with these addresses in the mesh.
+    pub(crate) fn serve_outside(&self, mesh: &BTreeSet<IpNet>) -> Result<()> {
+        let mesh: Vec<_> = mesh.iter().map(IpNet::addr).collect();
+        self.maps().serve_outside(&mesh).context("serving clients outside of the cluster")
     }
 
     /// What the packet path counted.
@@ -159,7 +166,7 @@ impl Datapath {
 
 fn table(masquerade: &Masquerade) -> nft::Table {
     let Masquerade { sources, except } = masquerade;
-    let list = |ranges: &std::collections::BTreeSet<IpNet>| ranges.iter().copied().collect();
+    let list = |ranges: &BTreeSet<IpNet>| ranges.iter().copied().collect();
     let rules = nft::Masquerade { sources: list(sources), except_destinations: list(except) };
     nft::Table { masquerade: (!sources.is_empty()).then_some(rules), ..nft::Table::named(TABLE) }
 }
@@ -217,7 +224,8 @@ fn load(config: &Config, underlay: &str) -> Result<bpf::Datapath> {
         Some(cgroup) => host.path(cgroup),
         None => host.cgroup_root()?,
     };
-    let options = bpf::Options { pin_dir: pin_dir(config), ..bpf::Options::new(cgroup, underlay) };
+    let (pin_dir, tunnel) = (pin_dir(config), config.interface.clone());
+    let options = bpf::Options { pin_dir, tunnel, ..bpf::Options::new(cgroup, underlay) };
     bpf::Datapath::open(options).context("loading the eBPF programs")
 }
 

@@ -325,6 +325,7 @@ impl Node {
             if revived {
                 warn!(interface = self.config.interface, "the tunnel device was gone; brought back");
                 self.observe_at = now;
+                self.serve_outside();
             }
             self.replan |= self.outlook.measure(self.prober.cluster_rtts());
             if self.cni.is_some() || now >= self.observe_at {
@@ -400,6 +401,13 @@ impl Node {
         }
         let followed = self.follow_underlay().await;
         self.problems.set_machine("underlay", followed.err().map(|e| format!("{e:#}")));
+        self.serve_outside();
+    }
+
+    /// Looks after the way of clients outside of the cluster: devices come and go, addresses change.
+    fn serve_outside(&mut self) {
+        let served = self.datapath.serve_outside(&self.desired.tunnel.addresses);
+        self.problems.set_machine("outside", served.err().map(|e| format!("{e:#}")));
     }
 
     async fn follow_underlay(&mut self) -> Result<()> {
@@ -516,6 +524,9 @@ impl Node {
         }
         if well && self.apply(&plan::diff(&self.observed, &self.desired)).await {
             self.observed.clone_from(&self.desired);
+        }
+        if readdressed {
+            self.serve_outside();
         }
         self.vital.metrics.observe_applying(begun.elapsed());
         self.follow_health_checks().await;

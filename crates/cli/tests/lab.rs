@@ -155,6 +155,7 @@ fn from_up_to_down() {
 
     exec_finds_its_place();
     nearest_first();
+    outsiders_are_answered();
     services_do_as_they_ask(&write);
     objects_come_and_go(&write);
     exported_and_imported(&write);
@@ -214,6 +215,16 @@ fn nearest_first() {
         healthy(node, true);
     }
     assert_eq!(answers("client-left-2", &left), only("echo-left-2"));
+}
+
+/// A machine without an agent, so without a socket hook: its packets are answered, by what is near to the node they reach.
+fn outsiders_are_answered() {
+    let vip = vip("left");
+    for (node, gateway) in [("left-1", "172.16.1.1"), ("left-2", "172.16.1.2")] {
+        good(&["exec", "left/_controller", "--", "ip", "route", "replace", &vip, "via", gateway]);
+        assert_eq!(answers("left/_controller", &vip), only(&format!("echo-{node}")));
+    }
+    good(&["exec", "left/_controller", "--", "ip", "route", "del", &vip]);
 }
 
 /// What `causeway services` says of left's echo, from a client on left-1.

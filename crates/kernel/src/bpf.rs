@@ -1,4 +1,5 @@
-//! The kernel's packet path, by eBPF: services at the socket hooks, the guard on the underlay, pods' own names.
+//! The kernel's packet path, by eBPF: services at the socket hooks and, for clients without sockets here, packet by packet;
+//! the guard on the underlay; pods' own names.
 //!
 //! It translates a plan into map entries and keeps programs attached; what a map entry means is written in `bpf/`, and
 //! what it ought to be is decided elsewhere. Maps and links are pinned: the packet path outlives the agent.
@@ -7,8 +8,10 @@ pub mod abi;
 mod attach;
 mod bytes;
 mod datapath;
+mod edge;
 mod error;
 mod object;
+mod outside;
 mod pins;
 mod segment;
 mod services;
@@ -19,5 +22,5 @@ pub use attach::TcHook;
 pub use bytes::{Be16, Be32, StructLayout, Verdict};
 pub use datapath::{Datapath, Options, PIN_DIR};
 pub use error::BpfError;
-pub use object::{GUARD, POD, SEGMENT, SOCK, Source};
+pub use object::{EDGE, GUARD, POD, SEGMENT, SOCK, Source};
 pub use segment::Segment;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::host::Host;
 
-pub use programs::has_set_retval;
+pub use programs::{has_redirect_to_neighbours, has_set_retval};
 
 /// Something that Causeway uses, or would use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +98,7 @@ fn base(host: &Host) -> [Feature; 4] {
     ]
 }
 
-fn packet_path(devices: &devices::Devices) -> [Feature; 8] {
+fn packet_path(devices: &devices::Devices) -> [Feature; 9] {
     [
         Feature {
             name: "btf",
@@ -147,6 +147,14 @@ fn packet_path(devices: &devices::Devices) -> [Feature; 8] {
             fallback: None,
             required: true,
             advice: BPF_KERNEL,
+        },
+        Feature {
+            name: "redirect",
+            present: has_redirect_to_neighbours(),
+            purpose: "services for clients outside of the cluster, packet by packet",
+            fallback: Some("services are for pods and nodes of the cluster"),
+            required: false,
+            advice: "boot a kernel of 5.10 or newer",
         },
         Feature {
             name: "tcx",

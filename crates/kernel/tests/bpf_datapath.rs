@@ -3,6 +3,7 @@
 mod bpf_common;
 mod net_common;
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +12,15 @@ use std::time::Instant;
 use bpf_common::{TestNode, Wanted, backend, converge, counted, ip};
 use causeway_kernel::bpf::{Datapath, TcHook};
 use causeway_kernel::netns::Netns;
-use engine::plan::{Op, diff};
+use engine::plan::{Op, Otherwise, diff};
+use ipnet::IpNet;
 use model::{Protocol, Tier};
 
 const VIP: &str = "10.101.0.1:80";
+
+fn ranges(ranges: &[&str]) -> BTreeSet<IpNet> {
+    ranges.iter().map(|range| range.parse().unwrap()).collect()
+}
 
 /// Two services that share a backend, ranges of every length, the dead.
 fn rich() -> Wanted {
@@ -25,6 +31,10 @@ fn rich() -> Wanted {
         .service("[fd00:101::1]:53", Protocol::Udp, &[(Tier::Zone, &far), (Tier::Elsewhere, &far[..1])])
         .service("10.101.0.2:443", Protocol::Tcp, &[])
         .service("10.101.0.3:7", Protocol::Sctp, &[(Tier::Region, &near)])
+        .outside("192.0.2.1:30080", Protocol::Tcp, &near[..1], |o| o.masquerade = false)
+        .outside("[2001:db8::1]:30053", Protocol::Udp, &far, |o| o.otherwise = Otherwise::Drop)
+        .outside("192.0.2.7:443", Protocol::Tcp, &near, |o| o.sources = Some(ranges(&["0.0.0.0/0"])))
+        .outside("192.0.2.8:443", Protocol::Tcp, &near, |o| o.sources = Some(BTreeSet::new()))
         .dead(&[2, 9, u64::MAX])
         .guarded(&["10.1.0.0/16", "10.2.3.4/32", "fd00:1::/48", "fd00::1/128", "0.0.0.0/0", "::/0"])
 }
@@ -36,6 +46,9 @@ fn what_was_applied_is_observed() {
     let empty = Wanted::default();
     let other = Wanted::default()
         .service(VIP, Protocol::Tcp, &[(Tier::Cluster, &[backend("10.1.0.3:8080", 2)])])
+        .outside("192.0.2.7:443", Protocol::Tcp, &[], |o| {
+            o.sources = Some(ranges(&["10.0.0.0/8", "192.0.2.9/32", "2001:db8::/32"]));
+        })
         .dead(&[1])
         .guarded(&["10.1.0.0/16", "fd00:2::/48"]);
     for wanted in [&empty, &rich(), &other, &rich(), &empty, &other] {
@@ -98,7 +111,7 @@ fn a_restart_is_not_felt() {
     converge(&mut datapath, &wanted);
     let links = || links(&node);
     let before = links();
-    assert_eq!(before.len(), 9, "{before:?}");
+    assert_eq!(before.len(), 10, "{before:?}");
     drop(datapath);
     let done = AtomicBool::new(false);
     let dials = node.inside(|| {
@@ -195,7 +208,7 @@ fn links_of_a_lost_device_or_control_group_are_made_anew() {
     send_guarded(&node);
     assert_eq!(counted(&datapath, "guard_destination"), 1);
     let pins = links(&node);
-    assert_eq!(pins.len(), 9, "the pin of the lost device stayed: {pins:?}");
+    assert_eq!(pins.len(), 10, "the pin of the lost device stayed: {pins:?}");
 }
 
 /// Sends one datagram to 10.9.0.1 by the underlay.

@@ -139,6 +139,11 @@ fn segment() {
 }
 
 #[test]
+fn tuple() {
+    check("tuple.bpf.o", 14);
+}
+
+#[test]
 fn every_file_is_run() {
-    assert_eq!(objects().len(), 5, "a new file in bpf/tests needs a test here");
+    assert_eq!(objects().len(), 6, "a new file in bpf/tests needs a test here");
 }

@@ -13,6 +13,18 @@ pub const TIERS: usize = 16;
 /// Places of a set that are one entry of a map.
 pub const PAGE: usize = 4;
 
+/// Slots for programs that go on where others end.
+pub const STAGES: usize = 3;
+
+/// Slot: what comes in, from whichever device.
+pub const STAGE_INGRESS: usize = 0;
+
+/// Slot: what a pod sends, once that may pass.
+pub const STAGE_POD: usize = 1;
+
+/// Slot: what leaves by the underlay, once that may pass.
+pub const STAGE_UNDERLAY_EGRESS: usize = 2;
+
 /// What a client dials.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -230,6 +242,140 @@ pub struct Cut {
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Cut {}
 
+/// Where packets from outside lead that are dialled at one address.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Outside {
+    /// The backends.
+    pub ladder: Ladder,
+    /// 1: backends see an address of this node in place of the client's.
+    pub masquerade: u8,
+    /// What becomes of a packet for which there is no backend. 0: it is left to the network stack; 1: it is dropped.
+    pub otherwise: u8,
+    /// 1: only the ranges in `outside_sources` may dial it.
+    pub restricted: u8,
+    /// Padding.
+    pub zero: [u8; 5],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Outside {}
+
+/// Who may dial an address from outside: a prefix that begins with all of the frontend.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutsideSource {
+    /// Bits that count: the 160 of the frontend, and 0 to 128 of the range.
+    pub length: u32,
+    /// What is dialled.
+    pub frontend: Frontend,
+    /// The range.
+    pub ip: [Be32; 4],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for OutsideSource {}
+
+/// A packet's flow: who sends to whom, and where the packet is met.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tuple {
+    /// Who sends.
+    pub source: Address,
+    /// To whom.
+    pub destination: Address,
+    /// The protocol's number in the IP header.
+    pub protocol: u8,
+    /// 0: on its way into the node; 1: on its way out of the node's own stack.
+    pub hook: u8,
+    /// Padding.
+    pub zero: [u8; 6],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Tuple {}
+
+/// What a packet of a flow becomes. The other direction's entry undoes it: its key is this one's result, turned round.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nat {
+    /// Who sends.
+    pub source: Address,
+    /// To whom.
+    pub destination: Address,
+    /// The hook where packets of the other direction are met.
+    pub back: u8,
+    /// 1: towards the backend; 0: back to the client.
+    pub forward: u8,
+    /// 1: one end has said that it is done (TCP's FIN or RST).
+    pub closed: u8,
+    /// Padding.
+    pub zero: [u8; 5],
+    /// The backend, and when the flow was last used; for the way back the latter alone.
+    pub flow: Flow,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Nat {}
+
+/// The datagram that a fragment is part of.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fragment {
+    /// Who sends.
+    pub source: [Be32; 4],
+    /// To whom.
+    pub destination: [Be32; 4],
+    /// The datagram's number.
+    pub id: Be32,
+    /// The protocol's number in the IP header.
+    pub protocol: u8,
+    /// Padding.
+    pub zero: [u8; 3],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Fragment {}
+
+/// The ports of a datagram, which only its first fragment tells.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ports {
+    /// Who sends.
+    pub source: Be16,
+    /// To whom.
+    pub destination: Be16,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Ports {}
+
+/// A way out of the node, for one family.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExitKey {
+    /// The device; 0 for all others.
+    pub ifindex: u32,
+    /// 4 or 6.
+    pub family: u32,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for ExitKey {}
+
+/// How the node appears there.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Exit {
+    /// The node's own address.
+    pub ip: [Be32; 4],
+    /// 1: pods' addresses do not leave here.
+    pub outside: u32,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Exit {}
+
 /// Sizes and offsets of everything above, by their names in C.
 #[rustfmt::skip]
 pub const LAYOUTS: &[StructLayout] = &[
@@ -248,6 +394,14 @@ pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_prefix", size: size_of::<Prefix>(), fields: &[("length", offset_of!(Prefix, length)), ("ip", offset_of!(Prefix, ip))] },
     StructLayout { name: "cw_pod_key", size: size_of::<PodKey>(), fields: &[("ifindex", offset_of!(PodKey, ifindex)), ("ip", offset_of!(PodKey, ip))] },
     StructLayout { name: "cw_cut", size: size_of::<Cut>(), fields: &[("source", offset_of!(Cut, source)), ("destination", offset_of!(Cut, destination))] },
+    StructLayout { name: "cw_outside", size: size_of::<Outside>(), fields: &[("ladder", offset_of!(Outside, ladder)), ("masquerade", offset_of!(Outside, masquerade)), ("otherwise", offset_of!(Outside, otherwise)), ("restricted", offset_of!(Outside, restricted)), ("zero", offset_of!(Outside, zero))] },
+    StructLayout { name: "cw_outside_source", size: size_of::<OutsideSource>(), fields: &[("length", offset_of!(OutsideSource, length)), ("frontend", offset_of!(OutsideSource, frontend)), ("ip", offset_of!(OutsideSource, ip))] },
+    StructLayout { name: "cw_tuple", size: size_of::<Tuple>(), fields: &[("source", offset_of!(Tuple, source)), ("destination", offset_of!(Tuple, destination)), ("protocol", offset_of!(Tuple, protocol)), ("hook", offset_of!(Tuple, hook)), ("zero", offset_of!(Tuple, zero))] },
+    StructLayout { name: "cw_nat", size: size_of::<Nat>(), fields: &[("source", offset_of!(Nat, source)), ("destination", offset_of!(Nat, destination)), ("back", offset_of!(Nat, back)), ("forward", offset_of!(Nat, forward)), ("closed", offset_of!(Nat, closed)), ("zero", offset_of!(Nat, zero)), ("flow", offset_of!(Nat, flow))] },
+    StructLayout { name: "cw_fragment", size: size_of::<Fragment>(), fields: &[("source", offset_of!(Fragment, source)), ("destination", offset_of!(Fragment, destination)), ("id", offset_of!(Fragment, id)), ("protocol", offset_of!(Fragment, protocol)), ("zero", offset_of!(Fragment, zero))] },
+    StructLayout { name: "cw_ports", size: size_of::<Ports>(), fields: &[("source", offset_of!(Ports, source)), ("destination", offset_of!(Ports, destination))] },
+    StructLayout { name: "cw_exit_key", size: size_of::<ExitKey>(), fields: &[("ifindex", offset_of!(ExitKey, ifindex)), ("family", offset_of!(ExitKey, family))] },
+    StructLayout { name: "cw_exit", size: size_of::<Exit>(), fields: &[("ip", offset_of!(Exit, ip)), ("outside", offset_of!(Exit, outside))] },
 ];
 
 /// Why a packet or a connection went the way it did.
@@ -310,12 +464,44 @@ pub enum Reason {
     SegmentCut = 26,
     /// pass: a client stayed with the backend it had before (session affinity).
     LbAffinity = 27,
+    /// pass: neither a packet to a service nor one of a translated flow.
+    EdgePassed = 28,
+    /// pass: the first packet of a client's flow went to a backend.
+    EdgeOpened = 29,
+    /// pass: a packet of a flow went to the flow's backend.
+    EdgeForward = 30,
+    /// pass: a backend's answer went to the client.
+    EdgeReply = 31,
+    /// pass: an ICMP error about a translated packet went to whoever had sent that.
+    EdgeError = 32,
+    /// pass: the service has no backend; the network stack refuses.
+    EdgeRefused = 33,
+    /// drop: the service has no backend on this node, but on others.
+    EdgeNoBackend = 34,
+    /// drop: the client is not among those who may dial the service.
+    EdgeDenied = 35,
+    /// drop: the backend drawn has an address of the other family.
+    EdgeFamily = 36,
+    /// drop: no source port is free towards the backend.
+    EdgeNoPort = 37,
+    /// drop: the node has no address of its own for the way to the backend.
+    EdgeNoSource = 38,
+    /// drop: no route leads to where the packet ought to go.
+    EdgeNoRoute = 39,
+    /// drop: the packet has crossed too many routers.
+    EdgeExpired = 40,
+    /// drop: the packet is too large for the way to the backend, and may not be fragmented; its sender is told.
+    EdgeTooBig = 41,
+    /// pass: a fragment whose datagram's first one was not seen.
+    EdgeFragment = 42,
+    /// drop: the kernel could not change the packet.
+    EdgeFailed = 43,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 44] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -344,6 +530,22 @@ impl Reason {
         Self::SegmentPassed,
         Self::SegmentCut,
         Self::LbAffinity,
+        Self::EdgePassed,
+        Self::EdgeOpened,
+        Self::EdgeForward,
+        Self::EdgeReply,
+        Self::EdgeError,
+        Self::EdgeRefused,
+        Self::EdgeNoBackend,
+        Self::EdgeDenied,
+        Self::EdgeFamily,
+        Self::EdgeNoPort,
+        Self::EdgeNoSource,
+        Self::EdgeNoRoute,
+        Self::EdgeExpired,
+        Self::EdgeTooBig,
+        Self::EdgeFragment,
+        Self::EdgeFailed,
     ];
 
     /// What metrics call it.
@@ -377,6 +579,22 @@ impl Reason {
             Self::SegmentPassed => "segment_passed",
             Self::SegmentCut => "segment_cut",
             Self::LbAffinity => "lb_affinity",
+            Self::EdgePassed => "edge_passed",
+            Self::EdgeOpened => "edge_opened",
+            Self::EdgeForward => "edge_forward",
+            Self::EdgeReply => "edge_reply",
+            Self::EdgeError => "edge_error",
+            Self::EdgeRefused => "edge_refused",
+            Self::EdgeNoBackend => "edge_no_backend",
+            Self::EdgeDenied => "edge_denied",
+            Self::EdgeFamily => "edge_family",
+            Self::EdgeNoPort => "edge_no_port",
+            Self::EdgeNoSource => "edge_no_source",
+            Self::EdgeNoRoute => "edge_no_route",
+            Self::EdgeExpired => "edge_expired",
+            Self::EdgeTooBig => "edge_too_big",
+            Self::EdgeFragment => "edge_fragment",
+            Self::EdgeFailed => "edge_failed",
         }
     }
 
@@ -411,6 +629,22 @@ impl Reason {
             Self::SegmentPassed => Verdict::Pass,
             Self::SegmentCut => Verdict::Drop,
             Self::LbAffinity => Verdict::Pass,
+            Self::EdgePassed => Verdict::Pass,
+            Self::EdgeOpened => Verdict::Pass,
+            Self::EdgeForward => Verdict::Pass,
+            Self::EdgeReply => Verdict::Pass,
+            Self::EdgeError => Verdict::Pass,
+            Self::EdgeRefused => Verdict::Pass,
+            Self::EdgeNoBackend => Verdict::Drop,
+            Self::EdgeDenied => Verdict::Drop,
+            Self::EdgeFamily => Verdict::Drop,
+            Self::EdgeNoPort => Verdict::Drop,
+            Self::EdgeNoSource => Verdict::Drop,
+            Self::EdgeNoRoute => Verdict::Drop,
+            Self::EdgeExpired => Verdict::Drop,
+            Self::EdgeTooBig => Verdict::Drop,
+            Self::EdgeFragment => Verdict::Pass,
+            Self::EdgeFailed => Verdict::Drop,
         }
     }
 
@@ -445,6 +679,22 @@ impl Reason {
             Self::SegmentPassed => "nothing is cut between the two ends.",
             Self::SegmentCut => "the lab keeps the two ends apart.",
             Self::LbAffinity => "a client stayed with the backend it had before (session affinity).",
+            Self::EdgePassed => "neither a packet to a service nor one of a translated flow.",
+            Self::EdgeOpened => "the first packet of a client's flow went to a backend.",
+            Self::EdgeForward => "a packet of a flow went to the flow's backend.",
+            Self::EdgeReply => "a backend's answer went to the client.",
+            Self::EdgeError => "an ICMP error about a translated packet went to whoever had sent that.",
+            Self::EdgeRefused => "the service has no backend; the network stack refuses.",
+            Self::EdgeNoBackend => "the service has no backend on this node, but on others.",
+            Self::EdgeDenied => "the client is not among those who may dial the service.",
+            Self::EdgeFamily => "the backend drawn has an address of the other family.",
+            Self::EdgeNoPort => "no source port is free towards the backend.",
+            Self::EdgeNoSource => "the node has no address of its own for the way to the backend.",
+            Self::EdgeNoRoute => "no route leads to where the packet ought to go.",
+            Self::EdgeExpired => "the packet has crossed too many routers.",
+            Self::EdgeTooBig => "the packet is too large for the way to the backend, and may not be fragmented; its sender is told.",
+            Self::EdgeFragment => "a fragment whose datagram's first one was not seen.",
+            Self::EdgeFailed => "the kernel could not change the packet.",
         }
     }
 }

@@ -8,7 +8,9 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use engine::plan::{Op, State};
 
 use super::attach::{self, Direction, OnDevice, TcHook};
-use super::object::{self, GUARD, Object, POD, SOCK};
+use super::edge::Edge;
+use super::object::{self, EDGE, GUARD, Object, POD, SOCK};
+use super::outside::OutsideMaps;
 use super::services::PlanMaps;
 use super::sys::Hook;
 use super::table::Table;
@@ -42,8 +44,12 @@ pub struct Options {
     pub cgroup: PathBuf,
     /// The device to the outside, in the network namespace of the caller.
     pub underlay: String,
-    /// How long an unconnected socket may be silent before its datagrams may go elsewhere.
+    /// The tunnel's device, in the same network namespace. It may come later, and go.
+    pub tunnel: String,
+    /// How long an unconnected socket, or a client outside, may be silent before its datagrams may go elsewhere.
     pub flow_idle: Duration,
+    /// How many flows of clients outside are remembered; the kernel sets aside 250 bytes for each.
+    pub flows: u32,
     /// How tc programs are attached.
     pub tc: TcHook,
 }
@@ -55,7 +61,9 @@ impl Options {
             pin_dir: PIN_DIR.into(),
             cgroup: cgroup.into(),
             underlay: underlay.into(),
+            tunnel: "cw0".into(),
             flow_idle: Duration::from_secs(60),
+            flows: 32_768,
             tc: TcHook::Best,
         }
     }
@@ -68,6 +76,8 @@ pub struct Datapath {
     pods: Table<abi::PodKey, u8>,
     counters: PerCpuArray<MapData, u64>,
     pod: Object,
+    /// None on a kernel that cannot put packets on devices by its neighbours: clients outside are not served there.
+    edge: Option<Edge>,
 }
 
 impl Datapath {
@@ -80,12 +90,15 @@ impl Datapath {
         pins::prepare(folder)?;
         let flow_idle = u64::try_from(options.flow_idle.as_nanos()).unwrap_or(u64::MAX);
         let have_set_retval = u8::from(features::has_set_retval());
-        let mut loader = object::loader(&[SOCK, GUARD, POD], folder);
+        let mut loader = object::loader(&[SOCK, GUARD, POD, EDGE], folder);
         loader.override_global("flow_idle", &flow_idle, false);
         loader.override_global("have_set_retval", &have_set_retval, false);
+        // One a direction.
+        loader.map_max_entries("nat", options.flows.saturating_mul(2));
         let mut sock = Object::open(SOCK, &mut loader)?;
         let mut guard = Object::open(GUARD, &mut loader)?;
         let mut pod = Object::open(POD, &mut loader)?;
+        let mut edge = Edge::maps(&mut loader)?;
 
         let on = OnDevice::find(GUARD.name, &options.underlay)?;
         attach::to_device(folder, &on, guard.classifier()?, Direction::Egress, options.tc)?;
@@ -98,11 +111,22 @@ impl Datapath {
             node_addresses: Table::new("node_addresses", sock.map("node_addresses")?)?,
             dead: Table::new("dead", sock.map("dead")?)?,
             guarded: Table::new("guarded", guard.map("guarded")?)?,
+            outside: OutsideMaps {
+                entries: Table::new("outside", edge.map("outside")?)?,
+                sources: Table::new("outside_sources", edge.map("outside_sources")?)?,
+            },
+        };
+        let edge = if features::has_redirect_to_neighbours() {
+            Some(Edge::load(edge, &options.underlay)?)
+        } else {
+            Edge::clear(&mut edge)?;
+            None
         };
         let pods = Table::new("pods", pod.map("pods")?)?;
         let counters = counters(sock.map("counters")?)?;
-        let mut datapath = Self { options, plan, pods, counters, pod };
+        let mut datapath = Self { options, plan, pods, counters, pod, edge };
         datapath.renew_devices(&on)?;
+        datapath.watch_ways()?;
         for old in pins::other_layouts(&datapath.options.pin_dir)? {
             unload(&old)?;
         }
@@ -120,12 +144,24 @@ impl Datapath {
         ops.chunk_by(alike).try_fold(0, |done, run| Ok(done + self.plan.apply(run)?))
     }
 
+    /// Serves clients outside by the devices that are there now, with these addresses of the node in the mesh: to be told
+    /// again when they changed, or when the tunnel's device is another one. What is right already is left alone.
+    ///
+    /// # Errors
+    /// The underlay is gone, or the kernel refused.
+    pub fn serve_outside(&mut self, mesh: &[IpAddr]) -> Result<(), BpfError> {
+        self.watch_ways()?;
+        let underlay = &self.options.underlay;
+        self.edge.as_mut().map_or(Ok(()), |edge| edge.appear(underlay, mesh))
+    }
+
     /// What the maps hold: frontends, sets, addresses of node ports, dead nodes, guarded ranges. The rest of the state is left empty, to be
     /// filled in by who knows it: `State { tunnel, routes, ..datapath.observe()? }`.
     pub fn observe(&self) -> Result<State, BpfError> {
         Ok(State {
             guarded: self.plan.guarded()?,
             frontends: self.plan.frontends()?,
+            outside: self.plan.outside.observe()?,
             sets: self.plan.sets()?,
             node_addresses: self.plan.node_addresses()?,
             dead: self.plan.dead()?,
@@ -141,19 +177,19 @@ impl Datapath {
         self.pods.insert(&wanted)?;
         let extra = self.pod_keys(on.index)?.into_iter().filter(|key| wanted.iter().all(|(k, _)| k != key));
         self.pods.remove(&extra.collect::<Vec<_>>())?;
-        attach::to_device(
-            &self.options.pin_dir,
-            &on,
-            self.pod.classifier()?,
-            Direction::Ingress,
-            self.options.tc,
-        )
+        let (folder, tc) = (&self.options.pin_dir, self.options.tc);
+        attach::to_device(folder, &on, self.pod.classifier()?, Direction::Ingress, tc)?;
+        self.edge.as_mut().map_or(Ok(()), |edge| edge.watch_egress(folder, device, tc))
     }
 
     /// Forgets the pod behind a device of this name, whether the device is still there or not.
     pub fn remove_pod(&mut self, device: &str) -> Result<(), BpfError> {
-        for on in self.devices()?.into_iter().filter(|on| on.program == POD.name && on.device == device) {
-            self.forget(&on)?;
+        for on in self.devices()?.into_iter().filter(|on| on.device == device) {
+            if on.program == POD.name {
+                self.forget(&on)?;
+            } else if Edge::owns(&on.program) {
+                attach::detach(&self.options.pin_dir, &on, Edge::direction(&on.program))?;
+            }
         }
         Ok(())
     }
@@ -181,19 +217,48 @@ impl Datapath {
 
     /// Puts this version's programs where the last agent's are, and forgets devices that are gone.
     fn renew_devices(&mut self, guard: &OnDevice) -> Result<(), BpfError> {
-        for on in self.devices()? {
-            if on.program == GUARD.name {
-                if on != *guard {
-                    attach::detach(&self.options.pin_dir, &on, Direction::Egress)?;
+        let devices = self.devices()?;
+        for on in &devices {
+            if Edge::owns(&on.program) {
+                self.renew_edge(on, &devices)?;
+            } else if on.program == GUARD.name {
+                if on != guard {
+                    attach::detach(&self.options.pin_dir, on, Direction::Egress)?;
                 }
             } else if on.is_there() {
                 let program = self.pod.classifier()?;
-                attach::to_device(&self.options.pin_dir, &on, program, Direction::Ingress, self.options.tc)?;
+                attach::to_device(&self.options.pin_dir, on, program, Direction::Ingress, self.options.tc)?;
             } else {
-                self.forget(&on)?;
+                self.forget(on)?;
             }
         }
         Ok(())
+    }
+
+    /// Puts a new program behind one of the last agent's on a pod's link; takes away those that are nowhere needed. The
+    /// underlay and the tunnel are seen to by themselves.
+    fn renew_edge(&mut self, on: &OnDevice, devices: &[OnDevice]) -> Result<(), BpfError> {
+        let Options { pin_dir, underlay, tunnel, tc, .. } = &self.options;
+        let is_pod = devices.iter().any(|other| other.program == POD.name && other.index == on.index);
+        let is_way = on.device == *underlay || on.device == *tunnel;
+        match &mut self.edge {
+            Some(edge) if on.is_there() && is_pod => edge.watch_egress(pin_dir, &on.device, *tc),
+            Some(_) if on.is_there() && is_way => Ok(()),
+            _ => attach::detach(pin_dir, on, Edge::direction(&on.program)),
+        }
+    }
+
+    /// Looks at what comes in by the underlay and the tunnel, and at what leaves by the tunnel; the guard's program hands on
+    /// what leaves by the underlay.
+    fn watch_ways(&mut self) -> Result<(), BpfError> {
+        let Options { pin_dir, underlay, tunnel, tc, .. } = &self.options;
+        let Some(edge) = &mut self.edge else { return Ok(()) };
+        edge.watch_ingress(pin_dir, underlay, *tc)?;
+        match edge.watch_ingress(pin_dir, tunnel, *tc).and_then(|()| edge.watch_egress(pin_dir, tunnel, *tc))
+        {
+            Err(BpfError::Device { .. }) => Ok(()),
+            result => result,
+        }
     }
 
     fn forget(&mut self, on: &OnDevice) -> Result<(), BpfError> {
@@ -216,7 +281,8 @@ impl Datapath {
 fn unload(pin_dir: &Path) -> Result<(), BpfError> {
     for name in pins::names(&pins::links(pin_dir))? {
         if let Some(on) = OnDevice::parse(&name) {
-            let direction = if on.program == GUARD.name { Direction::Egress } else { Direction::Ingress };
+            let direction =
+                if on.program == GUARD.name { Direction::Egress } else { Edge::direction(&on.program) };
             attach::detach(pin_dir, &on, direction)?;
         }
     }

@@ -16,7 +16,7 @@ pub struct Source {
     pub name: &'static str,
     /// The ELF file.
     pub elf: &'static [u8],
-    /// Its maps, all of which are pinned.
+    /// Its maps that are pinned: all that hold something from one packet to the next.
     maps: &'static [&'static str],
 }
 
@@ -41,14 +41,34 @@ pub const SOCK: Source = Source {
 pub const GUARD: Source = Source {
     name: "guard",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard.bpf.o")),
-    maps: &["guarded", "counters"],
+    maps: &["guarded", "stages", "counters"],
 };
 
 /// The anti-spoof on pods' links.
 pub const POD: Source = Source {
     name: "pod",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pod.bpf.o")),
-    maps: &["pods", "counters"],
+    maps: &["pods", "stages", "counters"],
+};
+
+/// Services, packet by packet.
+pub const EDGE: Source = Source {
+    name: "edge",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/edge.bpf.o")),
+    maps: &[
+        "frontends",
+        "backends",
+        "node_addresses",
+        "dead",
+        "clients",
+        "outside",
+        "outside_sources",
+        "exits",
+        "nat",
+        "fragments",
+        "stages",
+        "counters",
+    ],
 };
 
 /// The lab's broken switch.
@@ -88,7 +108,9 @@ impl Object {
     /// Hands a map over.
     pub(super) fn map(&mut self, name: &str) -> Result<MapData, BpfError> {
         match self.ebpf.take_map(name) {
-            Some(Map::HashMap(map) | Map::LpmTrie(map) | Map::PerCpuArray(map)) => Ok(map),
+            Some(Map::HashMap(map) | Map::LpmTrie(map) | Map::PerCpuArray(map) | Map::ProgramArray(map)) => {
+                Ok(map)
+            }
             _ => Err(self.missing(name)),
         }
     }
@@ -109,7 +131,11 @@ impl Object {
 
     /// The one tc program of the object, loaded.
     pub(super) fn classifier(&mut self) -> Result<&mut SchedClassifier, BpfError> {
-        let name = self.source.name;
+        self.classifier_of(self.source.name)
+    }
+
+    /// A tc program of the object, loaded.
+    pub(super) fn classifier_of(&mut self, name: &str) -> Result<&mut SchedClassifier, BpfError> {
         let missing = self.missing(name);
         self.program(name)?;
         match self.ebpf.program_mut(name) {

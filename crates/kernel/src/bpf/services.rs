@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use model::{Port, Protocol, Tier};
 
 use super::bytes::{address, ip, net, prefix};
+use super::outside::OutsideMaps;
 use super::table::Table;
 use super::{BpfError, abi};
 
@@ -19,6 +20,7 @@ pub(super) struct PlanMaps {
     pub(super) node_addresses: Table<abi::NodeAddress, u8>,
     pub(super) dead: Table<u64, u8>,
     pub(super) guarded: Table<abi::Prefix, u8>,
+    pub(super) outside: OutsideMaps,
 }
 
 impl PlanMaps {
@@ -72,10 +74,16 @@ impl PlanMaps {
                 Op::MarkAlive(node) => vec![*node],
                 _ => vec![],
             })),
+            Some(Op::SetOutside(..)) => self.outside.set(&each(run, |op| match op {
+                Op::SetOutside(frontend, outside) => vec![(frontend, outside)],
+                _ => vec![],
+            })),
+            Some(Op::DeleteOutside(_)) => self.outside.delete(&each(run, |op| match op {
+                Op::DeleteOutside(frontend) => vec![frontend],
+                _ => vec![],
+            })),
             Some(
-                Op::SetOutside(..)
-                | Op::DeleteOutside(_)
-                | Op::Masquerade(_)
+                Op::Masquerade(_)
                 | Op::TunnelPort(_)
                 | Op::TunnelMtu(_)
                 | Op::AddAddress(_)
@@ -126,7 +134,7 @@ impl PlanMaps {
     }
 }
 
-fn each<T>(run: &[Op], entries: impl FnMut(&Op) -> Vec<T>) -> Vec<T> {
+fn each<'a, T>(run: &'a [Op], entries: impl FnMut(&'a Op) -> Vec<T>) -> Vec<T> {
     run.iter().flat_map(entries).collect()
 }
 
@@ -171,7 +179,7 @@ fn backend(value: &abi::Backend) -> Option<plan::Backend> {
     Some(plan::Backend { ip: ip(value.ip), port: Port::new(value.port.into())?, node: value.node })
 }
 
-fn frontend_key(frontend: &plan::Frontend) -> abi::Frontend {
+pub(super) fn frontend_key(frontend: &plan::Frontend) -> abi::Frontend {
     abi::Frontend {
         ip: address(frontend.ip),
         port: frontend.port.get().into(),
@@ -180,7 +188,7 @@ fn frontend_key(frontend: &plan::Frontend) -> abi::Frontend {
     }
 }
 
-fn frontend(key: &abi::Frontend) -> Option<plan::Frontend> {
+pub(super) fn frontend(key: &abi::Frontend) -> Option<plan::Frontend> {
     Some(plan::Frontend {
         ip: ip(key.ip),
         protocol: Protocol::from_number(key.protocol)?,
@@ -200,7 +208,7 @@ fn tier_kind(tier: Tier) -> u8 {
     }
 }
 
-fn ladder_value(ladder: &plan::Ladder) -> Result<abi::Ladder, BpfError> {
+pub(super) fn ladder_value(ladder: &plan::Ladder) -> Result<abi::Ladder, BpfError> {
     let too_many = || BpfError::TooManyTiers(ladder.tiers.len());
     let mut value = abi::Ladder { set: ladder.set, affinity: ladder.affinity, ..Default::default() };
     let spans = value.tier.get_mut(..ladder.tiers.len()).ok_or_else(too_many)?;
@@ -211,7 +219,7 @@ fn ladder_value(ladder: &plan::Ladder) -> Result<abi::Ladder, BpfError> {
     Ok(value)
 }
 
-fn ladder(value: &abi::Ladder) -> Option<plan::Ladder> {
+pub(super) fn ladder(value: &abi::Ladder) -> Option<plan::Ladder> {
     let mut end = 0_u32;
     let span = |tier: &abi::Tier| {
         let kind = *TIERS.get(usize::from(tier.kind))?;

@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use crate::bpf::sys::Hook;
 use crate::bpf::sys::tiny::{TinyMap, create_map, load, load_int_type};
 
+/// `BPF_PROG_TYPE_SCHED_CLS`.
+const SCHED_CLS: u32 = 3;
 /// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`.
 const SOCK_ADDR: u32 = 18;
 /// `BPF_MAP_TYPE_LPM_TRIE`.
@@ -50,6 +52,13 @@ pub fn has_set_retval() -> bool {
     const SET_RETVAL: i32 = 187;
     let program = [set(1, -libc::ECONNREFUSED), call(SET_RETVAL), set(0, 0), EXIT];
     load(SOCK_ADDR, Some(Hook::Connect4), &program).is_ok()
+}
+
+/// Whether a program at a device may put packets on another one, by the kernel's neighbours (5.10).
+pub fn has_redirect_to_neighbours() -> bool {
+    const REDIRECT_NEIGH: i32 = 152;
+    let program = [set(1, 1), set(2, 0), set(3, 0), set(4, 0), call(REDIRECT_NEIGH), EXIT];
+    load(SCHED_CLS, None, &program).is_ok()
 }
 
 /// Whether the kernel takes types along with programs.

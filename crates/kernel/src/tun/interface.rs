@@ -1,4 +1,4 @@
-//! The little that a device's owner asks of its own network interface: MTU and up.
+//! The little that a device's owner asks of its own network interface: MTU, up, how its packets begin.
 //!
 //! Addresses, routes and everything about other interfaces go through netlink elsewhere.
 
@@ -51,6 +51,14 @@ impl Interface {
         // The union has no member of this name; the kernel reads the same int (`ifr_qlen`).
         request.ifr_ifru.ifru_metric = packets as libc::c_int;
         self.ask(libc::SIOCSIFTXQLEN, request).map(drop)
+    }
+
+    /// Whether its packets begin with an Ethernet header; those of a TUN or of WireGuard begin with IP's.
+    pub fn has_ethernet_header(&self) -> io::Result<bool> {
+        let request = self.ask(libc::SIOCGIFHWADDR, request(&self.name)?)?;
+        // SAFETY: after SIOCGIFHWADDR the union holds an address, whose family is the kind of the hardware.
+        let kind = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+        Ok([libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&kind))
     }
 
     /// Brings it up.

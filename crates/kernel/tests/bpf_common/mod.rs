@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use causeway_kernel::bpf::{Datapath, Options};
 use causeway_kernel::cgroup::{self, Cgroup};
-use engine::plan::{Backend, Frontend, Ladder, NodeId, SetId, State, TierSpan, diff};
+use engine::plan::{Backend, Frontend, Ladder, NodeId, Otherwise, Outside, SetId, State, TierSpan, diff};
 use model::{Protocol, Tier};
 
 use crate::net_common::TestNetns;
@@ -133,6 +133,28 @@ impl Wanted {
             self.state.sets.insert(id, set);
         }
         self
+    }
+
+    /// What leads to these backends when it is dialled from outside: masqueraded, by everybody, refused without backends;
+    /// or as it is changed here.
+    pub(crate) fn outside(
+        self,
+        at: &str,
+        protocol: Protocol,
+        backends: &[Backend],
+        change: impl FnOnce(&mut Outside),
+    ) -> Self {
+        let tiers: &[(Tier, &[Backend])] =
+            if backends.is_empty() { &[] } else { &[(Tier::Cluster, backends)] };
+        let mut wanted = self.service(at, protocol, tiers);
+        let at: SocketAddr = at.parse().expect("an address");
+        let port = at.port().try_into().expect("a port");
+        let frontend = Frontend { ip: at.ip(), protocol, port };
+        let ladder = wanted.state.frontends.remove(&frontend).expect("it was put there just now");
+        let mut outside = Outside { ladder, masquerade: true, otherwise: Otherwise::Refuse, sources: None };
+        change(&mut outside);
+        wanted.state.outside.insert(frontend, outside);
+        wanted
     }
 
     pub(crate) fn dead(mut self, nodes: &[NodeId]) -> Self {
