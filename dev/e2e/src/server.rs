@@ -201,7 +201,7 @@ impl Server {
                 ("audit-policy-file", &at("audit.json")),
                 // Watches end after half a minute to a minute: what a client does then is to be seen.
                 ("min-request-timeout", "30"),
-                ("feature-gates", if self.streaming_lists { "WatchList=true" } else { "" }),
+                ("feature-gates", &format!("WatchList={}", self.streaming_lists)),
                 ("shutdown-delay-duration", "0s"),
             ],
         )

@@ -22,6 +22,8 @@ pub(crate) struct Place {
     pub(crate) namespace: String,
     /// Whether the server begins a watch with a list where it is asked to.
     pub(crate) streaming_lists: bool,
+    /// Whether it surely has forgotten its first versions: a real one that was only just started has not.
+    pub(crate) forgets: bool,
 }
 
 /// An answer: the code and the body.
@@ -50,7 +52,7 @@ impl Answer {
 }
 
 impl Place {
-    async fn new(kubeconfig: &str, streaming_lists: bool) -> Place {
+    async fn new(kubeconfig: &str, streaming_lists: bool, forgets: bool) -> Place {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let config = Kubeconfig::from_yaml(kubeconfig).expect("the kubeconfig is one");
@@ -61,7 +63,7 @@ impl Place {
         config.default_retry = false;
         let client = kube::Client::try_from(config).expect("a client");
         let namespace = format!("cwt-{}-{number}", std::process::id());
-        let place = Place { client, namespace, streaming_lists };
+        let place = Place { client, namespace, streaming_lists, forgets };
         place.create("/api/v1/namespaces", json!({ "metadata": { "name": place.namespace } })).await.ok();
         place
     }
@@ -197,7 +199,7 @@ async fn in_time(case: impl Future<Output = ()>) {
 pub(crate) async fn on_double<F: Future<Output = ()>>(streaming_lists: bool, case: impl FnOnce(Place) -> F) {
     let options = apiserver::Options { streaming_lists, endpoint_slices: true, ..Default::default() };
     let server = apiserver::Server::start(options);
-    in_time(case(Place::new(&server.kubeconfig(), streaming_lists).await)).await;
+    in_time(case(Place::new(&server.kubeconfig(), streaming_lists, true).await)).await;
 }
 
 pub(crate) async fn on_real<F: Future<Output = ()>>(case: impl FnOnce(Place) -> F) {
@@ -205,7 +207,7 @@ pub(crate) async fn on_real<F: Future<Output = ()>>(case: impl FnOnce(Place) -> 
         std::env::var("CAUSEWAY_TEST_KUBECONFIG").expect("run by ./x test kubernetes, which says where");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("reading {path}: {e}"));
     let streaming_lists = std::env::var("CAUSEWAY_TEST_STREAMING_LISTS").is_ok_and(|v| v == "1");
-    let place = Place::new(&text, streaming_lists).await;
+    let place = Place::new(&text, streaming_lists, false).await;
     let space = format!("/api/v1/namespaces/{}", place.namespace);
     let guard = place.clone();
     in_time(case(place)).await;

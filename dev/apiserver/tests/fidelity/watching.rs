@@ -30,7 +30,10 @@ pub(crate) async fn everything_then_changes(place: &Place) {
 
 pub(crate) async fn too_old_a_version_is_an_event(place: &Place) {
     let mut watch = place.watch(&place.core("configmaps?watch=1&resourceVersion=1&timeoutSeconds=5")).await;
-    let event = watch.next().await.unwrap();
+    let Some(event) = watch.next().await else {
+        assert!(!place.forgets, "a watch from a forgotten version waits for what comes next");
+        return;
+    };
     assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)));
     assert_eq!((&event["object"]["reason"], &event["object"]["kind"]), (&json!("Expired"), &json!("Status")));
     assert_eq!(watch.next().await, None, "and it is over");
