@@ -95,8 +95,6 @@ pub async fn apply(netlink: &Netlink, op: &Op, tunnel: &str) -> Result<Applied, 
         | Op::DeleteSet(..)
         | Op::MarkDead(_)
         | Op::MarkAlive(_)
-        | Op::SetOutside(..)
-        | Op::DeleteOutside(_)
         | Op::AddNodeAddress(_)
         | Op::DeleteNodeAddress(_) => return Ok(Applied::NotMine),
     }

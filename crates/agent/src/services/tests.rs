@@ -109,7 +109,7 @@ fn ask_of(outlook: &Outlook, from: Option<&str>) -> Result<ServicesReport, Refus
 #[test]
 fn what_there_is_no_room_for() {
     let mut outlook = outlook();
-    outlook.limits.backends = 2;
+    outlook.limits.backends = 0;
     let report = ask_of(&outlook, None).unwrap();
     let [echo, _] = &report.services[..] else { panic!("{report:?}") };
     assert!(echo.problems[0].contains("the data path's map of backends is full"), "{:?}", echo.problems);

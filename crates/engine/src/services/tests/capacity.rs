@@ -128,7 +128,7 @@ proptest! {
 #[test]
 fn who_is_refused_and_what_is_said() {
     let one = |name, endpoints| Wanted { name, endpoints, outside: false, shares: false };
-    let world = world_of(&[one(1, 3), one(2, 3), one(3, 2)]);
+    let world = world_of(&[one(1, 9), one(2, 9), one(3, 8)]);
     let limits = Limits { frontends: 10, outside: 10, backends: 5 };
     let said = |held: &[&str]| {
         let key = |ip: &&str| Frontend { ip: ip.parse().unwrap(), protocol: Protocol::Tcp, port: port(80) };
