@@ -144,6 +144,14 @@ impl Pods {
             }
         };
         let set = &self.replica_sets[s];
+        // As in Kubernetes another name is drawn where a pod of the service has it.
+        let pod_name = loop {
+            let drawn = format!("{}-{set}-{}", service.name, random.suffix(5));
+            let mut living = self.endpoints.iter().skip(s).step_by(self.shape.services.max(1));
+            if living.all(|pod| pod.key.name != drawn) {
+                break drawn;
+            }
+        };
         let octet = self.cluster + 1;
         let v6 = Ipv6Addr::new(
             0xfd00,
@@ -163,7 +171,7 @@ impl Pods {
         Endpoint {
             key: EndpointKey {
                 service: ServiceKey { cluster: name(self.cluster), name: service.clone() },
-                name: format!("{}-{set}-{}", service.name, random.suffix(5)),
+                name: pod_name,
             },
             ips: vec![IpAddr::V4(Ipv4Addr::new(10, octet as u8, n as u8, host)), v6.into()],
             ports: [("http", 8080), ("metrics", 9090)]
