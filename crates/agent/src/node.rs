@@ -550,7 +550,8 @@ impl Node {
             return false;
         };
         let fills = self.planner.fills(&self.desired, &self.outlook.limits);
-        if fills.iter().any(Fill::is_over) {
+        // New sets might find no room beside the old ones: planning everything goes step by step.
+        if fills.iter().any(Fill::is_near) {
             return false;
         }
         self.tell_fills(&fills);

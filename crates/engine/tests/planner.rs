@@ -6,7 +6,6 @@ mod support;
 use causeway_engine as engine;
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use engine::plan::{State, diff, diff_touched};
 use engine::services::{self, NodePortAddresses, Planner, Problem, Services, View};
@@ -174,38 +173,24 @@ fn the_generator_is_not_barren() {
     assert!(followed >= 100, "{followed} operations or more of 1,500 events");
 }
 
-/// Says what one endpoint costs among many services. Nothing is asserted: how fast it is depends on the machine.
+/// What it costs is the bench's to say; here, that it is three entries of ten thousand services.
 #[test]
 fn one_endpoint_among_many() {
-    const SERVICES: u32 = 10_000;
     let me = me();
-    let world = many(SERVICES);
-    let mut planner = Planner::default();
-    let mut now = world;
-    let dead = BTreeSet::new();
-    let begun = Instant::now();
+    let (mut now, dead, mut planner) = (many(10_000), BTreeSet::new(), Planner::default());
     let (mut state, _) = planned(planner.plan(&view(&now, &me, &dead)));
-    let everything = begun.elapsed();
-    let endpoints: Vec<_> = now.endpoints.values().flat_map(|of| of.values()).step_by(97).cloned().collect();
-    let mut times = Vec::new();
-    for mut endpoint in endpoints {
+    let endpoints = now.endpoints.values().flat_map(|of| of.values()).step_by(97);
+    for mut endpoint in endpoints.take(20).cloned().collect::<Vec<_>>() {
         endpoint.ready = false;
         let change = Change::Upsert(Object::Endpoint(endpoint));
         let key = change.key();
         let before = state.clone();
         assert!(now.apply(change));
         planner.handle_change(&key);
-        let begun = Instant::now();
         let touched = planner.follow(&view(&now, &me, &dead), &mut state).expect("only an endpoint changed");
         let ops = diff_touched(&before, &state, &touched);
-        times.push(begun.elapsed());
         assert_eq!(ops.len(), 3, "a new set, the frontend, the old set: {ops:?}");
-        if times.len() == 20 {
-            break;
-        }
     }
-    times.sort();
-    println!("{SERVICES} services planned in {everything:?}; one endpoint in {:?}", times[times.len() / 2]);
 }
 
 fn view<'a>(world: &'a World, me: &'a NodeName, dead: &'a BTreeSet<NodeName>) -> View<'a> {

@@ -40,8 +40,7 @@ impl Fill {
         self.used.saturating_mul(100) > self.limit.saturating_mul(NEARLY)
     }
 
-    /// Whether it is more than there is room for.
-    pub fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.used > self.limit
     }
 }

@@ -145,8 +145,7 @@ impl Planner {
         let sources = standpoint.sources(offer);
         for frontend in granted {
             let rungs = standpoint.rungs(offer, frontend, &sources).rungs;
-            let mut ladder = self.store(&rungs, ladders.sets, touched);
-            ladder.affinity = if ladder.tiers.is_empty() { 0 } else { offer.affinity() };
+            let ladder = self.store(&rungs, offer.affinity(), ladders.sets, touched);
             let before = ladders.frontends.insert(frontend.dialled, ladder);
             if before.as_ref() != ladders.frontends.get(&frontend.dialled) {
                 touched.frontends.insert(frontend.dialled);
@@ -176,9 +175,7 @@ impl Planner {
                 true => {
                     let sources = standpoint.sources(offer);
                     let rungs = entry.rungs(standpoint, offer, dialled, &sources).rungs;
-                    let mut ladder = self.store(&rungs, ladders.sets, touched);
-                    ladder.affinity = if ladder.tiers.is_empty() { 0 } else { offer.affinity() };
-                    ladder
+                    self.store(&rungs, offer.affinity(), ladders.sets, touched)
                 }
             };
             // All of them share one ladder.
@@ -202,6 +199,7 @@ impl Planner {
     fn store(
         &mut self,
         rungs: &[Rung<'_>],
+        affinity: u32,
         sets: &mut BTreeMap<SetId, Set>,
         touched: &mut Touched,
     ) -> Ladder {
@@ -231,7 +229,7 @@ impl Planner {
             self.pages += plan::pages(&set);
             sets.insert(id, set);
         }
-        Ladder { set: id, tiers, affinity: 0 }
+        Ladder { set: id, tiers, affinity }
     }
 
     /// One ladder less stands on the set.
