@@ -130,9 +130,8 @@ mod tests {
         Listen::At(["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()].into())
     }
 
-    /// A port that nobody has: asked of the kernel, and given back.
     fn free_port() -> u16 {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+        ports::free().port()
     }
 
     #[tokio::test]

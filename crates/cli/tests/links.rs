@@ -1,7 +1,6 @@
 //! `causeway link` and `causeway clusters` as an operator types them, against real controllers. Needs no privileges.
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,8 +21,7 @@ impl Cluster {
     fn start(folder: &Path, name: &str, id: u8, pods: &str) -> Self {
         let home = folder.join(format!("{name}-{id}"));
         std::fs::create_dir_all(home.join("store")).unwrap();
-        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (listen, http) = (port(), port());
+        let (listen, http) = (ports::free(), ports::free());
         let config = format!(
             "cluster: {{name: {name}, id: {id}, podCIDRs: [{pods}], serviceCIDRs: [10.96.0.0/16]}}\n\
              source: {{standalone: {{path: {0}/store}}}}\n\

@@ -16,7 +16,7 @@ async fn gcp(dir: &std::path::Path) -> (Handle, tokio::task::JoinHandle<()>) {
         service_cidrs: vec![],
         clusterset_cidrs: vec![],
     };
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = ports::free();
     let options = ControllerOptions::new(cluster, listen, vec![listen], dir);
     let (handle, mut events) = Listener::start(options).await.unwrap();
     handle.publish(Vec::new());

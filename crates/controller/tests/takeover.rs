@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use common::proxy::Proxy;
@@ -129,7 +128,7 @@ async fn agents_hear_of_a_node_from_every_controller() {
 async fn a_controller_that_has_nobody_to_ask_lives_and_is_not_ready() {
     let dir = tempfile::tempdir().unwrap();
     // A port that nobody listens on: it was free a moment ago, and nothing is on disk.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = ports::free();
     let replica = Replica::start(dir.path(), &format!("http://{nobody}"));
     let answer = async |path: &str| loop {
         match replica.answer(path).await {

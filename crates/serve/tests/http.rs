@@ -27,15 +27,10 @@ async fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// A port nobody has: asked of the kernel, and given back.
-fn free_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 #[tokio::test]
 async fn metrics_and_health() {
     for (waiting_for, readiness) in [(vec![], "HTTP/1.1 200"), (vec!["peers".to_string()], "HTTP/1.1 503")] {
-        let address = free_port();
+        let address = ports::free();
         let router = http::router(Arc::new(Fake(Health { waiting_for })));
         let mut server = tokio::task::JoinSet::new();
         server.spawn(http::serve(address, router).await.unwrap());
@@ -59,7 +54,7 @@ async fn a_port_in_use_is_said() {
 /// Many clients that never say anything keep nobody else out for longer than the header timeout.
 #[tokio::test(start_paused = true)]
 async fn silent_clients_are_let_go() {
-    let address = free_port();
+    let address = ports::free();
     let router = http::router(Arc::new(Fake(Health::default())));
     let mut server = tokio::task::JoinSet::new();
     server.spawn(http::serve(address, router).await.unwrap());

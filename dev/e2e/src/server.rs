@@ -2,7 +2,6 @@
 //! in a folder that goes with it.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -40,7 +39,7 @@ impl Server {
     /// Starts them from the binaries in `assets`.
     pub(crate) async fn start(assets: &Path, streaming_lists: bool) -> Result<Server> {
         let folder = tempfile::Builder::new().prefix("causeway-e2e-").tempdir().context("making a folder")?;
-        let (port, etcd_port) = (free_port()?, free_port()?);
+        let (port, etcd_port) = (ports::free().port(), ports::free().port());
         let assets = assets.to_path_buf();
         let (etcd, api, manager) = (None, None, None);
         let starts = Vec::new();
@@ -162,7 +161,7 @@ impl Server {
     }
 
     fn run_etcd(&self) -> Result<Program> {
-        let (client, peer) = (format!("http://127.0.0.1:{}", self.etcd_port), free_port()?);
+        let (client, peer) = (format!("http://127.0.0.1:{}", self.etcd_port), ports::free().port());
         let peer = format!("http://127.0.0.1:{peer}");
         let data = self.path("etcd").display().to_string();
         self.run(
@@ -299,9 +298,4 @@ pub(crate) fn tail(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
-}
-
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("looking for a free port")?;
-    Ok(listener.local_addr()?.port())
 }

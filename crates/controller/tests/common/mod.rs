@@ -4,7 +4,7 @@
 #[path = "../../../link/tests/common/proxy.rs"]
 pub(crate) mod proxy;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -91,10 +91,6 @@ pub(crate) struct Replica {
     thread: Option<JoinHandle<()>>,
 }
 
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 impl Replica {
     /// Starts one with its folders in `dir`, whose API server is at `url`.
     pub(crate) fn start(dir: &Path, url: &str) -> Self {
@@ -122,7 +118,7 @@ impl Replica {
             "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
         });
         std::fs::write(&kubeconfig, text.to_string()).unwrap();
-        let (address, http) = (free_port(), free_port());
+        let (address, http) = (ports::free(), ports::free());
         let config = Config {
             cluster: ClusterConfig::new(cluster),
             source: Source::Kubernetes {

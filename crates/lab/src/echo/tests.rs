@@ -12,7 +12,7 @@ fn who() -> Answer {
 /// A running server and its port.
 async fn server() -> (u16, JoinSet<()>) {
     let server = Arc::new(Server { identity: who(), healthy: AtomicBool::new(true) });
-    let (tcp, udp) = bind(&Listen::Everywhere(0)).await.unwrap();
+    let (tcp, udp) = bind(&Listen::Everywhere(ports::free().port())).await.unwrap();
     let port = tcp.local_addr().unwrap().port();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { http(tcp, server.clone(), std::future::pending()).await.unwrap() });
@@ -96,7 +96,7 @@ async fn a_port_that_is_taken_is_said() {
 /// A request that is under way when the server is told to stop is answered, and then it is over.
 #[tokio::test]
 async fn what_was_asked_is_answered_before_the_end() {
-    let port = std::net::TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    let port = ports::free().port();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let listens = [Listen::Everywhere(port)];
     let server = tokio::spawn(async move { run(who(), &listens, async { drop(stopped.await) }).await });

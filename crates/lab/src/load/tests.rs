@@ -44,7 +44,7 @@ async fn server(answer: &'static [u8]) -> SocketAddr {
 
 #[tokio::test]
 async fn outcomes() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = ports::free();
     let answer = b"HTTP/1.1 200 OK\r\n\r\n{\"cluster\":\"aws\",\"region\":\"\",\"zone\":\"\",\"node\":\"n\",\
                    \"namespace\":\"\",\"pod\":\"p\",\"client\":\"\"}";
     let cases = [

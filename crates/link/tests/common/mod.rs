@@ -141,7 +141,7 @@ impl Controller {
     ) -> Self {
         // The advertised address must be known before the port is: take a free one.
         let listen = match listen.port() {
-            0 => std::net::TcpListener::bind(listen).unwrap().local_addr().unwrap(),
+            0 => ports::free(),
             _ => listen,
         };
         let mut options = ControllerOptions::new(cluster.clone(), listen, vec![listen], dir.path());

@@ -169,7 +169,7 @@ async fn a_restarted_controller_tells_everything() {
 #[tokio::test]
 async fn the_next_controller_is_tried() {
     let controller = Controller::start(cluster("aws", 1)).await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = ports::free();
     let dir = tempfile::tempdir().unwrap();
     let controllers = vec![nobody, controller.handle.local_addr()];
     let mut agent = Agent::start(dir.path(), aws(1), controllers, &controller.token());

@@ -153,7 +153,7 @@ async fn what_is_known_stays_while_nobody_can_be_reached() {
 #[tokio::test]
 async fn endpoints_travel_to_whoever_uses_them() {
     // 1,000 endpoints of 50 services, seen from a cluster that has none of the services.
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = ports::free();
     let proxy = Proxy::to(listen).await;
     let dir = tempfile::tempdir().unwrap();
     let aws =

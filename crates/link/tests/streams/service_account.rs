@@ -38,7 +38,7 @@ fn agent(dir: &std::path::Path, controllers: Vec<std::net::SocketAddr>) -> Agent
 #[tokio::test]
 async fn what_is_missing_is_said_and_awaited() {
     let controller = Controller::start_with(cluster("aws", 1), reviewing).await;
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = ports::free();
     let dir = tempfile::tempdir().unwrap();
     let mut agent = agent(dir.path(), vec![gone, controller.handle.local_addr()]);
     agent.until_error("audience causeway").await;

@@ -23,6 +23,8 @@ use super::{Counters, Upstreams, tcp, udp};
 
 /// Bytes of questions that may wait while they are not read.
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// How many ports the kernel may choose before one is free for UDP and TCP.
+const ANY_PORT_TRIES: u32 = 16;
 
 /// Why an address is not answered on.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +174,18 @@ impl Server {
     }
 
     fn open(&self, wanted: SocketAddr) -> Result<Listener, DnsError> {
+        for _ in 1..ANY_PORT_TRIES {
+            match self.open_once(wanted) {
+                // The kernel chose a port for UDP that somebody has for TCP.
+                Err(DnsError::Listen { transport: "TCP", source, .. })
+                    if wanted.port() == 0 && source.kind() == io::ErrorKind::AddrInUse => {}
+                other => return other,
+            }
+        }
+        self.open_once(wanted)
+    }
+
+    fn open_once(&self, wanted: SocketAddr) -> Result<Listener, DnsError> {
         let failed = |transport| move |source| DnsError::Listen { address: wanted, transport, source };
         let socket: UdpSocket =
             bound(wanted, SockType::Datagram).map(UdpSocket::from).map_err(failed("UDP"))?;

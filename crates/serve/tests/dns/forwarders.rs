@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use causeway_serve::dns::Upstreams;
 
-use crate::sockets::{dig, free_port, server};
+use crate::sockets::{dig, server};
 
 /// A server in front of ours; it ends with this value.
 struct Front(Child);
@@ -65,7 +65,7 @@ fn check(front: SocketAddr) {
 #[test]
 fn dnsmasq() {
     let (_server, _, ours) = server(Upstreams::None, &["127.0.0.1:0"]);
-    let front = free_port();
+    let front = ports::free();
     let port = front.port().to_string();
     let forward = format!("--server=/clusterset.local/127.0.0.1#{}", ours[0].port());
     let fixed =
@@ -77,7 +77,7 @@ fn dnsmasq() {
 #[test]
 fn unbound() {
     let (_server, _, ours) = server(Upstreams::None, &["127.0.0.1:0"]);
-    let (front, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let (front, folder) = (ports::free(), tempfile::tempdir().unwrap());
     let file = write(
         folder.path(),
         &format!(

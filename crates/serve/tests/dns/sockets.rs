@@ -27,11 +27,6 @@ pub(crate) fn server(upstreams: Upstreams, listen: &[&str]) -> (Server, Arc<Shar
     (server, shared, addresses)
 }
 
-/// An address nobody has, for a server that cannot say which one it got.
-pub(crate) fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// Runs `dig` and gives what it prints.
 pub(crate) fn dig(server: SocketAddr, words: &[&str]) -> String {
     let at = format!("@{}", server.ip());
@@ -134,8 +129,8 @@ fn a_change_is_seen_at_once() {
 
 /// An upstream server that answers with an address; `behave` may change the answer, or say that there is none.
 fn upstream(behave: impl Fn(&mut Vec<u8>) -> bool + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = udp.local_addr().unwrap();
+    let address = ports::free();
+    let udp = UdpSocket::bind(address).unwrap();
     let tcp = TcpListener::bind(address).unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let behave = Arc::new(behave);
