@@ -3,7 +3,8 @@
 //!
 //! Two nodes are two network namespaces; pods have one IPv4 address, because the bridge plugin waits a second and more
 //! for IPv6's duplicate address detection. Ours asks an agent's CNI server in a process of its own, with nothing to
-//! tell the data path to (what the agent does there is two map writes). Needs root and `containernetworking-plugins`.
+//! tell the data path to (what the agent does there is two map writes). The floor is a process that does nothing: what the
+//! machine itself takes, and how much that varies. Needs root and `containernetworking-plugins`.
 
 mod plugins;
 mod server;
@@ -11,7 +12,7 @@ mod server;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use plugins::{Node, Ours, Pod, Theirs, ask, ask_together};
+use plugins::{Node, Ours, Pod, Theirs, ask, ask_together, nothing};
 
 /// Pods of a node.
 const PODS: usize = 200;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         println!("{:46} {:>8} {:>8} {:>8} {:>8}", "ms", "p50", "p99", "least", "most");
         let (ours, theirs) = (Ours::start(), Theirs::start());
         let (mut us, mut them) = (Times::default(), Times::default());
+        let mut floor = Vec::new();
         for round in 0..=ROUNDS {
             let count = if round == 0 { WARM_UP } else { PODS };
             pods.push((0..count).map(|number| Pod::new(round, number, ports)).collect::<Vec<_>>());
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
             if round == 0 {
                 measure(&ours, &theirs, pods, &mut Times::default(), &mut Times::default());
             } else {
-                measure(&ours, &theirs, pods, &mut us, &mut them);
+                floor.extend(measure(&ours, &theirs, pods, &mut us, &mut them));
             }
         }
         for _ in 0..TIMES_TOGETHER {
@@ -68,17 +70,20 @@ fn main() -> ExitCode {
             them.together.extend(ask_together(&theirs, "ADD", pods));
             ask_together(&theirs, "DEL", pods);
         }
+        line("a process that does nothing", floor);
         us.print("causeway");
         them.print("bridge + host-local + portmap");
     }
     ExitCode::SUCCESS
 }
 
-/// One round: pods come to both nodes in turns, and go in turns.
-fn measure(ours: &Ours, theirs: &Theirs, pods: &[Pod], us: &mut Times, them: &mut Times) {
+/// One round: pods come to both nodes in turns, and go in turns. Returns the floor, once for each pod.
+fn measure(ours: &Ours, theirs: &Theirs, pods: &[Pod], us: &mut Times, them: &mut Times) -> Vec<Duration> {
     us.adds.push(Vec::new());
     them.adds.push(Vec::new());
+    let mut floor = Vec::new();
     for pod in pods {
+        floor.push(nothing());
         us.add(ours, pod);
         them.add(theirs, pod);
     }
@@ -86,6 +91,7 @@ fn measure(ours: &Ours, theirs: &Theirs, pods: &[Pod], us: &mut Times, them: &mu
         us.delete(ours, pod);
         them.delete(theirs, pod);
     }
+    floor
 }
 
 impl Times {

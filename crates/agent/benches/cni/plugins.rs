@@ -147,6 +147,17 @@ fn run(
     (serde_json::from_str(&text).unwrap_or(Value::Null), time)
 }
 
+/// How long a process takes that is started as a plugin is and does nothing.
+pub(crate) fn nothing() -> Duration {
+    let mut program = Command::new("/bin/true");
+    let begun = Instant::now();
+    let mut running =
+        program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("every system has it");
+    drop(running.stdin.take());
+    running.wait_with_output().expect("it ends");
+    begun.elapsed()
+}
+
 /// Time on processors of the processes that were started here and ended.
 fn children() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("it is always known");
