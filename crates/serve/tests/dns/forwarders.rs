@@ -92,6 +92,25 @@ fn unbound() {
     check(front);
 }
 
+/// The server block of the book, with other ports.
+#[test]
+#[ignore = "no registry packages CoreDNS: run it with COREDNS=/path/to/coredns and --ignored"]
+fn coredns() {
+    let program = std::env::var("COREDNS").expect("COREDNS names the program");
+    let (_server, _, ours) = server(Upstreams::None, &["127.0.0.1:0"]);
+    let (front, folder) = (ports::free(), tempfile::tempdir().unwrap());
+    let book = include_str!("../../../../docs/dns.md");
+    let (_, chapter) = book.split_once("## CoreDNS").unwrap();
+    let block = chapter.split("```").nth(1).and_then(|block| block.strip_prefix("text\n")).unwrap();
+    let text = block
+        .replace("clusterset.local:53", &format!("clusterset.local:{}", front.port()))
+        .replace("169.254.20.53", &format!("127.0.0.1:{}", ours[0].port()));
+    // It keeps every word but the ports.
+    assert_ne!(text.matches("127.0.0.1").count(), 0, "{text}");
+    let _front = Front::start(&program, &["-conf", &write(folder.path(), &text)]);
+    check(front);
+}
+
 fn write(folder: &Path, text: &str) -> String {
     let file = folder.join("config");
     std::fs::write(&file, text).unwrap();
