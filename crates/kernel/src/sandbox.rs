@@ -26,7 +26,8 @@ pub struct Sandbox {
     pub mount: Option<Arc<OwnedFd>>,
     /// The control group's directory.
     pub cgroup: Option<PathBuf>,
-    /// A session of its own, away from the terminal: signals from the keyboard do not reach it.
+    /// A session of its own, away from the terminal: signals from the keyboard do not reach it, and what whoever
+    /// started us had open (a lock, say) is not held open by it.
     pub new_session: bool,
     /// Killed when the thread that spawned it ends. Never from a thread pool: its threads come and go.
     pub die_with_parent: bool,
@@ -91,6 +92,10 @@ pub fn enter_before_exec(command: &mut Command, sandbox: &Sandbox) -> io::Result
         if sandbox.new_session {
             // SAFETY: a plain system call. It fails only in a process that leads a group, which has what it wants.
             let _ = unsafe { libc::setsid() };
+            // SAFETY: a plain system call without pointers. Where the kernel is too old for it, descriptors stay open.
+            let _ = unsafe {
+                libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+            };
         }
         if sandbox.die_with_parent {
             // SAFETY: a plain system call without pointers.

@@ -1,5 +1,6 @@
 //! Namespaces, control groups and programs in them, on the real kernel. Needs root.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -114,10 +115,17 @@ fn a_program_in_a_sandbox_is_where_it_should_be() {
         die_with_parent: true,
         ..Sandbox::default()
     };
+    // A descriptor that programs inherit, as a shell's lock is one.
+    let inherited = fs::File::open("/dev/null").unwrap();
+    nix::fcntl::fcntl(&inherited, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
     let mut command = Command::new("sleep");
     command.arg("60");
     let mut child = spawn(command, &sandbox).unwrap();
     let pid = i32::try_from(child.id()).unwrap();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let open: BTreeSet<String> =
+        open.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(open, ["0", "1", "2"].map(String::from).into());
     assert_eq!(group.pids().unwrap(), [pid]);
     assert_eq!(whole.pids().unwrap(), [pid]);
     let its = Netns::open_path(Path::new(&format!("/proc/{pid}/ns/net"))).unwrap();

@@ -16,7 +16,7 @@ use super::service::Service;
 use super::shared::Shared;
 use crate::pki::{Lapsed, server_config};
 use crate::tally::Refused;
-use crate::transport::{Incoming, NoConnection, PING, WINDOW, accept};
+use crate::transport::{Incoming, NoConnection, PING, PONG, WINDOW, accept};
 
 /// Handshakes at the same time; beyond it callers wait in the kernel's queue.
 const HANDSHAKES: usize = 256;
@@ -34,8 +34,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
         .max_decoding_message_size(FRAME_BYTES)
         .max_encoding_message_size(FRAME_BYTES);
     let server = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(PING))
-        .http2_keepalive_timeout(Some(PING))
+        .http2_keepalive_interval(Some(2 * PING))
+        .http2_keepalive_timeout(Some(PONG))
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(2 * WINDOW)
         .max_concurrent_streams(STREAMS)

@@ -184,13 +184,12 @@ async fn silence_is_noticed_on_both_sides() {
     let dir = tempfile::tempdir().unwrap();
     let mut agent = joined(&controller, dir.path(), proxy.address).await;
     proxy.silence();
-    let since = Instant::now();
+    // TCP alone would take a quarter of an hour.
     tokio::join!(
         agent.until("the agent's notice", |_, event| is_disconnected(event)),
         controller
             .until("the controller's notice", |_, event| matches!(event, ControllerEvent::AgentDown { .. })),
     );
-    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
