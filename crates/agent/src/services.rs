@@ -116,6 +116,7 @@ fn service(
         imported: explained.import,
         prefer: prefer(&explained.traffic.prefer),
         cluster_weights: explained.traffic.cluster_weights,
+        capacities: explained.traffic.capacities,
         clusters,
         healthy: explained.backends.iter().filter(|backend| backend.healthy).count(),
         total: explained.backends.len(),

@@ -6,6 +6,7 @@
 //! client connects, so a dead node costs one map write and no plan.
 
 mod capacity;
+mod declared;
 mod departed;
 mod difference;
 mod doubt;

@@ -66,6 +66,9 @@ pub struct Traffic {
     pub spread: Spread,
     /// What the weights of a cluster's backends are multiplied by, 0 for none of it; 1 for a cluster that is not named.
     pub cluster_weights: BTreeMap<ClusterName, u16>,
+    /// What a cluster's backends are meant to carry together, in units of a backend's weight: it counts in place of the
+    /// weights of those that are there.
+    pub capacities: BTreeMap<ClusterName, u32>,
 }
 
 impl Traffic {

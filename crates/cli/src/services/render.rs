@@ -171,6 +171,9 @@ fn prefers(service: &ServiceReport) -> String {
     for (cluster, weight) in &service.cluster_weights {
         let _ = write!(text, "; {cluster} weighs {weight}");
     }
+    for (cluster, capacity) in &service.capacities {
+        let _ = write!(text, "; {cluster} is to carry {capacity}");
+    }
     text
 }
 

@@ -60,7 +60,8 @@ pub struct Step {
     pub clusters: Vec<ClusterName>,
     /// The weights of those that are ready.
     pub ready: u64,
-    /// The weights of all, those that are shutting down left out.
+    /// The weights of all, those that are shutting down left out; of a cluster that stands on no other rung, what is
+    /// declared for it.
     pub capacity: u64,
     /// The part of what reaches it that goes on to the next, 0 to 1.
     pub passes: f64,

@@ -51,6 +51,9 @@ pub struct ServiceReport {
     pub prefer: String,
     /// What the weights of a cluster's backends are multiplied by, where it is not 1.
     pub cluster_weights: BTreeMap<ClusterName, u16>,
+    /// What a cluster's backends are meant to carry together, in units of a backend's weight, where it is declared.
+    #[serde(default)]
+    pub capacities: BTreeMap<ClusterName, u32>,
     /// The clusters that have a backend for it, the nearest first.
     pub clusters: Vec<ClusterName>,
     /// How many backends could take connections.
@@ -105,7 +108,8 @@ pub struct ServiceTier {
     pub clusters: Vec<ClusterName>,
     /// The weights of those that are ready.
     pub ready: u64,
-    /// The weights of all, those that are shutting down left out.
+    /// The weights of all, those that are shutting down left out; of a cluster that stands on no other rung, what is
+    /// declared for it.
     pub capacity: u64,
     /// The part of what reaches it that goes on to the next, 0 to 1.
     pub passes: f64,

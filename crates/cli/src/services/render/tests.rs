@@ -14,7 +14,7 @@ fn service() -> ServiceReport {
         "cluster": "aws", "namespace": "demo", "name": "echo", "type": "ClusterIP", "from": "aws-1",
         "vips": ["10.101.0.1"], "ports": [{"name": "", "protocol": "TCP", "port": 80}],
         "global": true, "shared": true, "exported": false, "imported": false, "prefer": "aws,gcp",
-        "clusterWeights": {"gcp": 0}, "clusters": ["aws", "gcp"], "healthy": 1, "total": 2,
+        "clusterWeights": {"gcp": 0}, "capacities": {"aws": 3}, "clusters": ["aws", "gcp"], "healthy": 1, "total": 2,
         "backends": [
             backend("demo/echo-0", "aws", "node", 1.0, ""),
             backend("demo/echo-1", "gcp", "elsewhere", 0.0, "its cluster's weight is 0"),
@@ -61,7 +61,7 @@ fn shown() {
   type       ClusterIP
   dialled at 10.101.0.1 port 80/TCP
   joined     global: one with its namesakes in other clusters
-  prefers    aws, gcp in this order; gcp weighs 0
+  prefers    aws, gcp in this order; gcp weighs 0; aws is to carry 3
   seen from  aws/aws-1
   new ones   1 of 2 backends fit
 
