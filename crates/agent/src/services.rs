@@ -8,8 +8,8 @@ use engine::services::{self, Explained, FromOutside, Kind, Standing, Step, View,
 use model::{ClusterName, NodeName, Prefer};
 use serve::local::Refusal;
 use wire::local::{
-    ClusterDistance, Otherwise, PortStatus, ServiceBackend, ServiceOutside, ServiceReport, ServiceTier,
-    ServicesReport,
+    ClusterDistance, Otherwise, PortStatus, ServiceBackend, ServiceFrontend, ServiceOutside, ServiceReport,
+    ServiceTier, ServicesReport,
 };
 
 use crate::outlook::Outlook;
@@ -95,6 +95,7 @@ fn service(
         }
     }
     let ports = explained.ports.iter();
+    let frontends: Vec<_> = explained.frontends.iter().zip(explained.rungs).map(frontend).collect();
     // Those that nothing is known of yet come last, as in the plan.
     let ranked = outlook.ranking.order();
     let unranked = clusters.iter().filter(|name| **name != outlook.me.cluster && !ranked.contains(name));
@@ -122,7 +123,8 @@ fn service(
         total: explained.backends.len(),
         backends: explained.backends.into_iter().map(backend).collect(),
         distances,
-        tiers: explained.rungs.into_iter().map(tier).collect(),
+        tiers: frontends.first().map(|first| first.tiers.clone()).unwrap_or_default(),
+        frontends,
         outside: explained.outside.iter().filter(|to| is_told(to)).map(outside).collect(),
         problems: explained.problems.iter().map(ToString::to_string).collect(),
         doubts: explained.doubts.iter().map(ToString::to_string).collect(),
@@ -163,6 +165,15 @@ fn outside(to: &FromOutside) -> ServiceOutside {
             plan::Otherwise::Drop => Otherwise::Drop,
         },
         sources: sources.as_ref().map(|ranges| ranges.iter().copied().collect()),
+    }
+}
+
+fn frontend((dialled, rungs): (&plan::Frontend, Vec<Step>)) -> ServiceFrontend {
+    ServiceFrontend {
+        address: dialled.ip,
+        port: dialled.port.get(),
+        protocol: dialled.protocol,
+        tiers: rungs.into_iter().map(tier).collect(),
     }
 }
 

@@ -140,6 +140,41 @@ fn what_clients_outside_get() {
 }
 
 #[test]
+fn what_stands_behind_every_port() {
+    let mut outlook = outlook();
+    let port = |name: &str, number| ServicePort {
+        name: name.into(),
+        protocol: Protocol::Tcp,
+        port: Port::new(number).unwrap(),
+        app_protocol: String::new(),
+    };
+    let echo = outlook.world.services.values_mut().next().unwrap();
+    echo.ports = vec![port("web", 80), port("admin", 81), port("nobody", 82)];
+    let key = echo.key.clone();
+    let at = |name: &str, number| EndpointPort {
+        name: name.into(),
+        protocol: Protocol::Tcp,
+        port: Port::new(number).unwrap(),
+    };
+    for endpoint in outlook.world.endpoints.get_mut(&key).unwrap().values_mut() {
+        endpoint.ports = vec![at("web", 8080)];
+        if endpoint.node == Some(name("aws-2")) {
+            endpoint.ports.push(at("admin", 8081));
+        }
+    }
+    let report = ask_of(&outlook, None).unwrap();
+    let echo = &report.services[0];
+    let behind: Vec<_> = echo
+        .frontends
+        .iter()
+        .map(|f| (f.port, f.tiers.iter().map(|tier| (tier.tier, tier.ready)).collect::<Vec<_>>()))
+        .collect();
+    let (node, region) = (model::Tier::Node, model::Tier::Region);
+    assert_eq!(behind, [(80, vec![(node, 2), (region, 1)]), (81, vec![(region, 1)]), (82, vec![])]);
+    assert_eq!(echo.tiers, echo.frontends[0].tiers);
+}
+
+#[test]
 fn whose_eyes() {
     for (from, node) in [
         (None, "aws-1"),

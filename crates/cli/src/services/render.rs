@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use wire::local::{ClusterDistance, Otherwise, ServiceBackend, ServiceOutside, ServiceReport, ServiceTier};
+use wire::local::{
+    ClusterDistance, Otherwise, ServiceBackend, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier,
+};
 
 use crate::status::table;
 
@@ -68,11 +70,7 @@ fn one(service: &ServiceReport) -> String {
     };
     line("new ones", &fate);
     text.push('\n');
-    if !service.tiers.is_empty() {
-        let head = ["TIER", "OF", "READY", "GOES ON", "SHARE"];
-        text += &table(&head, service.tiers.iter().map(tier), &[2, 3, 4]);
-        text.push('\n');
-    }
+    tiers(&mut text, service);
     if !service.distances.is_empty() {
         let head = ["CLUSTER", "PLACE", "RTT", "COST", "WEIGHT", "SCORE"];
         text += &table(&head, service.distances.iter().map(distance), &[1, 2, 3, 4, 5]);
@@ -89,6 +87,38 @@ fn one(service: &ServiceReport) -> String {
     }
     trouble(&mut text, service);
     text
+}
+
+/// The rungs behind what is dialled: those of the first address and port, and of all others behind which others stand.
+fn tiers(text: &mut String, service: &ServiceReport) {
+    let mut others: Vec<(&[ServiceTier], Vec<String>)> = Vec::new();
+    for ServiceFrontend { address, port, protocol, tiers } in &service.frontends {
+        let at = match address.is_unspecified() {
+            true if address.is_ipv4() => format!("node port {port}/{protocol}"),
+            true => format!("node port {port}/{protocol} (IPv6)"),
+            false => format!("{address} port {port}/{protocol}"),
+        };
+        match others.iter_mut().find(|(same, _)| *same == tiers.as_slice()) {
+            Some((_, dialled)) => dialled.push(at),
+            None if *tiers != service.tiers => others.push((tiers, vec![at])),
+            None => {}
+        }
+    }
+    if !service.tiers.is_empty() {
+        *text += &rungs(&service.tiers);
+    }
+    for (tiers, dialled) in others {
+        let (at, below) = match tiers {
+            [] => (": nobody", "\n".into()),
+            tiers => ("", rungs(tiers)),
+        };
+        let _ = write!(text, "  at {}{at}\n{below}", dialled.join(", "));
+    }
+}
+
+fn rungs(tiers: &[ServiceTier]) -> String {
+    let head = ["TIER", "OF", "READY", "GOES ON", "SHARE"];
+    table(&head, tiers.iter().map(tier), &[2, 3, 4]) + "\n"
 }
 
 fn tier(tier: &ServiceTier) -> Vec<String> {

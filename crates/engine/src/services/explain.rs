@@ -45,8 +45,8 @@ pub struct Explained {
     pub problems: Vec<Problem>,
     /// What is carried out and hardly meant so.
     pub doubts: Vec<Doubt>,
-    /// The rungs behind the first thing that is dialled, in the order in which they are asked.
-    pub rungs: Vec<Step>,
+    /// The rungs behind each of `frontends`, in the order in which they are asked.
+    pub rungs: Vec<Vec<Step>>,
     /// What might answer, nearest first.
     pub backends: Vec<Standing>,
 }
@@ -247,7 +247,7 @@ fn one<'a>(
     let sources = standpoint.sources(offer);
     let mut found: BTreeMap<&EndpointKey, Found> = BTreeMap::new();
     let mut served = 0_u32;
-    let mut steps = Vec::new();
+    let mut steps = Vec::with_capacity(frontends.len());
     let doubts = doubts(standpoint, offer, frontends, &sources);
     for frontend in frontends {
         let rungs = standpoint.rungs(offer, frontend, &sources);
@@ -259,9 +259,7 @@ fn one<'a>(
         }
         let (answered, parts) = walk(&rungs.rungs, health, &mut found);
         served += u32::from(answered);
-        if steps.is_empty() {
-            steps = rungs.rungs.iter().zip(parts).map(|(rung, share)| step(rung, share)).collect();
-        }
+        steps.push(rungs.rungs.iter().zip(parts).map(|(rung, share)| step(rung, share)).collect());
     }
 
     let mut backends: Vec<_> = sources

@@ -68,6 +68,9 @@ pub struct ServiceReport {
     /// The rungs behind the first address and port, in the order in which they are asked.
     #[serde(default)]
     pub tiers: Vec<ServiceTier>,
+    /// What its clients dial, and the rungs behind each.
+    #[serde(default)]
+    pub frontends: Vec<ServiceFrontend>,
     /// What clients outside get on this node, where `externalTrafficPolicy` is `Local` or they are restricted.
     #[serde(default)]
     pub outside: Vec<ServiceOutside>,
@@ -98,8 +101,22 @@ pub struct ClusterDistance {
     pub score_ms: Option<f64>,
 }
 
+/// An address and port that clients dial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceFrontend {
+    /// The address; the unspecified one of its family (`0.0.0.0`, `::`) for a port of the nodes.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The rungs behind it, in the order in which they are asked; none where nobody fits.
+    pub tiers: Vec<ServiceTier>,
+}
+
 /// One rung.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceTier {
     /// How near the furthest of its backends is.

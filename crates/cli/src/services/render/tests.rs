@@ -22,6 +22,18 @@ fn service() -> ServiceReport {
         "tiers": [
             {"tier": "node", "clusters": ["aws"], "ready": 1, "capacity": 3, "passes": 0.333, "share": 1.0},
         ],
+        "frontends": [
+            {"address": "10.101.0.1", "port": 80, "protocol": "TCP", "tiers": [
+                {"tier": "node", "clusters": ["aws"], "ready": 1, "capacity": 3, "passes": 0.333, "share": 1.0},
+            ]},
+            {"address": "10.101.0.1", "port": 81, "protocol": "TCP", "tiers": [
+                {"tier": "elsewhere", "clusters": ["gcp"], "ready": 1, "capacity": 1, "passes": 0.0, "share": 1.0},
+            ]},
+            {"address": "fd10::1", "port": 80, "protocol": "TCP", "tiers": []},
+            {"address": "0.0.0.0", "port": 30081, "protocol": "TCP", "tiers": [
+                {"tier": "elsewhere", "clusters": ["gcp"], "ready": 1, "capacity": 1, "passes": 0.0, "share": 1.0},
+            ]},
+        ],
         "distances": [
             {"cluster": "gcp", "place": 1, "rttMs": 12.34, "egressCostMs": 30.0, "weight": 2, "scoreMs": 21.17},
             {"cluster": "lab", "place": 2, "rttMs": null, "egressCostMs": 0.0, "weight": 1, "scoreMs": null},
@@ -67,6 +79,12 @@ fn shown() {
 
   TIER  OF   READY  GOES ON    SHARE
   node  aws    1/3   33.3 %  100.0 %
+
+  at 10.101.0.1 port 81/TCP, node port 30081/TCP
+  TIER       OF   READY  GOES ON    SHARE
+  elsewhere  gcp    1/1    0.0 %  100.0 %
+
+  at fd10::1 port 80/TCP: nobody
 
   CLUSTER  PLACE      RTT     COST  WEIGHT    SCORE
   gcp          1  12.3 ms  30.0 ms       2  21.2 ms
