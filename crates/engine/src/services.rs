@@ -27,7 +27,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::{ClusterName, Endpoint, NodeName, Protocol, Tier, Traffic, World};
+use model::{ClusterName, Endpoint, NodeName, Protocol, Traffic, World};
 
 use crate::plan::{Frontend, Ladder, Outside, Set, SetId};
 use order::Hint;
@@ -78,19 +78,10 @@ pub struct Reserved {
 /// Where an endpoint stands on the ladder of a service whose clients choose among endpoints themselves. `rank` is the
 /// place of its cluster in the ranking.
 pub(crate) fn place_of(view: &View<'_>, traffic: &Traffic, endpoint: &Endpoint, rank: usize) -> Place {
-    let (own, cluster) = (&view.me.cluster, &endpoint.key.service.cluster);
-    let topology = |name| view.world.nodes.get(name).map(|node| &node.topology);
-    let tier = |node| match topology(node) {
-        Some(its) => standpoint::tier(view.me, topology(view.me), node, its),
-        None if node == view.me => Tier::Node,
-        None => Tier::Cluster,
-    };
-    let nearness = match &endpoint.node {
-        _ if cluster != own => (Tier::Elsewhere, rank),
-        Some(node) => (tier(node), 0),
-        None => (Tier::Cluster, 0),
-    };
-    Place::new(traffic, own, cluster, nearness, Hint::None)
+    let topology = |name: &NodeName| view.world.nodes.get(name).map(|node| &node.topology);
+    let tier = |node: &NodeName| Some(standpoint::tier(view.me, topology(view.me), node, topology(node)?));
+    let nearness = standpoint::nearness(view.me, endpoint, || rank, tier);
+    Place::new(traffic, &view.me.cluster, &endpoint.key.service.cluster, nearness, Hint::None)
 }
 
 /// The part of the plan that is the services'.

@@ -192,10 +192,13 @@ pub fn explain(view: &View<'_>) -> Vec<Explained> {
     }
     let taken: BTreeSet<Frontend> =
         granted.iter().flat_map(|(_, frontends)| frontends.iter().map(|f| f.dialled)).collect();
-    let explain = |(offer, frontends): (Offer<'_>, Vec<Dialled<'_>>)| Explained {
-        problems: refused.remove(&offer.claimant()).unwrap_or_default(),
-        outside: outside::explain(&standpoint, offer, &frontends, &standpoint.sources(offer), &taken),
-        ..one(&standpoint, &health, offer, &frontends)
+    let explain = |(offer, frontends): (Offer<'_>, Vec<Dialled<'_>>)| {
+        let sources = standpoint.sources(offer);
+        Explained {
+            problems: refused.remove(&offer.claimant()).unwrap_or_default(),
+            outside: outside::explain(&standpoint, offer, &frontends, &sources, &taken),
+            ..one(&standpoint, &health, offer, &frontends, &sources)
+        }
     };
     granted.into_iter().map(explain).collect()
 }
@@ -243,14 +246,14 @@ fn one<'a>(
     health: &Health<'a>,
     offer: Offer<'a>,
     frontends: &[Dialled<'a>],
+    sources: &[&'a Endpoint],
 ) -> Explained {
-    let sources = standpoint.sources(offer);
     let mut found: BTreeMap<&EndpointKey, Found> = BTreeMap::new();
     let mut served = 0_u32;
     let mut steps = Vec::with_capacity(frontends.len());
-    let doubts = doubts(standpoint, offer, frontends, &sources);
+    let doubts = doubts(standpoint, offer, frontends, sources);
     for frontend in frontends {
-        let rungs = standpoint.rungs(offer, frontend, &sources);
+        let rungs = standpoint.rungs(offer, frontend, sources);
         for (endpoint, out) in rungs.out {
             let why = left_out(out);
             let weight = u32::from(endpoint.weight)
@@ -263,7 +266,7 @@ fn one<'a>(
     }
 
     let mut backends: Vec<_> = sources
-        .into_iter()
+        .iter()
         .map(|endpoint| {
             let (tier, rank) = standpoint.nearness(endpoint);
             let why = || unmatched(standpoint, offer, frontends, endpoint);
