@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use engine::plan::{self, State};
-use engine::services::{self, Explained, FromOutside, Kind, Standing, Step, View, Why};
+use engine::services::{self, Explained, FromOutside, Kind, Step, View};
 use model::{ClusterName, NodeName, Prefer};
 use serve::local::Refusal;
 use wire::local::{
-    ClusterDistance, Otherwise, PortStatus, ServiceBackend, ServiceFrontend, ServiceOutside, ServiceReport,
-    ServiceTier, ServicesReport,
+    ClusterDistance, Otherwise, PortStatus, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier,
+    ServicesReport,
 };
 
 use crate::outlook::Outlook;
@@ -114,6 +114,8 @@ fn service(
         global: explained.global,
         shared: explained.shared,
         exported: explained.exported,
+        // The controller's to know.
+        export_conditions: Vec::new(),
         imported: explained.import,
         prefer: prefer(&explained.traffic.prefer),
         cluster_weights: explained.traffic.cluster_weights,
@@ -121,7 +123,7 @@ fn service(
         clusters,
         healthy: explained.backends.iter().filter(|backend| backend.healthy).count(),
         total: explained.backends.len(),
-        backends: explained.backends.into_iter().map(backend).collect(),
+        backends: explained.backends.into_iter().map(crate::status::backend).collect(),
         distances,
         tiers: frontends.first().map(|first| first.tiers.clone()).unwrap_or_default(),
         frontends,
@@ -201,23 +203,6 @@ fn prefer(prefer: &Prefer) -> String {
         Prefer::LadderLocal => "local".into(),
         Prefer::LadderRemote => "remote".into(),
         Prefer::Clusters(clusters) => clusters.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(","),
-    }
-}
-
-fn backend(standing: Standing) -> ServiceBackend {
-    ServiceBackend {
-        pod: crate::status::pod(&standing.endpoint),
-        ips: standing.ips,
-        node: standing.node.map(|node| node.node),
-        zone: standing.topology.zone,
-        region: standing.topology.region,
-        cluster: standing.endpoint.service.cluster,
-        tier: standing.tier,
-        weight: standing.weight,
-        healthy: standing.healthy,
-        takes: standing.why == Why::InRotation,
-        share: standing.share,
-        why: standing.why.to_string(),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use wire::local::{
-    ClusterDistance, Otherwise, ServiceBackend, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier,
+    BackendStatus, ClusterDistance, Otherwise, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier,
 };
 
+use super::exports;
 use crate::status::table;
 
 /// One row for each service.
@@ -17,7 +18,8 @@ pub(super) fn list(services: &[ServiceReport]) -> String {
         let joined: Vec<&str> = [
             (service.global && service.shared, "global"),
             (service.global && !service.shared, "global, not shared"),
-            (service.exported, "exported"),
+            (service.exported && exports::is_valid(service), "exported"),
+            (service.exported && !exports::is_valid(service), "exported in vain"),
             (service.imported, "imported"),
         ]
         .into_iter()
@@ -143,7 +145,7 @@ fn distance(distance: &ClusterDistance) -> Vec<String> {
     ]
 }
 
-fn backend(backend: &ServiceBackend) -> Vec<String> {
+fn backend(backend: &BackendStatus) -> Vec<String> {
     vec![
         backend.pod.clone(),
         format!("{}/{}", backend.cluster, backend.node.as_deref().unwrap_or("-")),
@@ -182,7 +184,8 @@ fn joined(service: &ServiceReport) -> String {
             service.global && !service.shared,
             "global, not shared: takes backends of other clusters, lends none",
         ),
-        (service.exported, "exported to other clusters"),
+        (service.exported && exports::is_valid(service), "exported to other clusters"),
+        (service.exported && !exports::is_valid(service), "exported in vain: nobody hears of it"),
     ];
     let words: Vec<&str> = words.into_iter().filter_map(|(is, word)| is.then_some(word)).collect();
     if words.is_empty() { "this cluster alone".into() } else { words.join("; ") }
@@ -209,7 +212,8 @@ fn prefers(service: &ServiceReport) -> String {
 
 /// What is wrong with it, each on a line of its own.
 fn trouble(text: &mut String, service: &ServiceReport) {
-    for problem in service.problems.iter().chain(&service.doubts).chain(&service.differences) {
+    let wrong = service.problems.iter().chain(&service.doubts).chain(&service.differences).cloned();
+    for problem in wrong.chain(exports::troubles(service)) {
         let _ = writeln!(text, "  ! {}/{}: {problem}", service.namespace, service.name);
     }
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use model::{ClusterName, NodeName, Protocol, Tier};
 use serde::{Deserialize, Serialize};
 
-use super::PortStatus;
+use super::{BackendStatus, ConditionStatus, PortStatus};
 
 /// Every service and import of a cluster, as one of its nodes sees them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct ServiceReport {
     pub shared: bool,
     /// Whether it is exported (a ServiceExport).
     pub exported: bool,
+    /// What the status of its ServiceExport says (`Valid`, `Ready`, `Conflict`), where the controller could be asked.
+    #[serde(default)]
+    pub export_conditions: Vec<ConditionStatus>,
     /// Whether it is an import (a ServiceImport).
     pub imported: bool,
     /// Which clusters come first: `ladder`, `even`, `affinity-local`, `affinity-remote`, `local`, `remote`, or clusters in
@@ -61,7 +64,7 @@ pub struct ServiceReport {
     /// How many there are.
     pub total: usize,
     /// What answers, nearest first.
-    pub backends: Vec<ServiceBackend>,
+    pub backends: Vec<BackendStatus>,
     /// The other clusters among them in the order in which they are asked, and how that order came about.
     #[serde(default)]
     pub distances: Vec<ClusterDistance>,
@@ -132,37 +135,6 @@ pub struct ServiceTier {
     pub passes: f64,
     /// Its part of all new connections now, 0 to 1.
     pub share: f64,
-}
-
-/// One backend.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceBackend {
-    /// The pod, `NAMESPACE/NAME`, or the address when no pod stands behind it.
-    pub pod: String,
-    /// Its addresses.
-    pub ips: Vec<IpAddr>,
-    /// Its node, without the cluster.
-    pub node: Option<String>,
-    /// Its node's zone.
-    pub zone: String,
-    /// Its node's region.
-    pub region: String,
-    /// Its cluster.
-    pub cluster: ClusterName,
-    /// How near it is to the node that looks.
-    pub tier: Tier,
-    /// Its weight among those that are alike to it.
-    pub weight: u32,
-    /// Fit to take connections, and on a node that answers.
-    pub healthy: bool,
-    /// Whether it takes connections now.
-    #[serde(rename = "in")]
-    pub takes: bool,
-    /// Part of all new connections that go to it now, 0 to 1.
-    pub share: f64,
-    /// Why it gets none; empty when it takes some.
-    pub why: String,
 }
 
 /// What clients outside get at an address and port of a node.
