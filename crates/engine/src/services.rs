@@ -23,6 +23,7 @@ mod select;
 mod standpoint;
 #[cfg(test)]
 mod tests;
+mod wrong;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -46,6 +47,7 @@ pub use outside::{FromOutside, NodePortAddresses};
 pub use planner::Planner;
 pub use problem::Problem;
 pub use remembered::remembered_ranking;
+pub use wrong::{Wrong, wrong};
 
 /// What a node looks at, and from where.
 #[derive(Debug, Clone, Copy)]
