@@ -28,42 +28,26 @@ fn world() -> World {
             key: key("aws", name),
             terms: Terms { headless: vips.is_empty(), ..Terms::default() },
             vips: vips.into_iter().map(|ip| ip.parse().unwrap()).collect(),
-            ports: vec![ServicePort {
-                name: "http".into(),
-                protocol: Protocol::Tcp,
-                port: number(80),
-                app_protocol: String::new(),
-            }],
+            ports: vec![ServicePort::new("http", Protocol::Tcp, number(80))],
             traffic: Default::default(),
             clusters: vec!["gcp".parse().unwrap()],
         };
         world.imports.insert(import.key.clone(), import);
     }
     let service = Service {
-        key: key("gcp", "db"),
-        vips: vec![],
-        ports: vec![],
         headless: true,
-        global: false,
-        shared: false,
-        traffic: Default::default(),
         export: Some(Default::default()),
-        access: Default::default(),
+        ..Service::new(key("gcp", "db"), vec![], vec![])
     };
     world.services.insert(service.key.clone(), service);
     for n in 1..=80 {
         let endpoint = Endpoint {
-            key: EndpointKey { service: key("gcp", "db"), name: format!("db-{n}") },
-            ips: vec![format!("10.2.0.{n}").parse().unwrap(), format!("fd00:2::{n}").parse().unwrap()],
-            ports: vec![EndpointPort { name: "http".into(), protocol: Protocol::Tcp, port: number(8080) }],
-            node: None,
-            ready: true,
-            serving: true,
-            terminating: false,
-            weight: 1,
-            labels: Default::default(),
             hostname: if n % 2 == 0 { format!("db-{n}") } else { String::new() },
-            hints: Default::default(),
+            ..Endpoint::new(
+                EndpointKey { service: key("gcp", "db"), name: format!("db-{n}") },
+                vec![format!("10.2.0.{n}").parse().unwrap(), format!("fd00:2::{n}").parse().unwrap()],
+                vec![EndpointPort::new("http", Protocol::Tcp, number(8080))],
+            )
         };
         let members = world.endpoints.entry(endpoint.key.service.clone()).or_default();
         members.insert(endpoint.key.name.clone(), endpoint);

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use engine::plan::{self, State};
-use engine::services::{self, Explained, FromOutside, Kind, Standing, Step, View, Why};
+use engine::services::{self, Explained, FromOutside, Kind, Step, View};
 use model::{ClusterName, NodeName, Prefer};
 use serve::local::Refusal;
 use wire::local::{
-    ClusterDistance, Otherwise, PortStatus, ServiceBackend, ServiceOutside, ServiceReport, ServiceTier,
+    ClusterDistance, Otherwise, PortStatus, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier,
     ServicesReport,
 };
 
@@ -95,6 +95,7 @@ fn service(
         }
     }
     let ports = explained.ports.iter();
+    let frontends: Vec<_> = explained.frontends.iter().zip(explained.rungs).map(frontend).collect();
     // Those that nothing is known of yet come last, as in the plan.
     let ranked = outlook.ranking.order();
     let unranked = clusters.iter().filter(|name| **name != outlook.me.cluster && !ranked.contains(name));
@@ -113,15 +114,19 @@ fn service(
         global: explained.global,
         shared: explained.shared,
         exported: explained.exported,
+        // The controller's to know.
+        export_conditions: Vec::new(),
         imported: explained.import,
         prefer: prefer(&explained.traffic.prefer),
         cluster_weights: explained.traffic.cluster_weights,
+        capacities: explained.traffic.capacities,
         clusters,
         healthy: explained.backends.iter().filter(|backend| backend.healthy).count(),
         total: explained.backends.len(),
-        backends: explained.backends.into_iter().map(backend).collect(),
+        backends: explained.backends.into_iter().map(crate::status::backend).collect(),
         distances,
-        tiers: explained.rungs.into_iter().map(tier).collect(),
+        tiers: frontends.first().map(|first| first.tiers.clone()).unwrap_or_default(),
+        frontends,
         outside: explained.outside.iter().filter(|to| is_told(to)).map(outside).collect(),
         problems: explained.problems.iter().map(ToString::to_string).collect(),
         doubts: explained.doubts.iter().map(ToString::to_string).collect(),
@@ -165,6 +170,15 @@ fn outside(to: &FromOutside) -> ServiceOutside {
     }
 }
 
+fn frontend((dialled, rungs): (&plan::Frontend, Vec<Step>)) -> ServiceFrontend {
+    ServiceFrontend {
+        address: dialled.ip,
+        port: dialled.port.get(),
+        protocol: dialled.protocol,
+        tiers: rungs.into_iter().map(tier).collect(),
+    }
+}
+
 fn tier(step: Step) -> ServiceTier {
     let Step { tier, clusters, ready, capacity, passes, share } = step;
     ServiceTier { tier, clusters, ready, capacity, passes, share }
@@ -189,23 +203,6 @@ fn prefer(prefer: &Prefer) -> String {
         Prefer::LadderLocal => "local".into(),
         Prefer::LadderRemote => "remote".into(),
         Prefer::Clusters(clusters) => clusters.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(","),
-    }
-}
-
-fn backend(standing: Standing) -> ServiceBackend {
-    ServiceBackend {
-        pod: crate::status::pod(&standing.endpoint),
-        ips: standing.ips,
-        node: standing.node.map(|node| node.node),
-        zone: standing.topology.zone,
-        region: standing.topology.region,
-        cluster: standing.endpoint.service.cluster,
-        tier: standing.tier,
-        weight: standing.weight,
-        healthy: standing.healthy,
-        takes: standing.why == Why::InRotation,
-        share: standing.share,
-        why: standing.why.to_string(),
     }
 }
 

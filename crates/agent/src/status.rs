@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::services::{Explained, Standing};
+use engine::services::{Explained, Standing, Why};
 use model::{EndpointKey, Node, PublicKey};
 use wire::local::{
     AgentStatus, BackendStatus, FeatureStatus, KubeProxyStatus, PortStatus, ServiceStatus, TunnelStatus,
@@ -38,7 +38,8 @@ pub(crate) fn pod(endpoint: &EndpointKey) -> String {
     }
 }
 
-fn backend(standing: Standing) -> BackendStatus {
+/// One backend, as everybody is told of it.
+pub(crate) fn backend(standing: Standing) -> BackendStatus {
     BackendStatus {
         pod: pod(&standing.endpoint),
         ips: standing.ips,
@@ -47,7 +48,9 @@ fn backend(standing: Standing) -> BackendStatus {
         region: standing.topology.region,
         cluster: standing.endpoint.service.cluster,
         tier: standing.tier,
+        weight: standing.weight,
         healthy: standing.healthy,
+        takes: standing.why == Why::InRotation,
         share: standing.share,
         why: standing.why.to_string(),
     }

@@ -1,6 +1,7 @@
 //! `causeway services`: what clients dial, and where it leads.
 
 mod ask;
+mod exports;
 mod render;
 
 use std::path::PathBuf;

@@ -17,7 +17,7 @@ pub(crate) use text::{bytes, date, duration, milliseconds, table};
 pub(crate) const AGENT: &str = "/run/causeway/agent.sock";
 
 /// Where a controller answers.
-const CONTROLLER: &str = "/run/causeway/controller.sock";
+pub(crate) const CONTROLLER: &str = "/run/causeway/controller.sock";
 
 /// What `causeway status` is told.
 #[derive(Debug, clap::Args)]

@@ -260,7 +260,8 @@ impl Index {
     /// Says how the export of a name stands, if that is different now.
     fn look_at_export(&mut self, id: &Id) {
         let Some(name) = export::name(id) else { return };
-        if let Some(export) = self.space(id).export_news(&id.name) {
+        let shared = self.is_shared(&id.namespace);
+        if let Some(export) = self.space(id).export_news(&id.name, shared) {
             let fact = Fact::Export { name, export };
             self.facts.insert(fact.id(), fact);
         }
@@ -268,9 +269,8 @@ impl Index {
 
     fn space(&mut self, id: &Id) -> &mut Space {
         if !self.spaces.contains_key(&id.namespace) {
-            let mut space =
+            let space =
                 Space::new(self.cluster.clone(), self.endpoints, self.unsaid.spread, id.namespace.clone());
-            space.unshared = !self.is_shared(&id.namespace);
             self.spaces.insert(id.namespace.clone(), space);
         }
         self.spaces.get_mut(&id.namespace).expect("just put there")

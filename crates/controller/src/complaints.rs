@@ -12,6 +12,8 @@ pub(crate) enum Origin {
     Source,
     /// Whoever gives nodes their ranges.
     Mesh,
+    /// Whoever looks at all services together.
+    Services,
 }
 
 /// Everything that is wrong with objects.

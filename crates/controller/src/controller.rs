@@ -21,6 +21,7 @@ use wire::state::Encoder;
 
 use crate::complaints::{Complaints, Origin};
 use crate::disk::Disk;
+use crate::doubts::Doubts;
 use crate::known::{Known, Report, report};
 use crate::mesh::Mesh;
 use crate::multicluster::Multicluster;
@@ -60,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) notes: Vec<String>,
     /// What is wrong with objects, as long as it is.
     pub(crate) complaints: Complaints,
+    /// What is wrong with services beside each other.
+    pub(crate) doubts: Doubts,
     /// Whether the source has said everything, and when it first had.
     pub(crate) synced: Option<Instant>,
     /// What only a controller in Kubernetes has.
@@ -118,6 +121,7 @@ impl Controller {
         let mut inner = self.inner();
         let changes = inner.handle_source(event);
         self.publish(changes);
+        inner.mind_services();
         if inner.kubernetes.is_some() && inner.synced.is_some() {
             inner.save_own_at.get_or_insert_with(|| Instant::now() + SAVE_OWN);
         }
@@ -147,6 +151,7 @@ impl Controller {
             ControllerEvent::PeerDown { cluster, error } => warn!(%cluster, error, "link down"),
             ControllerEvent::PeerChanges { cluster, changes, position } => {
                 self.publish(inner.handle_peer(&cluster, changes, position));
+                inner.mind_services();
                 inner.save_peers_soon();
                 self.to_write.notify_one();
             }
@@ -234,6 +239,7 @@ impl Controller {
             }
         }
         inner.complain_of_ranges();
+        inner.mind_services();
         self.to_write.notify_one();
     }
 
@@ -354,6 +360,7 @@ impl Inner {
             problems: VecDeque::new(),
             notes: Vec::new(),
             complaints: Complaints::default(),
+            doubts: Doubts::default(),
             synced: None,
             kubernetes,
             started: Instant::now(),
@@ -509,7 +516,7 @@ impl Inner {
     }
 
     /// Takes in what is wrong with an object now.
-    fn complain(&mut self, origin: Origin, id: &Id, complaints: Vec<Complaint>) {
+    pub(crate) fn complain(&mut self, origin: Origin, id: &Id, complaints: Vec<Complaint>) {
         for Complaint { reason, message } in &complaints {
             tracing::debug!(%id, reason, "{message}");
         }

@@ -7,6 +7,7 @@ pub mod config;
 mod controller;
 mod declared;
 mod disk;
+mod doubts;
 mod exports;
 mod imports;
 mod known;

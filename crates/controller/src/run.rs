@@ -207,9 +207,9 @@ async fn live(
     {
         tokio::pin!(write, ask_version);
         loop {
-            let (save_peers, save_own, links) = {
+            let (save_peers, save_own, links, look) = {
                 let inner = controller.inner();
-                (inner.save_peers_at, inner.save_own_at, inner.await_until)
+                (inner.save_peers_at, inner.save_own_at, inner.await_until, inner.doubts.look_at)
             };
             tokio::select! {
                 said = objects.next() => match said? {
@@ -224,6 +224,7 @@ async fn live(
                 () = at(save_peers) => drop(controller.begin_saving_peers()),
                 () = at(save_own) => controller.save_own().await,
                 () = at(links) => controller.stop_waiting(),
+                () = at(look) => controller.look_at_services().await,
                 () = &mut stop => break,
             }
         }

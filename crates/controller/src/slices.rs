@@ -83,26 +83,18 @@ mod tests {
     fn endpoint(n: usize, hostname: &str) -> Endpoint {
         let name = ObjectName::new("demo", "echo").unwrap();
         let service = ServiceKey { cluster: "gcp".parse().unwrap(), name };
-        let port = |name: &str, port| EndpointPort {
-            name: name.into(),
-            protocol: Protocol::Tcp,
-            port: Port::new(port).unwrap(),
-        };
+        let port = |name: &str, port| EndpointPort::new(name, Protocol::Tcp, Port::new(port).unwrap());
         Endpoint {
-            key: EndpointKey { service, name: format!("p{n}") },
-            ips: vec![
-                IpAddr::from([10, 1, u8::try_from(n / 256).unwrap(), u8::try_from(n % 256).unwrap()]),
-                format!("fd00::{n:x}").parse().unwrap(),
-            ],
-            ports: vec![port("http", 8080)],
-            node: None,
             ready: n.is_multiple_of(2),
-            serving: true,
-            terminating: false,
-            weight: 1,
-            labels: BTreeMap::new(),
             hostname: hostname.into(),
-            hints: Default::default(),
+            ..Endpoint::new(
+                EndpointKey { service, name: format!("p{n}") },
+                vec![
+                    IpAddr::from([10, 1, u8::try_from(n / 256).unwrap(), u8::try_from(n % 256).unwrap()]),
+                    format!("fd00::{n:x}").parse().unwrap(),
+                ],
+                vec![port("http", 8080)],
+            )
         }
     }
 

@@ -293,3 +293,68 @@ async fn every_right_is_used_and_no_other() {
     assert!(unused.is_empty(), "nobody uses {unused:?}; used: {said:?}");
     assert!(server.violations().is_empty(), "{:?}", lines(&server.violations()));
 }
+
+/// What only shows beside other services is said of the Service, once, and again when it is something else.
+#[tokio::test]
+async fn what_services_ask_for_wrongly_is_said_beside_them() {
+    let (server, dir) = (server(), tempfile::tempdir().unwrap());
+    server.apply_json(node("a", &["10.1.0.0/24"]));
+    let service = |name: &str, vip: &str, external: &[&str], labels: Value| {
+        server.apply_json(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "demo", "labels": labels},
+            "spec": {"clusterIP": vip, "clusterIPs": [vip], "externalIPs": external, "ports": [{"port": 80}]},
+        }))
+    };
+    service("first", "10.101.0.1", &["192.0.2.7"], json!({}));
+    service("second", "10.101.0.2", &["192.0.2.7"], json!({}));
+    service("third", "10.1.200.1", &[], json!({}));
+    service("well", "10.101.0.4", &["192.0.2.8"], json!({}));
+    server.apply_json(json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "well-1", "namespace": "demo", "labels": {"kubernetes.io/service-name": "well"}},
+        "endpoints": [{"addresses": ["10.1.0.9"], "hints": {"forZones": [{"name": "mars"}]}}],
+        "ports": [{"name": "", "port": 80, "protocol": "TCP"}],
+    }));
+    let controller = Replica::start(&dir.path().join("c"), &server.url());
+    let said = || -> BTreeSet<(String, String)> {
+        let events = server.list("events.events.k8s.io");
+        let of = |event: &Value| {
+            assert_eq!(
+                (&event["regarding"]["kind"], &event["type"]),
+                (&json!("Service"), &json!("Warning")),
+                "{event}"
+            );
+            let service = event["regarding"]["name"].as_str().unwrap();
+            (service.to_string(), event["reason"].as_str().unwrap().to_string())
+        };
+        let said: BTreeSet<_> = events.iter().map(of).collect();
+        assert_eq!(said.len(), events.len(), "each once: {events:?}");
+        said
+    };
+    let all = |expected: &[(&str, &str)]| {
+        let expected: BTreeSet<_> =
+            expected.iter().map(|(name, reason)| (name.to_string(), reason.to_string())).collect();
+        said() == expected
+    };
+    let first = [("second", "AddressTaken"), ("third", "AddressOfPods"), ("well", "HintsForNoZone")];
+    eventually("what is wrong", || all(&first)).await;
+    let taken = "service aws/demo/second asks for 192.0.2.7 port 80/TCP, which service aws/demo/first has, and is not \
+                 served there: change one of them";
+    assert!(events(&server).contains(&("AddressTaken".into(), taken.into())), "{:?}", events(&server));
+    let wrong = |name: &'static str| {
+        move |status: &wire::local::ControllerStatus| {
+            status.complaints.iter().any(|c| c.object == format!("service demo/{name}"))
+        }
+    };
+
+    // Others change, and it is as wrong as before; and what is put right is no complaint any more.
+    service("third", "10.1.200.1", &[], json!({"changed": "true"}));
+    service("second", "10.101.0.2", &["192.0.2.9"], json!({}));
+    controller.until("an end of it", |status| !wrong("second")(status)).await;
+    assert!(wrong("third")(&controller.status().await.unwrap()));
+    // One that is new is said, and nothing twice.
+    service("well", "10.101.0.4", &["192.0.2.9"], json!({}));
+    let more = [&first[..], &[("well", "AddressTaken")]].concat();
+    eventually("what is wrong now", || all(&more)).await;
+    assert!(server.violations().is_empty(), "{:?}", lines(&server.violations()));
+}

@@ -6,6 +6,7 @@
 //! client connects, so a dead node costs one map write and no plan.
 
 mod capacity;
+mod declared;
 mod departed;
 mod difference;
 mod doubt;
@@ -22,11 +23,12 @@ mod select;
 mod standpoint;
 #[cfg(test)]
 mod tests;
+mod wrong;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::{ClusterName, Endpoint, NodeName, Protocol, Tier, Traffic, World};
+use model::{ClusterName, Endpoint, NodeName, Protocol, Traffic, World};
 
 use crate::plan::{Frontend, Ladder, Outside, Set, SetId};
 use order::Hint;
@@ -45,6 +47,7 @@ pub use outside::{FromOutside, NodePortAddresses};
 pub use planner::Planner;
 pub use problem::Problem;
 pub use remembered::remembered_ranking;
+pub use wrong::{Wrong, wrong};
 
 /// What a node looks at, and from where.
 #[derive(Debug, Clone, Copy)]
@@ -77,19 +80,10 @@ pub struct Reserved {
 /// Where an endpoint stands on the ladder of a service whose clients choose among endpoints themselves. `rank` is the
 /// place of its cluster in the ranking.
 pub(crate) fn place_of(view: &View<'_>, traffic: &Traffic, endpoint: &Endpoint, rank: usize) -> Place {
-    let (own, cluster) = (&view.me.cluster, &endpoint.key.service.cluster);
-    let topology = |name| view.world.nodes.get(name).map(|node| &node.topology);
-    let tier = |node| match topology(node) {
-        Some(its) => standpoint::tier(view.me, topology(view.me), node, its),
-        None if node == view.me => Tier::Node,
-        None => Tier::Cluster,
-    };
-    let nearness = match &endpoint.node {
-        _ if cluster != own => (Tier::Elsewhere, rank),
-        Some(node) => (tier(node), 0),
-        None => (Tier::Cluster, 0),
-    };
-    Place::new(traffic, own, cluster, nearness, Hint::None)
+    let topology = |name: &NodeName| view.world.nodes.get(name).map(|node| &node.topology);
+    let tier = |node: &NodeName| Some(standpoint::tier(view.me, topology(view.me), node, topology(node)?));
+    let nearness = standpoint::nearness(view.me, endpoint, || rank, tier);
+    Place::new(traffic, &view.me.cluster, &endpoint.key.service.cluster, nearness, Hint::None)
 }
 
 /// The part of the plan that is the services'.

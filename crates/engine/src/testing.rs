@@ -66,37 +66,25 @@ pub(crate) fn port(port: u16) -> NonZeroU16 {
 /// A service with the given addresses and one nameless TCP port 80.
 pub(crate) fn service(cluster: &str, name: &str, vips: &[&str], global: bool) -> Service {
     Service {
-        key: service_key(cluster, name),
-        vips: vips.iter().map(|ip| ip.parse().unwrap()).collect(),
-        ports: vec![ServicePort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: port(80),
-            app_protocol: String::new(),
-        }],
-        headless: false,
         global,
         shared: global,
-        traffic: Default::default(),
-        export: None,
-        access: Default::default(),
+        ..Service::new(
+            service_key(cluster, name),
+            vips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            vec![ServicePort::new("", Protocol::Tcp, port(80))],
+        )
     }
 }
 
 /// A ready endpoint of that service, on 8080, with one address.
 pub(crate) fn endpoint(cluster: &str, service: &str, pod: &str, ip: &str, node: Option<&str>) -> Endpoint {
     Endpoint {
-        key: EndpointKey { service: service_key(cluster, service), name: pod.into() },
-        ips: vec![ip.parse().unwrap()],
-        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: port(8080) }],
         node: node.map(node_name),
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
-        labels: Default::default(),
-        hostname: String::new(),
-        hints: Default::default(),
+        ..Endpoint::new(
+            EndpointKey { service: service_key(cluster, service), name: pod.into() },
+            vec![ip.parse().unwrap()],
+            vec![EndpointPort::new("", Protocol::Tcp, port(8080))],
+        )
     }
 }
 

@@ -27,6 +27,9 @@ pub use listen::{Listen, ListenError};
 pub struct Answer {
     /// `CAUSEWAY_CLUSTER` of the server; empty outside a lab, as all that follow.
     pub cluster: String,
+    /// `CAUSEWAY_PROVIDER`; empty when nobody said.
+    #[serde(default)]
+    pub provider: String,
     /// `CAUSEWAY_REGION`.
     pub region: String,
     /// `CAUSEWAY_ZONE`.
@@ -73,6 +76,7 @@ impl Answer {
         let of = |name: &str| std::env::var(name).unwrap_or_default();
         Self {
             cluster: of("CAUSEWAY_CLUSTER"),
+            provider: of("CAUSEWAY_PROVIDER"),
             region: of("CAUSEWAY_REGION"),
             zone: of("CAUSEWAY_ZONE"),
             node: of("CAUSEWAY_NODE"),

@@ -19,6 +19,13 @@ pub struct EndpointPort {
     pub port: Port,
 }
 
+impl EndpointPort {
+    /// This port, on the endpoint itself.
+    pub fn new(name: impl Into<String>, protocol: Protocol, port: Port) -> Self {
+        Self { name: name.into(), protocol, port }
+    }
+}
+
 /// Names an endpoint: the service it answers for and its own name within it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EndpointKey {
@@ -73,6 +80,25 @@ pub struct Endpoint {
     pub hostname: String,
     /// For whose clients it is meant.
     pub hints: Hints,
+}
+
+impl Endpoint {
+    /// One of which nothing else is said: it is ready, on no node of ours, and weighs 1.
+    pub fn new(key: EndpointKey, ips: Vec<IpAddr>, ports: Vec<EndpointPort>) -> Self {
+        Self {
+            key,
+            ips,
+            ports,
+            node: None,
+            ready: true,
+            serving: true,
+            terminating: false,
+            weight: 1,
+            labels: BTreeMap::new(),
+            hostname: String::new(),
+            hints: Hints::None,
+        }
+    }
 }
 
 /// How near a backend is to a client.

@@ -22,6 +22,13 @@ pub struct ServicePort {
     pub app_protocol: String,
 }
 
+impl ServicePort {
+    /// A port of which nobody said what is spoken there.
+    pub fn new(name: impl Into<String>, protocol: Protocol, port: Port) -> Self {
+        Self { name: name.into(), protocol, port, app_protocol: String::new() }
+    }
+}
+
 /// Which clusters' backends a client gets first. Two of the words are Cilium's (`affinity: local`, `remote`) and know no
 /// nearness; the others order by the ladder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,6 +73,9 @@ pub struct Traffic {
     pub spread: Spread,
     /// What the weights of a cluster's backends are multiplied by, 0 for none of it; 1 for a cluster that is not named.
     pub cluster_weights: BTreeMap<ClusterName, u16>,
+    /// What a cluster's backends are meant to carry together, in units of a backend's weight: it counts in place of the
+    /// weights of those that are there.
+    pub capacities: BTreeMap<ClusterName, u32>,
 }
 
 impl Traffic {
@@ -183,6 +193,21 @@ pub struct Service {
 }
 
 impl Service {
+    /// A service of which nothing else is said: it is its cluster's alone, and its clients are spread by the ladder.
+    pub fn new(key: ServiceKey, vips: Vec<IpAddr>, ports: Vec<ServicePort>) -> Self {
+        Self {
+            key,
+            vips,
+            ports,
+            headless: false,
+            global: false,
+            shared: false,
+            traffic: Traffic::default(),
+            export: None,
+            access: Access::default(),
+        }
+    }
+
     /// Whether other clusters may know of it.
     pub fn travels(&self) -> bool {
         (self.global && self.shared) || self.export.is_some()

@@ -170,11 +170,13 @@ fn encode_traffic(traffic: &Traffic) -> Option<pb::Traffic> {
         Spread::Even => pb::Spread::Even,
     };
     let weight = |(cluster, weight): (&model::ClusterName, &u16)| (cluster.to_string(), u32::from(*weight));
+    let capacity = |(cluster, capacity): (&model::ClusterName, &u32)| (cluster.to_string(), *capacity);
     Some(pb::Traffic {
         prefer: prefer.into(),
         clusters: clusters.iter().map(ToString::to_string).collect(),
         cluster_weights: traffic.cluster_weights.iter().map(weight).collect(),
         spread: spread.into(),
+        capacities: traffic.capacities.iter().map(capacity).collect(),
     })
 }
 

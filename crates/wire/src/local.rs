@@ -20,7 +20,7 @@ use model::{ClusterName, KubeProxy, NodeName, ObjectName, Protocol, PublicKey, S
 use serde::{Deserialize, Serialize};
 
 pub use services::{
-    ClusterDistance, Otherwise, ServiceBackend, ServiceOutside, ServiceReport, ServiceTier, ServicesReport,
+    ClusterDistance, Otherwise, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier, ServicesReport,
 };
 
 /// What an agent says of itself.
@@ -170,13 +170,19 @@ pub struct BackendStatus {
     pub region: String,
     /// Its cluster.
     pub cluster: ClusterName,
-    /// How near it is to the node that answers.
+    /// How near it is to the node that looks.
     pub tier: Tier,
-    /// Ready, and on a node that answers.
+    /// Its weight among those that are alike to it.
+    #[serde(default)]
+    pub weight: u32,
+    /// Fit to take connections, and on a node that answers.
     pub healthy: bool,
+    /// Whether it takes connections now.
+    #[serde(default, rename = "in")]
+    pub takes: bool,
     /// Part of all new connections that go to it now, 0 to 1.
     pub share: f64,
-    /// Why it gets none; empty when it is in rotation.
+    /// Why it gets none; empty when it takes some.
     pub why: String,
 }
 

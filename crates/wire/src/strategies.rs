@@ -105,8 +105,14 @@ fn traffic() -> impl Strategy<Value = Traffic> {
         vec(cluster_name(), 0..4).prop_map(Prefer::Clusters),
     ];
     let spread = prop_oneof![Just(Spread::Ladder), Just(Spread::Even)];
-    (prefer, spread, btree_map(cluster_name(), any::<u16>(), 0..3))
-        .prop_map(|(prefer, spread, cluster_weights)| Traffic { prefer, spread, cluster_weights })
+    let (weights, capacities) = (any::<u16>(), any::<u32>());
+    (prefer, spread, btree_map(cluster_name(), weights, 0..3), btree_map(cluster_name(), capacities, 0..3))
+        .prop_map(|(prefer, spread, cluster_weights, capacities)| Traffic {
+            prefer,
+            spread,
+            cluster_weights,
+            capacities,
+        })
 }
 
 prop_compose! {

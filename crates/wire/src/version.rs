@@ -7,7 +7,8 @@ use crate::pb;
 /// 1.2 (2026-11): receivers name the services whose endpoints they want; what is as it was takes eight bytes; pings, and
 /// why a stream ends.
 /// 1.3 (2026-11): who may dial load balancers' addresses, and where nodes tell load balancers of their endpoints.
-pub const VERSION: pb::Version = pb::Version { major: 1, minor: 3 };
+/// 1.4 (2026-11): services declare what the backends of a cluster carry together.
+pub const VERSION: pb::Version = pb::Version { major: 1, minor: 4 };
 
 /// Whether the other side knows what came with 1.2.
 pub fn knows_interests(theirs: Option<pb::Version>) -> bool {

@@ -84,26 +84,19 @@ fn port(number: u16) -> Port {
 }
 
 fn service(c: usize, s: usize) -> Service {
-    let of = |name: &str, number| ServicePort {
-        name: name.into(),
-        protocol: Protocol::Tcp,
-        port: port(number),
-        app_protocol: String::new(),
-    };
+    let of = |name: &str, number| ServicePort::new(name, Protocol::Tcp, port(number));
     let [high, low] = ((s + 1) as u16).to_be_bytes();
     Service {
-        key: ServiceKey { cluster: name(c), name: service_name(s) },
-        vips: vec![
-            Ipv4Addr::new(10, 96, high, low).into(),
-            Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, (s + 1) as u16).into(),
-        ],
-        ports: vec![of("http", 80), of("metrics", 9090)],
-        headless: false,
         global: true,
         shared: true,
-        traffic: Default::default(),
-        export: None,
-        access: Default::default(),
+        ..Service::new(
+            ServiceKey { cluster: name(c), name: service_name(s) },
+            vec![
+                Ipv4Addr::new(10, 96, high, low).into(),
+                Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, (s + 1) as u16).into(),
+            ],
+            vec![of("http", 80), of("metrics", 9090)],
+        )
     }
 }
 
@@ -169,26 +162,18 @@ impl Pods {
             ("pod-template-hash", set),
         ];
         Endpoint {
-            key: EndpointKey {
-                service: ServiceKey { cluster: name(self.cluster), name: service.clone() },
-                name: pod_name,
-            },
-            ips: vec![IpAddr::V4(Ipv4Addr::new(10, octet as u8, n as u8, host)), v6.into()],
-            ports: [("http", 8080), ("metrics", 9090)]
-                .map(|(name, number)| EndpointPort {
-                    name: name.into(),
-                    protocol: Protocol::Tcp,
-                    port: port(number),
-                })
-                .into(),
             node: Some(node_name(self.cluster, n)),
-            ready: true,
-            serving: true,
-            terminating: false,
-            weight: 1,
             labels: labels.map(|(key, value)| (key.to_string(), value.to_string())).into(),
-            hostname: String::new(),
-            hints: Default::default(),
+            ..Endpoint::new(
+                EndpointKey {
+                    service: ServiceKey { cluster: name(self.cluster), name: service.clone() },
+                    name: pod_name,
+                },
+                vec![IpAddr::V4(Ipv4Addr::new(10, octet as u8, n as u8, host)), v6.into()],
+                [("http", 8080), ("metrics", 9090)]
+                    .map(|(name, number)| EndpointPort::new(name, Protocol::Tcp, port(number)))
+                    .into(),
+            )
         }
     }
 

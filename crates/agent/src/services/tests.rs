@@ -32,22 +32,11 @@ fn outlook() -> Outlook {
         }));
     }
     for (service, vip) in [("echo", "10.101.0.1"), ("other", "10.101.0.1")] {
-        objects.push(Object::Service(Service {
-            key: key(service),
-            vips: vec![vip.parse().unwrap()],
-            ports: vec![ServicePort {
-                name: String::new(),
-                protocol: Protocol::Tcp,
-                port: port(80),
-                app_protocol: String::new(),
-            }],
-            headless: false,
-            global: false,
-            shared: false,
-            traffic: Default::default(),
-            export: None,
-            access: Default::default(),
-        }));
+        objects.push(Object::Service(Service::new(
+            key(service),
+            vec![vip.parse().unwrap()],
+            vec![ServicePort::new("", Protocol::Tcp, port(80))],
+        )));
     }
     let pods = [
         ("echo", "echo-0", "aws-1"),
@@ -57,17 +46,12 @@ fn outlook() -> Outlook {
     ];
     for (n, (service, pod, node)) in (1..).zip(pods) {
         objects.push(Object::Endpoint(Endpoint {
-            key: EndpointKey { service: key(service), name: pod.into() },
-            ips: vec![std::net::IpAddr::from([10, 1, 0, n])],
-            ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: port(8080) }],
             node: Some(name(node)),
-            ready: true,
-            serving: true,
-            terminating: false,
-            weight: 1,
-            labels: Default::default(),
-            hostname: String::new(),
-            hints: Default::default(),
+            ..Endpoint::new(
+                EndpointKey { service: key(service), name: pod.into() },
+                vec![std::net::IpAddr::from([10, 1, 0, n])],
+                vec![EndpointPort::new("", Protocol::Tcp, port(8080))],
+            )
         }));
     }
     for object in objects {
@@ -137,6 +121,32 @@ fn what_clients_outside_get() {
     };
     assert_eq!(of("aws-1"), entry(&["demo/echo-0", "demo/twin"]));
     assert_eq!(of("aws-2"), entry(&["demo/echo-1"]));
+}
+
+#[test]
+fn what_stands_behind_every_port() {
+    let mut outlook = outlook();
+    let port = |name: &str, number| ServicePort::new(name, Protocol::Tcp, Port::new(number).unwrap());
+    let echo = outlook.world.services.values_mut().next().unwrap();
+    echo.ports = vec![port("web", 80), port("admin", 81), port("nobody", 82)];
+    let key = echo.key.clone();
+    let at = |name: &str, number| EndpointPort::new(name, Protocol::Tcp, Port::new(number).unwrap());
+    for endpoint in outlook.world.endpoints.get_mut(&key).unwrap().values_mut() {
+        endpoint.ports = vec![at("web", 8080)];
+        if endpoint.node == Some(name("aws-2")) {
+            endpoint.ports.push(at("admin", 8081));
+        }
+    }
+    let report = ask_of(&outlook, None).unwrap();
+    let echo = &report.services[0];
+    let behind: Vec<_> = echo
+        .frontends
+        .iter()
+        .map(|f| (f.port, f.tiers.iter().map(|tier| (tier.tier, tier.ready)).collect::<Vec<_>>()))
+        .collect();
+    let (node, region) = (model::Tier::Node, model::Tier::Region);
+    assert_eq!(behind, [(80, vec![(node, 2), (region, 1)]), (81, vec![(region, 1)]), (82, vec![])]);
+    assert_eq!(echo.tiers, echo.frontends[0].tiers);
 }
 
 #[test]

@@ -132,34 +132,18 @@ impl Lan {
         }
         let key = ServiceKey { cluster, name: ObjectName::new("demo", "echo").unwrap() };
         let port = |port| Port::new(port).unwrap();
-        objects.push(Object::Service(Service {
-            key: key.clone(),
-            vips: vec![VIP.parse().unwrap()],
-            ports: vec![ServicePort {
-                name: String::new(),
-                protocol: Protocol::Tcp,
-                port: port(80),
-                app_protocol: String::new(),
-            }],
-            headless: false,
-            global: false,
-            shared: false,
-            traffic: Default::default(),
-            export: None,
-            access: Default::default(),
-        }));
+        objects.push(Object::Service(Service::new(
+            key.clone(),
+            vec![VIP.parse().unwrap()],
+            vec![ServicePort::new("", Protocol::Tcp, port(80))],
+        )));
         objects.push(Object::Endpoint(Endpoint {
-            key: EndpointKey { service: key, name: "echo-1".into() },
-            ips: vec![Self::BACKEND.parse().unwrap()],
-            ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: port(PORT) }],
             node: Some(name("n2")),
-            ready: true,
-            serving: true,
-            terminating: false,
-            weight: 1,
-            labels: Default::default(),
-            hostname: String::new(),
-            hints: Default::default(),
+            ..Endpoint::new(
+                EndpointKey { service: key, name: "echo-1".into() },
+                vec![Self::BACKEND.parse().unwrap()],
+                vec![EndpointPort::new("", Protocol::Tcp, port(PORT))],
+            )
         }));
         let mut world = World::default();
         for object in objects {

@@ -6,23 +6,25 @@ use anyhow::{Result, bail};
 use lab::state::{Candidate, Folders, What, resolve};
 use lab::status::LabStatus;
 use model::NodeName;
-use wire::local::{ServiceReport, ServicesReport};
+use wire::local::{MulticlusterStatus, ServiceReport, ServicesReport};
 
-use super::Whose;
-use crate::status::AGENT;
+use super::{Whose, exports};
+use crate::status::{AGENT, CONTROLLER};
 
 /// Every service, as whoever is asked sees them.
 pub(super) async fn services(whose: &Whose) -> Result<Vec<ServiceReport>> {
     let from = whose.from.as_deref();
     match &whose.socket {
-        Some(socket) => agent(socket, from).await,
+        Some(socket) => Ok(agent(socket, from).await?.services),
         None if crate::status::only_a_lab() => lab(from).await,
-        None if Path::new(AGENT).exists() => agent(Path::new(AGENT), from).await,
+        None if Path::new(AGENT).exists() => {
+            Ok(with_exports(agent(Path::new(AGENT), from).await?, Path::new(CONTROLLER)).await)
+        }
         None => bail!("no agent runs here ({AGENT} is not there) and no lab is up: give an agent's --socket"),
     }
 }
 
-async fn agent(socket: &Path, from: Option<&str>) -> Result<Vec<ServiceReport>> {
+async fn agent(socket: &Path, from: Option<&str>) -> Result<ServicesReport> {
     let path = match from {
         None => "/v1/services".to_string(),
         Some(from) if from.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:".contains(c)) => {
@@ -30,8 +32,19 @@ async fn agent(socket: &Path, from: Option<&str>) -> Result<Vec<ServiceReport>> 
         }
         Some(from) => bail!("{from:?} names no node and no pod: names are of letters, digits, '-' and '.'"),
     };
-    let report: ServicesReport = serve::client::get(socket, &path).await?;
-    Ok(report.services)
+    Ok(serve::client::get(socket, &path).await?)
+}
+
+/// With what the controller says of exports, if it is there. Nobody is kept from the rest by one that does not answer.
+async fn with_exports(report: ServicesReport, controller: &Path) -> Vec<ServiceReport> {
+    let ServicesReport { from, mut services } = report;
+    if controller.exists() {
+        match serve::client::get::<MulticlusterStatus>(controller, "/v1/services").await {
+            Ok(status) => exports::join(&mut services, &from, status.exports),
+            Err(error) => eprintln!("what becomes of exports is not known: {error}"),
+        }
+    }
+    services
 }
 
 /// In a lab every node's agent can be asked itself, so what its data path holds is known too.
@@ -44,7 +57,8 @@ async fn lab(from: Option<&str>) -> Result<Vec<ServiceReport>> {
     let mut services = Vec::new();
     for node in nodes {
         let socket = Folders::of_node(&node).run.join("agent.sock");
-        services.extend(agent(&socket, None).await?);
+        let controller = Folders::of_controller(&node.cluster).run.join("controller.sock");
+        services.extend(with_exports(agent(&socket, None).await?, &controller).await);
     }
     Ok(services)
 }

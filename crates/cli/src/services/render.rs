@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
-use wire::local::{ClusterDistance, Otherwise, ServiceBackend, ServiceOutside, ServiceReport, ServiceTier};
+use wire::local::{
+    BackendStatus, ClusterDistance, Otherwise, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier,
+};
 
+use super::exports;
 use crate::status::table;
 
 /// One row for each service.
@@ -15,7 +18,8 @@ pub(super) fn list(services: &[ServiceReport]) -> String {
         let joined: Vec<&str> = [
             (service.global && service.shared, "global"),
             (service.global && !service.shared, "global, not shared"),
-            (service.exported, "exported"),
+            (service.exported && exports::is_valid(service), "exported"),
+            (service.exported && !exports::is_valid(service), "exported in vain"),
             (service.imported, "imported"),
         ]
         .into_iter()
@@ -68,11 +72,7 @@ fn one(service: &ServiceReport) -> String {
     };
     line("new ones", &fate);
     text.push('\n');
-    if !service.tiers.is_empty() {
-        let head = ["TIER", "OF", "READY", "GOES ON", "SHARE"];
-        text += &table(&head, service.tiers.iter().map(tier), &[2, 3, 4]);
-        text.push('\n');
-    }
+    tiers(&mut text, service);
     if !service.distances.is_empty() {
         let head = ["CLUSTER", "PLACE", "RTT", "COST", "WEIGHT", "SCORE"];
         text += &table(&head, service.distances.iter().map(distance), &[1, 2, 3, 4, 5]);
@@ -89,6 +89,38 @@ fn one(service: &ServiceReport) -> String {
     }
     trouble(&mut text, service);
     text
+}
+
+/// The rungs behind what is dialled: those of the first address and port, and of all others behind which others stand.
+fn tiers(text: &mut String, service: &ServiceReport) {
+    let mut others: Vec<(&[ServiceTier], Vec<String>)> = Vec::new();
+    for ServiceFrontend { address, port, protocol, tiers } in &service.frontends {
+        let at = match address.is_unspecified() {
+            true if address.is_ipv4() => format!("node port {port}/{protocol}"),
+            true => format!("node port {port}/{protocol} (IPv6)"),
+            false => format!("{address} port {port}/{protocol}"),
+        };
+        match others.iter_mut().find(|(same, _)| *same == tiers.as_slice()) {
+            Some((_, dialled)) => dialled.push(at),
+            None if *tiers != service.tiers => others.push((tiers, vec![at])),
+            None => {}
+        }
+    }
+    if !service.tiers.is_empty() {
+        *text += &rungs(&service.tiers);
+    }
+    for (tiers, dialled) in others {
+        let (at, below) = match tiers {
+            [] => (": nobody", "\n".into()),
+            tiers => ("", rungs(tiers)),
+        };
+        let _ = write!(text, "  at {}{at}\n{below}", dialled.join(", "));
+    }
+}
+
+fn rungs(tiers: &[ServiceTier]) -> String {
+    let head = ["TIER", "OF", "READY", "GOES ON", "SHARE"];
+    table(&head, tiers.iter().map(tier), &[2, 3, 4]) + "\n"
 }
 
 fn tier(tier: &ServiceTier) -> Vec<String> {
@@ -113,7 +145,7 @@ fn distance(distance: &ClusterDistance) -> Vec<String> {
     ]
 }
 
-fn backend(backend: &ServiceBackend) -> Vec<String> {
+fn backend(backend: &BackendStatus) -> Vec<String> {
     vec![
         backend.pod.clone(),
         format!("{}/{}", backend.cluster, backend.node.as_deref().unwrap_or("-")),
@@ -152,7 +184,8 @@ fn joined(service: &ServiceReport) -> String {
             service.global && !service.shared,
             "global, not shared: takes backends of other clusters, lends none",
         ),
-        (service.exported, "exported to other clusters"),
+        (service.exported && exports::is_valid(service), "exported to other clusters"),
+        (service.exported && !exports::is_valid(service), "exported in vain: nobody hears of it"),
     ];
     let words: Vec<&str> = words.into_iter().filter_map(|(is, word)| is.then_some(word)).collect();
     if words.is_empty() { "this cluster alone".into() } else { words.join("; ") }
@@ -171,12 +204,16 @@ fn prefers(service: &ServiceReport) -> String {
     for (cluster, weight) in &service.cluster_weights {
         let _ = write!(text, "; {cluster} weighs {weight}");
     }
+    for (cluster, capacity) in &service.capacities {
+        let _ = write!(text, "; {cluster} is to carry {capacity}");
+    }
     text
 }
 
 /// What is wrong with it, each on a line of its own.
 fn trouble(text: &mut String, service: &ServiceReport) {
-    for problem in service.problems.iter().chain(&service.doubts).chain(&service.differences) {
+    let wrong = service.problems.iter().chain(&service.doubts).chain(&service.differences).cloned();
+    for problem in wrong.chain(exports::troubles(service)) {
         let _ = writeln!(text, "  ! {}/{}: {problem}", service.namespace, service.name);
     }
 }

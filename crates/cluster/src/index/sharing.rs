@@ -61,9 +61,6 @@ impl Index {
         if self.is_shared(namespace) == before {
             return Vec::new();
         }
-        if let Some(space) = self.spaces.get_mut(namespace) {
-            space.unshared = before;
-        }
         for id in self.ids(Kind::ServiceExport).into_iter().filter(|id| id.namespace == namespace) {
             self.look_at_sharing(&id);
             self.look_at_export(&id);

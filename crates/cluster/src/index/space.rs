@@ -29,8 +29,6 @@ pub(super) struct Space {
     endpoints: Endpoints,
     spread: Spread,
     namespace: String,
-    /// Whether other clusters are not to hear of it.
-    pub(super) unshared: bool,
     services: BTreeMap<Box<str>, Held>,
     pods: BTreeMap<Box<str>, Pod>,
     slices: BTreeMap<Box<str>, Slice>,
@@ -67,7 +65,6 @@ impl Space {
             endpoints,
             spread,
             namespace,
-            unshared: false,
             services: BTreeMap::new(),
             pods: BTreeMap::new(),
             slices: BTreeMap::new(),
@@ -172,10 +169,11 @@ impl Space {
         changed.map(|said| Change::Upsert(Object::Service(said))).into_iter().collect()
     }
 
-    /// What is to be said of an export now, if that is different from what was said before.
-    pub(super) fn export_news(&mut self, name: &str) -> Option<Option<Exported>> {
+    /// What is to be said of an export now, if that is different from what was said before. `shared` says whether other
+    /// clusters hear of the namespace.
+    pub(super) fn export_news(&mut self, name: &str, shared: bool) -> Option<Option<Exported>> {
         let behind = match self.services.contains_key(name) {
-            true if self.unshared => Behind::Unshared,
+            true if !shared => Behind::Unshared,
             true => Behind::Service,
             false if self.external.contains(name) => Behind::ExternalName,
             false => Behind::Nothing,

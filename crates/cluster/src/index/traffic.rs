@@ -3,6 +3,8 @@
 //! out; the rest of the object is as good as ever.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use model::{ClusterName, Prefer, Spread, Traffic};
 
@@ -21,9 +23,13 @@ const PREFER: &str = "causeway.io/prefer";
 const TRAFFIC: &str = "causeway.io/traffic";
 /// What each cluster's backends are worth.
 const CLUSTER_WEIGHTS: &str = "causeway.io/cluster-weights";
+/// What each cluster's backends are meant to carry together.
+const CAPACITY: &str = "causeway.io/capacity";
 
 /// The most clusters that one annotation names.
 const MOST_CLUSTERS: usize = 511;
+/// The most that a cluster's backends are declared to carry.
+const MOST_CAPACITY: u32 = 1_000_000;
 
 type Annotations = BTreeMap<String, String>;
 
@@ -55,18 +61,19 @@ pub fn is_global(annotations: Option<&Annotations>) -> bool {
     annotations.is_some_and(|annotations| flag(annotations, &GLOBAL, false, &mut Vec::new()))
 }
 
-/// How `causeway.io/prefer`, `causeway.io/traffic` and `causeway.io/cluster-weights` spread the clients of a service, or
-/// of the import of one that carries them as exported annotations. `unsaid` is how the own cluster's backends stand to
-/// each other where none says.
+/// How `causeway.io/prefer`, `causeway.io/traffic`, `causeway.io/cluster-weights` and `causeway.io/capacity` spread the
+/// clients of a service, or of the import of one that carries them as exported annotations. `unsaid` is how the own
+/// cluster's backends stand to each other where none says.
 pub fn traffic(annotations: &Annotations, unsaid: Spread, found: &mut Vec<Complaint>) -> Traffic {
-    let weights = annotations.get(CLUSTER_WEIGHTS).map(|text| cluster_weights(text, found));
-    let cluster_weights = weights.unwrap_or_default();
+    let weights = annotations.get(CLUSTER_WEIGHTS).map(|text| WEIGHTS.read(text, found));
+    let cluster_weights: BTreeMap<ClusterName, u16> = weights.unwrap_or_default();
+    let capacities = annotations.get(CAPACITY).map(|text| CAPACITIES.read(text, found)).unwrap_or_default();
     let prefer = annotations.get(PREFER).and_then(|text| prefer(text, found)).unwrap_or_else(|| {
         // A weight between clusters that stand one after the other would say nothing.
         if cluster_weights.values().any(|weight| *weight > 1) { Prefer::Even } else { Prefer::Ladder }
     });
     let spread = annotations.get(TRAFFIC).and_then(|text| spread(text, found)).unwrap_or(unsaid);
-    Traffic { prefer, spread, cluster_weights }
+    Traffic { prefer, spread, cluster_weights, capacities }
 }
 
 /// The first of the annotations that is there.
@@ -153,37 +160,61 @@ fn spread(text: &str, found: &mut Vec<Complaint>) -> Option<Spread> {
     }
 }
 
-/// Each cluster that can be read counts, whatever stands beside it.
-fn cluster_weights(text: &str, found: &mut Vec<Complaint>) -> BTreeMap<ClusterName, u16> {
-    let mut weights = BTreeMap::new();
-    let mut wrong: Vec<&str> = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let pair = part.split_once('=').and_then(|(name, weight)| {
-            let weight = weight.trim().parse::<u16>().ok().filter(|weight| *weight <= super::HEAVIEST)?;
-            Some((ClusterName::new(name.trim()).ok()?, weight))
-        });
-        match pair {
-            Some((name, weight)) if weights.len() < MOST_CLUSTERS && !weights.contains_key(&name) => {
-                weights.insert(name, weight);
+/// An annotation that says a number for each cluster: `aws=3,gcp=1`.
+struct Numbers<N> {
+    key: &'static str,
+    least: N,
+    most: N,
+    /// What each number is.
+    gives: &'static str,
+    reason: &'static str,
+}
+
+const WEIGHTS: Numbers<u16> = Numbers {
+    key: CLUSTER_WEIGHTS,
+    least: 0,
+    most: super::HEAVIEST,
+    gives: "a weight",
+    reason: "UnknownClusterWeight",
+};
+
+const CAPACITIES: Numbers<u32> =
+    Numbers { key: CAPACITY, least: 1, most: MOST_CAPACITY, gives: "a capacity", reason: "UnknownCapacity" };
+
+impl<N: FromStr + PartialOrd + Display> Numbers<N> {
+    /// Each cluster that can be read counts, whatever stands beside it.
+    fn read(&self, text: &str, found: &mut Vec<Complaint>) -> BTreeMap<ClusterName, N> {
+        let Self { key, least, most, gives, reason } = self;
+        let mut numbers = BTreeMap::new();
+        let mut wrong: Vec<&str> = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let pair = part.split_once('=').and_then(|(name, number)| {
+                let number = number.trim().parse::<N>().ok();
+                let number = number.filter(|number| (least..=most).contains(&number))?;
+                Some((ClusterName::new(name.trim()).ok()?, number))
+            });
+            match pair {
+                Some((name, number)) if numbers.len() < MOST_CLUSTERS && !numbers.contains_key(&name) => {
+                    numbers.insert(name, number);
+                }
+                _ => wrong.push(part),
             }
-            _ => wrong.push(part),
         }
+        if let Some(one) = wrong.first() {
+            let message = format!(
+                "the annotation {key} has {}, which gives no cluster {gives}; it counts as left out, {}; write each \
+                 cluster once, with a whole number from {least} to {most}: \"aws=3,gcp=1\"",
+                short(one),
+                if wrong.len() > 1 {
+                    format!("as do {} more", wrong.len() - 1)
+                } else {
+                    "the others count".into()
+                },
+            );
+            complain(found, reason, message);
+        }
+        numbers
     }
-    if let Some(one) = wrong.first() {
-        let message = format!(
-            "the annotation {CLUSTER_WEIGHTS} has {}, which gives no cluster a weight; it counts as left out, {}; write \
-             each cluster once, with a whole number from 0 to {}: \"aws=3,gcp=1\"",
-            short(one),
-            if wrong.len() > 1 {
-                format!("as do {} more", wrong.len() - 1)
-            } else {
-                "the others count".into()
-            },
-            super::HEAVIEST
-        );
-        complain(found, "UnknownClusterWeight", message);
-    }
-    weights
 }
 
 #[cfg(test)]

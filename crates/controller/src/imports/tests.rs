@@ -16,44 +16,17 @@ fn key(cluster: &str) -> ServiceKey {
 }
 
 fn service(cluster: &str) -> Service {
-    let port = ServicePort {
-        name: "http".into(),
-        protocol: Protocol::Tcp,
-        port: Port::new(80).unwrap(),
-        app_protocol: String::new(),
-    };
+    let port = ServicePort::new("http", Protocol::Tcp, Port::new(80).unwrap());
     let terms = Terms { ipv6: vec![false], ..Terms::default() };
-    Service {
-        key: key(cluster),
-        vips: vec![],
-        ports: vec![port],
-        headless: false,
-        global: false,
-        shared: false,
-        traffic: Default::default(),
-        export: Some(Export { created: 1, terms }),
-        access: Default::default(),
-    }
+    Service { export: Some(Export { created: 1, terms }), ..Service::new(key(cluster), vec![], vec![port]) }
 }
 
 fn endpoint(cluster: &str, n: u8) -> Endpoint {
-    Endpoint {
-        key: EndpointKey { service: key(cluster), name: format!("p{n}") },
-        ips: vec![[10, 1, 0, n].into()],
-        ports: vec![EndpointPort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: Port::new(8080).unwrap(),
-        }],
-        node: None,
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
-        labels: Default::default(),
-        hostname: String::new(),
-        hints: Default::default(),
-    }
+    Endpoint::new(
+        EndpointKey { service: key(cluster), name: format!("p{n}") },
+        vec![[10, 1, 0, n].into()],
+        vec![EndpointPort::new("http", Protocol::Tcp, Port::new(8080).unwrap())],
+    )
 }
 
 /// A server and what we write to it.

@@ -56,31 +56,21 @@ fn service_key(of: &str, i: u8) -> ServiceKey {
 
 fn service(of: &str, i: u8, global: bool) -> Object {
     Object::Service(Service {
-        key: service_key(of, i),
-        vips: Vec::new(),
-        ports: Vec::new(),
-        headless: false,
         global,
         shared: global,
-        traffic: Default::default(),
-        export: None,
-        access: Default::default(),
+        ..Service::new(service_key(of, i), Vec::new(), Vec::new())
     })
 }
 
 fn endpoint(of: &str, i: u8, j: u8, ip: &str, weight: u16) -> Object {
     Object::Endpoint(Endpoint {
-        key: EndpointKey { service: service_key(of, i), name: format!("e{j}") },
-        ips: vec![ip.parse().unwrap()],
-        ports: Vec::new(),
         node: Some(NodeName::new(name(of), "n0").unwrap()),
-        ready: true,
-        serving: true,
-        terminating: false,
         weight,
-        labels: Default::default(),
-        hostname: String::new(),
-        hints: Default::default(),
+        ..Endpoint::new(
+            EndpointKey { service: service_key(of, i), name: format!("e{j}") },
+            vec![ip.parse().unwrap()],
+            Vec::new(),
+        )
     })
 }
 

@@ -77,7 +77,7 @@ fn traffic(traffic: &Traffic) -> usize {
         | Prefer::LadderLocal
         | Prefer::LadderRemote => &[],
     };
-    let weighed = traffic.cluster_weights.keys();
+    let weighed = traffic.cluster_weights.keys().chain(traffic.capacities.keys());
     3 * FIELD + preferred.iter().chain(weighed).map(|name| text(name.as_str()) + 2 * FIELD).sum::<usize>()
 }
 

@@ -27,7 +27,7 @@ fn ports(service: &mut Service, texts: &[&str]) {
         let name = words.next().unwrap().trim_matches('-').to_string();
         let number = words.next().unwrap().parse().unwrap();
         let protocol = if words.next() == Some("UDP") { Protocol::Udp } else { Protocol::Tcp };
-        ServicePort { name, protocol, port: port(number), app_protocol: String::new() }
+        ServicePort::new(name, protocol, port(number))
     };
     service.ports = texts.iter().map(parse).collect();
 }

@@ -23,8 +23,12 @@ pub(super) fn choose(me: &Node, peer: &Node, ranges: &Claims<&ClusterName>) -> P
     let usable = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast() && !inside(ip);
     let first = |ips: &[IpAddr], v4: bool| ips.iter().copied().find(|ip| ip.is_ipv4() == v4 && usable(ip));
 
-    let neighbours =
-        me.name.cluster == peer.name.cluster && me.location == peer.location && !me.location.is_empty();
+    // A location that nobody chose is the region's name, and two providers may have a region of one name.
+    let one_place = me.topology.provider == peer.topology.provider || me.location != me.topology.region;
+    let neighbours = me.name.cluster == peer.name.cluster
+        && me.location == peer.location
+        && !me.location.is_empty()
+        && one_place;
     let private = [true, false].into_iter().filter(|_| neighbours).find_map(|v4| {
         first(&me.private_ips, v4)?;
         first(&peer.private_ips, v4)
@@ -154,6 +158,21 @@ mod tests {
         }
         let path = choose(&a, &b, &Claims::default());
         assert_eq!(path.endpoint, Some("198.18.0.2:51820".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_region_of_two_providers_is_two_places() {
+        let (mut a, mut b) = (node("a/1", "west", ""), node("a/2", "west", ""));
+        for (node, n) in [(&mut a, 1), (&mut b, 2)] {
+            node.private_ips = vec![IpAddr::from([172, 16, 0, n])];
+            node.public_ips = vec![IpAddr::from([198, 18, 0, n])];
+        }
+        let to = |a: &Node, b: &Node| choose(a, b, &Claims::default()).endpoint.unwrap().ip().to_string();
+        assert_eq!(to(&a, &b), "172.16.0.2", "of neither is anything known");
+        (a.topology.provider, b.topology.provider) = ("p".into(), "q".into());
+        assert_eq!(to(&a, &b), "198.18.0.2", "nobody chose the location");
+        (a.location, b.location) = ("here".into(), "here".into());
+        assert_eq!(to(&a, &b), "172.16.0.2", "somebody chose it");
     }
 
     #[test]

@@ -168,12 +168,8 @@ fn text(mut name: &[u8]) -> String {
 }
 
 fn ports(ports: &[(&str, Protocol, u16)]) -> Vec<ServicePort> {
-    let one = |(name, protocol, number): &(&str, Protocol, u16)| ServicePort {
-        name: (*name).into(),
-        protocol: *protocol,
-        port: port(*number),
-        app_protocol: String::new(),
-    };
+    let one =
+        |(name, protocol, number): &(&str, Protocol, u16)| ServicePort::new(*name, *protocol, port(*number));
     ports.iter().map(one).collect()
 }
 
@@ -199,8 +195,7 @@ fn exported(cluster: &str, exported: bool) -> Object {
 }
 
 fn pod(cluster: &str, service: &str, pod: &str, addresses: &[&str], node: &str, hostname: &str) -> Object {
-    let named =
-        |name: &str, protocol, number| EndpointPort { name: name.into(), protocol, port: port(number) };
+    let named = |name: &str, protocol, number| EndpointPort::new(name, protocol, port(number));
     Object::Endpoint(Endpoint {
         ips: ips(addresses),
         hostname: hostname.into(),

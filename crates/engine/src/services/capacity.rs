@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::offer::{Dialled, Offer, Scope};
+use super::offer::{Dialled, Offer};
+use super::outside::Entry;
 use super::standpoint::Standpoint;
 use super::{Problem, Services, View};
 use crate::plan::{self, Frontend, Ladder, Outside, SetId};
@@ -117,7 +118,7 @@ impl Services {
         self.problems = whole.problems;
         let mut load = Load::default();
         for (offer, frontends) in granted {
-            let part = Part::of(&standpoint, &whole.frontends, &whole.outside, &frontends);
+            let part = Part::of(&standpoint, &whole.frontends, &whole.outside, (offer, &frontends));
             let new = part.sets().filter(|id| !self.sets.contains_key(id)).collect::<BTreeSet<SetId>>();
             let size = |id: &SetId| whole.sets.get(id).map_or(0, plan::pages);
             let more = Load {
@@ -155,23 +156,16 @@ impl<'a> Part<'a> {
         standpoint: &Standpoint<'_>,
         frontends: &'a BTreeMap<Frontend, Ladder>,
         outside: &'a BTreeMap<Frontend, Outside>,
-        dialled: &[Dialled<'_>],
+        (offer, granted): (Offer<'_>, &[Dialled<'_>]),
     ) -> Self {
         let mut part = Self { frontends: Vec::new(), outside: Vec::new() };
-        for Dialled { dialled, scope, .. } in dialled {
-            part.frontends.extend(frontends.get(dialled).map(|ladder| (*dialled, ladder)));
-            let at: Vec<Frontend> = match scope {
-                Scope::Virtual => Vec::new(),
-                Scope::External => vec![*dialled],
-                // What somebody has at one address is not the node port's.
-                Scope::Node => {
-                    let own = standpoint.own_addresses().into_iter();
-                    let same_family = own.filter(|ip| ip.is_ipv4() == dialled.ip.is_ipv4());
-                    let at = same_family.map(|ip| Frontend { ip, ..*dialled });
-                    at.filter(|frontend| !frontends.contains_key(frontend)).collect()
-                }
-            };
-            part.outside.extend(at.into_iter().filter_map(|f| Some((f, outside.get(&f)?))));
+        let taken = |frontend: &Frontend| frontends.contains_key(frontend);
+        for dialled in granted {
+            let at = dialled.dialled;
+            part.frontends.extend(frontends.get(&at).map(|ladder| (at, ladder)));
+            let entry = Entry::new(offer, dialled, standpoint, taken);
+            let at = entry.into_iter().flat_map(|entry| entry.frontends);
+            part.outside.extend(at.filter_map(|f| Some((f, outside.get(&f)?))));
         }
         part
     }

@@ -1,5 +1,4 @@
-//! What services get as they ask for it although it is hardly meant so. Only who explains a service asks: a plan does not
-//! depend on it.
+//! What services get as they ask for it although it is hardly meant so. A plan does not depend on it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -47,6 +46,19 @@ pub enum Doubt {
         /// Which protocol.
         protocol: Protocol,
     },
+}
+
+impl Doubt {
+    /// In one word, as Kubernetes' Events have it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::VirtualAddress { .. } => "AddressOfPods",
+            Self::Family { .. } => "NoEndpointOfFamily",
+            Self::Zones { .. } => "HintsForNoZone",
+            Self::Sources { .. } => "NobodyMayDial",
+            Self::Protocol { .. } => "ProtocolNotServed",
+        }
+    }
 }
 
 impl fmt::Display for Doubt {

@@ -45,8 +45,8 @@ pub struct Explained {
     pub problems: Vec<Problem>,
     /// What is carried out and hardly meant so.
     pub doubts: Vec<Doubt>,
-    /// The rungs behind the first thing that is dialled, in the order in which they are asked.
-    pub rungs: Vec<Step>,
+    /// The rungs behind each of `frontends`, in the order in which they are asked.
+    pub rungs: Vec<Vec<Step>>,
     /// What might answer, nearest first.
     pub backends: Vec<Standing>,
 }
@@ -60,7 +60,8 @@ pub struct Step {
     pub clusters: Vec<ClusterName>,
     /// The weights of those that are ready.
     pub ready: u64,
-    /// The weights of all, those that are shutting down left out.
+    /// The weights of all, those that are shutting down left out; of a cluster that stands on no other rung, what is
+    /// declared for it.
     pub capacity: u64,
     /// The part of what reaches it that goes on to the next, 0 to 1.
     pub passes: f64,
@@ -191,10 +192,13 @@ pub fn explain(view: &View<'_>) -> Vec<Explained> {
     }
     let taken: BTreeSet<Frontend> =
         granted.iter().flat_map(|(_, frontends)| frontends.iter().map(|f| f.dialled)).collect();
-    let explain = |(offer, frontends): (Offer<'_>, Vec<Dialled<'_>>)| Explained {
-        problems: refused.remove(&offer.claimant()).unwrap_or_default(),
-        outside: outside::explain(&standpoint, offer, &frontends, &standpoint.sources(offer), &taken),
-        ..one(&standpoint, &health, offer, &frontends)
+    let explain = |(offer, frontends): (Offer<'_>, Vec<Dialled<'_>>)| {
+        let sources = standpoint.sources(offer);
+        Explained {
+            problems: refused.remove(&offer.claimant()).unwrap_or_default(),
+            outside: outside::explain(&standpoint, offer, &frontends, &sources, &taken),
+            ..one(&standpoint, &health, offer, &frontends, &sources)
+        }
     };
     granted.into_iter().map(explain).collect()
 }
@@ -242,14 +246,14 @@ fn one<'a>(
     health: &Health<'a>,
     offer: Offer<'a>,
     frontends: &[Dialled<'a>],
+    sources: &[&'a Endpoint],
 ) -> Explained {
-    let sources = standpoint.sources(offer);
     let mut found: BTreeMap<&EndpointKey, Found> = BTreeMap::new();
     let mut served = 0_u32;
-    let mut steps = Vec::new();
-    let doubts = doubts(standpoint, offer, frontends, &sources);
+    let mut steps = Vec::with_capacity(frontends.len());
+    let doubts = doubts(standpoint, offer, frontends, sources);
     for frontend in frontends {
-        let rungs = standpoint.rungs(offer, frontend, &sources);
+        let rungs = standpoint.rungs(offer, frontend, sources);
         for (endpoint, out) in rungs.out {
             let why = left_out(out);
             let weight = u32::from(endpoint.weight)
@@ -258,13 +262,11 @@ fn one<'a>(
         }
         let (answered, parts) = walk(&rungs.rungs, health, &mut found);
         served += u32::from(answered);
-        if steps.is_empty() {
-            steps = rungs.rungs.iter().zip(parts).map(|(rung, share)| step(rung, share)).collect();
-        }
+        steps.push(rungs.rungs.iter().zip(parts).map(|(rung, share)| step(rung, share)).collect());
     }
 
     let mut backends: Vec<_> = sources
-        .into_iter()
+        .iter()
         .map(|endpoint| {
             let (tier, rank) = standpoint.nearness(endpoint);
             let why = || unmatched(standpoint, offer, frontends, endpoint);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use model::{Endpoint, Tier};
+use model::{ClusterName, Endpoint, Tier};
 
+use super::declared::Declared;
 use super::offer::{Dialled, Offer, Scope};
 use super::order::{Block, Hint, Place};
 use super::select::{Reach, Seen, Verdict, choose};
@@ -31,6 +32,13 @@ pub(super) struct Rung<'a> {
     pub(super) passes: u16,
     pub(super) capacity: Capacity,
     pub(super) candidates: Vec<Candidate<'a>>,
+}
+
+/// A backend that is not ready, where it would stand if it were.
+pub(super) struct Absent<'a> {
+    pub(super) place: Place,
+    pub(super) cluster: &'a ClusterName,
+    pub(super) weight: u32,
 }
 
 /// The weights of those on a rung: of the ready, and of those that are not and are missed.
@@ -94,7 +102,7 @@ impl<'a> Standpoint<'a> {
             Place::new(offer.traffic(), &self.me.cluster, cluster, nearness, hint)
         };
         let mut by_place: BTreeMap<Place, Vec<Candidate<'a>>> = BTreeMap::new();
-        let mut absent: BTreeMap<Place, u32> = BTreeMap::new();
+        let mut absent: Vec<Absent<'a>> = Vec::new();
         for ((candidate, verdict), seen) in candidates.into_iter().zip(verdicts).zip(seen) {
             let endpoint = candidate.endpoint;
             let hint = match verdict {
@@ -104,7 +112,8 @@ impl<'a> Standpoint<'a> {
                 Verdict::Policy | Verdict::Terminating | Verdict::NotReady => {
                     // What ends does so by somebody's will; what is not ready is missed.
                     if verdict == Verdict::NotReady {
-                        *absent.entry(place(endpoint, Hint::None)).or_default() += candidate.weight;
+                        let (place, cluster) = (place(endpoint, Hint::None), &endpoint.key.service.cluster);
+                        absent.push(Absent { place, cluster, weight: candidate.weight });
                     }
                     out.push((endpoint, Out::Verdict(verdict)));
                     continue;
@@ -131,23 +140,25 @@ impl<'a> Standpoint<'a> {
             // An address that stands in several slices is still one backend.
             rung.candidates.sort_by(|a, b| a.backend.cmp(&b.backend).then(b.weight.cmp(&a.weight)));
             rung.candidates.dedup_by_key(|candidate| candidate.backend);
-            rung.capacity = Capacity {
-                ready: rung.candidates.iter().map(|candidate| u64::from(candidate.weight)).sum(),
-                absent: absent.get(&rung.place).copied().map_or(0, u64::from),
-            };
+        }
+        let declared = Declared::new(offer.traffic(), &rungs);
+        for (n, rung) in rungs.iter_mut().enumerate() {
+            rung.capacity = declared.of(n, rung, &absent);
             rung.passes = rung.capacity.excess();
             reduce(&mut rung.candidates);
             let tiers = rung.candidates.iter().map(|c| self.nearness(c.endpoint).0);
             rung.tier = tiers.max().unwrap_or(rung.tier);
         }
         // Only to where nearness alone has put the next ones: a preference and a hint are no matter of degree.
-        let next: Vec<_> = rungs.iter().skip(1).map(|rung| Some(rung.place)).chain([None]).collect();
-        for (rung, next) in rungs.iter_mut().zip(next) {
-            let near = |next: Place| next.group == rung.place.group && next.block != Block::PassedOver;
-            if !next.is_some_and(near) {
-                rung.passes = 0;
+        let goes_on = |rung: &Rung<'_>, next: &Rung<'_>| {
+            next.place.group == rung.place.group && next.place.block != Block::PassedOver
+        };
+        for n in 0..rungs.len() {
+            if !rungs.get(n + 1).is_some_and(|next| goes_on(&rungs[n], next)) {
+                rungs[n].passes = 0;
             }
         }
+        declared.lead_past(&mut rungs, goes_on);
         Rungs { rungs, out }
     }
 
@@ -181,7 +192,7 @@ impl<'a> Standpoint<'a> {
 impl Capacity {
     /// What a rung lets go on, of 65,536: nothing while at least half of its capacity is ready; below, so much that no
     /// backend takes more than twice the part it has when all of them are.
-    fn excess(self) -> u16 {
+    pub(super) fn excess(self) -> u16 {
         let all = self.ready + self.absent;
         if 2 * self.ready >= all {
             return 0;

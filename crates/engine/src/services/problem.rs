@@ -67,6 +67,16 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// In one word, as Kubernetes' Events have it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Frontend { .. } => "AddressTaken",
+            Self::Reserved { .. } => "PortReserved",
+            Self::PodAddress { .. } => "AddressOfPods",
+            Self::Full { .. } => "DataPathFull",
+        }
+    }
+
     /// Who is not served.
     pub fn loser(&self) -> &Claimant {
         match self {

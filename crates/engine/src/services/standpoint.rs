@@ -170,17 +170,10 @@ impl<'a> Standpoint<'a> {
 
     /// How near the endpoint is.
     pub(super) fn nearness(&self, endpoint: &Endpoint) -> Nearness {
-        let (cluster, ranks) = (&endpoint.key.service.cluster, &self.survey.ranks);
-        if *cluster != self.me.cluster {
-            // A cluster that is in neither the ranking nor the world comes after all that are.
-            return (Tier::Elsewhere, ranks.get(cluster).copied().unwrap_or(ranks.len()));
-        }
-        let tier = match &endpoint.node {
-            Some(node) if node == self.me => Tier::Node,
-            Some(node) => self.survey.nodes.get(node).map_or(Tier::Cluster, |(_, tier)| *tier),
-            None => Tier::Cluster,
-        };
-        (tier, 0)
+        let Survey { nodes, ranks, .. } = &*self.survey;
+        // A cluster that is in neither the ranking nor the world comes after all that are.
+        let rank = || ranks.get(&endpoint.key.service.cluster).copied().unwrap_or(ranks.len());
+        nearness(self.me, endpoint, rank, |node| Some(nodes.get(node)?.1))
     }
 
     /// The number of the node whose health is the endpoint's.
@@ -222,6 +215,21 @@ pub(crate) fn behind<'a>(world: &'a World, import: &Import) -> impl Iterator<Ite
     let key = |cluster: &ClusterName| ServiceKey { cluster: cluster.clone(), name: import.key.name.clone() };
     let known = import.clusters.iter().filter_map(move |cluster| world.services.get(&key(cluster)));
     known.filter(|service| service.travels())
+}
+
+/// How near an endpoint is. `rank` is the place of its cluster in the ranking, if that is another; `tier` knows the nodes of
+/// mine.
+pub(super) fn nearness(
+    me: &NodeName,
+    endpoint: &Endpoint,
+    rank: impl FnOnce() -> usize,
+    tier: impl FnOnce(&NodeName) -> Option<Tier>,
+) -> Nearness {
+    match &endpoint.node {
+        _ if endpoint.key.service.cluster != me.cluster => (Tier::Elsewhere, rank()),
+        Some(node) if node == me => (Tier::Node, 0),
+        node => (node.as_ref().and_then(tier).unwrap_or(Tier::Cluster), 0),
+    }
 }
 
 /// How near a node is to mine. Nothing is equal to an unknown region or zone, and no two providers share any.

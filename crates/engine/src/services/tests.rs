@@ -254,12 +254,7 @@ fn the_same_backends_are_one_set() {
 #[test]
 fn ports_are_matched_by_name_and_families_kept_apart() {
     let mut echo = service("a", "echo", &["10.101.0.1", "fd00:101::1"], false);
-    let named = |name: &str, protocol, n| ServicePort {
-        name: name.into(),
-        protocol,
-        port: port(n),
-        app_protocol: String::new(),
-    };
+    let named = |name: &str, protocol, n| ServicePort::new(name, protocol, port(n));
     echo.ports = vec![
         named("web", Protocol::Tcp, 80),
         named("admin", Protocol::Tcp, 81),
@@ -267,7 +262,7 @@ fn ports_are_matched_by_name_and_families_kept_apart() {
     ];
     let mut pod = endpoint("a", "echo", "echo-1", "10.0.0.1", Some("a/1"));
     pod.ips.push("fd00::1".parse().unwrap());
-    let offers = |name: &str, protocol, n| EndpointPort { name: name.into(), protocol, port: port(n) };
+    let offers = |name: &str, protocol, n| EndpointPort::new(name, protocol, port(n));
     pod.ports = vec![offers("admin", Protocol::Tcp, 8081), offers("any", Protocol::Udp, 5353)];
     let seen = see(&three_clouds(vec![echo], vec![pod]), "a/1", &[]);
     let answers: Vec<_> = seen

@@ -109,52 +109,42 @@ pub(crate) fn node(name: BoxedStrategy<NodeName>) -> impl Strategy<Value = Node>
 }
 
 pub(crate) fn service() -> impl Strategy<Value = Service> {
-    let port = (select(&["", "web"]), protocol(), 80..82_u16).prop_map(|(name, protocol, p)| ServicePort {
-        name: name.into(),
-        protocol,
-        port: port(p),
-        app_protocol: String::new(),
-    });
+    let port = (select(&["", "web"]), protocol(), 80..82_u16)
+        .prop_map(|(name, protocol, p)| ServicePort::new(name, protocol, port(p)));
     let vip = (0..6_u8, any::<bool>());
     (service_key(), vec(vip, 0..3), vec(port, 1..3), prop::bool::weighted(0.7)).prop_map(
         |(key, vips, ports, global)| Service {
-            key,
-            vips: vips
-                .into_iter()
-                .map(|(n, six)| if six { v6(101, 0, n, 128) } else { v4(101, 0, n, 32) }.addr())
-                .collect(),
-            ports,
-            headless: false,
             global,
             shared: global,
-            traffic: Default::default(),
-            export: None,
-            access: Default::default(),
+            ..Service::new(
+                key,
+                vips.into_iter()
+                    .map(|(n, six)| if six { v6(101, 0, n, 128) } else { v4(101, 0, n, 32) }.addr())
+                    .collect(),
+                ports,
+            )
         },
     )
 }
 
 pub(crate) fn endpoint() -> impl Strategy<Value = Endpoint> {
     let port = (select(&["", "web"]), protocol(), 8080..8082_u16)
-        .prop_map(|(name, protocol, p)| EndpointPort { name: name.into(), protocol, port: port(p) });
+        .prop_map(|(name, protocol, p)| EndpointPort::new(name, protocol, port(p)));
     let key = (service_key(), 0..6_u8);
     let ips = vec((0..3_u8, 0..6_u8, any::<bool>()), 1..4);
     (key, ips, vec(port, 1..4), proptest::option::weighted(0.9, 0..4_u8), prop::bool::weighted(0.8), 0..4_u16)
         .prop_map(|((service, n), ips, ports, node, ready, weight)| Endpoint {
             node: node.map(|n| NodeName::new(service.cluster.clone(), format!("n{n}")).unwrap()),
-            key: EndpointKey { service, name: format!("p{n}") },
-            ips: ips
-                .into_iter()
-                .map(|(a, b, six)| if six { v6(a, 0, b, 128) } else { v4(a, 0, b, 32) }.addr())
-                .collect(),
-            ports,
             ready,
             serving: ready,
-            terminating: false,
             weight,
-            labels: Default::default(),
-            hostname: String::new(),
-            hints: Default::default(),
+            ..Endpoint::new(
+                EndpointKey { service, name: format!("p{n}") },
+                ips.into_iter()
+                    .map(|(a, b, six)| if six { v6(a, 0, b, 128) } else { v4(a, 0, b, 32) }.addr())
+                    .collect(),
+                ports,
+            )
         })
 }
 

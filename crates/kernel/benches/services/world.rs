@@ -91,44 +91,18 @@ fn add(world: &mut World, n: u32, endpoints: &[Ipv4Addr], datagrams: bool) {
     let protocols = if datagrams { &[Protocol::Tcp, Protocol::Udp][..] } else { &[Protocol::Tcp] };
     let port = |n: u16| NonZeroU16::new(n).expect("not 0");
     for (i, ip) in endpoints.iter().enumerate() {
-        world.apply(Change::Upsert(Object::Endpoint(Endpoint {
-            key: EndpointKey { service: key.clone(), name: format!("p{i}") },
-            ips: vec![(*ip).into()],
-            ports: protocols
+        world.apply(Change::Upsert(Object::Endpoint(Endpoint::new(
+            EndpointKey { service: key.clone(), name: format!("p{i}") },
+            vec![(*ip).into()],
+            protocols
                 .iter()
-                .map(|protocol| EndpointPort {
-                    name: protocol.to_string(),
-                    protocol: *protocol,
-                    port: port(SERVED),
-                })
+                .map(|protocol| EndpointPort::new(protocol.to_string(), *protocol, port(SERVED)))
                 .collect(),
-            node: None,
-            ready: true,
-            serving: true,
-            terminating: false,
-            weight: 1,
-            labels: Default::default(),
-            hostname: String::new(),
-            hints: Default::default(),
-        })));
+        ))));
     }
-    let ports = protocols.iter().map(|protocol| ServicePort {
-        name: protocol.to_string(),
-        protocol: *protocol,
-        port: port(DIALLED),
-        app_protocol: String::new(),
-    });
-    world.apply(Change::Upsert(Object::Service(Service {
-        ports: ports.collect(),
-        key,
-        vips: vec![vip(n).into()],
-        headless: false,
-        global: false,
-        shared: false,
-        traffic: Default::default(),
-        export: None,
-        access: Default::default(),
-    })));
+    let ports =
+        protocols.iter().map(|protocol| ServicePort::new(protocol.to_string(), *protocol, port(DIALLED)));
+    world.apply(Change::Upsert(Object::Service(Service::new(key, vec![vip(n).into()], ports.collect()))));
 }
 
 /// The world as this bench's node looks at it.

@@ -172,13 +172,13 @@ fn one_node(
             Err(doc.error(&format!("{at}.{what}"), wrong, dns_label(63)))
         }
     };
+    let labels = labels(doc, raw, at)?;
     let topology = Topology {
+        provider: labels.get("causeway.io/provider").cloned().unwrap_or_default(),
         region: label(&raw.region, "region")?,
         zone: label(&raw.zone, "zone")?,
-        ..Topology::default()
     };
     let location = raw.location.as_ref().map(|value| label(value, "location")).transpose()?;
-    let labels = labels(doc, raw, at)?;
     let pod_cidrs = ranges::of_node(doc, &raw.pod_cidrs, &format!("{at}.podCIDRs"), pods)?;
     Ok(LabNode { name, topology, location, labels, pod_cidrs })
 }

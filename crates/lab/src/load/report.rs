@@ -73,14 +73,14 @@ fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-/// How near a server is to a client. A region or zone that is not known is equal to nothing.
+/// How near a server is to a client. A region or zone that is not known is equal to nothing, and no two providers share any.
 pub fn tier(client: &Answer, server: &Answer) -> Tier {
     let same = |a: &str, b: &str| !a.is_empty() && a == b;
     if client.cluster != server.cluster {
         Tier::Elsewhere
     } else if same(&client.node, &server.node) {
         Tier::Node
-    } else if !same(&client.region, &server.region) {
+    } else if client.provider != server.provider || !same(&client.region, &server.region) {
         Tier::Cluster
     } else if same(&client.zone, &server.zone) {
         Tier::Zone
@@ -96,7 +96,10 @@ mod tests {
     fn place(text: &str) -> Answer {
         let mut parts = text.split('/').map(str::to_string);
         let mut next = || parts.next().unwrap_or_default();
-        Answer { cluster: next(), region: next(), zone: next(), node: next(), ..Answer::default() }
+        let first = next();
+        let (cluster, provider) = first.split_once('@').unwrap_or((&first, ""));
+        let (cluster, provider) = (cluster.into(), provider.into());
+        Answer { cluster, provider, region: next(), zone: next(), node: next(), ..Answer::default() }
     }
 
     #[test]
@@ -107,6 +110,9 @@ mod tests {
             ("aws/r/z/n", "aws/r/y/m", Tier::Region),
             ("aws/r/z/n", "aws/s/z/m", Tier::Cluster),
             ("aws/r/z/n", "gcp/r/z/n", Tier::Elsewhere),
+            ("aws@p/r/z/n", "aws@p/r/z/m", Tier::Zone),
+            ("aws@p/r/z/n", "aws@q/r/z/m", Tier::Cluster),
+            ("aws/r/z/n", "aws@q/r/z/m", Tier::Cluster),
             ("aws///n", "aws///m", Tier::Cluster),
             ("aws/r//n", "aws/r//m", Tier::Region),
         ];

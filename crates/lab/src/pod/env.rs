@@ -79,6 +79,7 @@ pub fn base(facts: &Facts<'_>) -> Vec<(String, String)> {
         ("POD_IPS", joined(facts.ips, usize::MAX)),
         ("NODE_NAME", node.clone()),
         ("CAUSEWAY_CLUSTER", cluster.to_string()),
+        ("CAUSEWAY_PROVIDER", topology.provider.clone()),
         ("CAUSEWAY_REGION", topology.region.clone()),
         ("CAUSEWAY_ZONE", topology.zone.clone()),
         ("CAUSEWAY_NODE", node.clone()),

@@ -54,7 +54,9 @@ fn backend(of: &str, on: &str, tier: Tier) -> local::BackendStatus {
         region: String::new(),
         cluster: cluster(of),
         tier,
+        weight: 1,
         healthy: true,
+        takes: true,
         share: 0.0,
         why: String::new(),
     }

@@ -58,41 +58,26 @@ pub(crate) fn service_key(cluster: &str, service: &str) -> ServiceKey {
 
 pub(crate) fn service(cluster: &str, service: &str, global: bool) -> Object {
     Object::Service(Service {
-        key: service_key(cluster, service),
-        vips: vec!["10.96.0.1".parse().unwrap()],
-        ports: vec![ServicePort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: Port::new(80).unwrap(),
-            app_protocol: String::new(),
-        }],
-        headless: false,
         global,
         shared: global,
-        traffic: Default::default(),
-        export: None,
-        access: Default::default(),
+        ..Service::new(
+            service_key(cluster, service),
+            vec!["10.96.0.1".parse().unwrap()],
+            vec![ServicePort::new("http", Protocol::Tcp, Port::new(80).unwrap())],
+        )
     })
 }
 
 /// Endpoint `i` of a service in cluster `n`.
 pub(crate) fn endpoint(cluster: &str, n: u64, service: &str, i: u64) -> Object {
     Object::Endpoint(Endpoint {
-        key: EndpointKey { service: service_key(cluster, service), name: format!("{service}-7d9c5b-{i}") },
-        ips: vec![format!("10.{n}.{}.{}", i / 250, i % 250 + 1).parse().unwrap()],
-        ports: vec![EndpointPort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: Port::new(8080).unwrap(),
-        }],
         node: Some(NodeName::new(name(cluster), format!("{cluster}-1")).unwrap()),
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
         labels: [("app".to_string(), service.to_string())].into(),
-        hostname: String::new(),
-        hints: Default::default(),
+        ..Endpoint::new(
+            EndpointKey { service: service_key(cluster, service), name: format!("{service}-7d9c5b-{i}") },
+            vec![format!("10.{n}.{}.{}", i / 250, i % 250 + 1).parse().unwrap()],
+            vec![EndpointPort::new("http", Protocol::Tcp, Port::new(8080).unwrap())],
+        )
     })
 }
 

@@ -91,20 +91,14 @@ fn key(cluster: &str, namespace: &str, name: String) -> Result<ServiceKey> {
 }
 
 fn endpoint(service: u32, n: u32) -> Result<Endpoint> {
-    let port =
-        EndpointPort { name: "sql".into(), protocol: Protocol::Tcp, port: Port::new(5432).context("port")? };
+    let port = EndpointPort::new("sql", Protocol::Tcp, Port::new(5432).context("port")?);
     Ok(Endpoint {
-        key: EndpointKey { service: key("gcp", "data", format!("db{service}"))?, name: format!("db-{n}") },
-        ips: vec![member(service, n)],
-        ports: vec![port],
-        node: None,
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
-        labels: Default::default(),
         hostname: format!("db-{n}"),
-        hints: Default::default(),
+        ..Endpoint::new(
+            EndpointKey { service: key("gcp", "data", format!("db{service}"))?, name: format!("db-{n}") },
+            vec![member(service, n)],
+            vec![port],
+        )
     })
 }
 
@@ -115,12 +109,7 @@ fn world() -> Result<World> {
             key,
             terms: Terms { headless: vips.is_empty(), ..Terms::default() },
             vips,
-            ports: vec![ServicePort {
-                name: "http".into(),
-                protocol: Protocol::Tcp,
-                port: Port::new(80).context("port")?,
-                app_protocol: String::new(),
-            }],
+            ports: vec![ServicePort::new("http", Protocol::Tcp, Port::new(80).context("port")?)],
             traffic: Default::default(),
             clusters: vec!["gcp".parse()?],
         })
@@ -134,15 +123,9 @@ fn world() -> Result<World> {
         let import = import(key("aws", "data", format!("db{service}"))?, vec![])?;
         world.imports.insert(import.key.clone(), import);
         let exported = Service {
-            key: key("gcp", "data", format!("db{service}"))?,
-            vips: vec![],
-            ports: vec![],
             headless: true,
-            global: false,
-            shared: false,
-            traffic: Default::default(),
             export: Some(Default::default()),
-            access: Default::default(),
+            ..Service::new(key("gcp", "data", format!("db{service}"))?, vec![], vec![])
         };
         world.services.insert(exported.key.clone(), exported);
         for n in 0..MEMBERS {

@@ -29,12 +29,7 @@ pub(crate) fn key(cluster: &str, name: &str) -> ServiceKey {
 }
 
 pub(crate) fn import(name: &str, vips: &[&str]) -> Import {
-    let port = |name: &str, protocol, port| ServicePort {
-        name: name.into(),
-        protocol,
-        port: Port::new(port).unwrap(),
-        app_protocol: String::new(),
-    };
+    let port = |name: &str, protocol, port| ServicePort::new(name, protocol, Port::new(port).unwrap());
     Import {
         key: key("aws", name),
         vips: vips.iter().map(|ip| ip.parse().unwrap()).collect(),
@@ -47,35 +42,20 @@ pub(crate) fn import(name: &str, vips: &[&str]) -> Import {
 
 pub(crate) fn endpoint(service: &str, name: &str, ips: &[&str], hostname: &str) -> Endpoint {
     Endpoint {
-        key: EndpointKey { service: key("gcp", service), name: name.into() },
-        ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
-        ports: vec![EndpointPort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: Port::new(8080).unwrap(),
-        }],
-        node: None,
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
-        labels: Default::default(),
         hostname: hostname.into(),
-        hints: Default::default(),
+        ..Endpoint::new(
+            EndpointKey { service: key("gcp", service), name: name.into() },
+            ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            vec![EndpointPort::new("http", Protocol::Tcp, Port::new(8080).unwrap())],
+        )
     }
 }
 
 fn exported(name: &str) -> Service {
     Service {
-        key: key("gcp", name),
-        vips: vec![],
-        ports: vec![],
         headless: true,
-        global: false,
-        shared: false,
-        traffic: Default::default(),
         export: Some(Export::default()),
-        access: Default::default(),
+        ..Service::new(key("gcp", name), vec![], vec![])
     }
 }
 

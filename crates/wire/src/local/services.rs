@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use model::{ClusterName, NodeName, Protocol, Tier};
 use serde::{Deserialize, Serialize};
 
-use super::PortStatus;
+use super::{BackendStatus, ConditionStatus, PortStatus};
 
 /// Every service and import of a cluster, as one of its nodes sees them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct ServiceReport {
     pub shared: bool,
     /// Whether it is exported (a ServiceExport).
     pub exported: bool,
+    /// What the status of its ServiceExport says (`Valid`, `Ready`, `Conflict`), where the controller could be asked.
+    #[serde(default)]
+    pub export_conditions: Vec<ConditionStatus>,
     /// Whether it is an import (a ServiceImport).
     pub imported: bool,
     /// Which clusters come first: `ladder`, `even`, `affinity-local`, `affinity-remote`, `local`, `remote`, or clusters in
@@ -51,6 +54,9 @@ pub struct ServiceReport {
     pub prefer: String,
     /// What the weights of a cluster's backends are multiplied by, where it is not 1.
     pub cluster_weights: BTreeMap<ClusterName, u16>,
+    /// What a cluster's backends are meant to carry together, in units of a backend's weight, where it is declared.
+    #[serde(default)]
+    pub capacities: BTreeMap<ClusterName, u32>,
     /// The clusters that have a backend for it, the nearest first.
     pub clusters: Vec<ClusterName>,
     /// How many backends could take connections.
@@ -58,13 +64,16 @@ pub struct ServiceReport {
     /// How many there are.
     pub total: usize,
     /// What answers, nearest first.
-    pub backends: Vec<ServiceBackend>,
+    pub backends: Vec<BackendStatus>,
     /// The other clusters among them in the order in which they are asked, and how that order came about.
     #[serde(default)]
     pub distances: Vec<ClusterDistance>,
     /// The rungs behind the first address and port, in the order in which they are asked.
     #[serde(default)]
     pub tiers: Vec<ServiceTier>,
+    /// What its clients dial, and the rungs behind each.
+    #[serde(default)]
+    pub frontends: Vec<ServiceFrontend>,
     /// What clients outside get on this node, where `externalTrafficPolicy` is `Local` or they are restricted.
     #[serde(default)]
     pub outside: Vec<ServiceOutside>,
@@ -95,8 +104,22 @@ pub struct ClusterDistance {
     pub score_ms: Option<f64>,
 }
 
+/// An address and port that clients dial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceFrontend {
+    /// The address; the unspecified one of its family (`0.0.0.0`, `::`) for a port of the nodes.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The rungs behind it, in the order in which they are asked; none where nobody fits.
+    pub tiers: Vec<ServiceTier>,
+}
+
 /// One rung.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceTier {
     /// How near the furthest of its backends is.
@@ -105,43 +128,13 @@ pub struct ServiceTier {
     pub clusters: Vec<ClusterName>,
     /// The weights of those that are ready.
     pub ready: u64,
-    /// The weights of all, those that are shutting down left out.
+    /// The weights of all, those that are shutting down left out; of a cluster that stands on no other rung, what is
+    /// declared for it.
     pub capacity: u64,
     /// The part of what reaches it that goes on to the next, 0 to 1.
     pub passes: f64,
     /// Its part of all new connections now, 0 to 1.
     pub share: f64,
-}
-
-/// One backend.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceBackend {
-    /// The pod, `NAMESPACE/NAME`, or the address when no pod stands behind it.
-    pub pod: String,
-    /// Its addresses.
-    pub ips: Vec<IpAddr>,
-    /// Its node, without the cluster.
-    pub node: Option<String>,
-    /// Its node's zone.
-    pub zone: String,
-    /// Its node's region.
-    pub region: String,
-    /// Its cluster.
-    pub cluster: ClusterName,
-    /// How near it is to the node that looks.
-    pub tier: Tier,
-    /// Its weight among those that are alike to it.
-    pub weight: u32,
-    /// Fit to take connections, and on a node that answers.
-    pub healthy: bool,
-    /// Whether it takes connections now.
-    #[serde(rename = "in")]
-    pub takes: bool,
-    /// Part of all new connections that go to it now, 0 to 1.
-    pub share: f64,
-    /// Why it gets none; empty when it takes some.
-    pub why: String,
 }
 
 /// What clients outside get at an address and port of a node.

@@ -128,7 +128,10 @@ fn traffic(t: Option<pb::Traffic>) -> Result<Traffic, ParseError> {
         Ok((ClusterName::new(cluster)?, weight))
     };
     let cluster_weights = t.cluster_weights.into_iter().map(weight).collect::<Result<_, ParseError>>()?;
-    Ok(Traffic { prefer, spread, cluster_weights })
+    few("capacities", t.capacities.len(), limits::CLUSTERS)?;
+    let capacity = |(cluster, capacity): (String, u32)| Ok((ClusterName::new(cluster)?, capacity));
+    let capacities = t.capacities.into_iter().map(capacity).collect::<Result<_, ParseError>>()?;
+    Ok(Traffic { prefer, spread, cluster_weights, capacities })
 }
 
 fn clusters(names: Vec<String>) -> Result<Vec<ClusterName>, ParseError> {

@@ -137,6 +137,9 @@ fn later_versions_may_add() {
     object.extend_from_slice(&[0xc0, 0x3e, 0x01]);
     let endpoint = pb::Endpoint::decode(&*object).unwrap();
     assert_eq!(endpoint, an_endpoint());
+    // What an earlier one cannot say, nobody has said: how clients are spread as of 1.3, `aws=3`.
+    let before = pb::Traffic::decode(&b"\x1a\x07\x0a\x03aws\x10\x03"[..]).unwrap();
+    assert_eq!((before.cluster_weights["aws"], before.capacities.len()), (3, 0));
     // A kind of object it does not know: refused, alone.
     let change = [&[0x0a, 0x03, 0xc2, 0x3e, 0x00][..]].concat();
     assert_eq!(decode_change(&change).unwrap_err().error, ParseError::Missing("object"));

@@ -14,13 +14,25 @@ fn service() -> ServiceReport {
         "cluster": "aws", "namespace": "demo", "name": "echo", "type": "ClusterIP", "from": "aws-1",
         "vips": ["10.101.0.1"], "ports": [{"name": "", "protocol": "TCP", "port": 80}],
         "global": true, "shared": true, "exported": false, "imported": false, "prefer": "aws,gcp",
-        "clusterWeights": {"gcp": 0}, "clusters": ["aws", "gcp"], "healthy": 1, "total": 2,
+        "clusterWeights": {"gcp": 0}, "capacities": {"aws": 3}, "clusters": ["aws", "gcp"], "healthy": 1, "total": 2,
         "backends": [
             backend("demo/echo-0", "aws", "node", 1.0, ""),
             backend("demo/echo-1", "gcp", "elsewhere", 0.0, "its cluster's weight is 0"),
         ],
         "tiers": [
             {"tier": "node", "clusters": ["aws"], "ready": 1, "capacity": 3, "passes": 0.333, "share": 1.0},
+        ],
+        "frontends": [
+            {"address": "10.101.0.1", "port": 80, "protocol": "TCP", "tiers": [
+                {"tier": "node", "clusters": ["aws"], "ready": 1, "capacity": 3, "passes": 0.333, "share": 1.0},
+            ]},
+            {"address": "10.101.0.1", "port": 81, "protocol": "TCP", "tiers": [
+                {"tier": "elsewhere", "clusters": ["gcp"], "ready": 1, "capacity": 1, "passes": 0.0, "share": 1.0},
+            ]},
+            {"address": "fd10::1", "port": 80, "protocol": "TCP", "tiers": []},
+            {"address": "0.0.0.0", "port": 30081, "protocol": "TCP", "tiers": [
+                {"tier": "elsewhere", "clusters": ["gcp"], "ready": 1, "capacity": 1, "passes": 0.0, "share": 1.0},
+            ]},
         ],
         "distances": [
             {"cluster": "gcp", "place": 1, "rttMs": 12.34, "egressCostMs": 30.0, "weight": 2, "scoreMs": 21.17},
@@ -61,12 +73,18 @@ fn shown() {
   type       ClusterIP
   dialled at 10.101.0.1 port 80/TCP
   joined     global: one with its namesakes in other clusters
-  prefers    aws, gcp in this order; gcp weighs 0
+  prefers    aws, gcp in this order; gcp weighs 0; aws is to carry 3
   seen from  aws/aws-1
   new ones   1 of 2 backends fit
 
   TIER  OF   READY  GOES ON    SHARE
   node  aws    1/3   33.3 %  100.0 %
+
+  at 10.101.0.1 port 81/TCP, node port 30081/TCP
+  TIER       OF   READY  GOES ON    SHARE
+  elsewhere  gcp    1/1    0.0 %  100.0 %
+
+  at fd10::1 port 80/TCP: nobody
 
   CLUSTER  PLACE      RTT     COST  WEIGHT    SCORE
   gcp          1  12.3 ms  30.0 ms       2  21.2 ms

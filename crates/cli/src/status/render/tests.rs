@@ -30,7 +30,9 @@ fn a_backend(cluster: &str, tier: Tier, healthy: bool, share: f64) -> BackendSta
         region: String::new(),
         cluster: cluster.parse().unwrap(),
         tier,
+        weight: 1,
         healthy,
+        takes: share > 0.0,
         share,
         why: String::new(),
     }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What annotations, written `key=value` with `|` between them, come to: `global shared prefer spread weights`.
+/// What annotations, written `key=value` with `|` between them, come to: `global shared prefer spread weights capacities`.
 fn read(written: &str) -> (String, Vec<&'static str>) {
     let pairs = written.split('|').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap());
     let annotations: Annotations = pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect();
@@ -25,6 +25,9 @@ fn read(written: &str) -> (String, Vec<&'static str>) {
     }
     for (cluster, weight) in &traffic.cluster_weights {
         text += &format!(" {cluster}={weight}");
+    }
+    for (cluster, capacity) in &traffic.capacities {
+        text += &format!(" {cluster}:{capacity}");
     }
     for complaint in &found {
         let key = written.split(['|', '=']).any(|word| complaint.message.contains(word));
@@ -100,6 +103,14 @@ fn what_annotations_say() {
             "global Ladder aws=1",
             &["UnknownClusterWeight"],
         ),
+        // Capacities: of any cluster, whatever is preferred; none is 0.
+        (format!("{g}|causeway.io/capacity=aws=300, gcp=1000000"), "global Ladder aws:300 gcp:1000000", &[]),
+        (
+            format!("{g}|causeway.io/capacity=aws=0,gcp=5,azure=1000001,gcp=6,-"),
+            "global Ladder gcp:5",
+            &["UnknownCapacity"],
+        ),
+        ("causeway.io/capacity=12".into(), "alone Ladder", &["UnknownCapacity"]),
         // Within the cluster.
         ("causeway.io/traffic=even".into(), "alone Ladder spread", &[]),
         ("causeway.io/traffic=ladder".into(), "alone Ladder", &[]),

@@ -100,15 +100,9 @@ mod tests {
         let service = |name: &str| {
             let key = key(name);
             Change::Upsert(Object::Service(model::Service {
-                key,
-                vips: vec![],
-                ports: vec![],
                 headless: true,
-                global: false,
                 shared: true,
-                traffic: Default::default(),
-                export: None,
-                access: Default::default(),
+                ..model::Service::new(key, vec![], vec![])
             }))
         };
         let node = Change::Delete(Key::Node(NodeName::new(cluster.clone(), "n").unwrap()));

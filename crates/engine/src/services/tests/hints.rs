@@ -204,8 +204,7 @@ fn named_and_remapped_ports() {
         protocol: Protocol::Tcp,
         app_protocol: String::new(),
     };
-    let at =
-        |name: &str, number| EndpointPort { name: name.into(), protocol: Protocol::Tcp, port: port(number) };
+    let at = |name: &str, number| EndpointPort::new(name, Protocol::Tcp, port(number));
     for cluster in ["a", "b", "c"] {
         let service = world.services.get_mut(&service_key(cluster, "echo")).unwrap();
         service.ports = vec![named("http", 80), named("admin", 81)];

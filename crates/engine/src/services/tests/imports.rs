@@ -7,7 +7,7 @@ use super::*;
 const VIP: &str = "10.200.0.1";
 
 fn named(name: &str, protocol: Protocol, n: u16) -> ServicePort {
-    ServicePort { name: name.into(), protocol, port: port(n), app_protocol: String::new() }
+    ServicePort::new(name, protocol, port(n))
 }
 
 /// `echo` everywhere, global nowhere, exported by `b` and `c`, imported by `a`.
@@ -111,8 +111,8 @@ fn each_port_only_from_who_has_it() {
     for (cluster, pod) in [("b", "echo-5"), ("c", "echo-6")] {
         edit(&mut world, cluster, pod, |e| {
             e.ports = vec![
-                EndpointPort { name: "web".into(), protocol: Protocol::Tcp, port: port(8080) },
-                EndpointPort { name: "dns".into(), protocol: Protocol::Udp, port: port(5353) },
+                EndpointPort::new("web", Protocol::Tcp, port(8080)),
+                EndpointPort::new("dns", Protocol::Udp, port(5353)),
             ];
         });
     }

@@ -25,6 +25,19 @@ fn said(world: &World) -> (Vec<String>, Vec<String>) {
         planned.iter().all(|problem| said.contains(problem)),
         "the agent's status says the same: {planned:?}"
     );
+    // Whoever knows no node of the cluster says so too, but for what is a node's own.
+    let (stranger, nobody) = (node_name("a/nobody"), BTreeSet::new());
+    let view = View {
+        world,
+        me: &stranger,
+        dead: &nobody,
+        ranking: &[],
+        reserved: RESERVED,
+        node_ports: &NodePortAddresses::All,
+    };
+    let claimant = Claimant { key: explained.service.clone(), import: explained.import };
+    let known = wrong(&view).remove(&claimant).unwrap_or_default();
+    assert_eq!((&known.problems, &known.doubts), (&explained.problems, &explained.doubts));
     (said, seen.plan.frontends.keys().map(ToString::to_string).collect())
 }
 

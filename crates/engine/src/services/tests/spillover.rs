@@ -32,6 +32,12 @@ fn parts(world: &World, dead: &[&str]) -> Vec<u32> {
     ["echo-1", "echo-2", "echo-3"].map(|prefix| (of(prefix) * 100.0).round() as u32).into()
 }
 
+fn declare(world: &mut World, capacities: &[(&str, u32)]) {
+    let service = world.services.get_mut(&service_key("a", "echo")).unwrap();
+    service.traffic.capacities =
+        capacities.iter().map(|(c, capacity)| (cluster_name(c), *capacity)).collect();
+}
+
 fn unready(world: &mut World, pods: &[u8]) {
     for n in pods {
         edit(world, if *n < 30 { "a" } else { "b" }, &format!("echo-{n}"), |e| e.ready = false);
@@ -94,6 +100,69 @@ fn how_much_goes_on() {
             [100, 0, 0],
         ),
         (
+            "what is declared is missed",
+            &[],
+            |w| {
+                for pod in ["echo-11", "echo-12", "echo-22", "echo-23"] {
+                    w.endpoints.get_mut(&service_key("a", "echo")).unwrap().remove(pod);
+                }
+                declare(w, &[("a", 10)]);
+            },
+            &[],
+            [60, 0, 40],
+        ),
+        (
+            "and what stays is spread as it would be",
+            &[11, 12],
+            |w| declare(w, &[("a", 20)]),
+            &[],
+            [33, 17, 50],
+        ),
+        (
+            "a declared cluster carries what it is declared to",
+            &[10, 11],
+            |w| declare(w, &[("a", 8)]),
+            &[],
+            [67, 33, 0],
+        ),
+        ("less than there is", &[10, 11, 20, 21, 22], |w| declare(w, &[("a", 4)]), &[], [80, 20, 0]),
+        (
+            "of the next cluster, which is the last",
+            &[10, 11, 12],
+            |w| declare(w, &[("b", 30)]),
+            &[],
+            [0, 100, 0],
+        ),
+        (
+            "of clusters that are alike, all together",
+            &[],
+            |w| {
+                let service = w.services.get_mut(&service_key("a", "echo")).unwrap();
+                service.traffic.prefer = Prefer::Even;
+                declare(w, &[("a", 20), ("b", 10)]);
+            },
+            &[],
+            [30, 40, 30],
+        ),
+        (
+            "a preference is no matter of degree, whatever is declared",
+            &[],
+            |w| {
+                let service = w.services.get_mut(&service_key("a", "echo")).unwrap();
+                service.traffic.prefer = Prefer::LadderLocal;
+                declare(w, &[("a", 100)]);
+            },
+            &[],
+            [100, 0, 0],
+        ),
+        (
+            "what goes past comes back from the dead",
+            &[],
+            |w| declare(w, &[("a", 100)]),
+            &["b/1"],
+            [100, 0, 0],
+        ),
+        (
             "weights count, not heads",
             &[10, 11],
             |w| edit(w, "a", "echo-12", |e| e.weight = 2),
@@ -117,13 +186,14 @@ fn shares(world: &World) -> BTreeMap<String, f64> {
 
 proptest! {
     /// Taking one backend away moves no more than that backend carried and its fair share of its rung; so does its
-    /// return, and a backend that comes and goes moves nothing else.
+    /// return, and a backend that comes and goes moves nothing else. So it is with what is declared for clusters.
     #[test]
     fn one_backend_moves_no_more_than_it_must(
         states in proptest::collection::vec(any::<bool>(), 10),
         weights in proptest::collection::vec(1..5_u16, 10),
         which in 0..10_usize,
         delete in any::<bool>(),
+        declared in proptest::collection::btree_map(prop_oneof![Just("a"), Just("b")], 1..40_u32, 0..=2),
     ) {
         // Each with its part of its rung when all are ready.
         let mut names: Vec<(u8, f64)> = Vec::new();
@@ -138,10 +208,14 @@ proptest! {
         for ((n, _), weight) in names.iter().zip(&weights) {
             edit(&mut world, if *n < 30 { "a" } else { "b" }, &format!("echo-{n}"), |e| e.weight = *weight);
         }
+        declare(&mut world, &declared.iter().map(|(c, capacity)| (*c, *capacity)).collect::<Vec<_>>());
         let before = shares(&world);
         let (victim, fair) = names[which];
         let name = format!("echo-{victim}");
         let cluster = if victim < 30 { "a" } else { "b" };
+        // What is declared is a whole cluster's: a backend is a part of that, too, for clients whom others are nearer.
+        let of_declared = declared.get(cluster).map_or(0.0, |all| f64::from(weights[which]) / f64::from(*all));
+        let (fair, carried) = (fair.max(of_declared), before[&name].max(of_declared));
         let mut changed = world.clone();
         if delete {
             changed.endpoints.get_mut(&service_key(cluster, "echo")).unwrap().remove(&name);
@@ -158,7 +232,6 @@ proptest! {
             .iter()
             .map(|(pod, share)| (share - after.get(pod).copied().unwrap_or(0.0)).max(0.0))
             .sum();
-        let carried = before[&name];
         prop_assert!(moved <= carried + fair + 1e-3, "moved {moved}, carried {carried}, fair {fair}: {before:?} {after:?}");
     }
 }
