@@ -91,6 +91,7 @@ fn outlook() -> Outlook {
         ways: Default::default(),
         reserved: Vec::new(),
         node_ports: Default::default(),
+        ejected: Default::default(),
         limits: Limits { frontends: 8, outside: 8, backends: 4 },
         fixed: Default::default(),
     }
