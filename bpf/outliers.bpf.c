@@ -86,7 +86,7 @@ static __always_inline void changed(struct bpf_sock_ops *ctx, const struct cw_tr
 		established(translation);
 	else if (ctx->args[1] == BPF_TCP_CLOSE)
 		ended(ctx, translation);
-	/* Connections that were made are not watched: they cost nothing. */
+	/* Connections that were made are not watched: they cost nothing. Others ask for such calls only later, once one is made. */
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~WATCHED);
 }
 

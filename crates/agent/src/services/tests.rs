@@ -1,6 +1,6 @@
 use engine::health::Ranking;
 use engine::mesh::{self, Unserved};
-use engine::services::{Limits, Planner};
+use engine::services::{Connects, Ejection, Limits, Planner};
 use model::{
     Change, Endpoint, EndpointKey, EndpointPort, Node, Object, ObjectName, Port, Protocol, Service,
     ServiceKey, ServicePort, Topology, World,
@@ -138,6 +138,22 @@ fn what_clients_outside_get() {
     };
     assert_eq!(of("aws-1"), entry(&["demo/echo-0", "demo/twin"]));
     assert_eq!(of("aws-2"), entry(&["demo/echo-1"]));
+}
+
+#[test]
+fn who_is_ejected_is_so_here() {
+    let mut outlook = outlook();
+    let connects = Connects { established: 0, refused: 3, unanswered: 0 };
+    let ejection = Ejection { since: Duration::ZERO, left: Duration::from_secs(10), connects };
+    outlook.ejected = [("10.1.0.1:8080".parse().unwrap(), ejection)].into_iter().collect();
+    let of = |from| {
+        let report = ask_of(&outlook, from).unwrap();
+        let echo = report.services[0].backends.iter().find(|backend| backend.pod == "demo/echo-0").unwrap();
+        (echo.takes, echo.healthy, echo.why.clone())
+    };
+    let why = "ejected for 10 s more: 3 of 3 connects failed (3 refused, 0 unanswered)";
+    assert_eq!(of(None), (false, false, why.into()));
+    assert!(of(Some("aws-2")).1, "another node's clients may have met something else");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use kernel::sandbox::Sandbox;
 use serde_json::json;
 use wire::local::BackendStatus;
 
-use crate::machine::{Lan, Machine, NEAR_VIP, Program, serve, until};
+use crate::machine::{Lan, Machine, NEAR_VIP, PORT, Program, run_in, serve, until};
 
 /// More than any number of connects in a row that would spare one of three backends by chance.
 const MANY: usize = 60;
@@ -43,6 +43,27 @@ pub(crate) fn are_ejected_and_come_back() {
     until("it comes back by itself", || ejected(node).is_empty());
     until("it takes its share again", || backends(node).iter().all(|backend| backend.share > 0.3));
     assert_eq!(failed(&client, MANY), 0);
+
+    // One of them does not answer.
+    let silent = pods[1].netns.as_ref().expect("it has one");
+    for line in [
+        "nft add table inet hole",
+        "nft add chain inet hole in { type filter hook input priority 0 ; }",
+        &format!("nft add rule inet hole in tcp dport {PORT} drop"),
+    ] {
+        run_in(silent, line);
+    }
+    let begun = Instant::now();
+    let dialled = format!("{NEAR_VIP}:80");
+    let _dialling: Vec<_> = (0..30).map(|_| Program::start(&client, &["dial", &dialled, "1"])).collect();
+    until("the one that is silent is passed over", || !ejected(node).is_empty());
+    println!("ejected after {:.2?}", begun.elapsed());
+    let out = &ejected(node)[0];
+    assert_eq!(out.pod, "demo/near-2");
+    assert!(out.why.contains("(0 refused"), "{}", out.why);
+    assert_eq!(failed(&client, MANY), 0);
+    run_in(silent, "nft delete table inet hole");
+    until("it comes back, too", || ejected(node).is_empty() && failed(&client, MANY) == 0);
 
     // All of them refuse: whoever counts may be wrong, and a service is never emptied.
     servers.clear();

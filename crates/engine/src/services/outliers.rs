@@ -1,6 +1,6 @@
-//! Backends that say they are ready and fail the connects that services lead to them: found by counting what the data path
-//! saw of this node's clients, and let back after a while. Of nodes that do not answer, and of what is an outlier's
-//! share of a service, nothing is known here: see [`super::Ejected`].
+//! Backends that say they are ready and fail the connects that services lead to them: found by what the data path has
+//! counted of this node's clients, and let back after a while. Services are not known here, and so not how many of its
+//! backends one can do without: see [`super::Ejected`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -183,7 +183,7 @@ impl Backend {
                     self.on_trial = false;
                 }
                 if now.saturating_sub(self.failed_at) >= CALM {
-                    self.times = 0;
+                    (self.times, self.on_trial) = (0, false);
                 }
                 let connects = self.seen();
                 if self.fails(&connects) {
