@@ -106,8 +106,24 @@ struct cw_address {
 struct cw_translation {
 	/* What the program asked for. */
 	struct cw_address vip;
-	/* Where the packets go. */
-	struct cw_address backend;
+	/* The address where the packets go. */
+	__be32 ip[4];
+	/* The port where they go. */
+	__be16 port;
+	/* Padding. */
+	__u8 zero[2];
+	/* When, in milliseconds (1,048,576 ns, to be exact) since some time; 0: not known, or of no interest any more. */
+	__u32 dialled;
+};
+
+/* What became of TCP connects that services led to one backend, from the first that failed on. */
+struct cw_connects {
+	/* So many were answered. */
+	__u64 established;
+	/* So many were refused: by a reset, or by an error of the network on the way. */
+	__u64 refused;
+	/* To so many there was no answer: the request was sent again, or the client had given up. */
+	__u64 unanswered;
 };
 
 /* An unconnected socket and an address it sends to or hears from. */
@@ -357,6 +373,10 @@ enum cw_reason {
 	CW_EDGE_FRAGMENT = 42,
 	/* drop: the kernel could not change the packet. */
 	CW_EDGE_FAILED = 43,
+	/* note: a connect that a service led to a backend was refused. */
+	CW_CONNECT_REFUSED = 44,
+	/* note: a connect that a service led to a backend was not answered. */
+	CW_CONNECT_UNANSWERED = 45,
 	/* How many reasons there are. */
-	CW_REASONS = 44,
+	CW_REASONS = 46,
 };

@@ -15,6 +15,7 @@
 #include "lib/count.h"
 #include "lib/flow.h"
 #include "lib/lb.h"
+#include "lib/translation.h"
 
 #define REFUSE 0
 #define PROCEED 1
@@ -22,14 +23,6 @@
 
 /* Whether the kernel (5.18) lets us name the error; else a refused client sees EPERM. Set before loading. */
 volatile const __u8 have_set_retval = 0;
-
-/* What a connected socket dialled. It lives and dies with the socket. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct cw_translation);
-} translations SEC(".maps");
 
 /* Where node ports are dialled. */
 struct {
@@ -103,6 +96,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, const struct cw
 {
 	struct cw_translation *translation;
 	struct cw_ladder *ladder;
+	__u64 now;
 
 	ladder = find_ladder(dialled, ctx->protocol);
 	if (!ladder) {
@@ -110,14 +104,16 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, const struct cw
 		bpf_sk_storage_delete(&translations, ctx->sk);
 		return PROCEED;
 	}
-	*chosen = affinity_choose(bpf_get_netns_cookie(ctx), dialled, ctx->protocol, ladder, bpf_ktime_get_ns());
+	now = bpf_ktime_get_ns();
+	*chosen = affinity_choose(bpf_get_netns_cookie(ctx), dialled, ctx->protocol, ladder, now);
 	if (!*chosen)
 		return refuse();
 	translation = bpf_sk_storage_get(&translations, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (translation) {
 		translation->vip = *dialled;
-		ip_copy(translation->backend.ip, (*chosen)->ip);
-		translation->backend.port = (*chosen)->port;
+		ip_copy(translation->ip, (*chosen)->ip);
+		translation->port = (*chosen)->port;
+		translation->dialled = translation_clock(now);
 	}
 	return PROCEED;
 }
@@ -227,8 +223,7 @@ static __always_inline const struct cw_address *dialled_by(struct bpf_sock_addr 
 {
 	struct cw_translation *translation = bpf_sk_storage_get(&translations, ctx->sk, NULL, 0);
 
-	if (!translation || translation->backend.port != seen->port ||
-	    !ip_equal(translation->backend.ip, seen->ip))
+	if (!translation || translation->port != seen->port || !ip_equal(translation->ip, seen->ip))
 		return NULL;
 	return &translation->vip;
 }

@@ -74,6 +74,7 @@ fn zone() -> &'static Zone {
             ranking: &[],
             reserved: &[],
             node_ports: &Default::default(),
+            ejected: &Default::default(),
         };
         Planner::new(settings).everything(&view).into_iter().for_each(|update| zone.apply(update));
         zone.set_synced(true);

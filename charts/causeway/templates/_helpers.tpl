@@ -80,6 +80,7 @@ services:
   nodePortAddresses: {{ .Values.services.nodePortAddresses | toRawJson }}
   resetGoneBackends: {{ .Values.services.resetGoneBackends | toRawJson }}
   goneBackendGracePeriodSeconds: {{ .Values.services.goneBackendGracePeriodSeconds | toRawJson }}
+  ejectOutliers: {{ .Values.services.ejectOutliers | toRawJson }}
 failClosed: {{ concat .Values.cluster.podCIDRs .Values.agent.failClosed | toRawJson }}
 {{- end -}}
 {{- define "causeway.settings" -}}

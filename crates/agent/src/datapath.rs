@@ -1,14 +1,14 @@
 //! The node's kernel as one thing: it can be observed as a plan's state and changed by a plan's operations. Which part
 //! of the kernel an operation belongs to is all that is decided here.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{Context as _, Result};
 use engine::plan::{Masquerade, Op, State, Tunnel};
-use engine::services::Limits;
+use engine::services::{Connects, Limits};
 use ipnet::IpNet;
 use kernel::netlink::Netlink;
 use kernel::wireguard::{self, Device, Launch, PrivateKey};
@@ -83,6 +83,11 @@ impl Datapath {
     pub(crate) fn counters(&self) -> Vec<DatapathCounter> {
         let counters = self.maps().counters().unwrap_or_default().into_iter();
         counters.map(|(reason, count)| DatapathCounter { reason: reason.name().into(), count }).collect()
+    }
+
+    /// What became of TCP connects, of every backend that has failed one; nothing where that is not counted.
+    pub(crate) fn connects(&self) -> Result<BTreeMap<SocketAddr, Connects>> {
+        self.maps().connects().context("reading what became of connects")
     }
 
     /// Whoever must know of pods' devices.
@@ -225,7 +230,8 @@ fn load(config: &Config, underlay: &str) -> Result<bpf::Datapath> {
         None => host.cgroup_root()?,
     };
     let (pin_dir, tunnel) = (pin_dir(config), config.interface.clone());
-    let options = bpf::Options { pin_dir, tunnel, ..bpf::Options::new(cgroup, underlay) };
+    let count_connects = config.services.eject_outliers;
+    let options = bpf::Options { pin_dir, tunnel, count_connects, ..bpf::Options::new(cgroup, underlay) };
     bpf::Datapath::open(options).context("loading the eBPF programs")
 }
 

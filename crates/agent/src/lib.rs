@@ -13,6 +13,7 @@ mod mtu;
 mod names;
 mod neighbour;
 mod node;
+mod outliers;
 mod outlook;
 mod problems;
 mod run;

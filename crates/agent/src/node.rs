@@ -33,6 +33,7 @@ use crate::datapath::{self, Datapath, Masqueraded};
 use crate::health_checks::HealthChecks;
 use crate::names::Names;
 use crate::neighbour::Neighbour;
+use crate::outliers::Watch;
 use crate::outlook::{Outlook, Plan};
 use crate::problems::Problems;
 use crate::services::Held;
@@ -90,6 +91,8 @@ pub(crate) struct Node {
     health_checks: HealthChecks,
     /// Endpoints that have left the world, where connections to them are to be ended.
     departed: Option<Departed>,
+    /// Backends that fail connects, where services are to do without them.
+    outliers: Option<Watch>,
     /// The DNS server, where one is wanted.
     pub(crate) names: Option<Names>,
     /// Why a container runtime cannot be served yet; nothing when it can.
@@ -147,6 +150,7 @@ impl Node {
                 ways: config.ways(),
                 reserved: config.reserved(),
                 node_ports: config.services.node_ports().expect("load() has checked them"),
+                ejected: Default::default(),
                 limits: datapath::limits(&config)?,
             },
             planner: Planner::default(),
@@ -169,6 +173,7 @@ impl Node {
             checks: Vec::new(),
             health_checks: HealthChecks::default(),
             departed: None,
+            outliers: None,
             names: None,
             cni: untold,
             key,
@@ -181,6 +186,7 @@ impl Node {
             save_after: SAVE_AFTER,
         };
         node.departed = node.config.services.grace().map(Departed::new);
+        node.outliers = node.config.services.eject_outliers.then(|| Watch::new(now));
         // The verdicts of the agent before this one stand until the new prober has its own.
         let dead = |name: &&NodeName| node.observed.dead.contains(&model::Node::id(name));
         node.outlook.dead = node.outlook.world.nodes.keys().filter(dead).cloned().collect();
@@ -211,7 +217,8 @@ impl Node {
     pub(crate) fn deadline(&self) -> Instant {
         let probe = self.prober.deadline().map(|at| self.started + at);
         let gone = self.departed.as_ref().and_then(Departed::deadline).map(|at| self.started + at);
-        let timers = [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone];
+        let look = self.outliers.as_ref().map(Watch::deadline);
+        let timers = [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone, look];
         timers.into_iter().flatten().min().expect("two of them are always there")
     }
 
@@ -295,6 +302,27 @@ impl Node {
         if self.apply(&[op]).await {
             self.observed.dead.clone_from(&self.desired.dead);
         }
+        // Who may be ejected depends on who else answers.
+        self.planner.handle_ejections(&self.outlook.world, &self.outlook.ejected.addresses());
+    }
+
+    /// Lets services do without backends that fail connects, and take them back.
+    pub(crate) fn poll_outliers(&mut self) {
+        let now = self.now();
+        let Some(watch) = self.outliers.as_mut() else { return };
+        if !watch.poll_due() {
+            return;
+        }
+        let counted = self.datapath.connects();
+        if let Ok(counts) = &counted {
+            let changed = watch.look(counts, &self.outlook, now);
+            if !changed.is_empty() {
+                self.outlook.ejected = watch.ejected(now);
+                self.planner.handle_ejections(&self.outlook.world, &changed);
+                self.vital.metrics.set_ejected(self.outlook.ejected.len(), watch.ejections());
+            }
+        }
+        self.problems.set_machine("outliers", counted.err().map(|e| format!("{e:#}")));
     }
 
     /// Where backends were that are gone for good.
@@ -425,6 +453,10 @@ impl Node {
 
     /// Answers from what is known and what the device says right now.
     pub(crate) async fn handle_ask(&mut self, ask: Ask) {
+        if let Some(watch) = &self.outliers {
+            // The same backends, with what is left of their time.
+            self.outlook.ejected = watch.ejected(self.now());
+        }
         // Whoever asked and went away misses nothing but the answer.
         match ask {
             Ask::Status(answer) => {

@@ -129,6 +129,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
             // The device is another one now: what listened on the old one hears nothing.
             echo = Echo::open(Some(&node.config.interface))?;
         }
+        node.poll_outliers();
         probe(&mut node, &echo, &aborts).await;
         node.settle().await;
         // After the plan: whoever dials anew is led elsewhere.

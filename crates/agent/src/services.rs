@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use engine::plan::{self, State};
-use engine::services::{self, Explained, FromOutside, Kind, Step, View};
+use engine::services::{self, Ejected, Explained, FromOutside, Kind, Step, View};
 use model::{ClusterName, NodeName, Prefer};
 use serve::local::Refusal;
 use wire::local::{
@@ -32,7 +32,9 @@ pub(crate) fn report(
         None => outlook.me.clone(),
         Some(name) => standpoint(outlook, name)?,
     };
-    let view = View { me: &me, ..outlook.view() };
+    // Each node judges by what its own clients meet.
+    let ejected = if me == outlook.me { &outlook.ejected } else { Ejected::NONE };
+    let view = View { me: &me, ejected, ..outlook.view() };
     let services = services::explain(&view).into_iter();
     let services = services.map(|mut explained| {
         let full = held.full.iter().filter(|_| me == outlook.me);

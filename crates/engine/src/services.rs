@@ -10,11 +10,13 @@ mod declared;
 mod departed;
 mod difference;
 mod doubt;
+mod ejected;
 mod explain;
 mod health_check;
 mod ladder;
 mod offer;
 mod order;
+mod outliers;
 mod outside;
 mod planner;
 mod problem;
@@ -40,9 +42,11 @@ pub use capacity::{Fill, Limits};
 pub use departed::Departed;
 pub use difference::{Difference, What, differences};
 pub use doubt::Doubt;
+pub use ejected::{Ejected, Ejection, on_dead_nodes};
 pub use explain::{Explained, Kind, Standing, Step, Why, explain};
 pub use health_check::{HealthCheck, health_checks};
 pub use offer::Claimant;
+pub use outliers::{Connects, Outliers};
 pub use outside::{FromOutside, NodePortAddresses};
 pub use planner::Planner;
 pub use problem::Problem;
@@ -56,7 +60,8 @@ pub struct View<'a> {
     pub world: &'a World,
     /// The node.
     pub me: &'a NodeName,
-    /// Nodes that do not answer. Only [`explain`] asks: a plan does not depend on health.
+    /// Nodes that do not answer. [`explain`] asks, and who counts how many backends may be ejected: else a plan does not
+    /// depend on health.
     pub dead: &'a BTreeSet<NodeName>,
     /// The other clusters, nearest first. Those not named come after, by name.
     pub ranking: &'a [ClusterName],
@@ -64,6 +69,8 @@ pub struct View<'a> {
     pub reserved: &'a [Reserved],
     /// At which of the nodes' addresses node ports are dialled.
     pub node_ports: &'a NodePortAddresses,
+    /// Backends that fail connects.
+    pub ejected: &'a Ejected,
 }
 
 /// A port at which the node's own agent answers.

@@ -32,6 +32,7 @@ fn state(situation: &Situation) -> State {
         ranking,
         reserved: &[],
         node_ports: &Default::default(),
+        ejected: &Default::default(),
     });
     State::assemble(mesh, services, dead)
 }

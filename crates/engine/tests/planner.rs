@@ -6,13 +6,17 @@ mod support;
 use causeway_engine as engine;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use engine::plan::{State, diff, diff_touched};
-use engine::services::{self, NodePortAddresses, Planner, Problem, Services, View};
-use model::{Change, ClusterName, Import, Key, NodeName, NodePort, Object, ServiceKey, World};
-use proptest::collection::vec;
+use engine::services::{
+    self, Connects, Ejected, Ejection, NodePortAddresses, Planner, Problem, Services, View,
+};
+use model::{Change, ClusterName, EndpointPort, Import, Key, NodeName, NodePort, Object, ServiceKey, World};
+use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
-use proptest::sample::subsequence;
+use proptest::sample::{Index, subsequence};
 use proptest::strategy::ValueTree;
 use support::{Situation, cluster, cluster_name, endpoint, me, node, node_name, service, situation};
 
@@ -22,6 +26,10 @@ enum Event {
     Changes(Vec<Change>),
     /// Other clusters came nearer.
     Ranked(Vec<ClusterName>),
+    /// These of the backends are ejected now, and no others.
+    Ejected(Vec<Index>),
+    /// These nodes are dead now, and no others.
+    Died(BTreeSet<NodeName>),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -34,7 +42,25 @@ fn event() -> impl Strategy<Value = Event> {
         8 => vec(endpoints, 1..5).prop_map(Event::Changes),
         3 => vec(change(), 1..3).prop_map(Event::Changes),
         1 => ranking.prop_map(Event::Ranked),
+        3 => vec(any::<Index>(), 0..6).prop_map(Event::Ejected),
+        1 => btree_set(node_name(), 0..6).prop_map(Event::Died),
     ]
+}
+
+/// The chosen ones of all backends.
+fn ejected(world: &World, chosen: &[Index]) -> Ejected {
+    let endpoints = world.endpoints.values().flat_map(|of| of.values());
+    let addresses = endpoints.flat_map(|endpoint| {
+        let at = |ip, port: &EndpointPort| SocketAddr::new(ip, port.port.get());
+        endpoint.ips.iter().flat_map(move |ip| endpoint.ports.iter().map(move |port| at(*ip, port)))
+    });
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let chosen = chosen.iter().filter(|_| !addresses.is_empty()).map(|index| *index.get(&addresses));
+    // Not in the order of their addresses.
+    let since = |at: &SocketAddr| Duration::from_secs(u64::from(at.port() % 7));
+    let ejection =
+        |at: &SocketAddr| Ejection { since: since(at), left: Duration::ZERO, connects: Connects::default() };
+    chosen.map(|at| (at, ejection(&at))).collect()
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -95,6 +121,7 @@ fn planned(services: Services) -> (State, Vec<Problem>) {
 struct Follower {
     situation: Situation,
     planner: Planner,
+    ejected: Ejected,
     state: State,
     problems: Vec<Problem>,
     followed: usize,
@@ -103,7 +130,14 @@ struct Follower {
 impl Follower {
     fn new(situation: Situation) -> Self {
         let (state, problems) = Default::default();
-        Self { situation, planner: Planner::default(), state, problems, followed: 0 }
+        Self {
+            situation,
+            planner: Planner::default(),
+            ejected: Ejected::default(),
+            state,
+            problems,
+            followed: 0,
+        }
     }
 
     fn take(&mut self, event: Event) {
@@ -117,13 +151,25 @@ impl Follower {
                 }
             }
             Event::Ranked(ranking) => self.situation.ranking = ranking,
+            Event::Ejected(chosen) => {
+                let before = self.ejected.addresses();
+                self.ejected = ejected(&self.situation.world, &chosen);
+                let changed = before.symmetric_difference(&self.ejected.addresses()).copied().collect();
+                self.planner.handle_ejections(&self.situation.world, &changed);
+            }
+            Event::Died(dead) => {
+                self.situation.dead = dead;
+                self.planner.handle_ejections(&self.situation.world, &self.ejected.addresses());
+            }
         }
     }
 
     fn settle(&mut self) {
         let me = me();
         let Situation { world, dead, ranking } = &self.situation;
-        let view = View { world, me: &me, dead, ranking, reserved: &[], node_ports: &NodePortAddresses::All };
+        let ejected = &self.ejected;
+        let node_ports = &NodePortAddresses::All;
+        let view = View { world, me: &me, dead, ranking, reserved: &[], node_ports, ejected };
         let mut observed = self.state.clone();
         match self.planner.follow(&view, &mut self.state) {
             Some(touched) => {
@@ -194,7 +240,15 @@ fn one_endpoint_among_many() {
 }
 
 fn view<'a>(world: &'a World, me: &'a NodeName, dead: &'a BTreeSet<NodeName>) -> View<'a> {
-    View { world, me, dead, ranking: &[], reserved: &[], node_ports: &NodePortAddresses::All }
+    View {
+        world,
+        me,
+        dead,
+        ranking: &[],
+        reserved: &[],
+        node_ports: &NodePortAddresses::All,
+        ejected: Ejected::NONE,
+    }
 }
 
 /// Services of four endpoints, every one with an address of its own.

@@ -20,6 +20,8 @@ pub struct Services {
     pub reset_gone_backends: bool,
     /// For how many seconds it must have been gone.
     pub gone_backend_grace_period_seconds: u32,
+    /// Whether backends that fail the connects of this node's clients get none for a while.
+    pub eject_outliers: bool,
 }
 
 impl Default for Services {
@@ -28,6 +30,7 @@ impl Default for Services {
             node_port_addresses: Vec::new(),
             reset_gone_backends: true,
             gone_backend_grace_period_seconds: 10,
+            eject_outliers: false,
         }
     }
 }

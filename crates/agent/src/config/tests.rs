@@ -65,6 +65,7 @@ fn what_a_node_does_for_services() {
     assert_eq!(primary.node_ports(), Some(NodePortAddresses::Primary));
     assert_eq!(primary.grace(), Some(Duration::ZERO));
     assert_eq!(services("{resetGoneBackends: false}").unwrap().grace(), None);
+    assert!(!unsaid.eject_outliers && services("{ejectOutliers: true}").unwrap().eject_outliers);
     for wrong in ["[primary, 192.0.2.0/24]", "[192.0.2.1]", "['']"] {
         let error = services(&format!("{{nodePortAddresses: {wrong}}}")).unwrap_err().to_string();
         assert!(error.contains("services.nodePortAddresses") && error.contains("primary alone"), "{error}");

@@ -1,6 +1,6 @@
 use engine::health::Ranking;
 use engine::mesh::{self, Unserved};
-use engine::services::{Limits, Planner};
+use engine::services::{Connects, Ejection, Limits, Planner};
 use model::{
     Change, Endpoint, EndpointKey, EndpointPort, Node, Object, ObjectName, Port, Protocol, Service,
     ServiceKey, ServicePort, Topology, World,
@@ -75,6 +75,7 @@ fn outlook() -> Outlook {
         ways: Default::default(),
         reserved: Vec::new(),
         node_ports: Default::default(),
+        ejected: Default::default(),
         limits: Limits { frontends: 8, outside: 8, backends: 4 },
         fixed: Default::default(),
     }
@@ -147,6 +148,22 @@ fn what_stands_behind_every_port() {
     let (node, region) = (model::Tier::Node, model::Tier::Region);
     assert_eq!(behind, [(80, vec![(node, 2), (region, 1)]), (81, vec![(region, 1)]), (82, vec![])]);
     assert_eq!(echo.tiers, echo.frontends[0].tiers);
+}
+
+#[test]
+fn who_is_ejected_is_so_here() {
+    let mut outlook = outlook();
+    let connects = Connects { established: 0, refused: 3, unanswered: 0 };
+    let ejection = Ejection { since: Duration::ZERO, left: Duration::from_secs(10), connects };
+    outlook.ejected = [("10.1.0.1:8080".parse().unwrap(), ejection)].into_iter().collect();
+    let of = |from| {
+        let report = ask_of(&outlook, from).unwrap();
+        let echo = report.services[0].backends.iter().find(|backend| backend.pod == "demo/echo-0").unwrap();
+        (echo.takes, echo.healthy, echo.why.clone())
+    };
+    let why = "ejected for 10 s more: 3 of 3 connects failed (3 refused, 0 unanswered)";
+    assert_eq!(of(None), (false, false, why.into()));
+    assert!(of(Some("aws-2")).1, "another node's clients may have met something else");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(90);
 
 /// The address of a service whose backend is [`Lan::BACKEND`].
 pub(crate) const VIP: &str = "10.101.0.10";
+/// The address of a service whose backends are the first three pods on node 1.
+pub(crate) const NEAR_VIP: &str = "10.101.0.20";
 /// The port of everything that serves.
 pub(crate) const PORT: u16 = 8080;
 
@@ -42,6 +44,21 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 fn name(node: &str) -> NodeName {
     NodeName::new(ClusterName::new("test").unwrap(), node).unwrap()
+}
+
+/// A service at port 80, with these pods on a node behind it.
+fn service(cluster: &ClusterName, name: &str, vip: &str, node: &str, pods: &[&str]) -> Vec<Object> {
+    let key = ServiceKey { cluster: cluster.clone(), name: ObjectName::new("demo", name).unwrap() };
+    let port = |port| Port::new(port).unwrap();
+    let ports = vec![ServicePort::new("", Protocol::Tcp, port(80))];
+    let mut objects = vec![Object::Service(Service::new(key.clone(), vec![vip.parse().unwrap()], ports))];
+    objects.extend(pods.iter().zip(1..).map(|(ip, n)| {
+        let key = EndpointKey { service: key.clone(), name: format!("{name}-{n}") };
+        let ports = vec![EndpointPort::new("", Protocol::Tcp, port(PORT))];
+        let endpoint = Endpoint::new(key, vec![ip.parse().unwrap()], ports);
+        Object::Endpoint(Endpoint { node: Some(self::name(node)), ..endpoint })
+    }));
+    objects
 }
 
 /// A wire, somebody on it who is no node, and nodes 1 and 2.
@@ -130,21 +147,8 @@ impl Lan {
                 port: 51820,
             }));
         }
-        let key = ServiceKey { cluster, name: ObjectName::new("demo", "echo").unwrap() };
-        let port = |port| Port::new(port).unwrap();
-        objects.push(Object::Service(Service::new(
-            key.clone(),
-            vec![VIP.parse().unwrap()],
-            vec![ServicePort::new("", Protocol::Tcp, port(80))],
-        )));
-        objects.push(Object::Endpoint(Endpoint {
-            node: Some(name("n2")),
-            ..Endpoint::new(
-                EndpointKey { service: key, name: "echo-1".into() },
-                vec![Self::BACKEND.parse().unwrap()],
-                vec![EndpointPort::new("", Protocol::Tcp, port(PORT))],
-            )
-        }));
+        objects.extend(service(&cluster, "echo", VIP, "n2", &[Self::BACKEND]));
+        objects.extend(service(&cluster, "near", NEAR_VIP, "n1", &["10.1.1.2", "10.1.1.3", "10.1.1.4"]));
         let mut world = World::default();
         for object in objects {
             world.apply(Change::Upsert(object));

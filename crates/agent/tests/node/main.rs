@@ -8,6 +8,7 @@ mod cleanup;
 mod container;
 mod kube_proxy;
 mod machine;
+mod outliers;
 mod outside;
 mod program;
 
@@ -18,10 +19,11 @@ fn main() -> ExitCode {
     if let Some(exit) = program::run(&args) {
         return exit;
     }
-    let cases: [(&str, fn()); 4] = [
+    let cases: [(&str, fn()); 5] = [
         ("pods_reach_the_outside", outside::pods_reach_the_outside),
         ("kube_proxy_comes_and_goes", kube_proxy::comes_and_goes),
         ("tunnel_outlives_the_container", container::tunnel_outlives_it),
+        ("outliers_are_ejected", outliers::are_ejected_and_come_back),
         ("cleanup_leaves_nothing", cleanup::leaves_nothing),
     ];
     let wanted = args.iter().find(|arg| !arg.starts_with('-'));

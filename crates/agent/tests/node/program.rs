@@ -30,6 +30,9 @@ pub(crate) fn run(args: &[String]) -> Option<ExitCode> {
         }
         [verb, port] if verb == "serve" => serve(port.parse().expect("a port")),
         [verb, to] if verb == "who-am-i" => println!("{}", who_am_i(to.parse().expect("an address"))),
+        [verb, to, count] if verb == "dial" => {
+            println!("{}", dial(to.parse().expect("an address"), count.parse().expect("a number")));
+        }
         [verb, to, count] if verb == "talk" => {
             talk(to.parse().expect("an address"), count.parse().expect("a number"));
         }
@@ -106,6 +109,11 @@ fn who_am_i(to: SocketAddr) -> String {
     // Over a new wire the first packet may be early.
     let asked = connect(to).or_else(|_| connect(to));
     asked.map_or_else(|e| format!("cannot ask {to}: {e}"), |(me, _)| me)
+}
+
+/// Connects so often, one after the other. Returns how many failed.
+fn dial(to: SocketAddr, count: usize) -> usize {
+    (0..count).filter(|_| connect(to).is_err()).count()
 }
 
 /// Seconds and milliseconds within the hour, to be found in the agents' logs.

@@ -59,7 +59,7 @@ impl Departed {
 }
 
 /// Where connections to it lead.
-fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = SocketAddr> {
+pub(super) fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = SocketAddr> {
     let tcp = endpoint.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
     tcp.flat_map(|port| endpoint.ips.iter().map(move |ip| SocketAddr::new(*ip, port.port.get())))
 }

@@ -39,6 +39,11 @@ pub enum Doubt {
         /// Which.
         ip: IpAddr,
     },
+    /// Backends that fail connects and stay, because too many do.
+    Failing {
+        /// How many.
+        backends: usize,
+    },
     /// A port of a protocol that sockets are not balanced for.
     Protocol {
         /// Which port.
@@ -56,6 +61,7 @@ impl Doubt {
             Self::Family { .. } => "NoEndpointOfFamily",
             Self::Zones { .. } => "HintsForNoZone",
             Self::Sources { .. } => "NobodyMayDial",
+            Self::Failing { .. } => "BackendsFail",
             Self::Protocol { .. } => "ProtocolNotServed",
         }
     }
@@ -92,6 +98,12 @@ impl fmt::Display for Doubt {
                     if ip.is_ipv4() { "0.0.0.0/0 for everybody" } else { "::/0 for everybody" }
                 )
             }
+            Self::Failing { backends } => write!(
+                f,
+                "{backends} of its ready backends fail connects from this node and stay in rotation, for no more than \
+                 half of those that are ready are ejected: look at its pods, at policies and firewalls before them, or at \
+                 the way from this node"
+            ),
             Self::Protocol { port, protocol } => write!(
                 f,
                 "port {port}/{protocol}: this version does not exchange the address of {protocol} sockets, so nobody \

@@ -13,7 +13,7 @@ use super::order::Block;
 use super::outside::{self, FromOutside};
 use super::select::Verdict;
 use super::standpoint::Standpoint;
-use super::{Problem, View, health_checks};
+use super::{Ejection, Problem, View, health_checks};
 use crate::plan::{Frontend, NodeId};
 
 /// A service or an import, and where its connections go.
@@ -135,6 +135,8 @@ pub enum Why {
     NodeDead,
     /// No node of its cluster answers.
     ClusterDead,
+    /// It fails the connects of this node's clients.
+    Ejected(Ejection),
     /// Its weight is 0.
     Maintenance,
     /// The service gives its cluster the weight 0.
@@ -167,6 +169,7 @@ impl fmt::Display for Why {
             Self::ClusterDead => {
                 f.write_str("no node of its cluster answers: the cluster or the link is down")
             }
+            Self::Ejected(ejection) => ejection.fmt(f),
             Self::Maintenance => f.write_str("weight 0"),
             Self::Drained => f.write_str("its cluster's weight is 0"),
             Self::Policy => f.write_str("internalTrafficPolicy is Local, and it is on another node"),
@@ -251,7 +254,8 @@ fn one<'a>(
     let mut found: BTreeMap<&EndpointKey, Found> = BTreeMap::new();
     let mut served = 0_u32;
     let mut steps = Vec::with_capacity(frontends.len());
-    let doubts = doubts(standpoint, offer, frontends, sources);
+    let mut doubts = doubts(standpoint, offer, frontends, sources);
+    let mut failing = 0;
     for frontend in frontends {
         let rungs = standpoint.rungs(offer, frontend, sources);
         for (endpoint, out) in rungs.out {
@@ -260,11 +264,15 @@ fn one<'a>(
                 * u32::from(offer.traffic().weight_of(&endpoint.key.service.cluster));
             found.entry(&endpoint.key).or_insert(Found { share: 0.0, weight, why });
         }
+        failing = failing.max(rungs.failing);
         let (answered, parts) = walk(&rungs.rungs, health, &mut found);
         served += u32::from(answered);
         steps.push(rungs.rungs.iter().zip(parts).map(|(rung, share)| step(rung, share)).collect());
     }
 
+    if failing > 0 {
+        doubts.push(Doubt::Failing { backends: failing });
+    }
     let mut backends: Vec<_> = sources
         .iter()
         .map(|endpoint| {
@@ -281,7 +289,9 @@ fn one<'a>(
                 tier,
                 rank,
                 weight,
-                healthy: (endpoint.ready || why == Why::InRotation) && answers,
+                healthy: (endpoint.ready || why == Why::InRotation)
+                    && answers
+                    && !matches!(why, Why::Ejected(_)),
                 share: share / f64::from(served.max(1)),
                 why: match why {
                     // What a client could choose counts before where it stands.
@@ -391,6 +401,7 @@ fn left_out(out: Out) -> Why {
     match out {
         Out::Maintenance => Why::Maintenance,
         Out::Drained => Why::Drained,
+        Out::Ejected(ejection) => Why::Ejected(ejection),
         Out::Verdict(Verdict::Policy) => Why::Policy,
         Out::Verdict(Verdict::Terminating) => Why::Terminating,
         Out::Verdict(Verdict::NotReady) => Why::NotReady,

@@ -1,9 +1,11 @@
 //! Which backends stand on which rung, for one node and one frontend.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use model::{ClusterName, Endpoint, Tier};
 
+use super::Ejection;
 use super::declared::Declared;
 use super::offer::{Dialled, Offer, Scope};
 use super::order::{Block, Hint, Place};
@@ -20,6 +22,13 @@ pub(super) struct Candidate<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) backend: Backend,
     pub(super) weight: u32,
+}
+
+impl Candidate<'_> {
+    /// Where connections to it lead.
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.backend.ip, self.backend.port.get())
+    }
 }
 
 /// Backends that are alike to a client, ordered by address.
@@ -54,6 +63,8 @@ pub(super) struct Rungs<'a> {
     pub(super) rungs: Vec<Rung<'a>>,
     /// Who stands on none although port and address fit, and why.
     pub(super) out: Vec<(&'a Endpoint, Out)>,
+    /// How many stand on one although they fail connects, because too many do.
+    pub(super) failing: usize,
 }
 
 /// Why an endpoint that fits stands on no rung.
@@ -63,6 +74,8 @@ pub(super) enum Out {
     Maintenance,
     /// Its cluster's weight is 0.
     Drained,
+    /// It fails connects.
+    Ejected(Ejection),
     /// What Kubernetes' words make of it.
     Verdict(Verdict),
 }
@@ -96,6 +109,7 @@ impl<'a> Standpoint<'a> {
             .map(|c| Seen::new(c.endpoint, self.topology(c.endpoint), self.me, &self.mine))
             .collect();
         let verdicts = choose(reach, &seen);
+        let ejected = self.ejected_of(frontend.dialled.protocol, &candidates, &verdicts);
         let hinted = verdicts.contains(&Verdict::PassedOver);
         let place = |endpoint: &Endpoint, hint| {
             let (cluster, nearness) = (&endpoint.key.service.cluster, self.nearness(endpoint));
@@ -119,7 +133,15 @@ impl<'a> Standpoint<'a> {
                     continue;
                 }
             };
-            by_place.entry(place(endpoint, hint)).or_default().push(candidate);
+            let place = place(endpoint, hint);
+            if let Some(ejection) = ejected.out.get(&candidate.address()) {
+                // Missed like one that is not ready.
+                let cluster = &endpoint.key.service.cluster;
+                absent.push(Absent { place, cluster, weight: candidate.weight });
+                out.push((endpoint, Out::Ejected(*ejection)));
+                continue;
+            }
+            by_place.entry(place).or_default().push(candidate);
         }
         let mut rungs: Vec<Rung<'a>> = Vec::new();
         for (place, candidates) in by_place {
@@ -159,7 +181,7 @@ impl<'a> Standpoint<'a> {
             }
         }
         declared.lead_past(&mut rungs, goes_on);
-        Rungs { rungs, out }
+        Rungs { rungs, out, failing: ejected.kept }
     }
 
     /// Who has the port and an address of the family, and a weight.

@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::{ClusterName, Key, NodeName, ObjectName, ServiceKey};
+use model::{ClusterName, Key, NodeName, ObjectName, ServiceKey, World};
 use siphasher::sip::SipHasher13;
 
 use super::capacity::{Fill, Limits, Load};
+use super::departed::addresses;
 use super::ladder::Rung;
 use super::offer::{Claimant, Dialled, Offer, Scope};
 use super::outside::Entry;
@@ -60,6 +62,18 @@ impl Planner {
             Key::Endpoint(endpoint) => drop(self.behind.insert(endpoint.service.name.clone())),
             Key::Cluster(_) | Key::Node(_) | Key::Service(_) | Key::Import(_) => self.survey = None,
         }
+    }
+
+    /// Takes in that these backends were ejected or let back, or that it is another matter now whether they may be: their
+    /// nodes have died or come back.
+    pub fn handle_ejections(&mut self, world: &World, backends: &BTreeSet<SocketAddr>) {
+        if backends.is_empty() {
+            return;
+        }
+        let concerned = world.endpoints.iter().filter(|(_, endpoints)| {
+            endpoints.values().flat_map(addresses).any(|address| backends.contains(&address))
+        });
+        self.behind.extend(concerned.map(|(service, _)| service.name.clone()));
     }
 
     /// Whether endpoints have changed since it planned or followed the last time.

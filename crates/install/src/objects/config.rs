@@ -100,6 +100,7 @@ fn agent_file() -> Tree {
             "nodePortAddresses": (set("services.nodePortAddresses")),
             "resetGoneBackends": (set("services.resetGoneBackends")),
             "goneBackendGracePeriodSeconds": (set("services.goneBackendGracePeriodSeconds")),
+            "ejectOutliers": (set("services.ejectOutliers")),
         },
         "failClosed": (concat("cluster.podCIDRs", "agent.failClosed")),
     })

@@ -23,6 +23,9 @@ pub struct Services {
     pub reset_gone_backends: bool,
     /// For how many seconds the endpoint must have been gone.
     pub gone_backend_grace_period_seconds: u32,
+    /// Whether backends that refuse or do not answer the TCP connects of a node's clients get none from that node for a while;
+    /// never more than half of a service's.
+    pub eject_outliers: bool,
 }
 
 impl Default for Services {
@@ -33,6 +36,7 @@ impl Default for Services {
             node_port_addresses: Vec::new(),
             reset_gone_backends: true,
             gone_backend_grace_period_seconds: 10,
+            eject_outliers: false,
         }
     }
 }

@@ -39,6 +39,7 @@ fn most() -> Settings {
     settings.services.node_port_addresses = vec!["primary".into()];
     settings.services.reset_gone_backends = false;
     settings.services.gone_backend_grace_period_seconds = 0;
+    settings.services.eject_outliers = true;
     settings.services.clusters =
         BTreeMap::from([("gcp".into(), OtherCluster { egress_cost: 30, weight: 2 })]);
     settings.agent.non_masquerade_cidrs = vec!["192.168.0.0/16".parse().unwrap()];

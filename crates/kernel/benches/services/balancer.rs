@@ -60,6 +60,13 @@ fn unload(folder: &Path) {
     let _ = std::fs::remove_dir(folder);
 }
 
+/// Whether a data path counts what becomes of connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connects {
+    Counted,
+    Uncounted,
+}
+
 /// One of ours.
 pub(crate) struct Balancer {
     pub(crate) services: u32,
@@ -73,12 +80,17 @@ pub(crate) struct Balancer {
 
 impl Balancer {
     /// Loads it, and says how long that took. Behind the services there are two more, with endpoints in the zone and far.
-    pub(crate) fn open(services: u32, node: &TestNetns, report: &mut Report) -> Self {
-        let folder = Path::new(BPF_FS).join(format!("{PINS}{services}"));
-        let cgroup = Cgroup::create(format!("{GROUP}{services}"))
+    pub(crate) fn open(services: u32, connects: Connects, node: &TestNetns, report: &mut Report) -> Self {
+        let name = match connects {
+            Connects::Counted => format!("{services}_counted"),
+            Connects::Uncounted => services.to_string(),
+        };
+        let folder = Path::new(BPF_FS).join(format!("{PINS}{name}"));
+        let cgroup = Cgroup::create(format!("{GROUP}{name}"))
             .unwrap_or_else(|e| panic!("this bench needs root and cgroup2: {e}"));
         let mut options = Options::new(cgroup.path(), "eth0");
         options.pin_dir = folder.join("v1");
+        options.count_connects = connects == Connects::Counted;
         let begun = Instant::now();
         let open = || Datapath::open(options.clone()).unwrap_or_else(|e| panic!("{e}"));
         let datapath = node.netns().run(open).expect("enter the namespace");

@@ -3,8 +3,9 @@
 //! kube-proxy writes them for nftables and iptables, with dialling the pod itself as the floor. All of it in network
 //! namespaces, with the kernel's real paths, and in turns: A B C, C B A, …; a machine that is busy is so for everybody.
 //!
-//! Arguments: `--full` for every size and the largest rulesets, which take minutes to load, `--out DIR` for CSV and a
-//! chart, `--rounds N`, `--window MS`. What a crashed run leaves is removed by the next one.
+//! Arguments: `--full` for every size and the largest rulesets, which take minutes to load, `--outliers` for what it costs to
+//! count connects that fail (and nothing but the ways), `--out DIR` for CSV and a chart, `--rounds N`, `--window MS`. What a
+//! crashed run leaves is removed by the next one.
 
 mod balancer;
 mod costs;
@@ -29,7 +30,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use balancer::Balancer;
+use balancer::{Balancer, Connects};
 use report::Report;
 use stage::Node;
 
@@ -39,6 +40,7 @@ const OURS: [u32; 4] = [1, 1_000, 10_000, 50_000];
 /// What was asked for.
 struct Arguments {
     full: bool,
+    outliers: bool,
     out: PathBuf,
     rounds: usize,
     window: Duration,
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
     match Arguments::parse(&args) {
         Ok(arguments) => run(&arguments),
         Err(problem) => {
-            eprintln!("{problem}: --full, --out DIR, --rounds N (10 or more), --window MS");
+            eprintln!("{problem}: --full, --outliers, --out DIR, --rounds N (10 or more), --window MS");
             return ExitCode::FAILURE;
         }
     }
@@ -66,13 +68,19 @@ fn run(arguments: &Arguments) {
     let near = Node::near("plain");
     let zone = stage::Zone::beside(&near);
     let far = stage::Far::new();
+    if arguments.outliers {
+        let [ours, counting] = [Connects::Uncounted, Connects::Counted]
+            .map(|connects| Balancer::open(OURS[1], connects, near.netns(), &mut report));
+        ways::measure(&ours, Some(&counting), &near, &zone, &far, arguments, &mut report);
+        return report.end();
+    }
     let mut balancers = Vec::new();
     for services in OURS {
-        balancers.push(Balancer::open(services, near.netns(), &mut report));
+        balancers.push(Balancer::open(services, Connects::Uncounted, near.netns(), &mut report));
     }
     costs::one_change(&mut balancers[2], &mut report);
     costs::bytes(&balancers[3], &mut report);
-    ways::measure(&balancers[1], &near, &zone, &far, arguments, &mut report);
+    ways::measure(&balancers[1], None, &near, &zone, &far, arguments, &mut report);
     scale::measure(&balancers, &near, arguments, &mut report);
     report.end();
 }
@@ -85,6 +93,7 @@ impl Arguments {
         );
         let mut this = Self {
             full: false,
+            outliers: false,
             out: target.join("bench/services"),
             rounds: 10,
             window: Duration::from_millis(120),
@@ -94,6 +103,7 @@ impl Arguments {
             let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
             match arg.as_str() {
                 "--full" => (this.full, this.window) = (true, Duration::from_millis(400)),
+                "--outliers" => this.outliers = true,
                 "--out" => this.out = value()?.into(),
                 "--rounds" => this.rounds = value()?.parse().map_err(|e| format!("--rounds: {e}"))?,
                 "--window" => {

@@ -26,6 +26,7 @@ struct Way<'a> {
 
 pub(crate) fn measure(
     ours: &Balancer,
+    counting: Option<&Balancer>,
     near: &Node,
     zone: &Zone,
     far: &Far,
@@ -62,11 +63,15 @@ pub(crate) fn measure(
             dialled,
         };
         let at = |ip: IpAddr, port: u16| SocketAddr::from((ip, port));
-        let arms = [
+        let mut arms = vec![
             arm("host–host", None, way.host, at(way.host.2, SERVED)),
             arm("pod–pod", None, way.pod, at(way.pod.2, SERVED)),
             arm("pod–VIP", Some(ours), way.pod, at(vip(way.service).into(), DIALLED)),
         ];
+        if let Some(counting) = counting {
+            let dialled = at(vip(way.service).into(), DIALLED);
+            arms.push(arm("pod–VIP, connects counted", Some(counting), way.pod, dialled));
+        }
         arms.iter().for_each(Arm::check);
         for test in Test::ALL {
             for size in SIZES {

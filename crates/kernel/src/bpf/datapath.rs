@@ -1,15 +1,18 @@
 //! A node's packet path.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, PerCpuArray};
 use engine::plan::{Op, State};
+use engine::services::Connects;
 
 use super::attach::{self, Direction, OnDevice, TcHook};
 use super::edge::Edge;
-use super::object::{self, EDGE, GUARD, Object, POD, SOCK};
+use super::object::{self, EDGE, GUARD, OUTLIERS, Object, POD, SOCK};
+use super::outliers::ConnectCounts;
 use super::outside::OutsideMaps;
 use super::services::PlanMaps;
 use super::sys::Hook;
@@ -52,6 +55,8 @@ pub struct Options {
     pub flows: u32,
     /// How tc programs are attached.
     pub tc: TcHook,
+    /// Whether it is counted what becomes of TCP connects.
+    pub count_connects: bool,
 }
 
 impl Options {
@@ -65,6 +70,7 @@ impl Options {
             flow_idle: Duration::from_secs(60),
             flows: 32_768,
             tc: TcHook::Best,
+            count_connects: false,
         }
     }
 }
@@ -78,6 +84,8 @@ pub struct Datapath {
     pod: Object,
     /// None on a kernel that cannot put packets on devices by its neighbours: clients outside are not served there.
     edge: Option<Edge>,
+    /// None where nobody asked for it.
+    connects: Option<ConnectCounts>,
 }
 
 impl Datapath {
@@ -90,7 +98,7 @@ impl Datapath {
         pins::prepare(folder)?;
         let flow_idle = u64::try_from(options.flow_idle.as_nanos()).unwrap_or(u64::MAX);
         let have_set_retval = u8::from(features::has_set_retval());
-        let mut loader = object::loader(&[SOCK, GUARD, POD, EDGE], folder);
+        let mut loader = object::loader(&[SOCK, OUTLIERS, GUARD, POD, EDGE], folder);
         loader.override_global("flow_idle", &flow_idle, false);
         loader.override_global("have_set_retval", &have_set_retval, false);
         // One a direction.
@@ -105,6 +113,12 @@ impl Datapath {
         for (name, hook) in SOCKET_HOOKS {
             attach::to_cgroup(folder, name, sock.program(name)?, &options.cgroup, hook)?;
         }
+        let connects = if options.count_connects {
+            Some(ConnectCounts::attach(&mut loader, folder, &options.cgroup)?)
+        } else {
+            ConnectCounts::detach(folder)?;
+            None
+        };
         let plan = PlanMaps {
             frontends: Table::new("frontends", sock.map("frontends")?)?,
             backends: Table::new("backends", sock.map("backends")?)?,
@@ -124,7 +138,7 @@ impl Datapath {
         };
         let pods = Table::new("pods", pod.map("pods")?)?;
         let counters = counters(sock.map("counters")?)?;
-        let mut datapath = Self { options, plan, pods, counters, pod, edge };
+        let mut datapath = Self { options, plan, pods, counters, pod, edge, connects };
         datapath.renew_devices(&on)?;
         datapath.watch_ways()?;
         for old in pins::other_layouts(&datapath.options.pin_dir)? {
@@ -207,6 +221,12 @@ impl Datapath {
     /// How often each reason was counted since the maps were made.
     pub fn counters(&self) -> Result<Vec<(abi::Reason, u64)>, BpfError> {
         read_counters(&self.counters)
+    }
+
+    /// What became of TCP connects that services led to backends, of every backend to which one has failed; nothing where
+    /// that is not counted.
+    pub fn connects(&self) -> Result<BTreeMap<SocketAddr, Connects>, BpfError> {
+        self.connects.as_ref().map_or(Ok(BTreeMap::new()), ConnectCounts::read)
     }
 
     /// Ends the packet path whose pins are in this folder: programs are detached, maps and pins removed. Nothing there

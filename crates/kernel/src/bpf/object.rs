@@ -37,6 +37,13 @@ pub const SOCK: Source = Source {
     ],
 };
 
+/// What counts connects that fail. Its own map is not pinned: it is to begin with nothing.
+pub const OUTLIERS: Source = Source {
+    name: "outliers",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/outliers.bpf.o")),
+    maps: &["translations", "counters"],
+};
+
 /// The guard on the underlay device.
 pub const GUARD: Source = Source {
     name: "guard",
@@ -108,9 +115,13 @@ impl Object {
     /// Hands a map over.
     pub(super) fn map(&mut self, name: &str) -> Result<MapData, BpfError> {
         match self.ebpf.take_map(name) {
-            Some(Map::HashMap(map) | Map::LpmTrie(map) | Map::PerCpuArray(map) | Map::ProgramArray(map)) => {
-                Ok(map)
-            }
+            Some(
+                Map::HashMap(map)
+                | Map::LruHashMap(map)
+                | Map::LpmTrie(map)
+                | Map::PerCpuArray(map)
+                | Map::ProgramArray(map),
+            ) => Ok(map),
             _ => Err(self.missing(name)),
         }
     }
@@ -123,6 +134,8 @@ impl Object {
         match program {
             Program::CgroupSockAddr(p) if p.fd().is_err() => p.load(),
             Program::SchedClassifier(p) if p.fd().is_err() => p.load(),
+            Program::SockOps(p) if p.fd().is_err() => p.load(),
+            Program::CgroupSock(p) if p.fd().is_err() => p.load(),
             _ => Ok(()),
         }
         .map_err(failed)?;

@@ -31,6 +31,7 @@ const LINK_DETACH: libc::c_long = 34;
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
+    SockOps = 3,
     Connect4 = 10,
     Connect6 = 11,
     Sendmsg4 = 14,
@@ -39,6 +40,7 @@ pub(crate) enum Hook {
     Recvmsg6 = 20,
     Getpeername4 = 29,
     Getpeername6 = 30,
+    InetSockRelease = 34,
     TcxIngress = 46,
     TcxEgress = 47,
 }

@@ -156,6 +156,7 @@ pub(crate) fn serve(port: u16) -> Result<()> {
         ranking: &[],
         reserved: &[],
         node_ports: &Default::default(),
+        ejected: &Default::default(),
     }));
     let mut server = Server::start(Arc::clone(&shared), Options { upstreams: Upstreams::None })?;
     let errors = server.listen(&[SocketAddr::from(([127, 0, 0, 1], port))]);
@@ -180,6 +181,7 @@ pub(crate) fn serve(port: u16) -> Result<()> {
                 ranking: &[],
                 reserved: &[],
                 node_ports: &Default::default(),
+                ejected: &Default::default(),
             },
             [&key],
         ));

@@ -46,6 +46,8 @@ pub struct AgentMetrics {
     dns: Family<ByReason, Counter>,
     connects_aborted: Counter,
     connections_reset: Counter,
+    backends_ejected: Gauge,
+    backend_ejections: Counter,
     reconnects: Counter,
     connected: Gauge,
 }
@@ -73,6 +75,8 @@ impl AgentMetrics {
             dns: Family::default(),
             connects_aborted: Counter::default(),
             connections_reset: Counter::default(),
+            backends_ejected: Gauge::default(),
+            backend_ejections: Counter::default(),
             reconnects: Counter::default(),
             connected: Gauge::default(),
         };
@@ -117,6 +121,16 @@ impl AgentMetrics {
             "connections_reset",
             "TCP connections that a service had led to a backend that is gone",
             new.connections_reset.clone(),
+        );
+        r.register(
+            "service_backends_ejected",
+            "Backends that fail connects of this node's clients and are ejected for it",
+            new.backends_ejected.clone(),
+        );
+        r.register(
+            "service_backend_ejections",
+            "Backends that were ejected because they failed connects",
+            new.backend_ejections.clone(),
         );
         r.register("exchange_reconnects", "Streams to a controller begun anew", new.reconnects.clone());
         r.register("exchange_connected", "Whether the stream to a controller is up", new.connected.clone());
@@ -204,6 +218,12 @@ impl AgentMetrics {
         self.connections_reset.inc_by(connections as u64);
     }
 
+    /// So many backends are ejected, and so often one was.
+    pub fn set_ejected(&self, now: usize, ejections: u64) {
+        self.backends_ejected.set(i64::try_from(now).unwrap_or(i64::MAX));
+        self.backend_ejections.inner().store(ejections, Ordering::Relaxed);
+    }
+
     /// The stream to the controller was begun anew.
     pub fn count_reconnect(&self) {
         self.reconnects.inc();
@@ -262,6 +282,7 @@ mod tests {
         metrics.set_dns(&dns);
         metrics.count_aborted(3);
         metrics.count_reset(2);
+        metrics.set_ejected(1, 4);
         metrics.count_reconnect();
         metrics.set_connected(true);
         let text = metrics.encode();
@@ -282,6 +303,8 @@ mod tests {
             "causeway_dns_questions_total{reason=\"answered\"} 0",
             "causeway_connects_aborted_total 3",
             "causeway_connections_reset_total 2",
+            "causeway_service_backends_ejected 1",
+            "causeway_service_backend_ejections_total 4",
             "causeway_exchange_reconnects_total 1",
             "causeway_exchange_connected 1",
             "# EOF",

@@ -34,6 +34,7 @@ fn said(world: &World) -> (Vec<String>, Vec<String>) {
         ranking: &[],
         reserved: RESERVED,
         node_ports: &NodePortAddresses::All,
+        ejected: Ejected::NONE,
     };
     let claimant = Claimant { key: explained.service.clone(), import: explained.import };
     let known = wrong(&view).remove(&claimant).unwrap_or_default();
