@@ -357,6 +357,10 @@ enum cw_reason {
 	CW_EDGE_FRAGMENT = 42,
 	/* drop: the kernel could not change the packet. */
 	CW_EDGE_FAILED = 43,
+	/* pass: SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are. */
+	CW_EDGE_SCTP_PORT = 44,
+	/* drop: SCTP, which keeps its source port, from one that another client has towards the backend. */
+	CW_EDGE_SCTP_TAKEN = 45,
 	/* How many reasons there are. */
-	CW_REASONS = 44,
+	CW_REASONS = 46,
 };

@@ -61,7 +61,10 @@ static __always_inline long rewrite_ports(struct __sk_buff *skb, const struct pa
 	       bpf_skb_store_bytes(skb, p->transport, &new.ports, sizeof(new.ports), 0);
 }
 
-/* Makes of a packet what its flow's entry says, with these hops left. Not 0: the kernel could not. */
+/*
+ * Makes of a packet what its flow's entry says, with these hops left. Not 0: the kernel could not. The checksum of SCTP
+ * (CRC32c) covers no addresses, and its ports stay as they are.
+ */
 static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *p, const struct cw_nat *to, __u8 hops)
 {
 	__be32 old[8], new[8];
@@ -84,7 +87,7 @@ static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *
 		change = bpf_csum_diff(old, 32, new, 32, 0);
 		failed = rewrite_v6_header(skb, p, new, hops);
 	}
-	if (failed || !p->whole)
+	if (failed || !p->whole || p->tuple.protocol == IPPROTO_SCTP)
 		return failed;
 	return bpf_l4_csum_replace(skb, rewrite_checksum_at(p), 0, change, flags) ?: rewrite_ports(skb, p, to);
 }

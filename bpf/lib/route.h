@@ -58,6 +58,9 @@ static __always_inline __u32 route_length(struct __sk_buff *skb, const struct pa
 
 	if (!skb->gso_size)
 		return p->length;
+	/* Its segments have a size each, and were made to fit what the sender knows of the way. */
+	if (p->tuple.protocol == IPPROTO_SCTP)
+		return header;
 	if (p->tuple.protocol != IPPROTO_TCP)
 		return header + 8 + skb->gso_size;
 	/* The upper half of the byte: TCP's header in words. */

@@ -496,12 +496,16 @@ pub enum Reason {
     EdgeFragment = 42,
     /// drop: the kernel could not change the packet.
     EdgeFailed = 43,
+    /// pass: SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are.
+    EdgeSctpPort = 44,
+    /// drop: SCTP, which keeps its source port, from one that another client has towards the backend.
+    EdgeSctpTaken = 45,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -546,6 +550,8 @@ impl Reason {
         Self::EdgeTooBig,
         Self::EdgeFragment,
         Self::EdgeFailed,
+        Self::EdgeSctpPort,
+        Self::EdgeSctpTaken,
     ];
 
     /// What metrics call it.
@@ -595,6 +601,8 @@ impl Reason {
             Self::EdgeTooBig => "edge_too_big",
             Self::EdgeFragment => "edge_fragment",
             Self::EdgeFailed => "edge_failed",
+            Self::EdgeSctpPort => "edge_sctp_port",
+            Self::EdgeSctpTaken => "edge_sctp_taken",
         }
     }
 
@@ -645,6 +653,8 @@ impl Reason {
             Self::EdgeTooBig => Verdict::Drop,
             Self::EdgeFragment => Verdict::Pass,
             Self::EdgeFailed => Verdict::Drop,
+            Self::EdgeSctpPort => Verdict::Pass,
+            Self::EdgeSctpTaken => Verdict::Drop,
         }
     }
 
@@ -695,6 +705,8 @@ impl Reason {
             Self::EdgeTooBig => "the packet is too large for the way to the backend, and may not be fragmented; its sender is told.",
             Self::EdgeFragment => "a fragment whose datagram's first one was not seen.",
             Self::EdgeFailed => "the kernel could not change the packet.",
+            Self::EdgeSctpPort => "SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are.",
+            Self::EdgeSctpTaken => "SCTP, which keeps its source port, from one that another client has towards the backend.",
         }
     }
 }

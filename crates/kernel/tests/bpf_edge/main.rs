@@ -4,6 +4,7 @@
 mod bpf_common;
 #[path = "../net_common/mod.rs"]
 mod net_common;
+mod sctp;
 mod talk;
 mod world;
 
