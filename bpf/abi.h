@@ -361,6 +361,8 @@ enum cw_reason {
 	CW_EDGE_SCTP_PORT = 44,
 	/* drop: SCTP, which keeps its source port, from one that another client has towards the backend. */
 	CW_EDGE_SCTP_TAKEN = 45,
+	/* note: the sender of a dropped packet was not told: too many were in that moment. */
+	CW_EDGE_UNTOLD = 46,
 	/* How many reasons there are. */
-	CW_REASONS = 46,
+	CW_REASONS = 47,
 };

@@ -500,12 +500,14 @@ pub enum Reason {
     EdgeSctpPort = 44,
     /// drop: SCTP, which keeps its source port, from one that another client has towards the backend.
     EdgeSctpTaken = 45,
+    /// note: the sender of a dropped packet was not told: too many were in that moment.
+    EdgeUntold = 46,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -552,6 +554,7 @@ impl Reason {
         Self::EdgeFailed,
         Self::EdgeSctpPort,
         Self::EdgeSctpTaken,
+        Self::EdgeUntold,
     ];
 
     /// What metrics call it.
@@ -603,6 +606,7 @@ impl Reason {
             Self::EdgeFailed => "edge_failed",
             Self::EdgeSctpPort => "edge_sctp_port",
             Self::EdgeSctpTaken => "edge_sctp_taken",
+            Self::EdgeUntold => "edge_untold",
         }
     }
 
@@ -655,6 +659,7 @@ impl Reason {
             Self::EdgeFailed => Verdict::Drop,
             Self::EdgeSctpPort => Verdict::Pass,
             Self::EdgeSctpTaken => Verdict::Drop,
+            Self::EdgeUntold => Verdict::Note,
         }
     }
 
@@ -707,6 +712,7 @@ impl Reason {
             Self::EdgeFailed => "the kernel could not change the packet.",
             Self::EdgeSctpPort => "SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are.",
             Self::EdgeSctpTaken => "SCTP, which keeps its source port, from one that another client has towards the backend.",
+            Self::EdgeUntold => "the sender of a dropped packet was not told: too many were in that moment.",
         }
     }
 }

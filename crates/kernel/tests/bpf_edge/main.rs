@@ -2,6 +2,7 @@
 
 #[path = "../bpf_common/mod.rs"]
 mod bpf_common;
+mod limits;
 #[path = "../net_common/mod.rs"]
 mod net_common;
 mod sctp;
