@@ -3,13 +3,15 @@
 //! kube-proxy writes them for nftables and iptables, with dialling the pod itself as the floor. All of it in network
 //! namespaces, with the kernel's real paths, and in turns: A B C, C B A, …; a machine that is busy is so for everybody.
 //!
-//! Arguments: `--full` for every size and the largest rulesets, which take minutes to load, `--out DIR` for CSV and a
-//! chart, `--rounds N`, `--window MS`. What a crashed run leaves is removed by the next one.
+//! Arguments: `--full` for every size and the largest rulesets, which take minutes to load, `--outside` for clients outside
+//! the cluster at node ports instead, `--out DIR` for CSV and a chart, `--rounds N`, `--window MS`. What a crashed run leaves
+//! is removed by the next one.
 
 mod balancer;
 mod costs;
 #[path = "../../tests/net_common/mod.rs"]
 mod net_common;
+mod outside;
 #[path = "../../tests/wireguard_device/pair.rs"]
 #[allow(dead_code, reason = "the tests use the rest of it")]
 mod pair;
@@ -39,6 +41,7 @@ const OURS: [u32; 4] = [1, 1_000, 10_000, 50_000];
 /// What was asked for.
 struct Arguments {
     full: bool,
+    outside: bool,
     out: PathBuf,
     rounds: usize,
     window: Duration,
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
     match Arguments::parse(&args) {
         Ok(arguments) => run(&arguments),
         Err(problem) => {
-            eprintln!("{problem}: --full, --out DIR, --rounds N (10 or more), --window MS");
+            eprintln!("{problem}: --full, --outside, --out DIR, --rounds N (10 or more), --window MS");
             return ExitCode::FAILURE;
         }
     }
@@ -63,18 +66,27 @@ fn run(arguments: &Arguments) {
     balancer::clear();
     stage::clear();
     let mut report = Report::new(&arguments.out);
+    if arguments.outside {
+        outside::measure(arguments, &mut report);
+    } else {
+        inside(arguments, &mut report);
+    }
+    report.end();
+}
+
+/// Clients in pods, whose sockets are served.
+fn inside(arguments: &Arguments, report: &mut Report) {
     let near = Node::near("plain");
     let zone = stage::Zone::beside(&near);
     let far = stage::Far::new();
     let mut balancers = Vec::new();
     for services in OURS {
-        balancers.push(Balancer::open(services, near.netns(), &mut report));
+        balancers.push(Balancer::for_pods(services, near.netns(), report));
     }
-    costs::one_change(&mut balancers[2], &mut report);
-    costs::bytes(&balancers[3], &mut report);
-    ways::measure(&balancers[1], &near, &zone, &far, arguments, &mut report);
-    scale::measure(&balancers, &near, arguments, &mut report);
-    report.end();
+    costs::one_change(&mut balancers[2], report);
+    costs::bytes(&balancers[3], report);
+    ways::measure(&balancers[1], &near, &zone, &far, arguments, report);
+    scale::measure(&balancers, &near, arguments, report);
 }
 
 impl Arguments {
@@ -85,6 +97,7 @@ impl Arguments {
         );
         let mut this = Self {
             full: false,
+            outside: false,
             out: target.join("bench/services"),
             rounds: 10,
             window: Duration::from_millis(120),
@@ -94,6 +107,8 @@ impl Arguments {
             let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
             match arg.as_str() {
                 "--full" => (this.full, this.window) = (true, Duration::from_millis(400)),
+                // The whole machine's clock has ticks of 10 ms.
+                "--outside" => (this.outside, this.window) = (true, Duration::from_millis(300)),
                 "--out" => this.out = value()?.into(),
                 "--rounds" => this.rounds = value()?.parse().map_err(|e| format!("--rounds: {e}"))?,
                 "--window" => {
