@@ -266,11 +266,16 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 ip, enum side si
 static __always_inline int egress(struct __sk_buff *skb, __u32 ip)
 {
 	struct work *w = work_here();
-	__u64 now = bpf_ktime_get_ns();
-	int kind = packet_read(skb, ip, NAT_EGRESS);
-	bool failed, is_error = kind == TUPLE_ERROR;
+	bool failed, is_error;
 	struct cw_nat *known;
+	__u64 now;
+	int kind;
 
+	if (skb->tc_index == ROUTE_TAKEN)
+		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
+	now = bpf_ktime_get_ns();
+	kind = packet_read(skb, ip, NAT_EGRESS);
+	is_error = kind == TUPLE_ERROR;
 	if (!w || (is_error ? !packet_read_error(skb) : kind != TUPLE_FLOW))
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
 	known = bpf_map_lookup_elem(&nat, is_error ? &w->error.answer : &w->packet.tuple);

@@ -112,6 +112,9 @@ static __always_inline enum route route_find(struct __sk_buff *skb, const struct
 	}
 }
 
+/* On packets that were put on a device here (tc_index): nothing of them is left to do for who looks at what leaves by it. */
+#define ROUTE_TAKEN 0xca05
+
 /* Sends the packet along a way that was found. Returns what the program has to. */
 static __always_inline int route_take(struct __sk_buff *skb, __u32 ip, const struct bpf_fib_lookup *way)
 {
@@ -129,5 +132,6 @@ static __always_inline int route_take(struct __sk_buff *skb, __u32 ip, const str
 		    bpf_skb_store_bytes(skb, 0, &header, sizeof(header), 0))
 			return TC_ACT_SHOT;
 	}
+	skb->tc_index = ROUTE_TAKEN;
 	return bpf_redirect_neigh(way->ifindex, &next, sizeof(next), 0);
 }

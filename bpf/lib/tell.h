@@ -34,7 +34,7 @@ struct tell_v6 {
 
 static __always_inline __sum16 tell_checksum(__s64 sum)
 {
-	return error_mend(0xffff, sum);
+	return rewrite_mend(0xffff, sum);
 }
 
 static __always_inline long tell_v4(struct __sk_buff *skb, const struct packet *p, __u8 type, __u8 code, __u32 mtu)
