@@ -377,6 +377,12 @@ enum cw_reason {
 	CW_CONNECT_REFUSED = 44,
 	/* note: a connect that a service led to a backend was not answered. */
 	CW_CONNECT_UNANSWERED = 45,
+	/* pass: SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are. */
+	CW_EDGE_SCTP_PORT = 46,
+	/* drop: SCTP, which keeps its source port, from one that another client has towards the backend. */
+	CW_EDGE_SCTP_TAKEN = 47,
+	/* note: the sender of a dropped packet was not told: too many were in that moment. */
+	CW_EDGE_UNTOLD = 48,
 	/* How many reasons there are. */
-	CW_REASONS = 46,
+	CW_REASONS = 49,
 };

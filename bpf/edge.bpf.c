@@ -36,6 +36,7 @@ __noinline int open_towards(struct __sk_buff *skb, __u32 side, __u32 masquerade,
 	const struct cw_exit *exit;
 	struct cw_nat *entry;
 	__u8 divisible;
+	bool is_sctp;
 	int route;
 
 	if (!w)
@@ -62,8 +63,10 @@ __noinline int open_towards(struct __sk_buff *skb, __u32 side, __u32 masquerade,
 			ip_copy(entry->source.ip, exit->ip);
 		}
 	}
-	return nat_open(&w->packet.tuple, &w->flow, masquerade ? 0 : entry->source.port, now) ? CW_EDGE_OPENED :
-												  CW_EDGE_NO_PORT;
+	is_sctp = w->packet.tuple.protocol == IPPROTO_SCTP;
+	if (nat_open(&w->packet.tuple, &w->flow, masquerade && !is_sctp ? 0 : entry->source.port, now))
+		return CW_EDGE_OPENED;
+	return is_sctp ? CW_EDGE_SCTP_TAKEN : CW_EDGE_NO_PORT;
 }
 
 /* Chooses a backend for a packet that no flow has: CW_EDGE_OPENED, or why not. */
@@ -78,7 +81,7 @@ __noinline int open(struct __sk_buff *skb, __u32 side, __u64 now)
 		return CW_EDGE_FAILED;
 	p = &w->packet;
 	/* A segment that begins nothing is for the stack to answer; so is a fragment that came before its first one. */
-	if ((p->tuple.protocol == IPPROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN) || !p->whole)
+	if ((p->tuple.protocol != IPPROTO_UDP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN) || !p->whole)
 		return CW_EDGE_PASSED;
 	dialled_find(p, side, &found);
 	if (!found.ladder)
@@ -90,6 +93,8 @@ __noinline int open(struct __sk_buff *skb, __u32 side, __u64 now)
 		return found.otherwise_drop ? CW_EDGE_NO_BACKEND : CW_EDGE_REFUSED;
 	if (ip_is_v4(backend->ip) != (bool)p->v4)
 		return CW_EDGE_FAMILY;
+	if (p->tuple.protocol == IPPROTO_SCTP && backend->port != p->tuple.destination.port)
+		return CW_EDGE_SCTP_PORT;
 	__builtin_memset(&w->flow.entry, 0, sizeof(w->flow.entry));
 	w->flow.entry.forward = true;
 	w->flow.entry.source = p->tuple.source;
@@ -102,15 +107,15 @@ __noinline int open(struct __sk_buff *skb, __u32 side, __u64 now)
 }
 
 /*
- * Whether a flow goes on where it went. A TCP connection does, whatever becomes of the service; datagrams, and whoever
- * dials again from the same port, only while the service has the backend and its node lives.
+ * Whether a flow goes on where it went. A connection of TCP or SCTP does, whatever becomes of the service; datagrams, and
+ * whoever dials again from the same port, only while the service has the backend and its node lives.
  */
 static __always_inline bool goes_on(struct work *w, struct cw_nat *known, __u32 side, __u64 now)
 {
 	const struct packet *p = &w->packet;
 	struct dialled found;
 
-	if (!known->forward || !p->whole || (p->tuple.protocol == IPPROTO_TCP && !(p->tcp & TCP_SYN)))
+	if (!known->forward || !p->whole || (p->tuple.protocol != IPPROTO_UDP && !(p->tcp & TCP_SYN)))
 		return true;
 	dialled_find(p, side, &found);
 	return found.ladder && stay(&known->flow, found.ladder, now, flow_idle);
@@ -214,7 +219,8 @@ __noinline int carry_error(struct __sk_buff *skb)
 
 static __always_inline int action_of(enum cw_reason reason)
 {
-	return reason == CW_EDGE_PASSED || reason == CW_EDGE_REFUSED ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+	return reason == CW_EDGE_PASSED || reason == CW_EDGE_REFUSED || reason == CW_EDGE_SCTP_PORT ? TC_ACT_UNSPEC :
+												     TC_ACT_SHOT;
 }
 
 /* What comes in, from whichever device. One program for all: the choice costs the verifier time at every start. */
@@ -260,11 +266,16 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 ip, enum side si
 static __always_inline int egress(struct __sk_buff *skb, __u32 ip)
 {
 	struct work *w = work_here();
-	__u64 now = bpf_ktime_get_ns();
-	int kind = packet_read(skb, ip, NAT_EGRESS);
-	bool failed, is_error = kind == TUPLE_ERROR;
+	bool failed, is_error;
 	struct cw_nat *known;
+	__u64 now;
+	int kind;
 
+	if (skb->tc_index == ROUTE_TAKEN)
+		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
+	now = bpf_ktime_get_ns();
+	kind = packet_read(skb, ip, NAT_EGRESS);
+	is_error = kind == TUPLE_ERROR;
 	if (!w || (is_error ? !packet_read_error(skb) : kind != TUPLE_FLOW))
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
 	known = bpf_map_lookup_elem(&nat, is_error ? &w->error.answer : &w->packet.tuple);

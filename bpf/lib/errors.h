@@ -78,17 +78,6 @@ static __always_inline bool error_read(struct __sk_buff *skb, const struct packe
 	return tuple_is_translated(answer->protocol);
 }
 
-/* Adds a change (as of bpf_csum_diff) to a checksum. */
-static __always_inline __sum16 error_mend(__sum16 check, __s64 change)
-{
-	__u64 sum = (__u16)~check + (__u64)(__u32)change;
-
-	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
-
 /* The quoted packet as it was before it was translated: sent by `to->destination` to `to->source`. */
 static __always_inline void error_requote(const struct packet *p, union quote *quote, const struct cw_nat *to)
 {
@@ -97,7 +86,7 @@ static __always_inline void error_requote(const struct packet *p, union quote *q
 
 		ends[0] = to->destination.ip[3];
 		ends[1] = to->source.ip[3];
-		quote->v4.ip.check = error_mend(quote->v4.ip.check, bpf_csum_diff(old, 8, ends, 8, 0));
+		quote->v4.ip.check = rewrite_mend(quote->v4.ip.check, rewrite_change(old, ends));
 		quote->v4.ports[0] = to->destination.port;
 		quote->v4.ports[1] = to->source.port;
 	} else {
@@ -129,7 +118,7 @@ static __always_inline long error_rewrite(struct __sk_buff *skb, const struct pa
 		after[1] = to->destination.ip[3];
 		return bpf_l4_csum_replace(skb, check, 0, change, 0) ?:
 		       bpf_skb_store_bytes(skb, at, &error->new, sizeof(error->new.v4), 0) ?:
-		       rewrite_v4_header(skb, p, after, bpf_csum_diff(before, 8, after, 8, 0), hops);
+		       rewrite_v4_header(skb, p, after, rewrite_change(before, after), hops);
 	}
 	change = bpf_csum_diff(error->old.words, sizeof(error->old.v6), error->new.words, sizeof(error->new.v6), 0);
 	ip_copy(before, p->tuple.source.ip);

@@ -105,13 +105,15 @@ static __always_inline void nat_forget(const struct cw_tuple *key, struct nat_fl
 
 /*
  * Writes a new flow down. The source port stays as it is if `port` says so and no other flow to the backend has it; else
- * one is looked for. False: none is free.
+ * one is looked for, but not for SCTP: its checksum covers the ports. False: none is free.
  */
 static __always_inline bool nat_open(const struct cw_tuple *key, struct nat_flow *flow, __be16 port, __u64 now)
 {
 	for (int i = 0; i < NAT_TRIES; i++) {
 		struct cw_nat *other;
 
+		if (i && key->protocol == IPPROTO_SCTP)
+			return false;
 		flow->entry.source.port = !i && port ? port : bpf_htons(NAT_FIRST_PORT + lb_random(NAT_PORTS));
 		nat_turn(key, &flow->entry, flow);
 		other = bpf_map_lookup_elem(&nat, &flow->back);

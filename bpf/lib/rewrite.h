@@ -29,17 +29,50 @@ static __always_inline __u64 rewrite_flags(const struct packet *p)
 	return p->tuple.protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 }
 
-static __always_inline long rewrite_v4_header(struct __sk_buff *skb, const struct packet *p, __be32 ends[2], __s64 change,
-					      __u8 hops)
-{
-	__be16 old = bpf_htons(p->hops << 8 | p->tuple.protocol), new = bpf_htons(hops << 8 | p->tuple.protocol);
-	__u32 check = p->ip + offsetof(struct iphdr, check);
+/* What of an IPv4 header changes: from its TTL to its end. */
+struct rewrite_v4 {
+	__u8 ttl;
+	__u8 protocol;
+	__sum16 check;
+	__be32 ends[2];
+};
 
+/* Adds a change (as of bpf_csum_diff) to a checksum. */
+static __always_inline __sum16 rewrite_mend(__sum16 check, __s64 change)
+{
+	__u64 sum = (__u16)~check + (__u64)(__u32)change;
+
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* What bpf_csum_diff says of two addresses in the place of two others, without its call. */
+static __always_inline __u32 rewrite_change(const __be32 old[2], const __be32 new[2])
+{
+	__u64 sum = (__u64)(__u32)~old[0] + (__u32)~old[1] + new[0] + new[1];
+
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
+/* `change` is that of the addresses to `ends`. */
+static __always_inline long rewrite_v4_header(struct __sk_buff *skb, const struct packet *p, const __be32 ends[2],
+					      __u32 change, __u8 hops)
+{
+	__u16 old = bpf_htons(p->hops << 8 | p->tuple.protocol), new = bpf_htons(hops << 8 | p->tuple.protocol);
+	__u32 at = p->ip + offsetof(struct iphdr, ttl);
+	struct rewrite_v4 header;
+
+	if (bpf_skb_load_bytes(skb, at, &header, sizeof(header)))
+		return -1;
+	header.check = rewrite_mend(rewrite_mend(header.check, change), (__u16)~old + new);
+	header.ttl = hops;
+	header.ends[0] = ends[0];
+	header.ends[1] = ends[1];
 	/* The header's own checksum hides the change from a sum over the whole packet. */
-	return bpf_l3_csum_replace(skb, check, 0, change, 0) ?:
-	       bpf_l3_csum_replace(skb, check, old, new, sizeof(old)) ?:
-	       bpf_skb_store_bytes(skb, p->ip + offsetof(struct iphdr, ttl), &hops, sizeof(hops), 0) ?:
-	       bpf_skb_store_bytes(skb, p->ip + offsetof(struct iphdr, saddr), ends, 2 * sizeof(ends[0]), 0);
+	return bpf_skb_store_bytes(skb, at, &header, sizeof(header), 0);
 }
 
 /* `ends` are source and destination. The header has no checksum: a sum over the whole packet has to follow. */
@@ -61,7 +94,10 @@ static __always_inline long rewrite_ports(struct __sk_buff *skb, const struct pa
 	       bpf_skb_store_bytes(skb, p->transport, &new.ports, sizeof(new.ports), 0);
 }
 
-/* Makes of a packet what its flow's entry says, with these hops left. Not 0: the kernel could not. */
+/*
+ * Makes of a packet what its flow's entry says, with these hops left. Not 0: the kernel could not. The checksum of SCTP
+ * (CRC32c) covers no addresses, and its ports stay as they are.
+ */
 static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *p, const struct cw_nat *to, __u8 hops)
 {
 	__be32 old[8], new[8];
@@ -74,7 +110,7 @@ static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *
 		old[1] = p->tuple.destination.ip[3];
 		new[0] = to->source.ip[3];
 		new[1] = to->destination.ip[3];
-		change = bpf_csum_diff(old, 8, new, 8, 0);
+		change = rewrite_change(old, new);
 		failed = rewrite_v4_header(skb, p, new, change, hops);
 	} else {
 		ip_copy(old, p->tuple.source.ip);
@@ -84,7 +120,7 @@ static __always_inline long rewrite(struct __sk_buff *skb, const struct packet *
 		change = bpf_csum_diff(old, 32, new, 32, 0);
 		failed = rewrite_v6_header(skb, p, new, hops);
 	}
-	if (failed || !p->whole)
+	if (failed || !p->whole || p->tuple.protocol == IPPROTO_SCTP)
 		return failed;
 	return bpf_l4_csum_replace(skb, rewrite_checksum_at(p), 0, change, flags) ?: rewrite_ports(skb, p, to);
 }

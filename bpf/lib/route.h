@@ -58,6 +58,9 @@ static __always_inline __u32 route_length(struct __sk_buff *skb, const struct pa
 
 	if (!skb->gso_size)
 		return p->length;
+	/* Its segments have a size each, and were made to fit what the sender knows of the way. */
+	if (p->tuple.protocol == IPPROTO_SCTP)
+		return header;
 	if (p->tuple.protocol != IPPROTO_TCP)
 		return header + 8 + skb->gso_size;
 	/* The upper half of the byte: TCP's header in words. */
@@ -109,6 +112,9 @@ static __always_inline enum route route_find(struct __sk_buff *skb, const struct
 	}
 }
 
+/* On packets that were put on a device here (tc_index): nothing of them is left to do for who looks at what leaves by it. */
+#define ROUTE_TAKEN 0xca05
+
 /* Sends the packet along a way that was found. Returns what the program has to. */
 static __always_inline int route_take(struct __sk_buff *skb, __u32 ip, const struct bpf_fib_lookup *way)
 {
@@ -126,5 +132,6 @@ static __always_inline int route_take(struct __sk_buff *skb, __u32 ip, const str
 		    bpf_skb_store_bytes(skb, 0, &header, sizeof(header), 0))
 			return TC_ACT_SHOT;
 	}
+	skb->tc_index = ROUTE_TAKEN;
 	return bpf_redirect_neigh(way->ifindex, &next, sizeof(next), 0);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ICMP errors of our own, about packets that cannot go where they ought to: their senders are told, as any router would.
- * They are told in the name of the address they dialled, and get the part of the packet that names the flow.
+ * They are told in the name of the address they dialled, and get the part of the packet that names the flow; so many a
+ * second, and no more.
  */
 #pragma once
 
@@ -10,8 +11,10 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "count.h"
 #include "errors.h"
 #include "route.h"
+#include "stay.h"
 #include "tuple.h"
 
 #define TELL_HOPS 64
@@ -31,7 +34,7 @@ struct tell_v6 {
 
 static __always_inline __sum16 tell_checksum(__s64 sum)
 {
-	return error_mend(0xffff, sum);
+	return rewrite_mend(0xffff, sum);
 }
 
 static __always_inline long tell_v4(struct __sk_buff *skb, const struct packet *p, __u8 type, __u8 code, __u32 mtu)
@@ -76,6 +79,34 @@ static __always_inline long tell_v6(struct __sk_buff *skb, const struct packet *
 	       bpf_skb_store_bytes(skb, p->ip, &told, sizeof(told), BPF_F_RECOMPUTE_CSUM);
 }
 
+/* Errors a second, and at a time: what the kernel allows itself (icmp_msgs_per_sec, icmp_msgs_burst). */
+#define TELL_INTERVAL (SECOND / 1000)
+#define TELL_BURST 50
+
+/* When all that was told would have been told at an even pace: a moment of bpf_ktime_get_ns. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} told SEC(".maps");
+
+/* Whether one more may be told now: a token bucket of the node (RFC 4443, section 2.4 f), kept as the time it is full at. */
+static __always_inline bool tell_may(__u64 now)
+{
+	__u64 *even, seen, from;
+	__u32 first = 0;
+
+	even = bpf_map_lookup_elem(&told, &first);
+	if (!even)
+		return false;
+	seen = *(volatile __u64 *)even;
+	from = seen > now ? seen : now;
+	/* Whoever is overtaken by another processor is not told: it happens under a flood only. */
+	return from - now < TELL_BURST * TELL_INTERVAL &&
+	       __sync_val_compare_and_swap(even, seen, from + TELL_INTERVAL) == seen;
+}
+
 /* Answers a packet with an error in its place. Returns what the program has to. */
 static __always_inline int tell(struct __sk_buff *skb, struct packet *p, struct bpf_fib_lookup *way, __u8 type, __u8 code,
 				__u32 mtu)
@@ -83,8 +114,13 @@ static __always_inline int tell(struct __sk_buff *skb, struct packet *p, struct 
 	/* Whoever sends fragments, or options, is not told: what is quoted would not name the flow. */
 	__u32 plain = p->v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 
-	if (!p->whole || p->transport - p->ip != plain ||
-	    (p->v4 ? tell_v4(skb, p, type, code, mtu) : tell_v6(skb, p, type, code, mtu)))
+	if (!p->whole || p->transport - p->ip != plain)
+		return TC_ACT_SHOT;
+	if (!tell_may(bpf_ktime_get_ns())) {
+		count(CW_EDGE_UNTOLD);
+		return TC_ACT_SHOT;
+	}
+	if ((p->v4 ? tell_v4(skb, p, type, code, mtu) : tell_v6(skb, p, type, code, mtu)))
 		return TC_ACT_SHOT;
 	p->length = 0;
 	if (route_find(skb, p, &p->tuple.destination, &p->tuple.source, way) != ROUTE_OUT)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whose flow a packet belongs to, and where in the packet that is written. TCP and UDP, over IPv4 and IPv6, fragments
- * too; and ICMP errors about them.
+ * Whose flow a packet belongs to, and where in the packet that is written. TCP, UDP and SCTP, over IPv4 and IPv6,
+ * fragments too; and ICMP errors about them.
  */
 #pragma once
 
@@ -29,6 +29,14 @@
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
+
+/* SCTP's chunks that begin and end associations, and where the first chunk's type is (RFC 9260, sections 3.1 and 3.2). */
+#define SCTP_FIRST_CHUNK 12
+#define SCTP_INIT 1
+#define SCTP_INIT_ACK 2
+#define SCTP_ABORT 6
+#define SCTP_SHUTDOWN 7
+#define SCTP_SHUTDOWN_COMPLETE 14
 
 /* <linux/icmp.h> cannot be had without the C library's headers. */
 #define ICMP_DEST_UNREACH 3
@@ -66,7 +74,7 @@ struct packet {
 	__u8 v4;
 	/* TTL or hop limit. */
 	__u8 hops;
-	/* Flags of TCP; 0 for others. */
+	/* Flags of TCP; of SCTP those that say the same; 0 for UDP. */
 	__u8 tcp;
 	/* Whether the transport's header is in it: it is not in later fragments. */
 	__u8 whole;
@@ -83,7 +91,7 @@ struct {
 
 static __always_inline bool tuple_is_translated(__u8 protocol)
 {
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
 /* Turns a flow round: the packets that answer it. */
@@ -97,6 +105,24 @@ static __always_inline void tuple_reverse(struct cw_tuple *to, const struct cw_a
 	to->hook = hook;
 }
 
+/* What a segment with a chunk of SCTP would be in TCP. Those that matter come first in their packets, or alone. */
+static __always_inline __u8 tuple_chunk_flags(__u8 chunk)
+{
+	switch (chunk) {
+	case SCTP_INIT:
+		return TCP_SYN;
+	case SCTP_INIT_ACK:
+		return TCP_SYN | TCP_ACK;
+	case SCTP_ABORT:
+	case SCTP_SHUTDOWN_COMPLETE:
+		return TCP_RST;
+	case SCTP_SHUTDOWN:
+		return TCP_FIN | TCP_ACK;
+	default:
+		return TCP_ACK;
+	}
+}
+
 static __always_inline enum tuple_kind tuple_ports(struct __sk_buff *skb, struct packet *p)
 {
 	__be16 ports[2];
@@ -107,6 +133,11 @@ static __always_inline enum tuple_kind tuple_ports(struct __sk_buff *skb, struct
 	p->tuple.destination.port = ports[1];
 	if (p->tuple.protocol == IPPROTO_TCP && bpf_skb_load_bytes(skb, p->transport + 13, &p->tcp, sizeof(p->tcp)))
 		return TUPLE_OTHER;
+	if (p->tuple.protocol == IPPROTO_SCTP) {
+		if (bpf_skb_load_bytes(skb, p->transport + SCTP_FIRST_CHUNK, &p->tcp, sizeof(p->tcp)))
+			return TUPLE_OTHER;
+		p->tcp = tuple_chunk_flags(p->tcp);
+	}
 	return TUPLE_FLOW;
 }
 

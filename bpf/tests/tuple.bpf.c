@@ -85,11 +85,55 @@ EXPECT_FLOW(v4_first_fragment, ETH_HLEN + 20)
 PACKET(v4_lost_fragment) { return packet_ports(skb, packet_v4(skb, IPPROTO_UDP, 5, IP_MORE | 100)); }
 EXPECT_KIND(v4_lost_fragment, TUPLE_FRAGMENT)
 
-PACKET(v4_of_another_protocol) { return packet_ports(skb, packet_v4(skb, IPPROTO_SCTP, 5, 0)); }
+PACKET(v4_of_another_protocol) { return packet_ports(skb, packet_v4(skb, IPPROTO_GRE, 5, 0)); }
 EXPECT_KIND(v4_of_another_protocol, TUPLE_OTHER)
 
 PACKET(v4_without_ports) { return packet_v4(skb, IPPROTO_UDP, 5, 0); }
 EXPECT_KIND(v4_without_ports, TUPLE_OTHER)
+
+/* SCTP's common header and the type of its first chunk. */
+static __always_inline int packet_sctp(struct __sk_buff *skb, int offset, __u8 chunk)
+{
+	struct { __be16 ports[2]; __be32 tag, checksum; __u8 chunk, flags; __be16 length; } sctp = {
+		{ bpf_htons(5555), bpf_htons(53) }, 0, 0, chunk, 0, bpf_htons(4)
+	};
+
+	bpf_skb_store_bytes(skb, offset, &sctp, sizeof(sctp), 0);
+	return offset + sizeof(sctp);
+}
+
+/* The packet is SCTP's, from port 5555 to port 53, and says what a segment with these flags would. */
+#define EXPECT_SCTP(name, flags)                                                                                       \
+	RUN(name)                                                                                                      \
+	{                                                                                                              \
+		struct packet p;                                                                                       \
+                                                                                                                       \
+		ASSERT(read(skb, &p) == TUPLE_FLOW);                                                                   \
+		ASSERT(p.tuple.protocol == IPPROTO_SCTP);                                                              \
+		ASSERT(p.tuple.source.port == bpf_htons(5555) && p.tuple.destination.port == bpf_htons(53));           \
+		ASSERT(p.tcp == (flags));                                                                              \
+		return 0;                                                                                              \
+	}                                                                                                              \
+	CHECK(name) { return 0; }
+
+PACKET(sctp_begins) { return packet_sctp(skb, packet_v4(skb, IPPROTO_SCTP, 5, IP_DF), SCTP_INIT); }
+EXPECT_SCTP(sctp_begins, TCP_SYN)
+
+PACKET(sctp_agrees) { return packet_sctp(skb, packet_v4(skb, IPPROTO_SCTP, 5, IP_DF), SCTP_INIT_ACK); }
+EXPECT_SCTP(sctp_agrees, TCP_SYN | TCP_ACK)
+
+PACKET(sctp_goes_on) { return packet_sctp(skb, packet_v6(skb, IPPROTO_SCTP), 0); }
+EXPECT_SCTP(sctp_goes_on, TCP_ACK)
+
+PACKET(sctp_ends) { return packet_sctp(skb, packet_v6(skb, IPPROTO_SCTP), SCTP_SHUTDOWN); }
+EXPECT_SCTP(sctp_ends, TCP_FIN | TCP_ACK)
+
+PACKET(sctp_aborts) { return packet_sctp(skb, packet_v6(skb, IPPROTO_SCTP), SCTP_ABORT); }
+EXPECT_SCTP(sctp_aborts, TCP_RST)
+
+/* No packet of SCTP is without a chunk (RFC 9260, section 3). */
+PACKET(sctp_without_a_chunk) { return packet_sctp(skb, packet_v4(skb, IPPROTO_SCTP, 5, 0), SCTP_INIT) - 4; }
+EXPECT_KIND(sctp_without_a_chunk, TUPLE_OTHER)
 
 PACKET(v6_plain) { return packet_ports(skb, packet_v6(skb, IPPROTO_UDP)); }
 EXPECT_FLOW(v6_plain, ETH_HLEN + 40)

@@ -140,7 +140,7 @@ fn segment() {
 
 #[test]
 fn tuple() {
-    check("tuple.bpf.o", 14);
+    check("tuple.bpf.o", 20);
 }
 
 #[test]

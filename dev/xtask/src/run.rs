@@ -24,7 +24,8 @@ pub(crate) enum Bench {
     /// The node's DNS server, against Debian's knot and unbound, on one zone whose endpoints change.
     Dns,
     /// Services: new connections, requests, streams and datagrams through a virtual address, with up to 50,000 of them,
-    /// against dialling the pod and against rules as kube-proxy writes them. `--full`, `--out DIR`, `--rounds N`.
+    /// against dialling the pod and against rules as kube-proxy writes them. `--full`, `--outside` (clients outside the
+    /// cluster, at node ports), `--out DIR`, `--rounds N`.
     Services,
 }
 

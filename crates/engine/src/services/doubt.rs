@@ -1,11 +1,11 @@
 //! What services get as they ask for it although it is hardly meant so. A plan does not depend on it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{ClusterName, Endpoint, Hints, Port, Protocol, ServicePort};
+use model::{ClusterName, Endpoint, Hints, Port, Protocol};
 
 use super::offer::{Dialled, Offer};
 use super::standpoint::Standpoint;
@@ -44,12 +44,14 @@ pub enum Doubt {
         /// How many.
         backends: usize,
     },
-    /// A port of a protocol that sockets are not balanced for.
-    Protocol {
-        /// Which port.
+    /// A port of a protocol whose ports are not exchanged, and endpoints that listen at others.
+    Ports {
+        /// The port that is dialled.
         port: Port,
         /// Which protocol.
         protocol: Protocol,
+        /// Where endpoints listen.
+        targets: BTreeSet<Port>,
     },
 }
 
@@ -62,7 +64,7 @@ impl Doubt {
             Self::Zones { .. } => "HintsForNoZone",
             Self::Sources { .. } => "NobodyMayDial",
             Self::Failing { .. } => "BackendsFail",
-            Self::Protocol { .. } => "ProtocolNotServed",
+            Self::Ports { .. } => "PortsDiffer",
         }
     }
 }
@@ -104,11 +106,15 @@ impl fmt::Display for Doubt {
                  half of those that are ready are ejected: look at its pods, at policies and firewalls before them, or at \
                  the way from this node"
             ),
-            Self::Protocol { port, protocol } => write!(
-                f,
-                "port {port}/{protocol}: this version does not exchange the address of {protocol} sockets, so nobody \
-                 is led to a backend there; dial the endpoints themselves (a headless service)"
-            ),
+            Self::Ports { port, protocol, targets } => {
+                let targets: Vec<_> = targets.iter().map(Port::to_string).collect();
+                write!(
+                    f,
+                    "port {port}/{protocol}: endpoints listen at {}, and the checksum of {protocol} covers ports, which \
+                     are not exchanged: nobody is led to them there; have them listen at the port that is dialled",
+                    targets.join(", ")
+                )
+            }
         }
     }
 }
@@ -156,8 +162,23 @@ pub(super) fn doubts(
         let balanced = service.access.load_balancer_ips.iter().filter(served);
         doubts.extend(balanced.filter(|ip| !of_family(ip)).map(|ip| Doubt::Sources { ip: *ip }));
     }
-    let unbalanced = offer.ports().iter().filter(|port| port.protocol == Protocol::Sctp);
-    let of = |port: &ServicePort| Doubt::Protocol { port: port.port, protocol: port.protocol };
-    doubts.extend(unbalanced.filter(|_| !frontends.is_empty()).map(of));
+    doubts.extend(ports(standpoint, offer, frontends, sources));
     doubts
+}
+
+/// Ports of SCTP at which endpoints are dialled that listen at others.
+fn ports(
+    standpoint: &Standpoint<'_>,
+    offer: Offer<'_>,
+    frontends: &[Dialled<'_>],
+    sources: &[&Endpoint],
+) -> impl Iterator<Item = Doubt> {
+    let protocol = Protocol::Sctp;
+    let mut found: BTreeMap<Port, BTreeSet<Port>> = BTreeMap::new();
+    for Dialled { dialled, port, .. } in frontends.iter().filter(|one| one.dialled.protocol == protocol) {
+        let targets = sources.iter().filter_map(|endpoint| offer.target(standpoint.world, port, endpoint));
+        found.entry(dialled.port).or_default().extend(targets.filter(|target| *target != dialled.port));
+    }
+    let found = found.into_iter().filter(|(_, targets)| !targets.is_empty());
+    found.map(move |(port, targets)| Doubt::Ports { port, protocol, targets })
 }

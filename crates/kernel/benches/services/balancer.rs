@@ -79,8 +79,23 @@ pub(crate) struct Balancer {
 }
 
 impl Balancer {
-    /// Loads it, and says how long that took. Behind the services there are two more, with endpoints in the zone and far.
-    pub(crate) fn open(services: u32, connects: Connects, node: &TestNetns, report: &mut Report) -> Self {
+    /// For pods of a node. Behind the services there are two more, with endpoints in the zone and far.
+    pub(crate) fn for_pods(services: u32, connects: Connects, node: &TestNetns, report: &mut Report) -> Self {
+        let servers = |range: u8, third: u8| -> [IpAddr; 4] {
+            [10, 11, 12, 13].map(|host| [10, range, third, host].into())
+        };
+        let (near, zone, far) = (servers(1, 0), servers(1, 1), servers(2, 0));
+        Self::open(services, connects, world::world(services, &near, &[&zone, &far]), node, report)
+    }
+
+    /// Loads it, and says how long that took.
+    pub(crate) fn open(
+        services: u32,
+        connects: Connects,
+        world: World,
+        node: &TestNetns,
+        report: &mut Report,
+    ) -> Self {
         let name = match connects {
             Connects::Counted => format!("{services}_counted"),
             Connects::Uncounted => services.to_string(),
@@ -95,11 +110,6 @@ impl Balancer {
         let open = || Datapath::open(options.clone()).unwrap_or_else(|e| panic!("{e}"));
         let datapath = node.netns().run(open).expect("enter the namespace");
         let opened = begun.elapsed();
-        let servers = |range: u8, third: u8| -> [IpAddr; 4] {
-            [10, 11, 12, 13].map(|host| [10, range, third, host].into())
-        };
-        let (near, zone, far) = (servers(1, 0), servers(1, 1), servers(2, 0));
-        let world = world::world(services, &near, &[&zone, &far]);
         let (planner, state) = (Planner::default(), State::default());
         let mut this = Self { services, datapath, planner, world, state, folder, cgroup };
         let (wall, cpu) = this.load();
@@ -117,7 +127,13 @@ impl Balancer {
         let (me, dead) = (world::me(), BTreeSet::new());
         let (begun, used) = (Instant::now(), cpu_time());
         let plan = self.planner.plan(&world::view(&self.world, &me, &dead));
-        self.state = State { frontends: plan.frontends, sets: plan.sets, ..State::default() };
+        self.state = State {
+            frontends: plan.frontends,
+            outside: plan.outside,
+            sets: plan.sets,
+            node_addresses: plan.node_addresses,
+            ..State::default()
+        };
         let ops = diff(&State::default(), &self.state);
         let applied = self.datapath.apply_all(&ops).unwrap_or_else(|e| panic!("{e}"));
         let took = (begun.elapsed(), cpu_time() - used);

@@ -4,13 +4,14 @@
 //! namespaces, with the kernel's real paths, and in turns: A B C, C B A, …; a machine that is busy is so for everybody.
 //!
 //! Arguments: `--full` for every size and the largest rulesets, which take minutes to load, `--outliers` for what it costs to
-//! count connects that fail (and nothing but the ways), `--out DIR` for CSV and a chart, `--rounds N`, `--window MS`. What a
-//! crashed run leaves is removed by the next one.
+//! count connects that fail (and nothing but the ways), `--outside` for clients outside the cluster at node ports instead,
+//! `--out DIR` for CSV and a chart, `--rounds N`, `--window MS`. What a crashed run leaves is removed by the next one.
 
 mod balancer;
 mod costs;
 #[path = "../../tests/net_common/mod.rs"]
 mod net_common;
+mod outside;
 #[path = "../../tests/wireguard_device/pair.rs"]
 #[allow(dead_code, reason = "the tests use the rest of it")]
 mod pair;
@@ -41,6 +42,7 @@ const OURS: [u32; 4] = [1, 1_000, 10_000, 50_000];
 struct Arguments {
     full: bool,
     outliers: bool,
+    outside: bool,
     out: PathBuf,
     rounds: usize,
     window: Duration,
@@ -54,7 +56,8 @@ fn main() -> ExitCode {
     match Arguments::parse(&args) {
         Ok(arguments) => run(&arguments),
         Err(problem) => {
-            eprintln!("{problem}: --full, --outliers, --out DIR, --rounds N (10 or more), --window MS");
+            let known = "--full, --outliers, --outside, --out DIR, --rounds N (10 or more), --window MS";
+            eprintln!("{problem}: {known}");
             return ExitCode::FAILURE;
         }
     }
@@ -65,24 +68,32 @@ fn run(arguments: &Arguments) {
     balancer::clear();
     stage::clear();
     let mut report = Report::new(&arguments.out);
+    if arguments.outside {
+        outside::measure(arguments, &mut report);
+    } else {
+        inside(arguments, &mut report);
+    }
+    report.end();
+}
+
+/// Clients in pods, whose sockets are served.
+fn inside(arguments: &Arguments, report: &mut Report) {
     let near = Node::near("plain");
     let zone = stage::Zone::beside(&near);
     let far = stage::Far::new();
     if arguments.outliers {
         let [ours, counting] = [Connects::Uncounted, Connects::Counted]
-            .map(|connects| Balancer::open(OURS[1], connects, near.netns(), &mut report));
-        ways::measure(&ours, Some(&counting), &near, &zone, &far, arguments, &mut report);
-        return report.end();
+            .map(|connects| Balancer::for_pods(OURS[1], connects, near.netns(), report));
+        return ways::measure(&ours, Some(&counting), &near, &zone, &far, arguments, report);
     }
     let mut balancers = Vec::new();
     for services in OURS {
-        balancers.push(Balancer::open(services, Connects::Uncounted, near.netns(), &mut report));
+        balancers.push(Balancer::for_pods(services, Connects::Uncounted, near.netns(), report));
     }
-    costs::one_change(&mut balancers[2], &mut report);
-    costs::bytes(&balancers[3], &mut report);
-    ways::measure(&balancers[1], None, &near, &zone, &far, arguments, &mut report);
-    scale::measure(&balancers, &near, arguments, &mut report);
-    report.end();
+    costs::one_change(&mut balancers[2], report);
+    costs::bytes(&balancers[3], report);
+    ways::measure(&balancers[1], None, &near, &zone, &far, arguments, report);
+    scale::measure(&balancers, &near, arguments, report);
 }
 
 impl Arguments {
@@ -94,6 +105,7 @@ impl Arguments {
         let mut this = Self {
             full: false,
             outliers: false,
+            outside: false,
             out: target.join("bench/services"),
             rounds: 10,
             window: Duration::from_millis(120),
@@ -104,6 +116,8 @@ impl Arguments {
             match arg.as_str() {
                 "--full" => (this.full, this.window) = (true, Duration::from_millis(400)),
                 "--outliers" => this.outliers = true,
+                // The whole machine's clock has ticks of 10 ms.
+                "--outside" => (this.outside, this.window) = (true, Duration::from_millis(300)),
                 "--out" => this.out = value()?.into(),
                 "--rounds" => this.rounds = value()?.parse().map_err(|e| format!("--rounds: {e}"))?,
                 "--window" => {

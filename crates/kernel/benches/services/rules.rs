@@ -3,6 +3,7 @@
 //! cluster's virtual address meets.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::net_common::TestNetns;
@@ -84,11 +85,45 @@ pub(crate) fn masquerade(node: &TestNetns) {
     node.run("nft add rule ip outside post ip saddr 10.1.0.0/16 ip daddr != 10.0.0.0/8 masquerade");
 }
 
-/// A verdict map leads from address, protocol and port to a service's chain, and that to an endpoint's.
-fn nftables(virtuals: &[Virtual]) -> String {
+/// The same services, dialled from outside at this address of the node as well. Loaded piece by piece: all in one takes
+/// minutes, and that is measured elsewhere.
+pub(crate) fn load_outside(node: &TestNetns, wire: IpAddr, virtuals: &[Virtual]) {
+    const PIECE: usize = 1000;
+    for (piece, some) in virtuals.chunks(PIECE).enumerate() {
+        let text = if piece == 0 {
+            format!("{}add element ip kube-proxy nodeport-ips {{ {wire} }}\n", nftables(some))
+        } else {
+            let (chains, map) = chains(some, piece * PIECE);
+            format!(
+                "table ip kube-proxy {{\n{chains} }}\nadd element ip kube-proxy service-ips {{\n{map} }}\n"
+            )
+        };
+        let ports: String = (piece * PIECE..)
+            .zip(some)
+            .filter_map(|(n, one)| Some((n, one.protocol, one.node_port?)))
+            .map(|(n, protocol, port)| {
+                format!(
+                    "add chain ip kube-proxy external-{n} {{ jump mark-for-masquerade ; goto service-{n} ; }}\nadd \
+                     element ip kube-proxy service-nodeports {{ {protocol} . {port} : goto external-{n} }}\n"
+                )
+            })
+            .collect();
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text + &ports).expect("write the rules");
+        node.run(&format!("nft -f {}", file.path().display()));
+    }
+    let listed = node.run("nft list table ip kube-proxy");
+    let counted = |what: &str| listed.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(counted("dnat to"), virtuals.iter().map(|one| one.endpoints.len()).sum::<usize>());
+    let ports = virtuals.iter().filter(|one| one.node_port.is_some()).count();
+    assert_eq!(counted("chain external-"), ports, "chains of node ports");
+}
+
+/// The chains of services and their endpoints, numbered from `first` on, and what of the verdict map leads to them.
+fn chains(virtuals: &[Virtual], first: usize) -> (String, String) {
     let mut chains = String::new();
     let mut map = String::new();
-    for (n, Virtual { ip, protocol, endpoints }) in virtuals.iter().enumerate() {
+    for (n, Virtual { ip, protocol, endpoints, node_port: _ }) in (first..).zip(virtuals) {
         let mut choices = Vec::new();
         for (i, endpoint) in endpoints.iter().enumerate() {
             let (to, chain) = (endpoint.ip(), format!("endpoint-{n}-{i}"));
@@ -107,6 +142,12 @@ fn nftables(virtuals: &[Virtual]) -> String {
         .expect("a string takes all");
         writeln!(map, "  {ip} . {protocol} . {DIALLED} : goto service-{n},").expect("a string takes all");
     }
+    (chains, map)
+}
+
+/// A verdict map leads from address, protocol and port to a service's chain, and that to an endpoint's.
+fn nftables(virtuals: &[Virtual]) -> String {
+    let (chains, map) = chains(virtuals, 0);
     format!(
         "table ip kube-proxy {{
  comment \"rules for kube-proxy\"
@@ -174,7 +215,7 @@ fn nftables(virtuals: &[Virtual]) -> String {
 /// A list of all services leads to a service's chain, in which an endpoint's is drawn.
 fn iptables(virtuals: &[Virtual]) -> String {
     let (mut names, mut services, mut chains) = (String::new(), String::new(), String::new());
-    for (n, Virtual { ip, protocol, endpoints }) in virtuals.iter().enumerate() {
+    for (n, Virtual { ip, protocol, endpoints, node_port: _ }) in virtuals.iter().enumerate() {
         let said = format!("-m comment --comment \"bench/s{n}:{protocol}");
         let service = format!("KUBE-SVC-{n:016}");
         writeln!(names, ":{service} - [0:0]").expect("a string takes all");

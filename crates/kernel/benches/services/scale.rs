@@ -7,7 +7,7 @@ use crate::balancer::Balancer;
 use crate::report::Report;
 use crate::rules::Kind;
 use crate::stage::Node;
-use crate::traffic::Test;
+use crate::traffic::{Account, Test};
 use crate::turns::{Arm, take};
 use crate::world::{DIALLED, SERVED, live, vip};
 
@@ -59,7 +59,7 @@ pub(crate) fn measure(ours: &[Balancer], plain: &Node, arguments: &Arguments, re
             (false, _) => &[64],
         };
         for size in sizes {
-            let samples = take(&arms, test, *size, arguments.rounds + 2, arguments.window);
+            let samples = take(&arms, test, *size, arguments.rounds + 2, arguments.window, Account::Threads);
             report.rows(TABLE, test, *size, &arms, &samples, 0);
         }
     }

@@ -10,7 +10,7 @@ use crate::pair::{self, End, Kind, Setup};
 use crate::traffic::Server;
 
 /// How the names of this bench's namespaces begin; [`TestNetns`] puts its own before it.
-const PREFIX: &str = "svc_";
+pub(crate) const PREFIX: &str = "svc_";
 
 /// Removes what a crashed run has left.
 pub(crate) fn clear() {
@@ -130,17 +130,17 @@ impl Far {
     }
 }
 
-fn addresses(range: &str) -> Vec<IpAddr> {
+pub(crate) fn addresses(range: &str) -> Vec<IpAddr> {
     (10..14).map(|n| format!("{range}.{n}").parse().expect("an address")).collect()
 }
 
-fn forward(netns: &Netns) {
+pub(crate) fn forward(netns: &Netns) {
     let set = || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1");
     netns.run(set).expect("enter the namespace").expect("forward packets");
 }
 
 /// A pod on a veth of its own, as the CNI plugin makes it: routes to single addresses, no bridge.
-fn pod(node: &Netns, name: &str, device: &str, range: &str, hosts: &[u8], mtu: u32) -> TestNetns {
+pub(crate) fn pod(node: &Netns, name: &str, device: &str, range: &str, hosts: &[u8], mtu: u32) -> TestNetns {
     let pod = TestNetns::new(&format!("{PREFIX}{name}"));
     let on_node = |line: String| crate::net_common::run_in(node, &line);
     on_node(format!("ip link add {device} type veth peer name eth0 netns {}", pod.name()));

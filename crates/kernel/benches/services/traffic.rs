@@ -1,18 +1,19 @@
 //! Who answers, and who asks. Both are threads of this process, each on a processor of its own.
 
-use std::io::{Read, Write};
+use std::io::{IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use causeway_kernel::netns::Netns;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, setsockopt, sockopt};
 use nix::unistd::Pid;
 
-use crate::statistics::{cpu_time, cpu_time_of, percentile};
+use crate::statistics::{cpu_time, cpu_time_of, machine_time, percentile};
 use crate::world::SERVED;
 
 /// Where clients run, and where servers.
@@ -25,6 +26,10 @@ pub(crate) const LARGEST: usize = 8192;
 const WARM_UP: usize = 8;
 /// A datagram that has not come back after this is lost.
 const LOST_AFTER: Duration = Duration::from_millis(250);
+/// Datagrams that are given to the kernel by one call, and taken from it.
+const TRAIN: usize = 64;
+/// Room for datagrams that the server has not read yet.
+const UNREAD: usize = 16 << 20;
 
 /// The transactions of netperf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub(crate) enum Test {
     Stream,
     /// A datagram and its answer, on a socket that does not connect.
     Udp,
+    /// As many datagrams as go through, one way. They are made in trains, so that the sender is not what is measured.
+    Flood,
 }
 
 impl Test {
@@ -48,6 +55,32 @@ impl Test {
             Self::Rr => "TCP_RR",
             Self::Stream => "TCP_STREAM",
             Self::Udp => "UDP_RR",
+            Self::Flood => "UDP_STREAM",
+        }
+    }
+}
+
+/// Whose processor time is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Account {
+    /// The client's thread and the server's, with what the kernel does in their names.
+    Threads,
+    /// Everybody's: what the kernel does for packets besides. Nothing else may run.
+    Machine,
+}
+
+/// A clock of processor time.
+enum Meter<'a> {
+    /// Of this thread, and of the one of this name.
+    Threads(&'a str),
+    Machine,
+}
+
+impl Meter<'_> {
+    fn used(&self) -> Duration {
+        match self {
+            Self::Threads(answering) => cpu_time() + cpu_time_of(answering),
+            Self::Machine => machine_time(),
         }
     }
 }
@@ -55,11 +88,11 @@ impl Test {
 /// What one turn gave.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
-    /// Transactions a second; of a stream, Gbit/s.
+    /// Transactions, or datagrams that arrived, a second; of a stream, Gbit/s.
     pub(crate) rate: f64,
-    /// Microseconds of CPU for a transaction, of both sides; of a stream, for a MiB.
+    /// Microseconds of CPU for a transaction or datagram, of both sides; of a stream, for a MiB.
     pub(crate) cpu: f64,
-    /// Microseconds of a transaction; not of a stream.
+    /// Microseconds of a transaction; not of what has no answers.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     /// Connections refused and datagrams lost.
@@ -78,6 +111,8 @@ pub(crate) struct Server {
 struct Told {
     size: AtomicUsize,
     swallow: AtomicBool,
+    /// Datagrams that were swallowed.
+    heard: AtomicU64,
 }
 
 impl Server {
@@ -90,7 +125,8 @@ impl Server {
             .expect("enter the namespace");
         let told = Arc::new(Told::default());
         let (names, named) = mpsc::channel();
-        let (for_tcp, name) = (told.clone(), names.clone());
+        setsockopt(&socket, sockopt::RcvBufForce, &UNREAD).expect("room for datagrams");
+        let (for_tcp, for_udp, name) = (told.clone(), told.clone(), names.clone());
         std::thread::spawn(move || {
             pin(SERVER_CPU);
             name.send((true, own_name())).expect("somebody waits");
@@ -102,15 +138,28 @@ impl Server {
         std::thread::spawn(move || {
             pin(SERVER_CPU);
             names.send((false, own_name())).expect("somebody waits");
-            let mut buffer = [0; LARGEST];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                let _ = socket.send_to(&buffer[..length], from);
-            }
+            answer(&socket, &for_udp);
         });
         let mut both = [named.recv().expect("a name"), named.recv().expect("a name")];
         both.sort();
         let [(_, udp), (_, tcp)] = both;
         Self { told, tcp, udp }
+    }
+}
+
+fn answer(socket: &UdpSocket, told: &Told) {
+    let mut buffers = vec![[0; LARGEST]; TRAIN];
+    let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(TRAIN, None);
+    loop {
+        if told.swallow.load(Ordering::Relaxed) {
+            let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+            let flags = MsgFlags::MSG_WAITFORONE;
+            let heard = recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None);
+            let heard = heard.map_or(0, |heard| heard.count() as u64);
+            told.heard.fetch_add(heard, Ordering::Relaxed);
+        } else if let Ok((length, from)) = socket.recv_from(&mut buffers[0]) {
+            let _ = socket.send_to(&buffers[0][..length], from);
+        }
     }
 }
 
@@ -143,23 +192,29 @@ pub(crate) fn measure(
     test: Test,
     size: usize,
     window: Duration,
+    account: Account,
 ) -> Sample {
     server.told.size.store(size, Ordering::Relaxed);
-    server.told.swallow.store(test == Test::Stream, Ordering::Relaxed);
-    let answering = if test == Test::Udp { &server.udp } else { &server.tcp };
+    server.told.swallow.store(matches!(test, Test::Stream | Test::Flood), Ordering::Relaxed);
+    let answering = if matches!(test, Test::Udp | Test::Flood) { &server.udp } else { &server.tcp };
+    let meter = match account {
+        Account::Threads => Meter::Threads(answering),
+        Account::Machine => Meter::Machine,
+    };
     let turn = || {
         pin(CLIENT_CPU);
         match test {
-            Test::Stream => stream(to, answering, size, window),
+            Test::Stream => stream(to, &meter, size, window),
+            Test::Flood => flood(to, &server.told.heard, &meter, size, window),
             Test::Crr => {
                 let mut buffer = vec![7; size];
-                transactions(answering, window, || crr(to, &mut buffer))
+                transactions(&meter, window, || crr(to, &mut buffer))
             }
             Test::Rr => {
                 let mut buffer = vec![7; size];
                 let mut stream = TcpStream::connect(to).unwrap_or_else(|e| panic!("dialling {to}: {e}"));
                 stream.set_nodelay(true).expect("TCP_NODELAY");
-                transactions(answering, window, || {
+                transactions(&meter, window, || {
                     stream.write_all(&buffer)?;
                     stream.read_exact(&mut buffer)
                 })
@@ -168,7 +223,7 @@ pub(crate) fn measure(
                 let (question, mut answer) = (vec![7; size], vec![0; size]);
                 let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("bind");
                 socket.set_read_timeout(Some(LOST_AFTER)).expect("a timeout");
-                transactions(answering, window, || {
+                transactions(&meter, window, || {
                     socket.send_to(&question, to)?;
                     socket.recv_from(&mut answer).map(drop)
                 })
@@ -188,7 +243,7 @@ fn crr(to: SocketAddr, buffer: &mut [u8]) -> std::io::Result<()> {
 }
 
 fn transactions(
-    answering: &str,
+    meter: &Meter<'_>,
     window: Duration,
     mut transaction: impl FnMut() -> std::io::Result<()>,
 ) -> Sample {
@@ -196,7 +251,7 @@ fn transactions(
         // What is lost here is lost below, too.
         let _ = transaction();
     }
-    let (begun, used) = (Instant::now(), cpu_time() + cpu_time_of(answering));
+    let (begun, used) = (Instant::now(), meter.used());
     let (mut times, mut lost) = (Vec::with_capacity(1 << 16), 0);
     while begun.elapsed() < window {
         let start = Instant::now();
@@ -206,7 +261,7 @@ fn transactions(
         }
     }
     let took = begun.elapsed();
-    let cpu = cpu_time() + cpu_time_of(answering) - used;
+    let cpu = meter.used() - used;
     let count = times.len() as f64;
     Sample {
         rate: count / took.as_secs_f64(),
@@ -217,10 +272,10 @@ fn transactions(
     }
 }
 
-fn stream(to: SocketAddr, answering: &str, size: usize, window: Duration) -> Sample {
+fn stream(to: SocketAddr, meter: &Meter<'_>, size: usize, window: Duration) -> Sample {
     let buffer = vec![7; size];
     let mut stream = TcpStream::connect(to).unwrap_or_else(|e| panic!("dialling {to}: {e}"));
-    let (begun, used) = (Instant::now(), cpu_time() + cpu_time_of(answering));
+    let (begun, used) = (Instant::now(), meter.used());
     let mut bytes = 0;
     while begun.elapsed() < window {
         stream.write_all(&buffer).expect("write to the stream");
@@ -230,13 +285,61 @@ fn stream(to: SocketAddr, answering: &str, size: usize, window: Duration) -> Sam
     stream.shutdown(Shutdown::Write).expect("end the stream");
     let _ = stream.read(&mut [0]);
     let took = begun.elapsed();
-    let cpu = cpu_time() + cpu_time_of(answering) - used;
+    let cpu = meter.used() - used;
     Sample {
         rate: bytes as f64 * 8.0 / took.as_secs_f64() / 1e9,
         cpu: cpu.as_secs_f64() * 1e6 / (bytes as f64 / f64::from(1 << 20)),
         p50: f64::NAN,
         p99: f64::NAN,
         lost: 0,
+    }
+}
+
+fn flood(to: SocketAddr, heard: &AtomicU64, meter: &Meter<'_>, size: usize, window: Duration) -> Sample {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("bind");
+    socket.connect(to).expect("choose a destination");
+    let segment = i32::try_from(size).expect("a datagram's size");
+    setsockopt(&socket, sockopt::UdpGsoSegment, &segment).expect("UDP_SEGMENT");
+    let train = vec![7; size * TRAIN];
+    let now = || heard.load(Ordering::Relaxed);
+    // The server may still wait for a question: it takes one datagram before it looks again at what is wanted.
+    let quiet = now();
+    while now() == quiet {
+        socket.send(&train[..size]).unwrap_or_else(|e| panic!("sending to {to}: {e}"));
+        settled(heard);
+    }
+    let (first, begun, used) = (settled(heard), Instant::now(), meter.used());
+    let mut sent = 0;
+    while begun.elapsed() < window {
+        sent += socket.send(&train).unwrap_or_else(|e| panic!("sending to {to}: {e}")) / size;
+    }
+    // All that is under way counts, and the time until it is there.
+    let arrived = settled(heard) - first;
+    let took = begun.elapsed() - SETTLED;
+    let cpu = meter.used() - used;
+    Sample {
+        rate: arrived as f64 / took.as_secs_f64(),
+        cpu: cpu.as_secs_f64() * 1e6 / arrived as f64,
+        p50: f64::NAN,
+        p99: f64::NAN,
+        lost: sent.saturating_sub(arrived as usize),
+    }
+}
+
+/// How long nothing arrives before it is believed that nothing does any more.
+const SETTLED: Duration = Duration::from_millis(5);
+
+/// The number once it does not grow any more.
+fn settled(number: &AtomicU64) -> u64 {
+    let mut last = number.load(Ordering::Relaxed);
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "nobody says that nothing comes any more")]
+        std::thread::sleep(SETTLED);
+        let now = number.load(Ordering::Relaxed);
+        if now == last {
+            return now;
+        }
+        last = now;
     }
 }
 

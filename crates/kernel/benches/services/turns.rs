@@ -6,7 +6,7 @@ use std::time::Duration;
 use causeway_kernel::netns::Netns;
 
 use crate::balancer::{self, Balancer};
-use crate::traffic::{self, Sample, Server, Test};
+use crate::traffic::{self, Account, Sample, Server, Test};
 
 /// One of those that are compared.
 pub(crate) struct Arm<'a> {
@@ -36,6 +36,7 @@ pub(crate) fn take(
     size: usize,
     rounds: usize,
     window: Duration,
+    account: Account,
 ) -> Vec<Vec<Sample>> {
     let mut samples = vec![Vec::with_capacity(rounds); arms.len()];
     for round in 0..rounds {
@@ -46,7 +47,15 @@ pub(crate) fn take(
         for at in order {
             let arm = &arms[at];
             balancer::enter(arm.balancer);
-            samples[at].push(traffic::measure(arm.client, arm.dialled, arm.server, test, size, window));
+            samples[at].push(traffic::measure(
+                arm.client,
+                arm.dialled,
+                arm.server,
+                test,
+                size,
+                window,
+                account,
+            ));
         }
     }
     balancer::enter(None);

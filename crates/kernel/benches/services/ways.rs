@@ -8,7 +8,7 @@ use crate::Arguments;
 use crate::balancer::Balancer;
 use crate::report::Report;
 use crate::stage::{Far, Node, Zone};
-use crate::traffic::{Server, Test};
+use crate::traffic::{Account, Server, Test};
 use crate::turns::{Arm, take};
 use crate::world::{DIALLED, SERVED, live, vip};
 
@@ -75,7 +75,7 @@ pub(crate) fn measure(
         arms.iter().for_each(Arm::check);
         for test in Test::ALL {
             for size in SIZES {
-                let samples = take(&arms, test, size, arguments.rounds, arguments.window);
+                let samples = take(&arms, test, size, arguments.rounds, arguments.window, Account::Threads);
                 // What a virtual address costs is told against dialling the pod.
                 report.rows(way.name, test, size, &arms, &samples, 1);
             }

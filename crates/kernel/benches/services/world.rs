@@ -6,8 +6,8 @@ use std::num::NonZeroU16;
 
 use engine::services::{Ejected, NodePortAddresses, View};
 use model::{
-    Change, ClusterName, Endpoint, EndpointKey, EndpointPort, NodeName, Object, ObjectName, Protocol,
-    Service, ServiceKey, ServicePort, World,
+    Change, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName, NodePort, Object, ObjectName,
+    Protocol, Service, ServiceKey, ServicePort, World,
 };
 
 /// Endpoints of a service.
@@ -22,6 +22,8 @@ pub(crate) struct Virtual {
     pub(crate) ip: Ipv4Addr,
     pub(crate) protocol: &'static str,
     pub(crate) endpoints: Vec<SocketAddrV4>,
+    /// Where clients outside dial it.
+    pub(crate) node_port: Option<u16>,
 }
 
 /// The node that plans.
@@ -43,6 +45,15 @@ pub(crate) fn live(services: u32) -> u32 {
     services / 2
 }
 
+/// The node port of service n, for who serves clients outside: those of the live service and of the ones that follow it, as
+/// far as the usual range goes; its end is for services behind the last.
+pub(crate) fn node_port(n: u32, services: u32) -> Option<u16> {
+    const FIRST: u32 = 30_000;
+    const LAST: u32 = 32_767;
+    let port = if n >= services { LAST - (n - services) } else { FIRST + n.checked_sub(live(services))? };
+    (port <= LAST && (n >= services || port < LAST)).then(|| u16::try_from(port).expect("a port"))
+}
+
 /// Where the endpoints of service n are.
 fn endpoints_of(n: u32, services: u32, servers: &[IpAddr]) -> Vec<Ipv4Addr> {
     if n == live(services) {
@@ -61,16 +72,27 @@ fn v4(ip: &IpAddr) -> Ipv4Addr {
 
 /// As rules are made from.
 pub(crate) fn virtuals(services: u32, servers: &[IpAddr]) -> Vec<Virtual> {
-    let one = |n: u32, protocol| Virtual {
-        ip: vip(n),
-        protocol,
-        endpoints: endpoints_of(n, services, servers)
-            .into_iter()
-            .map(|ip| SocketAddrV4::new(ip, SERVED))
-            .collect(),
+    let one = |n: u32, protocol| {
+        let endpoints = endpoints_of(n, services, servers);
+        let endpoints = endpoints.into_iter().map(|ip| SocketAddrV4::new(ip, SERVED)).collect();
+        Virtual { ip: vip(n), protocol, endpoints, node_port: None }
     };
     // The live one answers datagrams, too.
     (0..services).map(|n| one(n, "tcp")).chain([one(live(services), "udp")]).collect()
+}
+
+/// The same with node ports, and behind the last service another one at these servers.
+pub(crate) fn virtuals_outside(services: u32, near: &[IpAddr], far: &[IpAddr]) -> Vec<Virtual> {
+    let number = |one: &Virtual| one.ip.to_bits() - vip(0).to_bits();
+    let endpoints: Vec<_> = far.iter().map(|ip| SocketAddrV4::new(v4(ip), SERVED)).collect();
+    let behind = ["tcp", "udp"].map(|protocol| Virtual {
+        ip: vip(services),
+        protocol,
+        endpoints: endpoints.clone(),
+        node_port: None,
+    });
+    let with_port = |one: Virtual| Virtual { node_port: node_port(number(&one), services), ..one };
+    virtuals(services, near).into_iter().chain(behind).map(with_port).collect()
 }
 
 /// As a plan is made from: the services, and for each of `beside` one more behind the last of them.
@@ -81,6 +103,40 @@ pub(crate) fn world(services: u32, servers: &[IpAddr], beside: &[&[IpAddr]]) -> 
     }
     for (n, servers) in (services..).zip(beside) {
         add(&mut world, n, &servers.iter().map(v4).collect::<Vec<_>>(), true);
+    }
+    world
+}
+
+/// The same with node ports, on a node with these addresses on its wire and in the mesh.
+pub(crate) fn world_outside(
+    services: u32,
+    near: &[IpAddr],
+    far: &[IpAddr],
+    wire: IpAddr,
+    pods: &str,
+) -> World {
+    let mut world = world(services, near, &[far]);
+    world.apply(Change::Upsert(Object::Node(Node {
+        name: me(),
+        topology: Default::default(),
+        location: String::new(),
+        private_ips: vec![wire],
+        public_ips: vec![],
+        pod_cidrs: vec![pods.parse().expect("a range")],
+        public_key: None,
+        port: 51820,
+    })));
+    let with_ports = |service: &Service| {
+        let n = v4(&service.vips[0]).to_bits() - vip(0).to_bits();
+        let node_port = NonZeroU16::new(node_port(n, services)?)?;
+        let of = |port: &ServicePort| NodePort { port: port.port, protocol: port.protocol, node_port };
+        let mut service = service.clone();
+        service.access.node_ports = service.ports.iter().map(of).collect();
+        Some(Change::Upsert(Object::Service(service)))
+    };
+    let changes: Vec<_> = world.services.values().filter_map(with_ports).collect();
+    for change in changes {
+        world.apply(change);
     }
     world
 }

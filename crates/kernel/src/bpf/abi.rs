@@ -522,12 +522,18 @@ pub enum Reason {
     ConnectRefused = 44,
     /// note: a connect that a service led to a backend was not answered.
     ConnectUnanswered = 45,
+    /// pass: SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are.
+    EdgeSctpPort = 46,
+    /// drop: SCTP, which keeps its source port, from one that another client has towards the backend.
+    EdgeSctpTaken = 47,
+    /// note: the sender of a dropped packet was not told: too many were in that moment.
+    EdgeUntold = 48,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 49] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -574,6 +580,9 @@ impl Reason {
         Self::EdgeFailed,
         Self::ConnectRefused,
         Self::ConnectUnanswered,
+        Self::EdgeSctpPort,
+        Self::EdgeSctpTaken,
+        Self::EdgeUntold,
     ];
 
     /// What metrics call it.
@@ -625,6 +634,9 @@ impl Reason {
             Self::EdgeFailed => "edge_failed",
             Self::ConnectRefused => "connect_refused",
             Self::ConnectUnanswered => "connect_unanswered",
+            Self::EdgeSctpPort => "edge_sctp_port",
+            Self::EdgeSctpTaken => "edge_sctp_taken",
+            Self::EdgeUntold => "edge_untold",
         }
     }
 
@@ -677,6 +689,9 @@ impl Reason {
             Self::EdgeFailed => Verdict::Drop,
             Self::ConnectRefused => Verdict::Note,
             Self::ConnectUnanswered => Verdict::Note,
+            Self::EdgeSctpPort => Verdict::Pass,
+            Self::EdgeSctpTaken => Verdict::Drop,
+            Self::EdgeUntold => Verdict::Note,
         }
     }
 
@@ -729,6 +744,9 @@ impl Reason {
             Self::EdgeFailed => "the kernel could not change the packet.",
             Self::ConnectRefused => "a connect that a service led to a backend was refused.",
             Self::ConnectUnanswered => "a connect that a service led to a backend was not answered.",
+            Self::EdgeSctpPort => "SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are.",
+            Self::EdgeSctpTaken => "SCTP, which keeps its source port, from one that another client has towards the backend.",
+            Self::EdgeUntold => "the sender of a dropped packet was not told: too many were in that moment.",
         }
     }
 }

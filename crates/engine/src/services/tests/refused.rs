@@ -173,7 +173,7 @@ fn hints_for_a_zone_without_a_node() {
 }
 
 #[test]
-fn sctp_is_planned_and_said_not_to_be_carried_out() {
+fn sctp_is_planned_and_said_where_ports_differ() {
     let mut world = with(|service| {
         service.ports[0].protocol = Protocol::Sctp;
         service.access.node_ports =
@@ -184,15 +184,21 @@ fn sctp_is_planned_and_said_not_to_be_carried_out() {
             n.ports[0].protocol = Protocol::Sctp;
         }
     }
-    check(
-        "of all protocols alike",
-        &world,
-        &[
-            "port 80/SCTP: this version does not exchange the address of SCTP sockets, so nobody is led to a backend there; \
-           dial the endpoints themselves (a headless service)",
-        ],
-        &["0.0.0.0:30080/SCTP", "10.101.0.1:80/SCTP"],
-    );
+    let doubt = |port: &str| {
+        format!(
+            "port {port}/SCTP: endpoints listen at 8080, and the checksum of SCTP covers ports, which are not exchanged: \
+             nobody is led to them there; have them listen at the port that is dialled"
+        )
+    };
+    let both = ["0.0.0.0:30080/SCTP", "10.101.0.1:80/SCTP"];
+    check("of all protocols alike", &world, &[&doubt("80"), &doubt("30080")], &both);
+    let mut alike = world.clone();
+    for key in ["a", "b", "c"] {
+        let echo = alike.services.get_mut(&service_key(key, "echo")).unwrap();
+        echo.ports[0].port = port(8080);
+        echo.access.node_ports.clear();
+    }
+    check("one number", &alike, &[], &["10.101.0.1:8080/SCTP"]);
     let seen = see(&world, "a/1", &[]);
     assert_eq!(seen.ladder("10.101.0.1"), "node[1] zone[2] region[3] cluster[4] elsewhere[6] elsewhere[5]");
     assert_eq!(seen.ladder("0.0.0.0"), seen.ladder("10.101.0.1"));
