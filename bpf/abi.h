@@ -27,6 +27,12 @@
 #define CW_STAGE_POD 1
 /* Slot: what leaves by the underlay, once that may pass. */
 #define CW_STAGE_UNDERLAY_EGRESS 2
+/* Of `direct`: this node. Its backends see clients outside. */
+#define CW_DIRECT_OWN 1
+/* Of `direct`: a node whose backends see them, too, because it answers by itself. */
+#define CW_DIRECT_PEER 2
+/* Of `direct`: an address from which clients' packets may come in envelopes. */
+#define CW_DIRECT_SENDER 3
 
 /* What a client dials. */
 struct cw_frontend {
@@ -220,8 +226,12 @@ struct cw_nat {
 	__u8 forward;
 	/* 1: one end has said that it is done (TCP's FIN or RST). */
 	__u8 closed;
+	/* 1: packets go to the backend's node as they came, in an envelope; that node answers the client. */
+	__u8 direct;
+	/* Bytes of the largest packet that fits the client's way in an envelope; 0 where it has none. */
+	__u16 fits;
 	/* Padding. */
-	__u8 zero[5];
+	__u8 zero[2];
 	/* The backend, and when the flow was last used; for the way back the latter alone. */
 	struct cw_flow flow;
 };
@@ -262,6 +272,14 @@ struct cw_exit {
 	__be32 ip[4];
 	/* 1: pods' addresses do not leave here. */
 	__u32 outside;
+};
+
+/* What direct server return knows: of a node (the address is 0), or of an address (the node is 0). */
+struct cw_direct {
+	/* A node's own address in the mesh. */
+	__be32 ip[4];
+	/* A node. */
+	__u64 node;
 };
 
 /*
@@ -357,6 +375,12 @@ enum cw_reason {
 	CW_EDGE_FRAGMENT = 42,
 	/* drop: the kernel could not change the packet. */
 	CW_EDGE_FAILED = 43,
+	/* pass: a client's packet went on to the backend's node, which answers the client itself. */
+	CW_EDGE_DIRECT = 44,
+	/* pass: a client's packet that had reached another node went to a backend on this one. */
+	CW_EDGE_ARRIVED = 45,
+	/* drop: another node sent a client's packet for a backend that is not on this one. */
+	CW_EDGE_STRAY = 46,
 	/* How many reasons there are. */
-	CW_REASONS = 44,
+	CW_REASONS = 47,
 };

@@ -19,6 +19,7 @@
 #include "lib/affinity.h"
 #include "lib/count.h"
 #include "lib/dialled.h"
+#include "lib/direct.h"
 #include "lib/nat.h"
 #include "lib/route.h"
 #include "lib/stage.h"
@@ -56,6 +57,8 @@ __noinline int open_towards(struct __sk_buff *skb, __u32 side, __u32 masquerade,
 		exit = route_exit(w->way.ifindex, w->packet.v4);
 		if (side == SIDE_POD)
 			masquerade = ip_equal(entry->source.ip, entry->destination.ip) || (exit && exit->outside);
+		else if (masquerade && exit)
+			masquerade = !direct_begin(skb, w, exit);
 		if (masquerade) {
 			if (!exit)
 				return CW_EDGE_NO_SOURCE;
@@ -64,6 +67,46 @@ __noinline int open_towards(struct __sk_buff *skb, __u32 side, __u32 masquerade,
 	}
 	return nat_open(&w->packet.tuple, &w->flow, masquerade ? 0 : entry->source.port, now) ? CW_EDGE_OPENED :
 												  CW_EDGE_NO_PORT;
+}
+
+/* The same for a packet in an envelope: the node that it reached first has chosen. */
+__noinline int open_arrived(struct __sk_buff *skb, __u64 now)
+{
+	struct work *w = work_here();
+	const struct cw_exit *exit;
+	struct cw_nat *entry;
+	struct packet *p;
+	__u8 divisible;
+	bool returns, here;
+
+	if (!w)
+		return CW_EDGE_FAILED;
+	p = &w->packet;
+	entry = &w->flow.entry;
+	__builtin_memset(entry, 0, sizeof(*entry));
+	entry->forward = true;
+	entry->source = p->tuple.source;
+	entry->destination = w->chosen;
+	entry->flow.used = now;
+	ip_copy(entry->flow.backend.ip, w->chosen.ip);
+	entry->flow.backend.port = w->chosen.port;
+	divisible = p->divisible;
+	p->divisible = false;
+	if (p->tcp & TCP_SYN)
+		entry->fits = direct_fits(skb);
+	p->divisible = true;
+	/* It answers by the underlay or not at all: the mesh does not carry the service's address. */
+	returns = route_find(skb, p, &p->tuple.destination, &p->tuple.source, &w->way) == ROUTE_OUT;
+	exit = route_exit(w->way.ifindex, p->v4);
+	returns = returns && exit && exit->outside;
+	here = packet_route(skb) == ROUTE_OUT && w->way.ifindex != skb->ifindex;
+	exit = route_exit(w->way.ifindex, p->v4);
+	p->divisible = divisible;
+	if (!here || !exit || exit->outside)
+		return CW_EDGE_STRAY;
+	if (!returns)
+		return CW_EDGE_NO_ROUTE;
+	return nat_open(&p->tuple, &w->flow, entry->source.port, now) ? CW_EDGE_OPENED : CW_EDGE_NO_PORT;
 }
 
 /* Chooses a backend for a packet that no flow has: CW_EDGE_OPENED, or why not. */
@@ -110,6 +153,9 @@ static __always_inline bool goes_on(struct work *w, struct cw_nat *known, __u32 
 	const struct packet *p = &w->packet;
 	struct dialled found;
 
+	/* The node that it reached first decides. */
+	if (side == SIDE_NODE)
+		return known->forward && !known->direct && nat_same(&known->destination, &w->chosen);
 	if (!known->forward || !p->whole || (p->tuple.protocol == IPPROTO_TCP && !(p->tcp & TCP_SYN)))
 		return true;
 	dialled_find(p, side, &found);
@@ -151,6 +197,27 @@ static __always_inline int verdict(int action, enum cw_reason reason)
 	return action;
 }
 
+/* Sends a packet to its backend's node as it is. Returns what the program has to. */
+__noinline int carry_direct(struct __sk_buff *skb, __u32 reason)
+{
+	struct work *w = work_here();
+	int route;
+
+	if (!w)
+		return verdict(TC_ACT_SHOT, CW_EDGE_FAILED);
+	route = direct_route(skb);
+	if (route == ROUTE_TOO_BIG) {
+		count(CW_EDGE_TOO_BIG);
+		return tell_too_big(skb, &w->packet, &w->way);
+	}
+	if (route != ROUTE_OUT)
+		return verdict(TC_ACT_SHOT, CW_EDGE_NO_ROUTE);
+	if (direct_wrap(skb))
+		return verdict(TC_ACT_SHOT, CW_EDGE_FAILED);
+	count(reason);
+	return route_take(skb, w->packet.ip, &w->way);
+}
+
 /* Rewrites a packet of a flow and sends it on. Returns what the program has to. */
 __noinline int carry(struct __sk_buff *skb, __u32 reason)
 {
@@ -175,7 +242,8 @@ __noinline int carry(struct __sk_buff *skb, __u32 reason)
 		count(CW_EDGE_EXPIRED);
 		return tell_expired(skb, p, &w->way);
 	}
-	if (packet_rewrite(skb, p->hops - (route == ROUTE_OUT)))
+	if (packet_rewrite(skb, p->hops - (route == ROUTE_OUT)) ||
+	    (w->flow.entry.fits && !w->flow.entry.forward && p->tcp & TCP_SYN && direct_limit(skb)))
 		return verdict(TC_ACT_SHOT, CW_EDGE_FAILED);
 	count(reason);
 	return route == ROUTE_OUT ? route_take(skb, p->ip, &w->way) : TC_ACT_UNSPEC;
@@ -200,6 +268,8 @@ __noinline int carry_error(struct __sk_buff *skb)
 	    (w->side == SIDE_POD && !ip_equal(w->error.answer.source.ip, p->tuple.source.ip)))
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
 	w->flow.entry = *known;
+	if (known->direct)
+		return carry_direct(skb, CW_EDGE_ERROR);
 	/* Who sees clients by their own names sees routers so, too. */
 	stays = ip_equal(known->source.ip, w->error.answer.source.ip);
 	sender = stays ? &p->tuple.source : &w->flow.entry.source;
@@ -217,6 +287,28 @@ static __always_inline int action_of(enum cw_reason reason)
 	return reason == CW_EDGE_PASSED || reason == CW_EDGE_REFUSED ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
+/* A client's packet that reached another node first. It is nothing that the stack could answer. */
+__noinline int arrived(struct __sk_buff *skb, __u64 now)
+{
+	struct work *w = work_here();
+	enum cw_reason reason;
+	int kind;
+
+	if (!w)
+		return verdict(TC_ACT_SHOT, CW_EDGE_FAILED);
+	kind = packet_read(skb, w->packet.ip, NAT_INGRESS);
+	if (kind == TUPLE_ERROR)
+		return carry_error(skb) == TC_ACT_REDIRECT ? TC_ACT_REDIRECT : TC_ACT_SHOT;
+	if (kind != TUPLE_FLOW)
+		return verdict(TC_ACT_SHOT, kind == TUPLE_FRAGMENT ? CW_EDGE_FRAGMENT : CW_EDGE_STRAY);
+	if (!known_flow(SIDE_NODE, now)) {
+		reason = open_arrived(skb, now);
+		if (reason != CW_EDGE_OPENED)
+			return verdict(TC_ACT_SHOT, reason);
+	}
+	return carry(skb, CW_EDGE_ARRIVED);
+}
+
 /* What comes in, from whichever device. One program for all: the choice costs the verifier time at every start. */
 SEC("classifier")
 int edge_ingress(struct __sk_buff *skb)
@@ -224,11 +316,20 @@ int edge_ingress(struct __sk_buff *skb)
 	struct work *w = work_here();
 	__u64 now = bpf_ktime_get_ns();
 	enum cw_reason reason;
+	int kind, unwrapped;
 
 	/* Neither what is for another machine, nor what is for another device on the same wire. */
 	if (!w || skb->pkt_type == PACKET_OTHERHOST || skb->vlan_present)
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
-	switch (packet_read(skb, w->packet.ip, NAT_INGRESS)) {
+	kind = packet_read(skb, w->packet.ip, NAT_INGRESS);
+	if (kind == TUPLE_OTHER) {
+		unwrapped = direct_unwrap(skb);
+		if (unwrapped < 0)
+			return verdict(TC_ACT_SHOT, CW_EDGE_FAILED);
+		if (unwrapped)
+			return arrived(skb, now);
+	}
+	switch (kind) {
 	case TUPLE_FLOW:
 		break;
 	case TUPLE_ERROR:
@@ -238,10 +339,15 @@ int edge_ingress(struct __sk_buff *skb)
 	default:
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
 	}
-	if (known_flow(w->side, now))
+	if (known_flow(w->side, now)) {
+		if (w->flow.entry.direct)
+			return carry_direct(skb, CW_EDGE_DIRECT);
 		return carry(skb, w->flow.entry.forward ? CW_EDGE_FORWARD : CW_EDGE_REPLY);
+	}
 	reason = open(skb, w->side, now);
-	return reason == CW_EDGE_OPENED ? carry(skb, reason) : verdict(action_of(reason), reason);
+	if (reason != CW_EDGE_OPENED)
+		return verdict(action_of(reason), reason);
+	return w->flow.entry.direct ? carry_direct(skb, reason) : carry(skb, reason);
 }
 
 static __always_inline int ingress(struct __sk_buff *skb, __u32 ip, enum side side)

@@ -56,8 +56,9 @@ static __always_inline __u32 route_length(struct __sk_buff *skb, const struct pa
 	__u32 header = p->transport - p->ip;
 	__u8 words;
 
+	header += p->envelope;
 	if (!skb->gso_size)
-		return p->length;
+		return p->length + p->envelope;
 	if (p->tuple.protocol != IPPROTO_TCP)
 		return header + 8 + skb->gso_size;
 	/* The upper half of the byte: TCP's header in words. */

@@ -63,6 +63,8 @@ struct packet {
 	__u32 transport;
 	/* Bytes of the packet, from its IP header on. */
 	__u32 length;
+	/* Bytes of the envelope in which it is to travel. */
+	__u32 envelope;
 	__u8 v4;
 	/* TTL or hop limit. */
 	__u8 hops;
@@ -218,6 +220,7 @@ static __always_inline enum tuple_kind tuple_read(struct __sk_buff *skb, struct 
 	__builtin_memset(&p->tuple, 0, sizeof(p->tuple));
 	p->tuple.hook = hook;
 	p->tcp = 0;
+	p->envelope = 0;
 	p->whole = true;
 	p->v4 = skb->protocol == bpf_htons(ETH_P_IP);
 	if (p->v4)

@@ -78,6 +78,7 @@ nonMasqueradeCIDRs: {{ .Values.agent.nonMasqueradeCIDRs | toRawJson }}
 clusters: {{ .Values.services.clusters | toRawJson }}
 services:
   nodePortAddresses: {{ .Values.services.nodePortAddresses | toRawJson }}
+  loadBalancerMode: {{ .Values.services.loadBalancerMode | toRawJson }}
   resetGoneBackends: {{ .Values.services.resetGoneBackends | toRawJson }}
   goneBackendGracePeriodSeconds: {{ .Values.services.goneBackendGracePeriodSeconds | toRawJson }}
 failClosed: {{ concat .Values.cluster.podCIDRs .Values.agent.failClosed | toRawJson }}

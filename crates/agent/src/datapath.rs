@@ -113,6 +113,7 @@ impl Datapath {
             outside: maps.outside,
             sets: maps.sets,
             node_addresses: maps.node_addresses,
+            direct: maps.direct,
             dead: maps.dead,
         })
     }
@@ -194,6 +195,8 @@ fn owner(op: &Op) -> Owner {
         | Op::MarkDead(_)
         | Op::AddNodeAddress(_)
         | Op::DeleteNodeAddress(_)
+        | Op::AddDirect(_)
+        | Op::DeleteDirect(_)
         | Op::MarkAlive(_) => Owner::Maps,
         Op::Masquerade(_) => Owner::Filters,
         Op::TunnelMtu(_)

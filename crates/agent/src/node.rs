@@ -147,6 +147,7 @@ impl Node {
                 ways: config.ways(),
                 reserved: config.reserved(),
                 node_ports: config.services.node_ports().expect("load() has checked them"),
+                balancing: config.services.balancing(),
                 limits: datapath::limits(&config)?,
             },
             planner: Planner::default(),

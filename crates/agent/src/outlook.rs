@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use engine::health::{Ranking, Way, scores};
 use engine::plan::State;
-use engine::services::{Fill, HealthCheck, Limits, NodePortAddresses, Planner, Reserved};
+use engine::services::{Fill, HealthCheck, Limits, LoadBalancing, NodePortAddresses, Planner, Reserved};
 use engine::{mesh, services};
 use ipnet::IpNet;
 use model::{ClusterName, NodeName, World};
@@ -34,6 +34,8 @@ pub(crate) struct Outlook {
     pub(crate) reserved: Vec<Reserved>,
     /// At which of the nodes' addresses node ports are dialled.
     pub(crate) node_ports: NodePortAddresses,
+    /// How clients outside are served.
+    pub(crate) balancing: LoadBalancing,
     /// What the data path can hold.
     pub(crate) limits: Limits,
 }
@@ -101,6 +103,7 @@ impl Outlook {
             ranking: self.ranking.order(),
             reserved: &self.reserved,
             node_ports: &self.node_ports,
+            balancing: &self.balancing,
         }
     }
 

@@ -156,6 +156,7 @@ fn plan(log: &Log) -> (Duration, usize) {
         ranking: &[],
         reserved: &[],
         node_ports: &Default::default(),
+        balancing: &Default::default(),
     });
     let mesh = mesh::plan(&world, &me, &settings);
     assert!(mesh.routes.len() + services.frontends.len() > 0);

@@ -8,6 +8,7 @@
 mod capacity;
 mod departed;
 mod difference;
+mod direct;
 mod doubt;
 mod explain;
 mod health_check;
@@ -28,7 +29,7 @@ use std::net::IpAddr;
 
 use model::{ClusterName, Endpoint, NodeName, Protocol, Tier, Traffic, World};
 
-use crate::plan::{Frontend, Ladder, Outside, Set, SetId};
+use crate::plan::{Direct, Frontend, Ladder, Outside, Set, SetId};
 use order::Hint;
 
 pub(crate) use order::Place;
@@ -37,11 +38,12 @@ pub(crate) use standpoint::behind;
 pub use capacity::{Fill, Limits};
 pub use departed::Departed;
 pub use difference::{Difference, What, differences};
+pub use direct::LoadBalancerMode;
 pub use doubt::Doubt;
 pub use explain::{Explained, Kind, Standing, Step, Why, explain};
 pub use health_check::{HealthCheck, health_checks};
 pub use offer::Claimant;
-pub use outside::{FromOutside, NodePortAddresses};
+pub use outside::{FromOutside, NodePortAddresses, Sees};
 pub use planner::Planner;
 pub use problem::Problem;
 pub use remembered::remembered_ranking;
@@ -61,6 +63,15 @@ pub struct View<'a> {
     pub reserved: &'a [Reserved],
     /// At which of the nodes' addresses node ports are dialled.
     pub node_ports: &'a NodePortAddresses,
+    /// How clients outside are served.
+    pub balancing: &'a LoadBalancing,
+}
+
+/// How clients outside are served; the same for all nodes of a cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadBalancing {
+    /// Whom backends on other nodes see.
+    pub mode: LoadBalancerMode,
 }
 
 /// A port at which the node's own agent answers.
@@ -103,6 +114,8 @@ pub struct Services {
     pub sets: BTreeMap<SetId, Set>,
     /// Where node ports are dialled.
     pub node_addresses: BTreeSet<IpAddr>,
+    /// What direct server return needs to know of nodes.
+    pub direct: BTreeSet<Direct>,
     /// What was claimed and not granted.
     pub problems: Vec<Problem>,
 }

@@ -43,7 +43,15 @@ fn pick(
 fn plan_and_explain(situation: &Situation) -> (Services, Vec<services::Explained>) {
     let Situation { world, dead, ranking } = situation;
     let me = me();
-    let view = View { world, me: &me, dead, ranking, reserved: &[], node_ports: &Default::default() };
+    let view = View {
+        world,
+        me: &me,
+        dead,
+        ranking,
+        reserved: &[],
+        node_ports: &Default::default(),
+        balancing: &Default::default(),
+    };
     (services::plan(&view), services::explain(&view))
 }
 

@@ -32,6 +32,7 @@ fn state(situation: &Situation) -> State {
         ranking,
         reserved: &[],
         node_ports: &Default::default(),
+        balancing: &Default::default(),
     });
     State::assemble(mesh, services, dead)
 }
@@ -41,8 +42,18 @@ struct Kernel(State);
 
 impl Kernel {
     fn apply(&mut self, op: &Op) {
-        let State { tunnel, routes, guarded, masquerade, frontends, outside, sets, node_addresses, dead } =
-            &mut self.0;
+        let State {
+            tunnel,
+            routes,
+            guarded,
+            masquerade,
+            frontends,
+            outside,
+            sets,
+            node_addresses,
+            direct,
+            dead,
+        } = &mut self.0;
         match op.clone() {
             Op::Guard(net) => assert!(guarded.insert(net), "guarded twice"),
             Op::Unguard(net) => assert!(guarded.remove(&net), "was not guarded"),
@@ -89,6 +100,8 @@ impl Kernel {
             }
             Op::MarkDead(node) => assert!(dead.insert(node)),
             Op::MarkAlive(node) => assert!(dead.remove(&node)),
+            Op::AddDirect(known) => assert!(direct.insert(known)),
+            Op::DeleteDirect(known) => assert!(direct.remove(&known)),
             Op::AddNodeAddress(ip) => assert!(node_addresses.insert(ip)),
             Op::DeleteNodeAddress(ip) => assert!(node_addresses.remove(&ip)),
         }

@@ -8,7 +8,9 @@ use causeway_engine as engine;
 use std::collections::BTreeSet;
 
 use engine::plan::{State, diff, diff_touched};
-use engine::services::{self, NodePortAddresses, Planner, Problem, Services, View};
+use engine::services::{
+    self, LoadBalancerMode, LoadBalancing, NodePortAddresses, Planner, Problem, Services, View,
+};
 use model::{Change, ClusterName, Import, Key, NodeName, NodePort, Object, ServiceKey, World};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -87,8 +89,8 @@ fn import() -> impl Strategy<Value = Import> {
 
 /// What a state says of services, and what was not granted.
 fn planned(services: Services) -> (State, Vec<Problem>) {
-    let Services { frontends, outside, sets, node_addresses, problems } = services;
-    (State { frontends, outside, sets, node_addresses, ..State::default() }, problems)
+    let Services { frontends, outside, sets, node_addresses, direct, problems } = services;
+    (State { frontends, outside, sets, node_addresses, direct, ..State::default() }, problems)
 }
 
 /// A node that follows what happens, as the agent does.
@@ -123,7 +125,15 @@ impl Follower {
     fn settle(&mut self) {
         let me = me();
         let Situation { world, dead, ranking } = &self.situation;
-        let view = View { world, me: &me, dead, ranking, reserved: &[], node_ports: &NodePortAddresses::All };
+        let view = View {
+            world,
+            me: &me,
+            dead,
+            ranking,
+            reserved: &[],
+            node_ports: &NodePortAddresses::All,
+            balancing: &Default::default(),
+        };
         let mut observed = self.state.clone();
         match self.planner.follow(&view, &mut self.state) {
             Some(touched) => {
@@ -194,7 +204,15 @@ fn one_endpoint_among_many() {
 }
 
 fn view<'a>(world: &'a World, me: &'a NodeName, dead: &'a BTreeSet<NodeName>) -> View<'a> {
-    View { world, me, dead, ranking: &[], reserved: &[], node_ports: &NodePortAddresses::All }
+    View {
+        world,
+        me,
+        dead,
+        ranking: &[],
+        reserved: &[],
+        node_ports: &NodePortAddresses::All,
+        balancing: &LoadBalancing { mode: LoadBalancerMode::Snat },
+    }
 }
 
 /// Services of four endpoints, every one with an address of its own.

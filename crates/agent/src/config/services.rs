@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::services::NodePortAddresses;
+use engine::services::{LoadBalancerMode, LoadBalancing, NodePortAddresses};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ pub struct Services {
     /// At which of the nodes' addresses node ports are dialled: ranges, or `primary` alone for the nodes' InternalIPs.
     /// Empty: at all of them.
     pub node_port_addresses: Vec<String>,
+    /// Whom backends on other nodes see of clients outside of the cluster: `snat`, the node where the client came in; `dsr`,
+    /// the client, which is answered by the backend's node.
+    pub load_balancer_mode: LoadBalancerMode,
     /// Whether connections that a service led to an endpoint are ended once the endpoint is deleted.
     pub reset_gone_backends: bool,
     /// For how many seconds it must have been gone.
@@ -26,6 +29,7 @@ impl Default for Services {
     fn default() -> Self {
         Self {
             node_port_addresses: Vec::new(),
+            load_balancer_mode: LoadBalancerMode::Snat,
             reset_gone_backends: true,
             gone_backend_grace_period_seconds: 10,
         }
@@ -43,6 +47,11 @@ impl Services {
                 ranges.collect::<Result<_, _>>().ok().map(NodePortAddresses::Ranges)
             }
         }
+    }
+
+    /// How clients outside are served.
+    pub(crate) fn balancing(&self) -> LoadBalancing {
+        LoadBalancing { mode: self.load_balancer_mode }
     }
 
     /// How long an endpoint must have been gone before connections to it are ended; nothing if they never are.

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use wire::local::{ClusterDistance, Otherwise, ServiceBackend, ServiceOutside, ServiceReport, ServiceTier};
+use wire::local::{
+    ClusterDistance, Otherwise, Sees, ServiceBackend, ServiceOutside, ServiceReport, ServiceTier,
+};
 
 use crate::status::table;
 
@@ -135,7 +137,13 @@ fn outside(to: &ServiceOutside) -> Vec<String> {
     vec![
         format!("{at}/{}", to.protocol),
         if to.backends.is_empty() { nobody.into() } else { to.backends.join(", ") },
-        if to.masquerade { "the node" } else { "themselves" }.into(),
+        match to.sees {
+            _ if !to.masquerade => "themselves",
+            Sees::Client => "themselves",
+            Sees::Either => "themselves or the node",
+            Sees::Node => "the node",
+        }
+        .into(),
         match to.sources.as_deref() {
             None => "everybody".into(),
             Some([]) => "nobody".into(),

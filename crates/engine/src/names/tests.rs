@@ -59,7 +59,15 @@ impl Server {
         self.world.apply(change);
         let Self { world, me, dead, ranking, .. } = self;
         let updates = self.planner.follow(
-            &View { world, me, dead, ranking, reserved: &[], node_ports: &Default::default() },
+            &View {
+                world,
+                me,
+                dead,
+                ranking,
+                reserved: &[],
+                node_ports: &Default::default(),
+                balancing: &Default::default(),
+            },
             [&key],
         );
         updates.into_iter().for_each(|update| self.zone.apply(update));
@@ -79,7 +87,15 @@ impl Server {
         };
         let Self { world, me, dead, ranking, .. } = self;
         let updates = self.planner.follow_nodes(
-            &View { world, me, dead, ranking, reserved: &[], node_ports: &Default::default() },
+            &View {
+                world,
+                me,
+                dead,
+                ranking,
+                reserved: &[],
+                node_ports: &Default::default(),
+                balancing: &Default::default(),
+            },
             &[name].into(),
         );
         updates.into_iter().for_each(|update| self.zone.apply(update));
@@ -92,7 +108,15 @@ impl Server {
         let mut planner = Planner::new(self.planner.settings().clone());
         let mut zone = Zone::new(self.planner.settings(), 7);
         planner
-            .everything(&View { world, me, dead, ranking, reserved: &[], node_ports: &Default::default() })
+            .everything(&View {
+                world,
+                me,
+                dead,
+                ranking,
+                reserved: &[],
+                node_ports: &Default::default(),
+                balancing: &Default::default(),
+            })
             .into_iter()
             .for_each(|u| zone.apply(u));
         assert!(
@@ -344,6 +368,7 @@ fn clusterset_headless() {
             ranking,
             reserved: &[],
             node_ports: &Default::default(),
+            balancing: &Default::default(),
         });
         updates.into_iter().for_each(|update| zone.apply(update));
     }

@@ -35,6 +35,8 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
     ops.extend(changed(&observed.sets, &desired.sets).map(|(id, set)| Op::AddSet(*id, set.clone())));
     ops.extend(changed(&observed.frontends, &desired.frontends).map(|(f, l)| Op::SetFrontend(*f, l.clone())));
     ops.extend(changed(&observed.outside, &desired.outside).map(|(f, o)| Op::SetOutside(*f, o.clone())));
+    ops.extend(observed.direct.difference(&desired.direct).map(|known| Op::DeleteDirect(*known)));
+    ops.extend(desired.direct.difference(&observed.direct).map(|known| Op::AddDirect(*known)));
     let (had, has) = (&observed.node_addresses, &desired.node_addresses);
     ops.extend(has.difference(had).map(|ip| Op::AddNodeAddress(*ip)));
     ops.extend(had.difference(has).map(|ip| Op::DeleteNodeAddress(*ip)));

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::PublicKey;
 
-use super::{Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set, SetId};
+use super::{
+    Direct, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set, SetId,
+};
 
 /// One change to the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,10 @@ pub enum Op {
     AddNodeAddress(IpAddr),
     /// Node ports are not dialled at this address any more.
     DeleteNodeAddress(IpAddr),
+    /// This is known of a node, for direct server return.
+    AddDirect(Direct),
+    /// It is not true any more.
+    DeleteDirect(Direct),
     /// This node does not answer.
     MarkDead(NodeId),
     /// This node answers again.
@@ -79,6 +85,8 @@ impl Op {
             Self::DeleteSet(..) => "delete_set",
             Self::AddNodeAddress(_) => "add_node_address",
             Self::DeleteNodeAddress(_) => "delete_node_address",
+            Self::AddDirect(_) => "add_direct",
+            Self::DeleteDirect(_) => "delete_direct",
             Self::MarkDead(_) => "node_dead",
             Self::MarkAlive(_) => "node_alive",
         }
@@ -139,6 +147,8 @@ impl fmt::Display for Op {
             Self::DeleteSet(id, size) => write!(f, "set delete {id:016x} of {size}"),
             Self::AddNodeAddress(ip) => write!(f, "node address add {ip}"),
             Self::DeleteNodeAddress(ip) => write!(f, "node address delete {ip}"),
+            Self::AddDirect(direct) => write!(f, "direct add {direct}"),
+            Self::DeleteDirect(direct) => write!(f, "direct delete {direct}"),
             Self::MarkDead(node) => write!(f, "node dead {node:016x}"),
             Self::MarkAlive(node) => write!(f, "node alive {node:016x}"),
         }
@@ -162,6 +172,16 @@ fn rungs(f: &mut fmt::Formatter<'_>, ladder: &Ladder) -> fmt::Result {
 
 fn list(ranges: &BTreeSet<IpNet>) -> String {
     ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+impl fmt::Display for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(node) => write!(f, "own {node:016x}"),
+            Self::Peer(node) => write!(f, "peer {node:016x}"),
+            Self::Sender(ip) => write!(f, "sender {ip}"),
+        }
+    }
 }
 
 impl fmt::Display for Frontend {
@@ -229,6 +249,8 @@ mod tests {
             (Op::DeleteOutside(frontend), "outside delete [fd00::1]:80/TCP"),
             (Op::AddNodeAddress(frontend.ip), "node address add fd00::1"),
             (Op::DeleteNodeAddress(frontend.ip), "node address delete fd00::1"),
+            (Op::AddDirect(Direct::Peer(1)), "direct add peer 0000000000000001"),
+            (Op::DeleteDirect(Direct::Sender(frontend.ip)), "direct delete sender fd00::1"),
             (Op::DeleteSet(0xab, 2), "set delete 00000000000000ab of 2"),
             (Op::MarkDead(1), "node dead 0000000000000001"),
         ] {

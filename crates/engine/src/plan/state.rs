@@ -38,6 +38,9 @@ pub struct State {
     /// Addresses at which node ports are dialled: those of the cluster's nodes, if a service has such ports.
     #[serde(default)]
     pub node_addresses: BTreeSet<IpAddr>,
+    /// What direct server return needs to know of nodes.
+    #[serde(default)]
+    pub direct: BTreeSet<Direct>,
     /// Nodes that do not answer through the data path.
     pub dead: BTreeSet<NodeId>,
 }
@@ -120,6 +123,19 @@ pub struct Outside {
     pub otherwise: Otherwise,
     /// Who may dial it (`loadBalancerSourceRanges`), without overlaps; everybody if none. What others send is dropped.
     pub sources: Option<BTreeSet<IpNet>>,
+}
+
+/// What direct server return needs to know of a node: a backend's node answers clients outside by itself, although another
+/// node was dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direct {
+    /// This node: its backends see clients outside.
+    Own(NodeId),
+    /// Another node whose backends see them: clients' packets are handed to it as they are, in an envelope.
+    Peer(NodeId),
+    /// An address in the mesh from which such envelopes come.
+    Sender(IpAddr),
 }
 
 /// What becomes of a packet to a service without a backend.

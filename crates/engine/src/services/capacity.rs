@@ -114,6 +114,7 @@ impl Services {
         granted.sort_by_key(|(_, frontends)| !is_served(frontends));
         let whole = std::mem::take(self);
         self.node_addresses = whole.node_addresses;
+        self.direct = whole.direct;
         self.problems = whole.problems;
         let mut load = Load::default();
         for (offer, frontends) in granted {

@@ -11,6 +11,7 @@ use model::{ClusterName, Key, NodeName, ObjectName, ServiceKey};
 use siphasher::sip::SipHasher13;
 
 use super::capacity::{Fill, Limits, Load};
+use super::direct::direct;
 use super::ladder::Rung;
 use super::offer::{Claimant, Dialled, Offer, Scope};
 use super::outside::Entry;
@@ -89,6 +90,7 @@ impl Planner {
         if plan.frontends.keys().any(|frontend| frontend.ip.is_unspecified()) {
             plan.node_addresses = standpoint.node_port_addresses();
         }
+        plan.direct = direct(view);
         self.survey = (!self.collided).then(|| standpoint.survey());
         plan
     }

@@ -11,7 +11,7 @@ use model::{
 };
 
 use super::offer::{Dialled, Offer, Scope};
-use super::{NodePortAddresses, Problem, Reserved, View};
+use super::{LoadBalancing, NodePortAddresses, Problem, Reserved, View};
 use crate::plan::{Frontend, NodeId};
 
 /// How near something is: the tier, then the place of its cluster in the ranking.
@@ -26,6 +26,7 @@ pub(super) struct Standpoint<'a> {
     survey: Arc<Survey>,
     reserved: &'a [Reserved],
     node_ports: &'a NodePortAddresses,
+    pub(super) balancing: &'a LoadBalancing,
 }
 
 /// What holds for all services, whatever endpoints there are.
@@ -73,7 +74,8 @@ impl<'a> Standpoint<'a> {
     pub(super) fn with(view: &View<'a>, survey: Arc<Survey>) -> Self {
         let mine = view.world.nodes.get(view.me).map(|node| node.topology.clone()).unwrap_or_default();
         let (world, me) = (view.world, view.me);
-        Self { world, me, mine, survey, reserved: view.reserved, node_ports: view.node_ports }
+        let View { reserved, node_ports, balancing, .. } = *view;
+        Self { world, me, mine, survey, reserved, node_ports, balancing }
     }
 
     pub(super) fn survey(&self) -> Arc<Survey> {

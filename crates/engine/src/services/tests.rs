@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use model::{Endpoint, EndpointPort, Protocol, ServicePort, Tier, World};
 
 mod capacity;
+mod direct;
 mod from_outside;
 mod hints;
 mod imports;
@@ -69,7 +70,15 @@ fn see_with(world: &World, me: &str, dead: &[&str], node_ports: &NodePortAddress
     let dead: BTreeSet<_> = dead.iter().map(|n| node_name(n)).collect();
     let ranking = [cluster_name("c"), cluster_name("b")];
     let me = node_name(me);
-    let view = View { world, me: &me, dead: &dead, ranking: &ranking, reserved: RESERVED, node_ports };
+    let view = View {
+        world,
+        me: &me,
+        dead: &dead,
+        ranking: &ranking,
+        reserved: RESERVED,
+        node_ports,
+        balancing: &Default::default(),
+    };
     assert_eq!(plan(&view), plan(&view), "deterministic");
     Seen { plan: plan(&view), explained: explain(&view) }
 }
@@ -471,6 +480,7 @@ fn ten_thousand_services() {
         ranking: &[],
         reserved: &[],
         node_ports: &Default::default(),
+        balancing: &Default::default(),
     });
     assert_eq!((plan.frontends.len(), plan.sets.len()), (10_000, 10_000));
 }

@@ -98,6 +98,7 @@ fn agent_file() -> Tree {
         "clusters": (set("services.clusters")),
         "services": {
             "nodePortAddresses": (set("services.nodePortAddresses")),
+            "loadBalancerMode": (set("services.loadBalancerMode")),
             "resetGoneBackends": (set("services.resetGoneBackends")),
             "goneBackendGracePeriodSeconds": (set("services.goneBackendGracePeriodSeconds")),
         },

@@ -18,6 +18,9 @@ pub struct Services {
     /// At which of the nodes' addresses node ports are dialled: ranges, or `primary` alone for the nodes' InternalIPs, as in
     /// kube-proxy's configuration. Empty: at all of them.
     pub node_port_addresses: Vec<String>,
+    /// Whom backends on other nodes see of clients outside of the cluster, where `externalTrafficPolicy` is `Cluster`: the node
+    /// where the client came in (`snat`), or the client, which the backend's node then answers (`dsr`, direct server return).
+    pub load_balancer_mode: LoadBalancerMode,
     /// Whether connections that a service led to an endpoint are ended once the endpoint is deleted, so that clients dial
     /// anew instead of waiting for their timeouts.
     pub reset_gone_backends: bool,
@@ -31,6 +34,7 @@ impl Default for Services {
             traffic: Traffic::default(),
             clusters: BTreeMap::new(),
             node_port_addresses: Vec::new(),
+            load_balancer_mode: LoadBalancerMode::default(),
             reset_gone_backends: true,
             gone_backend_grace_period_seconds: 10,
         }
@@ -48,6 +52,19 @@ pub enum Traffic {
     #[default]
     Ladder,
     Even,
+}
+
+/// Whom backends on other nodes see of clients outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(
+    missing_docs,
+    reason = "the field's own words; comments would turn them into alternatives in the schema"
+)]
+pub enum LoadBalancerMode {
+    #[default]
+    Snat,
+    Dsr,
 }
 
 /// What is to be thought of the way to another cluster.

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
 
-use engine::services::{NodePortAddresses, View};
+use engine::services::{LoadBalancerMode, LoadBalancing, NodePortAddresses, View};
 use model::{
     Change, ClusterName, Endpoint, EndpointKey, EndpointPort, NodeName, Object, ObjectName, Protocol,
     Service, ServiceKey, ServicePort, World,
@@ -137,5 +137,13 @@ pub(crate) fn view<'a>(
     me: &'a NodeName,
     dead: &'a std::collections::BTreeSet<NodeName>,
 ) -> View<'a> {
-    View { world, me, dead, ranking: &[], reserved: &[], node_ports: &NodePortAddresses::All }
+    View {
+        world,
+        me,
+        dead,
+        ranking: &[],
+        reserved: &[],
+        node_ports: &NodePortAddresses::All,
+        balancing: &LoadBalancing { mode: LoadBalancerMode::Snat },
+    }
 }

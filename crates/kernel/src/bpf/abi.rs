@@ -25,6 +25,15 @@ pub const STAGE_POD: usize = 1;
 /// Slot: what leaves by the underlay, once that may pass.
 pub const STAGE_UNDERLAY_EGRESS: usize = 2;
 
+/// Of `direct`: this node. Its backends see clients outside.
+pub const DIRECT_OWN: usize = 1;
+
+/// Of `direct`: a node whose backends see them, too, because it answers by itself.
+pub const DIRECT_PEER: usize = 2;
+
+/// Of `direct`: an address from which clients' packets may come in envelopes.
+pub const DIRECT_SENDER: usize = 3;
+
 /// What a client dials.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -309,8 +318,12 @@ pub struct Nat {
     pub forward: u8,
     /// 1: one end has said that it is done (TCP's FIN or RST).
     pub closed: u8,
+    /// 1: packets go to the backend's node as they came, in an envelope; that node answers the client.
+    pub direct: u8,
+    /// Bytes of the largest packet that fits the client's way in an envelope; 0 where it has none.
+    pub fits: u16,
     /// Padding.
-    pub zero: [u8; 5],
+    pub zero: [u8; 2],
     /// The backend, and when the flow was last used; for the way back the latter alone.
     pub flow: Flow,
 }
@@ -376,6 +389,19 @@ pub struct Exit {
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Exit {}
 
+/// What direct server return knows: of a node (the address is 0), or of an address (the node is 0).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Direct {
+    /// A node's own address in the mesh.
+    pub ip: [Be32; 4],
+    /// A node.
+    pub node: u64,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Direct {}
+
 /// Sizes and offsets of everything above, by their names in C.
 #[rustfmt::skip]
 pub const LAYOUTS: &[StructLayout] = &[
@@ -397,11 +423,12 @@ pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_outside", size: size_of::<Outside>(), fields: &[("ladder", offset_of!(Outside, ladder)), ("masquerade", offset_of!(Outside, masquerade)), ("otherwise", offset_of!(Outside, otherwise)), ("restricted", offset_of!(Outside, restricted)), ("zero", offset_of!(Outside, zero))] },
     StructLayout { name: "cw_outside_source", size: size_of::<OutsideSource>(), fields: &[("length", offset_of!(OutsideSource, length)), ("frontend", offset_of!(OutsideSource, frontend)), ("ip", offset_of!(OutsideSource, ip))] },
     StructLayout { name: "cw_tuple", size: size_of::<Tuple>(), fields: &[("source", offset_of!(Tuple, source)), ("destination", offset_of!(Tuple, destination)), ("protocol", offset_of!(Tuple, protocol)), ("hook", offset_of!(Tuple, hook)), ("zero", offset_of!(Tuple, zero))] },
-    StructLayout { name: "cw_nat", size: size_of::<Nat>(), fields: &[("source", offset_of!(Nat, source)), ("destination", offset_of!(Nat, destination)), ("back", offset_of!(Nat, back)), ("forward", offset_of!(Nat, forward)), ("closed", offset_of!(Nat, closed)), ("zero", offset_of!(Nat, zero)), ("flow", offset_of!(Nat, flow))] },
+    StructLayout { name: "cw_nat", size: size_of::<Nat>(), fields: &[("source", offset_of!(Nat, source)), ("destination", offset_of!(Nat, destination)), ("back", offset_of!(Nat, back)), ("forward", offset_of!(Nat, forward)), ("closed", offset_of!(Nat, closed)), ("direct", offset_of!(Nat, direct)), ("fits", offset_of!(Nat, fits)), ("zero", offset_of!(Nat, zero)), ("flow", offset_of!(Nat, flow))] },
     StructLayout { name: "cw_fragment", size: size_of::<Fragment>(), fields: &[("source", offset_of!(Fragment, source)), ("destination", offset_of!(Fragment, destination)), ("id", offset_of!(Fragment, id)), ("protocol", offset_of!(Fragment, protocol)), ("zero", offset_of!(Fragment, zero))] },
     StructLayout { name: "cw_ports", size: size_of::<Ports>(), fields: &[("source", offset_of!(Ports, source)), ("destination", offset_of!(Ports, destination))] },
     StructLayout { name: "cw_exit_key", size: size_of::<ExitKey>(), fields: &[("ifindex", offset_of!(ExitKey, ifindex)), ("family", offset_of!(ExitKey, family))] },
     StructLayout { name: "cw_exit", size: size_of::<Exit>(), fields: &[("ip", offset_of!(Exit, ip)), ("outside", offset_of!(Exit, outside))] },
+    StructLayout { name: "cw_direct", size: size_of::<Direct>(), fields: &[("ip", offset_of!(Direct, ip)), ("node", offset_of!(Direct, node))] },
 ];
 
 /// Why a packet or a connection went the way it did.
@@ -496,12 +523,18 @@ pub enum Reason {
     EdgeFragment = 42,
     /// drop: the kernel could not change the packet.
     EdgeFailed = 43,
+    /// pass: a client's packet went on to the backend's node, which answers the client itself.
+    EdgeDirect = 44,
+    /// pass: a client's packet that had reached another node went to a backend on this one.
+    EdgeArrived = 45,
+    /// drop: another node sent a client's packet for a backend that is not on this one.
+    EdgeStray = 46,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 47] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -546,6 +579,9 @@ impl Reason {
         Self::EdgeTooBig,
         Self::EdgeFragment,
         Self::EdgeFailed,
+        Self::EdgeDirect,
+        Self::EdgeArrived,
+        Self::EdgeStray,
     ];
 
     /// What metrics call it.
@@ -595,6 +631,9 @@ impl Reason {
             Self::EdgeTooBig => "edge_too_big",
             Self::EdgeFragment => "edge_fragment",
             Self::EdgeFailed => "edge_failed",
+            Self::EdgeDirect => "edge_direct",
+            Self::EdgeArrived => "edge_arrived",
+            Self::EdgeStray => "edge_stray",
         }
     }
 
@@ -645,6 +684,9 @@ impl Reason {
             Self::EdgeTooBig => Verdict::Drop,
             Self::EdgeFragment => Verdict::Pass,
             Self::EdgeFailed => Verdict::Drop,
+            Self::EdgeDirect => Verdict::Pass,
+            Self::EdgeArrived => Verdict::Pass,
+            Self::EdgeStray => Verdict::Drop,
         }
     }
 
@@ -695,6 +737,9 @@ impl Reason {
             Self::EdgeTooBig => "the packet is too large for the way to the backend, and may not be fragmented; its sender is told.",
             Self::EdgeFragment => "a fragment whose datagram's first one was not seen.",
             Self::EdgeFailed => "the kernel could not change the packet.",
+            Self::EdgeDirect => "a client's packet went on to the backend's node, which answers the client itself.",
+            Self::EdgeArrived => "a client's packet that had reached another node went to a backend on this one.",
+            Self::EdgeStray => "another node sent a client's packet for a backend that is not on this one.",
         }
     }
 }

@@ -111,6 +111,7 @@ impl Datapath {
             node_addresses: Table::new("node_addresses", sock.map("node_addresses")?)?,
             dead: Table::new("dead", sock.map("dead")?)?,
             guarded: Table::new("guarded", guard.map("guarded")?)?,
+            direct: Table::new("direct", edge.map("direct")?)?,
             outside: OutsideMaps {
                 entries: Table::new("outside", edge.map("outside")?)?,
                 sources: Table::new("outside_sources", edge.map("outside_sources")?)?,
@@ -164,6 +165,7 @@ impl Datapath {
             outside: self.plan.outside.observe()?,
             sets: self.plan.sets()?,
             node_addresses: self.plan.node_addresses()?,
+            direct: self.plan.direct()?,
             dead: self.plan.dead()?,
             ..State::default()
         })

@@ -63,6 +63,7 @@ pub const EDGE: Source = Source {
         "clients",
         "outside",
         "outside_sources",
+        "direct",
         "exits",
         "nat",
         "fragments",

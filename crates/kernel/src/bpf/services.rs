@@ -20,6 +20,7 @@ pub(super) struct PlanMaps {
     pub(super) node_addresses: Table<abi::NodeAddress, u8>,
     pub(super) dead: Table<u64, u8>,
     pub(super) guarded: Table<abi::Prefix, u8>,
+    pub(super) direct: Table<abi::Direct, u8>,
     pub(super) outside: OutsideMaps,
 }
 
@@ -66,6 +67,14 @@ impl PlanMaps {
                 Op::DeleteNodeAddress(ip) => vec![abi::NodeAddress { ip: address(*ip) }],
                 _ => vec![],
             })),
+            Some(Op::AddDirect(_)) => self.direct.insert(&each(run, |op| match op {
+                Op::AddDirect(known) => vec![direct_entry(known)],
+                _ => vec![],
+            })),
+            Some(Op::DeleteDirect(_)) => self.direct.remove(&each(run, |op| match op {
+                Op::DeleteDirect(known) => vec![direct_entry(known).0],
+                _ => vec![],
+            })),
             Some(Op::MarkDead(_)) => self.dead.insert(&each(run, |op| match op {
                 Op::MarkDead(node) => vec![(*node, 1)],
                 _ => vec![],
@@ -109,6 +118,11 @@ impl PlanMaps {
 
     pub(super) fn node_addresses(&self) -> Result<BTreeSet<IpAddr>, BpfError> {
         Ok(self.node_addresses.entries()?.into_iter().map(|(key, _)| ip(key.ip)).collect())
+    }
+
+    pub(super) fn direct(&self) -> Result<BTreeSet<plan::Direct>, BpfError> {
+        let read = |entry: (abi::Direct, u8)| direct(&entry).ok_or_else(|| self.direct.foreign(entry));
+        self.direct.entries()?.into_iter().map(read).collect()
     }
 
     pub(super) fn frontends(&self) -> Result<BTreeMap<plan::Frontend, plan::Ladder>, BpfError> {
@@ -177,6 +191,25 @@ fn backend_value(backend: &plan::Backend) -> abi::Backend {
 
 fn backend(value: &abi::Backend) -> Option<plan::Backend> {
     Some(plan::Backend { ip: ip(value.ip), port: Port::new(value.port.into())?, node: value.node })
+}
+
+fn direct_entry(known: &plan::Direct) -> (abi::Direct, u8) {
+    let node = |node| abi::Direct { node, ..Default::default() };
+    let (key, kind) = match known {
+        plan::Direct::Own(id) => (node(*id), abi::DIRECT_OWN),
+        plan::Direct::Peer(id) => (node(*id), abi::DIRECT_PEER),
+        plan::Direct::Sender(ip) => (abi::Direct { ip: address(*ip), node: 0 }, abi::DIRECT_SENDER),
+    };
+    (key, kind as u8)
+}
+
+fn direct((key, kind): &(abi::Direct, u8)) -> Option<plan::Direct> {
+    match usize::from(*kind) {
+        abi::DIRECT_OWN => Some(plan::Direct::Own(key.node)),
+        abi::DIRECT_PEER => Some(plan::Direct::Peer(key.node)),
+        abi::DIRECT_SENDER => Some(plan::Direct::Sender(ip(key.ip))),
+        _ => None,
+    }
 }
 
 pub(super) fn frontend_key(frontend: &plan::Frontend) -> abi::Frontend {

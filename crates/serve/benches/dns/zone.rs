@@ -173,6 +173,7 @@ pub(crate) fn serve(port: u16) -> Result<()> {
         ranking: &[],
         reserved: &[],
         node_ports: &Default::default(),
+        balancing: &Default::default(),
     }));
     let mut server = Server::start(Arc::clone(&shared), Options { upstreams: Upstreams::None })?;
     let errors = server.listen(&[SocketAddr::from(([127, 0, 0, 1], port))]);
@@ -197,6 +198,7 @@ pub(crate) fn serve(port: u16) -> Result<()> {
                 ranking: &[],
                 reserved: &[],
                 node_ports: &Default::default(),
+                balancing: &Default::default(),
             },
             [&key],
         ));

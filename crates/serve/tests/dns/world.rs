@@ -110,6 +110,7 @@ pub(crate) fn zone() -> Zone {
         ranking: &[],
         reserved: &[],
         node_ports: &Default::default(),
+        balancing: &Default::default(),
     };
     Planner::new(settings).everything(&view).into_iter().for_each(|update| zone.apply(update));
     zone.set_synced(true);

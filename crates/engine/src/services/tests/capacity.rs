@@ -62,7 +62,15 @@ fn world_of(wanted: &[Wanted]) -> World {
 
 fn with_view<T>(world: &World, f: impl FnOnce(&View<'_>) -> T) -> T {
     let (me, dead, node_ports) = (node_name("a/1"), BTreeSet::new(), NodePortAddresses::All);
-    f(&View { world, me: &me, dead: &dead, ranking: &[], reserved: &[], node_ports: &node_ports })
+    f(&View {
+        world,
+        me: &me,
+        dead: &dead,
+        ranking: &[],
+        reserved: &[],
+        node_ports: &node_ports,
+        balancing: &Default::default(),
+    })
 }
 
 /// The whole plan, and what is left of it.

@@ -405,8 +405,15 @@ fn what_load_balancers_ask_a_node() {
     let checks = |world: &World| {
         let (me, dead) = (node_name("a/1"), BTreeSet::new());
         let node_ports = NodePortAddresses::All;
-        let view =
-            View { world, me: &me, dead: &dead, ranking: &[], reserved: RESERVED, node_ports: &node_ports };
+        let view = View {
+            world,
+            me: &me,
+            dead: &dead,
+            ranking: &[],
+            reserved: RESERVED,
+            node_ports: &node_ports,
+            balancing: &Default::default(),
+        };
         let (checks, problems) = health_checks(&view);
         let checks: Vec<_> =
             checks.iter().map(|c| format!("{} {} {}", c.service.name, c.port, c.local_endpoints)).collect();
