@@ -19,6 +19,8 @@
 #define CW_TIERS 16
 /* Places of a set that are one entry of a map. */
 #define CW_PAGE 4
+/* Places of a table that are one entry of a map. */
+#define CW_TABLE_PAGE 32
 /* Slots for programs that go on where others end. */
 #define CW_STAGES 3
 /* Slot: what comes in, from whichever device. */
@@ -52,8 +54,8 @@ struct cw_tier {
 	__u32 count;
 	/* How near: 0 node, 1 zone, 2 region, 3 cluster, 4 elsewhere. */
 	__u8 kind;
-	/* Padding. */
-	__u8 zero;
+	/* The size of its table, a number from 1 on (lib/maglev.h); 0 if it has none. Only a first rung has one. */
+	__u8 table;
 	/* Of 65,536 connections that come to it so many go on to the next one. */
 	__u16 passes;
 };
@@ -96,6 +98,22 @@ struct cw_backend {
 struct cw_page {
 	/* The backends. */
 	struct cw_backend backend[CW_PAGE];
+};
+
+/* A part of a table: which backends of a set are chosen by a flow's number. */
+struct cw_table_key {
+	/* The set. */
+	__u64 set;
+	/* How many backends from its beginning the table is of. */
+	__u32 count;
+	/* Which part: place n is on page n / CW_TABLE_PAGE. */
+	__u32 page;
+};
+
+/* Places that stand beside each other in a table. */
+struct cw_table_page {
+	/* For each its backend's place in the set. */
+	__u16 place[CW_TABLE_PAGE];
 };
 
 /* An address and a port. */

@@ -20,12 +20,19 @@
 #include "lib/count.h"
 #include "lib/dialled.h"
 #include "lib/direct.h"
+#include "lib/maglev.h"
 #include "lib/nat.h"
 #include "lib/route.h"
 #include "lib/stage.h"
 #include "lib/tell.h"
 #include "lib/tuple.h"
 #include "lib/work.h"
+
+/*
+ * 1: some services have tables that all nodes agree on, so a segment in the middle of a connection may be one that came in by
+ * another node until now. Set before loading: else such segments are not asked about at all.
+ */
+const volatile __u8 have_tables = 0;
 
 /*
  * Settles whom the backend is to see, and writes the flow down: CW_EDGE_OPENED, or why not. To begin with the entry says
@@ -65,6 +72,9 @@ __noinline int open_towards(struct __sk_buff *skb, __u32 side, __u32 masquerade,
 			ip_copy(entry->source.ip, exit->ip);
 		}
 	}
+	/* Another node's name the backend would not know. */
+	if (masquerade && tuple_is_midway(&w->packet))
+		return CW_EDGE_PASSED;
 	return nat_open(&w->packet.tuple, &w->flow, masquerade ? 0 : entry->source.port, now) ? CW_EDGE_OPENED :
 												  CW_EDGE_NO_PORT;
 }
@@ -109,6 +119,25 @@ __noinline int open_arrived(struct __sk_buff *skb, __u64 now)
 	return nat_open(&p->tuple, &w->flow, entry->source.port, now) ? CW_EDGE_OPENED : CW_EDGE_NO_PORT;
 }
 
+/* The backend for a flow that begins: as for sockets, or by the table on which all nodes agree. NULL: nobody. */
+static __always_inline struct cw_backend *choose(const struct packet *p, const struct cw_ladder *ladder, __u64 now)
+{
+	struct cw_client client = { .netns = dialled_by(&p->tuple.source), .dialled = p->tuple.destination,
+				    .protocol = p->tuple.protocol };
+	struct cw_backend *backend = affinity_known(&client, ladder, now);
+	__u32 from;
+
+	if (backend)
+		return backend;
+	from = lb_begin(ladder);
+	if (ladder->tier[0].table)
+		backend = maglev_choose(ladder, maglev_hash(&p->tuple, ladder->affinity), &from);
+	if (!backend)
+		backend = lb_choose_from(ladder, from);
+	affinity_remember(&client, ladder, backend, now);
+	return backend;
+}
+
 /* Chooses a backend for a packet that no flow has: CW_EDGE_OPENED, or why not. */
 __noinline int open(struct __sk_buff *skb, __u32 side, __u64 now)
 {
@@ -116,19 +145,21 @@ __noinline int open(struct __sk_buff *skb, __u32 side, __u64 now)
 	struct cw_backend *backend;
 	struct dialled found;
 	struct packet *p;
+	bool midway;
 
 	if (!w)
 		return CW_EDGE_FAILED;
 	p = &w->packet;
 	/* A segment that begins nothing is for the stack to answer; so is a fragment that came before its first one. */
-	if ((p->tuple.protocol == IPPROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN) || !p->whole)
+	midway = tuple_is_midway(p);
+	if (!p->whole || (midway && (!have_tables || side != SIDE_OUTSIDE || p->tcp & TCP_RST)))
 		return CW_EDGE_PASSED;
 	dialled_find(p, side, &found);
-	if (!found.ladder)
+	if (!found.ladder || (midway && !found.ladder->tier[0].table))
 		return CW_EDGE_PASSED;
 	if (found.restricted && !dialled_allows(p))
 		return CW_EDGE_DENIED;
-	backend = affinity_choose(dialled_by(&p->tuple.source), &p->tuple.destination, p->tuple.protocol, found.ladder, now);
+	backend = choose(p, found.ladder, now);
 	if (!backend)
 		return found.otherwise_drop ? CW_EDGE_NO_BACKEND : CW_EDGE_REFUSED;
 	if (ip_is_v4(backend->ip) != (bool)p->v4)

@@ -88,6 +88,12 @@ static __always_inline bool tuple_is_translated(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
 }
 
+/* Whether it is a segment of TCP that begins no connection. */
+static __always_inline bool tuple_is_midway(const struct packet *p)
+{
+	return p->tuple.protocol == IPPROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN;
+}
+
 /* Turns a flow round: the packets that answer it. */
 static __always_inline void tuple_reverse(struct cw_tuple *to, const struct cw_address *source,
 					  const struct cw_address *destination, __u8 protocol, __u8 hook)

@@ -79,6 +79,8 @@ clusters: {{ .Values.services.clusters | toRawJson }}
 services:
   nodePortAddresses: {{ .Values.services.nodePortAddresses | toRawJson }}
   loadBalancerMode: {{ .Values.services.loadBalancerMode | toRawJson }}
+  loadBalancerAlgorithm: {{ .Values.services.loadBalancerAlgorithm | toRawJson }}
+  maglevTableSize: {{ .Values.services.maglevTableSize | toRawJson }}
   resetGoneBackends: {{ .Values.services.resetGoneBackends | toRawJson }}
   goneBackendGracePeriodSeconds: {{ .Values.services.goneBackendGracePeriodSeconds | toRawJson }}
 failClosed: {{ concat .Values.cluster.podCIDRs .Values.agent.failClosed | toRawJson }}

@@ -113,6 +113,7 @@ impl Datapath {
             outside: maps.outside,
             sets: maps.sets,
             node_addresses: maps.node_addresses,
+            tables: maps.tables,
             direct: maps.direct,
             dead: maps.dead,
         })
@@ -195,6 +196,8 @@ fn owner(op: &Op) -> Owner {
         | Op::MarkDead(_)
         | Op::AddNodeAddress(_)
         | Op::DeleteNodeAddress(_)
+        | Op::AddTable(..)
+        | Op::DeleteTable(..)
         | Op::AddDirect(_)
         | Op::DeleteDirect(_)
         | Op::MarkAlive(_) => Owner::Maps,
@@ -228,7 +231,8 @@ fn load(config: &Config, underlay: &str) -> Result<bpf::Datapath> {
         None => host.cgroup_root()?,
     };
     let (pin_dir, tunnel) = (pin_dir(config), config.interface.clone());
-    let options = bpf::Options { pin_dir, tunnel, ..bpf::Options::new(cgroup, underlay) };
+    let tables = config.services.balancing().maglev.is_some();
+    let options = bpf::Options { pin_dir, tunnel, tables, ..bpf::Options::new(cgroup, underlay) };
     bpf::Datapath::open(options).context("loading the eBPF programs")
 }
 

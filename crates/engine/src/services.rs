@@ -13,6 +13,7 @@ mod doubt;
 mod explain;
 mod health_check;
 mod ladder;
+mod maglev;
 mod offer;
 mod order;
 mod outside;
@@ -29,7 +30,7 @@ use std::net::IpAddr;
 
 use model::{ClusterName, Endpoint, NodeName, Protocol, Tier, Traffic, World};
 
-use crate::plan::{Direct, Frontend, Ladder, Outside, Set, SetId};
+use crate::plan::{Direct, Frontend, Ladder, Outside, Set, SetId, Table, TableKey};
 use order::Hint;
 
 pub(crate) use order::Place;
@@ -42,6 +43,7 @@ pub use direct::LoadBalancerMode;
 pub use doubt::Doubt;
 pub use explain::{Explained, Kind, Standing, Step, Why, explain};
 pub use health_check::{HealthCheck, health_checks};
+pub use maglev::{NotASize, TableSize, table};
 pub use offer::Claimant;
 pub use outside::{FromOutside, NodePortAddresses, Sees};
 pub use planner::Planner;
@@ -72,6 +74,8 @@ pub struct View<'a> {
 pub struct LoadBalancing {
     /// Whom backends on other nodes see.
     pub mode: LoadBalancerMode,
+    /// How large the tables are by which all nodes choose the same backend for a client; none if each draws its own.
+    pub maglev: Option<TableSize>,
 }
 
 /// A port at which the node's own agent answers.
@@ -114,6 +118,8 @@ pub struct Services {
     pub sets: BTreeMap<SetId, Set>,
     /// Where node ports are dialled.
     pub node_addresses: BTreeSet<IpAddr>,
+    /// By what all nodes choose the same backend for a client outside.
+    pub tables: BTreeMap<TableKey, Table>,
     /// What direct server return needs to know of nodes.
     pub direct: BTreeSet<Direct>,
     /// What was claimed and not granted.

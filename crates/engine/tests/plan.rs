@@ -51,6 +51,7 @@ impl Kernel {
             outside,
             sets,
             node_addresses,
+            tables,
             direct,
             dead,
         } = &mut self.0;
@@ -100,6 +101,10 @@ impl Kernel {
             }
             Op::MarkDead(node) => assert!(dead.insert(node)),
             Op::MarkAlive(node) => assert!(dead.remove(&node)),
+            Op::AddTable(key, table) => drop(tables.insert(key, table)),
+            Op::DeleteTable(key, places) => {
+                assert_eq!(tables.remove(&key).expect("no such table").len(), places);
+            }
             Op::AddDirect(known) => assert!(direct.insert(known)),
             Op::DeleteDirect(known) => assert!(direct.remove(&known)),
             Op::AddNodeAddress(ip) => assert!(node_addresses.insert(ip)),

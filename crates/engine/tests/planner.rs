@@ -89,13 +89,14 @@ fn import() -> impl Strategy<Value = Import> {
 
 /// What a state says of services, and what was not granted.
 fn planned(services: Services) -> (State, Vec<Problem>) {
-    let Services { frontends, outside, sets, node_addresses, direct, problems } = services;
-    (State { frontends, outside, sets, node_addresses, direct, ..State::default() }, problems)
+    let Services { frontends, outside, sets, node_addresses, tables, direct, problems } = services;
+    (State { frontends, outside, sets, node_addresses, tables, direct, ..State::default() }, problems)
 }
 
 /// A node that follows what happens, as the agent does.
 struct Follower {
     situation: Situation,
+    balancing: LoadBalancing,
     planner: Planner,
     state: State,
     problems: Vec<Problem>,
@@ -103,9 +104,12 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(situation: Situation) -> Self {
+    /// By tables or without.
+    fn new(situation: Situation, tables: bool) -> Self {
         let (state, problems) = Default::default();
-        Self { situation, planner: Planner::default(), state, problems, followed: 0 }
+        let maglev = tables.then(|| 251.try_into().expect("a size"));
+        let balancing = LoadBalancing { mode: LoadBalancerMode::Dsr, maglev };
+        Self { situation, balancing, planner: Planner::default(), state, problems, followed: 0 }
     }
 
     fn take(&mut self, event: Event) {
@@ -132,7 +136,7 @@ impl Follower {
             ranking,
             reserved: &[],
             node_ports: &NodePortAddresses::All,
-            balancing: &Default::default(),
+            balancing: &self.balancing,
         };
         let mut observed = self.state.clone();
         match self.planner.follow(&view, &mut self.state) {
@@ -156,8 +160,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn followed_as_planned(situation in situation(), events in vec(event(), 1..30)) {
-        let mut follower = Follower::new(situation);
+    fn followed_as_planned(situation in situation(), tables in any::<bool>(), events in vec(event(), 1..30)) {
+        let mut follower = Follower::new(situation, tables);
         follower.settle();
         for event in events {
             follower.take(event);
@@ -172,7 +176,7 @@ fn the_generator_is_not_barren() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let followed = (0..50).map(|_| {
         let (situation, events) = (situation(), vec(event(), 30)).new_tree(&mut runner).unwrap().current();
-        let mut follower = Follower::new(situation);
+        let mut follower = Follower::new(situation, false);
         for event in events {
             follower.take(event);
             follower.settle();
@@ -211,7 +215,7 @@ fn view<'a>(world: &'a World, me: &'a NodeName, dead: &'a BTreeSet<NodeName>) ->
         ranking: &[],
         reserved: &[],
         node_ports: &NodePortAddresses::All,
-        balancing: &LoadBalancing { mode: LoadBalancerMode::Snat },
+        balancing: &LoadBalancing { mode: LoadBalancerMode::Snat, maglev: None },
     }
 }
 

@@ -97,6 +97,8 @@ pub async fn apply(netlink: &Netlink, op: &Op, tunnel: &str) -> Result<Applied, 
         | Op::MarkAlive(_)
         | Op::AddNodeAddress(_)
         | Op::DeleteNodeAddress(_)
+        | Op::AddTable(..)
+        | Op::DeleteTable(..)
         | Op::AddDirect(_)
         | Op::DeleteDirect(_) => return Ok(Applied::NotMine),
     }

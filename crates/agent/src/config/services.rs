@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::services::{LoadBalancerMode, LoadBalancing, NodePortAddresses};
+use engine::services::{LoadBalancerMode, LoadBalancing, NodePortAddresses, TableSize};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,10 @@ pub struct Services {
     /// Whom backends on other nodes see of clients outside of the cluster: `snat`, the node where the client came in; `dsr`,
     /// the client, which is answered by the backend's node.
     pub load_balancer_mode: LoadBalancerMode,
+    /// How backends of clients outside are chosen.
+    pub load_balancer_algorithm: LoadBalancerAlgorithm,
+    /// How many places each table of Maglev has.
+    pub maglev_table_size: TableSize,
     /// Whether connections that a service led to an endpoint are ended once the endpoint is deleted.
     pub reset_gone_backends: bool,
     /// For how many seconds it must have been gone.
@@ -30,10 +34,23 @@ impl Default for Services {
         Self {
             node_port_addresses: Vec::new(),
             load_balancer_mode: LoadBalancerMode::Snat,
+            load_balancer_algorithm: LoadBalancerAlgorithm::Random,
+            maglev_table_size: TableSize::DEFAULT,
             reset_gone_backends: true,
             gone_backend_grace_period_seconds: 10,
         }
     }
+}
+
+/// How backends of clients outside are chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadBalancerAlgorithm {
+    /// Each node draws among the nearest.
+    #[default]
+    Random,
+    /// All nodes of a cluster choose the same for a flow, by tables.
+    Maglev,
 }
 
 impl Services {
@@ -51,7 +68,11 @@ impl Services {
 
     /// How clients outside are served.
     pub(crate) fn balancing(&self) -> LoadBalancing {
-        LoadBalancing { mode: self.load_balancer_mode }
+        let maglev = match self.load_balancer_algorithm {
+            LoadBalancerAlgorithm::Random => None,
+            LoadBalancerAlgorithm::Maglev => Some(self.maglev_table_size),
+        };
+        LoadBalancing { mode: self.load_balancer_mode, maglev }
     }
 
     /// How long an endpoint must have been gone before connections to it are ended; nothing if they never are.

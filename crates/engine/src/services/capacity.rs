@@ -135,6 +135,8 @@ impl Services {
             self.frontends.extend(part.frontends.iter().map(|(f, ladder)| (*f, (*ladder).clone())));
             self.outside.extend(part.outside.iter().map(|(f, to)| (*f, (*to).clone())));
         }
+        let asked: BTreeSet<_> = self.outside.values().filter_map(|to| to.ladder.table_key()).collect();
+        self.tables = whole.tables.into_iter().filter(|(key, _)| asked.contains(key)).collect();
         if !self.frontends.keys().any(|frontend| frontend.ip.is_unspecified()) {
             self.node_addresses.clear();
         }

@@ -88,23 +88,26 @@ impl<'a> Standpoint<'a> {
             .map(|c| Seen::new(c.endpoint, self.topology(c.endpoint), self.me, &self.mine))
             .collect();
         let verdicts = choose(reach, &seen);
-        let hinted = verdicts.contains(&Verdict::PassedOver);
+        // The chosen are alike to this node; where nodes are to agree, all are.
+        let alike = reach == Reach::Agreed || verdicts.contains(&Verdict::PassedOver);
+        let in_place = |seen: &Seen| if alike && seen.own { Hint::Chosen } else { Hint::None };
         let place = |endpoint: &Endpoint, hint| {
             let (cluster, nearness) = (&endpoint.key.service.cluster, self.nearness(endpoint));
             Place::new(offer.traffic(), &self.me.cluster, cluster, nearness, hint)
         };
+        // Who is not ready has no say in hints, so is not alike to the chosen.
+        let absent_hint = |seen: &Seen| if reach == Reach::Agreed { in_place(seen) } else { Hint::None };
         let mut by_place: BTreeMap<Place, Vec<Candidate<'a>>> = BTreeMap::new();
         let mut absent: BTreeMap<Place, u32> = BTreeMap::new();
         for ((candidate, verdict), seen) in candidates.into_iter().zip(verdicts).zip(seen) {
             let endpoint = candidate.endpoint;
             let hint = match verdict {
-                Verdict::In if hinted && seen.own => Hint::Chosen,
-                Verdict::In => Hint::None,
+                Verdict::In => in_place(&seen),
                 Verdict::PassedOver => Hint::PassedOver,
                 Verdict::Policy | Verdict::Terminating | Verdict::NotReady => {
                     // What ends does so by somebody's will; what is not ready is missed.
                     if verdict == Verdict::NotReady {
-                        *absent.entry(place(endpoint, Hint::None)).or_default() += candidate.weight;
+                        *absent.entry(place(endpoint, absent_hint(&seen))).or_default() += candidate.weight;
                     }
                     out.push((endpoint, Out::Verdict(verdict)));
                     continue;

@@ -108,7 +108,11 @@ impl Entry {
     ) -> Option<Self> {
         let Offer::Service(service) = offer else { return None };
         let access = &service.access;
-        let reach = if access.external_local { Reach::Local } else { Reach::Cluster };
+        let reach = match (access.external_local, standpoint.balancing.maglev) {
+            (true, _) => Reach::Local,
+            (false, Some(_)) => Reach::Agreed,
+            (false, None) => Reach::Cluster,
+        };
         match scope {
             Scope::Virtual => None,
             Scope::External => {
@@ -130,19 +134,25 @@ impl Entry {
         }
     }
 
-    pub(super) fn is_local(&self) -> bool {
-        self.reach == Reach::Local
+    /// Whether it leads elsewhere than for this node's own sockets.
+    pub(super) fn has_ladder(&self) -> bool {
+        self.reach != Reach::Cluster
+    }
+
+    /// Whether all nodes choose alike.
+    pub(super) fn is_agreed(&self) -> bool {
+        self.reach == Reach::Agreed
     }
 
     pub(super) fn masquerade(&self) -> bool {
-        self.reach == Reach::Cluster
+        self.reach != Reach::Local
     }
 
     /// `anybody` says whether there is a backend anywhere.
     pub(super) fn otherwise(&self, anybody: bool) -> Otherwise {
         match self.reach {
             Reach::Local if anybody => Otherwise::Drop,
-            Reach::Local | Reach::Cluster => Otherwise::Refuse,
+            Reach::Local | Reach::Cluster | Reach::Agreed => Otherwise::Refuse,
         }
     }
 

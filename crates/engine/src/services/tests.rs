@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use model::{Endpoint, EndpointPort, Protocol, ServicePort, Tier, World};
 
+mod agreed;
 mod capacity;
 mod direct;
 mod from_outside;

@@ -99,6 +99,8 @@ fn agent_file() -> Tree {
         "services": {
             "nodePortAddresses": (set("services.nodePortAddresses")),
             "loadBalancerMode": (set("services.loadBalancerMode")),
+            "loadBalancerAlgorithm": (set("services.loadBalancerAlgorithm")),
+            "maglevTableSize": (set("services.maglevTableSize")),
             "resetGoneBackends": (set("services.resetGoneBackends")),
             "goneBackendGracePeriodSeconds": (set("services.goneBackendGracePeriodSeconds")),
         },

@@ -144,6 +144,6 @@ pub(crate) fn view<'a>(
         ranking: &[],
         reserved: &[],
         node_ports: &NodePortAddresses::All,
-        balancing: &LoadBalancing { mode: LoadBalancerMode::Snat },
+        balancing: &LoadBalancing { mode: LoadBalancerMode::Snat, maglev: None },
     }
 }

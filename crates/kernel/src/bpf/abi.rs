@@ -13,6 +13,9 @@ pub const TIERS: usize = 16;
 /// Places of a set that are one entry of a map.
 pub const PAGE: usize = 4;
 
+/// Places of a table that are one entry of a map.
+pub const TABLE_PAGE: usize = 32;
+
 /// Slots for programs that go on where others end.
 pub const STAGES: usize = 3;
 
@@ -59,8 +62,8 @@ pub struct Tier {
     pub count: u32,
     /// How near: 0 node, 1 zone, 2 region, 3 cluster, 4 elsewhere.
     pub kind: u8,
-    /// Padding.
-    pub zero: u8,
+    /// The size of its table, a number from 1 on (lib/maglev.h); 0 if it has none. Only a first rung has one.
+    pub table: u8,
     /// Of 65,536 connections that come to it so many go on to the next one.
     pub passes: u16,
 }
@@ -127,6 +130,32 @@ pub struct Page {
 
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Page {}
+
+/// A part of a table: which backends of a set are chosen by a flow's number.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableKey {
+    /// The set.
+    pub set: u64,
+    /// How many backends from its beginning the table is of.
+    pub count: u32,
+    /// Which part: place n is on page n / CW_TABLE_PAGE.
+    pub page: u32,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for TableKey {}
+
+/// Places that stand beside each other in a table.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TablePage {
+    /// For each its backend's place in the set.
+    pub place: [u16; TABLE_PAGE],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for TablePage {}
 
 /// An address and a port.
 #[repr(C)]
@@ -406,11 +435,13 @@ unsafe impl aya::Pod for Direct {}
 #[rustfmt::skip]
 pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_frontend", size: size_of::<Frontend>(), fields: &[("ip", offset_of!(Frontend, ip)), ("port", offset_of!(Frontend, port)), ("protocol", offset_of!(Frontend, protocol)), ("zero", offset_of!(Frontend, zero))] },
-    StructLayout { name: "cw_tier", size: size_of::<Tier>(), fields: &[("count", offset_of!(Tier, count)), ("kind", offset_of!(Tier, kind)), ("zero", offset_of!(Tier, zero)), ("passes", offset_of!(Tier, passes))] },
+    StructLayout { name: "cw_tier", size: size_of::<Tier>(), fields: &[("count", offset_of!(Tier, count)), ("kind", offset_of!(Tier, kind)), ("table", offset_of!(Tier, table)), ("passes", offset_of!(Tier, passes))] },
     StructLayout { name: "cw_ladder", size: size_of::<Ladder>(), fields: &[("set", offset_of!(Ladder, set)), ("tiers", offset_of!(Ladder, tiers)), ("affinity", offset_of!(Ladder, affinity)), ("tier", offset_of!(Ladder, tier))] },
     StructLayout { name: "cw_page_key", size: size_of::<PageKey>(), fields: &[("set", offset_of!(PageKey, set)), ("page", offset_of!(PageKey, page)), ("zero", offset_of!(PageKey, zero))] },
     StructLayout { name: "cw_backend", size: size_of::<Backend>(), fields: &[("ip", offset_of!(Backend, ip)), ("port", offset_of!(Backend, port)), ("zero", offset_of!(Backend, zero)), ("node", offset_of!(Backend, node))] },
     StructLayout { name: "cw_page", size: size_of::<Page>(), fields: &[("backend", offset_of!(Page, backend))] },
+    StructLayout { name: "cw_table_key", size: size_of::<TableKey>(), fields: &[("set", offset_of!(TableKey, set)), ("count", offset_of!(TableKey, count)), ("page", offset_of!(TableKey, page))] },
+    StructLayout { name: "cw_table_page", size: size_of::<TablePage>(), fields: &[("place", offset_of!(TablePage, place))] },
     StructLayout { name: "cw_address", size: size_of::<Address>(), fields: &[("ip", offset_of!(Address, ip)), ("port", offset_of!(Address, port)), ("zero", offset_of!(Address, zero))] },
     StructLayout { name: "cw_translation", size: size_of::<Translation>(), fields: &[("vip", offset_of!(Translation, vip)), ("backend", offset_of!(Translation, backend))] },
     StructLayout { name: "cw_flow_key", size: size_of::<FlowKey>(), fields: &[("cookie", offset_of!(FlowKey, cookie)), ("address", offset_of!(FlowKey, address))] },

@@ -64,6 +64,7 @@ pub const EDGE: Source = Source {
         "outside",
         "outside_sources",
         "direct",
+        "tables",
         "exits",
         "nat",
         "fragments",

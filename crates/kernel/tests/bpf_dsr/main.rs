@@ -8,14 +8,15 @@ mod net_common;
 mod talk;
 mod world;
 
-use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 
 use bpf_common::{Wanted, backend, converge, counted, ip};
 use causeway_kernel::bpf::Datapath;
 use causeway_kernel::netns::Netns;
 use engine::plan::{Backend, Direct};
+use engine::services::{TableSize, table};
 use model::Protocol;
 use talk::{Server, Way, datagram, echo};
 use world::{CLIENT, GATEWAY, MTU, VIP, World, mesh, pod, wire};
@@ -298,4 +299,120 @@ fn fragments_follow_their_first() {
         assert_eq!(saw.expect("it arrives").ip(), ip(CLIENT[family]));
     }
     assert_eq!(counted(&datapaths[1], "edge_fragment"), 0);
+}
+
+/// The service at the address that all nodes serve, whose backends all nodes choose by the same table.
+fn agreed(pods: &[usize]) -> Wanted {
+    let size: TableSize = 251.try_into().unwrap();
+    let mut wanted = vip(pods);
+    for outside in wanted.state.outside.values_mut() {
+        outside.ladder.table = Some(size);
+        let key = outside.ladder.table_key().expect("there is a rung");
+        wanted.state.tables.insert(key, table(&wanted.state.sets[&key.set], size).expect("they fit").into());
+    }
+    wanted
+}
+
+/// Servers of TCP in all pods.
+fn listeners(world: &World, family: usize) -> Vec<Server> {
+    let nodes = world.nodes.iter();
+    nodes.map(|node| Server::new(node.pod.netns(), at(&pod(node.n)[family], PORT), Protocol::Tcp)).collect()
+}
+
+/// Which of them a connection from this port comes to, and both ends of it.
+fn whose(world: &World, servers: &[Server], family: usize, port: u16) -> (usize, TcpStream, TcpStream) {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let (own, dialled) = (Some(at(CLIENT[family], port)), at(VIP[family], DIALLED));
+    let client = Way { from: world.client.netns(), own, dialled }.dial().unwrap();
+    let listeners: Vec<_> = servers
+        .iter()
+        .map(|server| match server {
+            Server::Tcp(listener) => listener,
+            Server::Udp(_) => panic!("datagrams make no connections"),
+        })
+        .collect();
+    let mut waiting: Vec<_> =
+        listeners.iter().map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)).collect();
+    assert_eq!(poll(&mut waiting, PollTimeout::from(5000_u16)).unwrap(), 1);
+    let heard = waiting.iter().position(|fd| fd.any().unwrap()).unwrap();
+    let (server, saw) = listeners[heard].accept().unwrap();
+    assert_eq!(saw, own.unwrap());
+    (heard + 1, client, server)
+}
+
+/// A router may send a connection's packets to another node at any time: that node finds the same backend.
+#[test]
+fn connections_go_on_by_another_node() {
+    let mut world = World::new("maglev");
+    world.tables();
+    let mut datapaths = world.open();
+    converge_all(&world, &mut datapaths, || agreed(&[1, 2, 3]));
+    for family in [0, 1] {
+        let servers = listeners(&world, family);
+        world.lead_to(1);
+        // By chance alone each pod would be missing from twenty once in a thousand runs; which port goes where is fixed.
+        let mut ends: Vec<_> = (0..20).map(|n| whose(&world, &servers, family, 40_000 + n)).collect();
+        assert!((1..=3).all(|n| ends.iter().any(|(heard, ..)| *heard == n)));
+        for n in [2, 3, 1] {
+            world.lead_to(n);
+            for (_, client, server) in &mut ends {
+                echo(client, server, 5000);
+            }
+        }
+    }
+    // A node that has no table leaves such segments to its stack, as always.
+    let servers = listeners(&world, 0);
+    world.lead_to(1);
+    let (_, mut client, _server) = whose(&world, &servers, 0, 41_000);
+    converge(&mut datapaths[1], &world.nodes[1].knowing(vip(&[1, 2, 3])));
+    world.lead_to(2);
+    client.write_all(b"?").unwrap();
+    client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    let _ = client.read(&mut [0; 1]).expect_err("nobody answers there");
+}
+
+/// All nodes agree on where a flow leads, and a dead node's flows alone go elsewhere.
+#[test]
+fn nodes_agree_on_backends() {
+    let mut world = World::new("maglevagree");
+    world.tables();
+    let mut datapaths = world.open();
+    converge_all(&world, &mut datapaths, || agreed(&[1, 2, 3]));
+    let servers = listeners(&world, 0);
+    let by = |n: usize, base: u16| -> Vec<usize> {
+        use nix::sys::socket::{setsockopt, sockopt};
+        world.lead_to(n);
+        let dial = |port| {
+            let (heard, client, _server) = whose(&world, &servers, 0, base + port);
+            // It ends at once, so that its port may be used again.
+            let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+            setsockopt(&client, sockopt::Linger, &at_once).unwrap();
+            heard
+        };
+        (0..12).map(dial).collect()
+    };
+    let first = by(1, 42_000);
+    assert_eq!(by(2, 42_000), first);
+    assert_eq!(by(3, 42_000), first);
+    converge_all(&world, &mut datapaths, || agreed(&[1, 2, 3]).dead(&[3]));
+    let (one, two) = (by(1, 42_000), by(2, 42_000));
+    assert_eq!(one, two, "also where they go instead");
+    for (was, is) in first.iter().zip(&one) {
+        assert!(was == is || *was == 3, "{first:?} became {one:?}");
+    }
+    assert!(!one.contains(&3));
+    // A change of the table's size is a change of the table.
+    for datapath in &mut datapaths {
+        let mut wanted = world.nodes[0].knowing(agreed(&[1, 2, 3]));
+        for (key, places) in &mut wanted.state.tables {
+            let size = 509.try_into().unwrap();
+            *places = table(&wanted.state.sets[&key.set], size).expect("they fit").into();
+        }
+        for outside in wanted.state.outside.values_mut() {
+            outside.ladder.table = Some(509.try_into().unwrap());
+        }
+        converge(datapath, &wanted);
+        converge(datapath, &Wanted::default());
+    }
 }

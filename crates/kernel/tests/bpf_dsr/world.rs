@@ -126,6 +126,11 @@ impl World {
         }
     }
 
+    /// From now on nodes are loaded for services with tables.
+    pub(crate) fn tables(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.options.tables = true);
+    }
+
     /// Every node's packet path, serving.
     pub(crate) fn open(&self) -> Vec<Datapath> {
         self.nodes.iter().map(Node::open).collect()
