@@ -19,6 +19,8 @@
 #define CW_TIERS 16
 /* Places of a set that are one entry of a map. */
 #define CW_PAGE 4
+/* Places of a table that are one entry of a map. */
+#define CW_TABLE_PAGE 32
 /* Slots for programs that go on where others end. */
 #define CW_STAGES 3
 /* Slot: what comes in, from whichever device. */
@@ -27,6 +29,12 @@
 #define CW_STAGE_POD 1
 /* Slot: what leaves by the underlay, once that may pass. */
 #define CW_STAGE_UNDERLAY_EGRESS 2
+/* Of `direct`: this node. Its backends see clients outside. */
+#define CW_DIRECT_OWN 1
+/* Of `direct`: a node whose backends see them, too, because it answers by itself. */
+#define CW_DIRECT_PEER 2
+/* Of `direct`: an address from which clients' packets may come in envelopes. */
+#define CW_DIRECT_SENDER 3
 
 /* What a client dials. */
 struct cw_frontend {
@@ -46,8 +54,8 @@ struct cw_tier {
 	__u32 count;
 	/* How near: 0 node, 1 zone, 2 region, 3 cluster, 4 elsewhere. */
 	__u8 kind;
-	/* Padding. */
-	__u8 zero;
+	/* The size of its table, a number from 1 on (lib/maglev.h); 0 if it has none. Only a first rung has one. */
+	__u8 table;
 	/* Of 65,536 connections that come to it so many go on to the next one. */
 	__u16 passes;
 };
@@ -90,6 +98,22 @@ struct cw_backend {
 struct cw_page {
 	/* The backends. */
 	struct cw_backend backend[CW_PAGE];
+};
+
+/* A part of a table: which backends of a set are chosen by a flow's number. */
+struct cw_table_key {
+	/* The set. */
+	__u64 set;
+	/* How many backends from its beginning the table is of. */
+	__u32 count;
+	/* Which part: place n is on page n / CW_TABLE_PAGE. */
+	__u32 page;
+};
+
+/* Places that stand beside each other in a table. */
+struct cw_table_page {
+	/* For each its backend's place in the set. */
+	__u16 place[CW_TABLE_PAGE];
 };
 
 /* An address and a port. */
@@ -236,8 +260,12 @@ struct cw_nat {
 	__u8 forward;
 	/* 1: one end has said that it is done (TCP's FIN or RST). */
 	__u8 closed;
+	/* 1: packets go to the backend's node as they came, in an envelope; that node answers the client. */
+	__u8 direct;
+	/* Bytes of the largest packet that fits the client's way in an envelope; 0 where it has none. */
+	__u16 fits;
 	/* Padding. */
-	__u8 zero[5];
+	__u8 zero[2];
 	/* The backend, and when the flow was last used; for the way back the latter alone. */
 	struct cw_flow flow;
 };
@@ -278,6 +306,14 @@ struct cw_exit {
 	__be32 ip[4];
 	/* 1: pods' addresses do not leave here. */
 	__u32 outside;
+};
+
+/* What direct server return knows: of a node (the address is 0), or of an address (the node is 0). */
+struct cw_direct {
+	/* A node's own address in the mesh. */
+	__be32 ip[4];
+	/* A node. */
+	__u64 node;
 };
 
 /*
@@ -383,6 +419,12 @@ enum cw_reason {
 	CW_EDGE_SCTP_TAKEN = 47,
 	/* note: the sender of a dropped packet was not told: too many were in that moment. */
 	CW_EDGE_UNTOLD = 48,
+	/* pass: a client's packet went on to the backend's node, which answers the client itself. */
+	CW_EDGE_DIRECT = 49,
+	/* pass: a client's packet that had reached another node went to a backend on this one. */
+	CW_EDGE_ARRIVED = 50,
+	/* drop: another node sent a client's packet for a backend that is not on this one. */
+	CW_EDGE_STRAY = 51,
 	/* How many reasons there are. */
-	CW_REASONS = 49,
+	CW_REASONS = 52,
 };

@@ -19,12 +19,20 @@
 #include "lib/affinity.h"
 #include "lib/count.h"
 #include "lib/dialled.h"
+#include "lib/direct.h"
+#include "lib/maglev.h"
 #include "lib/nat.h"
 #include "lib/route.h"
 #include "lib/stage.h"
 #include "lib/tell.h"
 #include "lib/tuple.h"
 #include "lib/work.h"
+
+/*
+ * 1: some services have tables that all nodes agree on, so a segment in the middle of a connection may be one that came in by
+ * another node until now. Set before loading: else such segments are not asked about at all.
+ */
+const volatile __u8 have_tables = 0;
 
 /*
  * Settles whom the backend is to see, and writes the flow down: CW_EDGE_OPENED, or why not. To begin with the entry says
@@ -57,16 +65,80 @@ __noinline int open_towards(struct __sk_buff *skb, __u32 side, __u32 masquerade,
 		exit = route_exit(w->way.ifindex, w->packet.v4);
 		if (side == SIDE_POD)
 			masquerade = ip_equal(entry->source.ip, entry->destination.ip) || (exit && exit->outside);
+		else if (masquerade && exit)
+			masquerade = !direct_begin(skb, w, exit);
 		if (masquerade) {
 			if (!exit)
 				return CW_EDGE_NO_SOURCE;
 			ip_copy(entry->source.ip, exit->ip);
 		}
 	}
+	/* Another node's name the backend would not know. */
+	if (masquerade && tuple_is_midway(&w->packet))
+		return CW_EDGE_PASSED;
 	is_sctp = w->packet.tuple.protocol == IPPROTO_SCTP;
 	if (nat_open(&w->packet.tuple, &w->flow, masquerade && !is_sctp ? 0 : entry->source.port, now))
 		return CW_EDGE_OPENED;
 	return is_sctp ? CW_EDGE_SCTP_TAKEN : CW_EDGE_NO_PORT;
+}
+
+/* The same for a packet in an envelope: the node that it reached first has chosen. */
+__noinline int open_arrived(struct __sk_buff *skb, __u64 now)
+{
+	struct work *w = work_here();
+	const struct cw_exit *exit;
+	struct cw_nat *entry;
+	struct packet *p;
+	__u8 divisible;
+	bool returns, here;
+
+	if (!w)
+		return CW_EDGE_FAILED;
+	p = &w->packet;
+	entry = &w->flow.entry;
+	__builtin_memset(entry, 0, sizeof(*entry));
+	entry->forward = true;
+	entry->source = p->tuple.source;
+	entry->destination = w->chosen;
+	entry->flow.used = now;
+	ip_copy(entry->flow.backend.ip, w->chosen.ip);
+	entry->flow.backend.port = w->chosen.port;
+	divisible = p->divisible;
+	p->divisible = false;
+	if (p->tcp & TCP_SYN)
+		entry->fits = direct_fits(skb);
+	p->divisible = true;
+	/* It answers by the underlay or not at all: the mesh does not carry the service's address. */
+	returns = route_find(skb, p, &p->tuple.destination, &p->tuple.source, &w->way) == ROUTE_OUT;
+	exit = route_exit(w->way.ifindex, p->v4);
+	returns = returns && exit && exit->outside;
+	here = packet_route(skb) == ROUTE_OUT && w->way.ifindex != skb->ifindex;
+	exit = route_exit(w->way.ifindex, p->v4);
+	p->divisible = divisible;
+	if (!here || !exit || exit->outside)
+		return CW_EDGE_STRAY;
+	if (!returns)
+		return CW_EDGE_NO_ROUTE;
+	return nat_open(&p->tuple, &w->flow, entry->source.port, now) ? CW_EDGE_OPENED : CW_EDGE_NO_PORT;
+}
+
+/* The backend for a flow that begins: as for sockets, or by the table on which all nodes agree. NULL: nobody. */
+static __always_inline struct cw_backend *choose(const struct packet *p, const struct cw_ladder *ladder, __u64 now)
+{
+	struct cw_client client = { .netns = dialled_by(&p->tuple.source), .dialled = p->tuple.destination,
+				    .protocol = p->tuple.protocol };
+	struct cw_backend *backend = affinity_known(&client, ladder, now);
+	__u32 from;
+
+	if (backend)
+		return backend;
+	from = lb_begin(ladder);
+	if (ladder->tier[0].table)
+		backend = maglev_choose(ladder, maglev_hash(&p->tuple, ladder->affinity), &from);
+	if (!backend)
+		backend = lb_choose_from(ladder, from);
+	affinity_remember(&client, ladder, backend, now);
+	return backend;
 }
 
 /* Chooses a backend for a packet that no flow has: CW_EDGE_OPENED, or why not. */
@@ -76,19 +148,21 @@ __noinline int open(struct __sk_buff *skb, __u32 side, __u64 now)
 	struct cw_backend *backend;
 	struct dialled found;
 	struct packet *p;
+	bool midway;
 
 	if (!w)
 		return CW_EDGE_FAILED;
 	p = &w->packet;
 	/* A segment that begins nothing is for the stack to answer; so is a fragment that came before its first one. */
-	if ((p->tuple.protocol != IPPROTO_UDP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN) || !p->whole)
+	midway = tuple_is_midway(p);
+	if (!p->whole || (midway && (!have_tables || side != SIDE_OUTSIDE || p->tcp & TCP_RST)))
 		return CW_EDGE_PASSED;
 	dialled_find(p, side, &found);
-	if (!found.ladder)
+	if (!found.ladder || (midway && !found.ladder->tier[0].table))
 		return CW_EDGE_PASSED;
 	if (found.restricted && !dialled_allows(p))
 		return CW_EDGE_DENIED;
-	backend = affinity_choose(dialled_by(&p->tuple.source), &p->tuple.destination, p->tuple.protocol, found.ladder, now);
+	backend = choose(p, found.ladder, now);
 	if (!backend)
 		return found.otherwise_drop ? CW_EDGE_NO_BACKEND : CW_EDGE_REFUSED;
 	if (ip_is_v4(backend->ip) != (bool)p->v4)
@@ -115,6 +189,9 @@ static __always_inline bool goes_on(struct work *w, struct cw_nat *known, __u32 
 	const struct packet *p = &w->packet;
 	struct dialled found;
 
+	/* The node that it reached first decides. */
+	if (side == SIDE_NODE)
+		return known->forward && !known->direct && nat_same(&known->destination, &w->chosen);
 	if (!known->forward || !p->whole || (p->tuple.protocol != IPPROTO_UDP && !(p->tcp & TCP_SYN)))
 		return true;
 	dialled_find(p, side, &found);
@@ -156,6 +233,27 @@ static __always_inline int verdict(int action, enum cw_reason reason)
 	return action;
 }
 
+/* Sends a packet to its backend's node as it is. Returns what the program has to. */
+__noinline int carry_direct(struct __sk_buff *skb, __u32 reason)
+{
+	struct work *w = work_here();
+	int route;
+
+	if (!w)
+		return verdict(TC_ACT_SHOT, CW_EDGE_FAILED);
+	route = direct_route(skb);
+	if (route == ROUTE_TOO_BIG) {
+		count(CW_EDGE_TOO_BIG);
+		return tell_too_big(skb, &w->packet, &w->way);
+	}
+	if (route != ROUTE_OUT)
+		return verdict(TC_ACT_SHOT, CW_EDGE_NO_ROUTE);
+	if (direct_wrap(skb))
+		return verdict(TC_ACT_SHOT, CW_EDGE_FAILED);
+	count(reason);
+	return route_take(skb, w->packet.ip, &w->way);
+}
+
 /* Rewrites a packet of a flow and sends it on. Returns what the program has to. */
 __noinline int carry(struct __sk_buff *skb, __u32 reason)
 {
@@ -180,7 +278,8 @@ __noinline int carry(struct __sk_buff *skb, __u32 reason)
 		count(CW_EDGE_EXPIRED);
 		return tell_expired(skb, p, &w->way);
 	}
-	if (packet_rewrite(skb, p->hops - (route == ROUTE_OUT)))
+	if (packet_rewrite(skb, p->hops - (route == ROUTE_OUT)) ||
+	    (w->flow.entry.fits && !w->flow.entry.forward && p->tcp & TCP_SYN && direct_limit(skb)))
 		return verdict(TC_ACT_SHOT, CW_EDGE_FAILED);
 	count(reason);
 	return route == ROUTE_OUT ? route_take(skb, p->ip, &w->way) : TC_ACT_UNSPEC;
@@ -205,6 +304,8 @@ __noinline int carry_error(struct __sk_buff *skb)
 	    (w->side == SIDE_POD && !ip_equal(w->error.answer.source.ip, p->tuple.source.ip)))
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
 	w->flow.entry = *known;
+	if (known->direct)
+		return carry_direct(skb, CW_EDGE_ERROR);
 	/* Who sees clients by their own names sees routers so, too. */
 	stays = ip_equal(known->source.ip, w->error.answer.source.ip);
 	sender = stays ? &p->tuple.source : &w->flow.entry.source;
@@ -223,6 +324,28 @@ static __always_inline int action_of(enum cw_reason reason)
 												     TC_ACT_SHOT;
 }
 
+/* A client's packet that reached another node first. It is nothing that the stack could answer. */
+__noinline int arrived(struct __sk_buff *skb, __u64 now)
+{
+	struct work *w = work_here();
+	enum cw_reason reason;
+	int kind;
+
+	if (!w)
+		return verdict(TC_ACT_SHOT, CW_EDGE_FAILED);
+	kind = packet_read(skb, w->packet.ip, NAT_INGRESS);
+	if (kind == TUPLE_ERROR)
+		return carry_error(skb) == TC_ACT_REDIRECT ? TC_ACT_REDIRECT : TC_ACT_SHOT;
+	if (kind != TUPLE_FLOW)
+		return verdict(TC_ACT_SHOT, kind == TUPLE_FRAGMENT ? CW_EDGE_FRAGMENT : CW_EDGE_STRAY);
+	if (!known_flow(SIDE_NODE, now)) {
+		reason = open_arrived(skb, now);
+		if (reason != CW_EDGE_OPENED)
+			return verdict(TC_ACT_SHOT, reason);
+	}
+	return carry(skb, CW_EDGE_ARRIVED);
+}
+
 /* What comes in, from whichever device. One program for all: the choice costs the verifier time at every start. */
 SEC("classifier")
 int edge_ingress(struct __sk_buff *skb)
@@ -230,11 +353,20 @@ int edge_ingress(struct __sk_buff *skb)
 	struct work *w = work_here();
 	__u64 now = bpf_ktime_get_ns();
 	enum cw_reason reason;
+	int kind, unwrapped;
 
 	/* Neither what is for another machine, nor what is for another device on the same wire. */
 	if (!w || skb->pkt_type == PACKET_OTHERHOST || skb->vlan_present)
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
-	switch (packet_read(skb, w->packet.ip, NAT_INGRESS)) {
+	kind = packet_read(skb, w->packet.ip, NAT_INGRESS);
+	if (kind == TUPLE_OTHER) {
+		unwrapped = direct_unwrap(skb);
+		if (unwrapped < 0)
+			return verdict(TC_ACT_SHOT, CW_EDGE_FAILED);
+		if (unwrapped)
+			return arrived(skb, now);
+	}
+	switch (kind) {
 	case TUPLE_FLOW:
 		break;
 	case TUPLE_ERROR:
@@ -244,10 +376,15 @@ int edge_ingress(struct __sk_buff *skb)
 	default:
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
 	}
-	if (known_flow(w->side, now))
+	if (known_flow(w->side, now)) {
+		if (w->flow.entry.direct)
+			return carry_direct(skb, CW_EDGE_DIRECT);
 		return carry(skb, w->flow.entry.forward ? CW_EDGE_FORWARD : CW_EDGE_REPLY);
+	}
 	reason = open(skb, w->side, now);
-	return reason == CW_EDGE_OPENED ? carry(skb, reason) : verdict(action_of(reason), reason);
+	if (reason != CW_EDGE_OPENED)
+		return verdict(action_of(reason), reason);
+	return w->flow.entry.direct ? carry_direct(skb, reason) : carry(skb, reason);
 }
 
 static __always_inline int ingress(struct __sk_buff *skb, __u32 ip, enum side side)

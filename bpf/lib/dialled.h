@@ -12,7 +12,12 @@
 #include "tuple.h"
 
 /* Where packets come from. */
-enum side { SIDE_OUTSIDE, SIDE_POD };
+enum side {
+	SIDE_OUTSIDE,
+	SIDE_POD,
+	/* In an envelope, from the node that a client's packet reached first. */
+	SIDE_NODE,
+};
 
 /* What is dialled by an address of its own from outside. */
 struct {

@@ -204,12 +204,11 @@ static __always_inline struct cw_backend *lb_walk(const struct cw_ladder *ladder
 }
 
 /*
- * A living backend of the first tier that has one, or NULL; counts which tier it was, or why there is none. What was let
- * go on comes back when nobody lives further on.
+ * A living backend of the first tier from this rung on that has one, or NULL; counts which tier it was, or why there is none.
+ * What was let go on comes back when nobody lives further on.
  */
-static __always_inline struct cw_backend *lb_choose(const struct cw_ladder *ladder)
+static __always_inline struct cw_backend *lb_choose_from(const struct cw_ladder *ladder, __u32 from)
 {
-	__u32 from = lb_begin(ladder);
 	struct cw_backend *backend = lb_walk(ladder, from);
 
 	if (!backend && from)
@@ -217,4 +216,10 @@ static __always_inline struct cw_backend *lb_choose(const struct cw_ladder *ladd
 	if (!backend)
 		count(ladder->tiers ? CW_LB_ALL_DEAD : CW_LB_NO_BACKEND);
 	return backend;
+}
+
+/* The same from the rung at which a walk begins. */
+static __always_inline struct cw_backend *lb_choose(const struct cw_ladder *ladder)
+{
+	return lb_choose_from(ladder, lb_begin(ladder));
 }

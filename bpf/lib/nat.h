@@ -71,6 +71,7 @@ static __always_inline void nat_turn(const struct cw_tuple *key, const struct cw
 	undone->destination = key->source;
 	undone->back = key->hook;
 	undone->forward = !entry->forward;
+	undone->fits = entry->fits;
 	undone->flow.used = entry->flow.used;
 }
 

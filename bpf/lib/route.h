@@ -56,8 +56,9 @@ static __always_inline __u32 route_length(struct __sk_buff *skb, const struct pa
 	__u32 header = p->transport - p->ip;
 	__u8 words;
 
+	header += p->envelope;
 	if (!skb->gso_size)
-		return p->length;
+		return p->length + p->envelope;
 	/* Its segments have a size each, and were made to fit what the sender knows of the way. */
 	if (p->tuple.protocol == IPPROTO_SCTP)
 		return header;

@@ -71,6 +71,8 @@ struct packet {
 	__u32 transport;
 	/* Bytes of the packet, from its IP header on. */
 	__u32 length;
+	/* Bytes of the envelope in which it is to travel. */
+	__u32 envelope;
 	__u8 v4;
 	/* TTL or hop limit. */
 	__u8 hops;
@@ -92,6 +94,12 @@ struct {
 static __always_inline bool tuple_is_translated(__u8 protocol)
 {
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+/* Whether it is a segment of TCP, or a packet of SCTP, that begins no connection. */
+static __always_inline bool tuple_is_midway(const struct packet *p)
+{
+	return p->tuple.protocol != IPPROTO_UDP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN;
 }
 
 /* Turns a flow round: the packets that answer it. */
@@ -249,6 +257,7 @@ static __always_inline enum tuple_kind tuple_read(struct __sk_buff *skb, struct 
 	__builtin_memset(&p->tuple, 0, sizeof(p->tuple));
 	p->tuple.hook = hook;
 	p->tcp = 0;
+	p->envelope = 0;
 	p->whole = true;
 	p->v4 = skb->protocol == bpf_htons(ETH_P_IP);
 	if (p->v4)

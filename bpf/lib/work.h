@@ -20,6 +20,8 @@ struct work {
 	struct nat_flow flow;
 	struct bpf_fib_lookup way;
 	struct error error;
+	/* Of a packet that came in an envelope: which node had it first, and which backend that chose. */
+	struct cw_address sender, chosen;
 };
 
 struct {

@@ -78,6 +78,9 @@ nonMasqueradeCIDRs: {{ .Values.agent.nonMasqueradeCIDRs | toRawJson }}
 clusters: {{ .Values.services.clusters | toRawJson }}
 services:
   nodePortAddresses: {{ .Values.services.nodePortAddresses | toRawJson }}
+  loadBalancerMode: {{ .Values.services.loadBalancerMode | toRawJson }}
+  loadBalancerAlgorithm: {{ .Values.services.loadBalancerAlgorithm | toRawJson }}
+  maglevTableSize: {{ .Values.services.maglevTableSize | toRawJson }}
   resetGoneBackends: {{ .Values.services.resetGoneBackends | toRawJson }}
   goneBackendGracePeriodSeconds: {{ .Values.services.goneBackendGracePeriodSeconds | toRawJson }}
   ejectOutliers: {{ .Values.services.ejectOutliers | toRawJson }}

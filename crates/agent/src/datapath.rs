@@ -118,6 +118,8 @@ impl Datapath {
             outside: maps.outside,
             sets: maps.sets,
             node_addresses: maps.node_addresses,
+            tables: maps.tables,
+            direct: maps.direct,
             dead: maps.dead,
         })
     }
@@ -199,6 +201,10 @@ fn owner(op: &Op) -> Owner {
         | Op::MarkDead(_)
         | Op::AddNodeAddress(_)
         | Op::DeleteNodeAddress(_)
+        | Op::AddTable(..)
+        | Op::DeleteTable(..)
+        | Op::AddDirect(_)
+        | Op::DeleteDirect(_)
         | Op::MarkAlive(_) => Owner::Maps,
         Op::Masquerade(_) => Owner::Filters,
         Op::TunnelMtu(_)
@@ -231,7 +237,9 @@ fn load(config: &Config, underlay: &str) -> Result<bpf::Datapath> {
     };
     let (pin_dir, tunnel) = (pin_dir(config), config.interface.clone());
     let count_connects = config.services.eject_outliers;
-    let options = bpf::Options { pin_dir, tunnel, count_connects, ..bpf::Options::new(cgroup, underlay) };
+    let tables = config.services.balancing().maglev.is_some();
+    let options =
+        bpf::Options { pin_dir, tunnel, tables, count_connects, ..bpf::Options::new(cgroup, underlay) };
     bpf::Datapath::open(options).context("loading the eBPF programs")
 }
 

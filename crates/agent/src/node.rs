@@ -151,6 +151,7 @@ impl Node {
                 reserved: config.reserved(),
                 node_ports: config.services.node_ports().expect("load() has checked them"),
                 ejected: Default::default(),
+                balancing: config.services.balancing(),
                 limits: datapath::limits(&config)?,
             },
             planner: Planner::default(),

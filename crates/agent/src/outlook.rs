@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use engine::health::{Ranking, Way, scores};
 use engine::plan::State;
-use engine::services::{Ejected, Fill, HealthCheck, Limits, NodePortAddresses, Planner, Reserved};
+use engine::services::{
+    Ejected, Fill, HealthCheck, Limits, LoadBalancing, NodePortAddresses, Planner, Reserved,
+};
 use engine::{mesh, services};
 use ipnet::IpNet;
 use model::{ClusterName, NodeName, World};
@@ -36,6 +38,8 @@ pub(crate) struct Outlook {
     pub(crate) node_ports: NodePortAddresses,
     /// Backends that fail connects of this node's clients.
     pub(crate) ejected: Ejected,
+    /// How clients outside are served.
+    pub(crate) balancing: LoadBalancing,
     /// What the data path can hold.
     pub(crate) limits: Limits,
 }
@@ -104,6 +108,7 @@ impl Outlook {
             reserved: &self.reserved,
             node_ports: &self.node_ports,
             ejected: &self.ejected,
+            balancing: &self.balancing,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use engine::plan::{self, State};
-use engine::services::{self, Ejected, Explained, FromOutside, Kind, Step, View};
+use engine::services::{self, Ejected, Explained, FromOutside, Kind, Sees, Step, View};
 use model::{ClusterName, NodeName, Prefer};
 use serve::local::Refusal;
 use wire::local::{
@@ -153,17 +153,22 @@ fn distance(outlook: &Outlook, place: usize, cluster: &ClusterName) -> ClusterDi
 
 /// A node port that leads where sockets are led needs no words.
 fn is_told(to: &FromOutside) -> bool {
-    !to.masquerade || to.sources.is_some()
+    !to.masquerade || to.sources.is_some() || to.sees != Sees::Node
 }
 
 fn outside(to: &FromOutside) -> ServiceOutside {
-    let FromOutside { frontend, backends, masquerade, otherwise, sources } = to;
+    let FromOutside { frontend, backends, masquerade, sees, otherwise, sources } = to;
     ServiceOutside {
         address: frontend.ip,
         port: frontend.port.get(),
         protocol: frontend.protocol,
         backends: backends.iter().map(crate::status::pod).collect(),
         masquerade: *masquerade,
+        sees: match sees {
+            Sees::Node => wire::local::Sees::Node,
+            Sees::Client => wire::local::Sees::Client,
+            Sees::Either => wire::local::Sees::Either,
+        },
         otherwise: match otherwise {
             plan::Otherwise::Refuse => Otherwise::Refuse,
             plan::Otherwise::Drop => Otherwise::Drop,

@@ -157,6 +157,7 @@ fn plan(log: &Log) -> (Duration, usize) {
         reserved: &[],
         node_ports: &Default::default(),
         ejected: &Default::default(),
+        balancing: &Default::default(),
     });
     let mesh = mesh::plan(&world, &me, &settings);
     assert!(mesh.routes.len() + services.frontends.len() > 0);

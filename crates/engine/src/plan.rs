@@ -11,8 +11,8 @@ mod within;
 pub use diff::{diff, diff_touched};
 pub use op::Op;
 pub use state::{
-    Backend, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, PAGE, Peer, Route, RouteVia, Set,
-    SetId, State, TierSpan, Tunnel, pages,
+    Backend, Direct, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, PAGE, Peer, Route, RouteVia,
+    Set, SetId, State, TABLE_PAGE, Table, TableKey, TierSpan, Tunnel, pages, table_pages,
 };
 pub use touched::Touched;
 pub use within::within;

@@ -9,11 +9,13 @@ mod capacity;
 mod declared;
 mod departed;
 mod difference;
+mod direct;
 mod doubt;
 mod ejected;
 mod explain;
 mod health_check;
 mod ladder;
+mod maglev;
 mod offer;
 mod order;
 mod outliers;
@@ -32,7 +34,7 @@ use std::net::IpAddr;
 
 use model::{ClusterName, Endpoint, NodeName, Protocol, Traffic, World};
 
-use crate::plan::{Frontend, Ladder, Outside, Set, SetId};
+use crate::plan::{Direct, Frontend, Ladder, Outside, Set, SetId, Table, TableKey};
 use order::Hint;
 
 pub(crate) use order::Place;
@@ -41,13 +43,15 @@ pub(crate) use standpoint::behind;
 pub use capacity::{Fill, Limits};
 pub use departed::Departed;
 pub use difference::{Difference, What, differences};
+pub use direct::LoadBalancerMode;
 pub use doubt::Doubt;
 pub use ejected::{Ejected, Ejection, on_dead_nodes};
 pub use explain::{Explained, Kind, Standing, Step, Why, explain};
 pub use health_check::{HealthCheck, health_checks};
+pub use maglev::{NotASize, TableSize, table};
 pub use offer::Claimant;
 pub use outliers::{Connects, Outliers};
-pub use outside::{FromOutside, NodePortAddresses};
+pub use outside::{FromOutside, NodePortAddresses, Sees};
 pub use planner::Planner;
 pub use problem::Problem;
 pub use remembered::remembered_ranking;
@@ -71,6 +75,17 @@ pub struct View<'a> {
     pub node_ports: &'a NodePortAddresses,
     /// Backends that fail connects.
     pub ejected: &'a Ejected,
+    /// How clients outside are served.
+    pub balancing: &'a LoadBalancing,
+}
+
+/// How clients outside are served; the same for all nodes of a cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadBalancing {
+    /// Whom backends on other nodes see.
+    pub mode: LoadBalancerMode,
+    /// How large the tables are by which all nodes choose the same backend for a client; none if each draws its own.
+    pub maglev: Option<TableSize>,
 }
 
 /// A port at which the node's own agent answers.
@@ -104,6 +119,10 @@ pub struct Services {
     pub sets: BTreeMap<SetId, Set>,
     /// Where node ports are dialled.
     pub node_addresses: BTreeSet<IpAddr>,
+    /// By what all nodes choose the same backend for a client outside.
+    pub tables: BTreeMap<TableKey, Table>,
+    /// What direct server return needs to know of nodes.
+    pub direct: BTreeSet<Direct>,
     /// What was claimed and not granted.
     pub problems: Vec<Problem>,
 }

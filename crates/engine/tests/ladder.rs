@@ -51,6 +51,7 @@ fn plan_and_explain(situation: &Situation) -> (Services, Vec<services::Explained
         reserved: &[],
         node_ports: &Default::default(),
         ejected: &Default::default(),
+        balancing: &Default::default(),
     };
     (services::plan(&view), services::explain(&view))
 }

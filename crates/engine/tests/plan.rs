@@ -33,6 +33,7 @@ fn state(situation: &Situation) -> State {
         reserved: &[],
         node_ports: &Default::default(),
         ejected: &Default::default(),
+        balancing: &Default::default(),
     });
     State::assemble(mesh, services, dead)
 }
@@ -42,8 +43,19 @@ struct Kernel(State);
 
 impl Kernel {
     fn apply(&mut self, op: &Op) {
-        let State { tunnel, routes, guarded, masquerade, frontends, outside, sets, node_addresses, dead } =
-            &mut self.0;
+        let State {
+            tunnel,
+            routes,
+            guarded,
+            masquerade,
+            frontends,
+            outside,
+            sets,
+            node_addresses,
+            tables,
+            direct,
+            dead,
+        } = &mut self.0;
         match op.clone() {
             Op::Guard(net) => assert!(guarded.insert(net), "guarded twice"),
             Op::Unguard(net) => assert!(guarded.remove(&net), "was not guarded"),
@@ -90,6 +102,12 @@ impl Kernel {
             }
             Op::MarkDead(node) => assert!(dead.insert(node)),
             Op::MarkAlive(node) => assert!(dead.remove(&node)),
+            Op::AddTable(key, table) => drop(tables.insert(key, table)),
+            Op::DeleteTable(key, places) => {
+                assert_eq!(tables.remove(&key).expect("no such table").len(), places);
+            }
+            Op::AddDirect(known) => assert!(direct.insert(known)),
+            Op::DeleteDirect(known) => assert!(direct.remove(&known)),
             Op::AddNodeAddress(ip) => assert!(node_addresses.insert(ip)),
             Op::DeleteNodeAddress(ip) => assert!(node_addresses.remove(&ip)),
         }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use engine::plan::{State, diff, diff_touched};
 use engine::services::{
-    self, Connects, Ejected, Ejection, NodePortAddresses, Planner, Problem, Services, View,
+    self, Connects, Ejected, Ejection, LoadBalancerMode, LoadBalancing, NodePortAddresses, Planner, Problem,
+    Services, View,
 };
 use model::{Change, ClusterName, EndpointPort, Import, Key, NodeName, NodePort, Object, ServiceKey, World};
 use proptest::collection::{btree_set, vec};
@@ -113,13 +114,14 @@ fn import() -> impl Strategy<Value = Import> {
 
 /// What a state says of services, and what was not granted.
 fn planned(services: Services) -> (State, Vec<Problem>) {
-    let Services { frontends, outside, sets, node_addresses, problems } = services;
-    (State { frontends, outside, sets, node_addresses, ..State::default() }, problems)
+    let Services { frontends, outside, sets, node_addresses, tables, direct, problems } = services;
+    (State { frontends, outside, sets, node_addresses, tables, direct, ..State::default() }, problems)
 }
 
 /// A node that follows what happens, as the agent does.
 struct Follower {
     situation: Situation,
+    balancing: LoadBalancing,
     planner: Planner,
     ejected: Ejected,
     state: State,
@@ -128,16 +130,13 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(situation: Situation) -> Self {
+    /// By tables or without.
+    fn new(situation: Situation, tables: bool) -> Self {
         let (state, problems) = Default::default();
-        Self {
-            situation,
-            planner: Planner::default(),
-            ejected: Ejected::default(),
-            state,
-            problems,
-            followed: 0,
-        }
+        let maglev = tables.then(|| 251.try_into().expect("a size"));
+        let balancing = LoadBalancing { mode: LoadBalancerMode::Dsr, maglev };
+        let (planner, ejected) = (Planner::default(), Ejected::default());
+        Self { situation, balancing, planner, ejected, state, problems, followed: 0 }
     }
 
     fn take(&mut self, event: Event) {
@@ -167,9 +166,9 @@ impl Follower {
     fn settle(&mut self) {
         let me = me();
         let Situation { world, dead, ranking } = &self.situation;
-        let ejected = &self.ejected;
+        let (ejected, balancing) = (&self.ejected, &self.balancing);
         let node_ports = &NodePortAddresses::All;
-        let view = View { world, me: &me, dead, ranking, reserved: &[], node_ports, ejected };
+        let view = View { world, me: &me, dead, ranking, reserved: &[], node_ports, ejected, balancing };
         let mut observed = self.state.clone();
         match self.planner.follow(&view, &mut self.state) {
             Some(touched) => {
@@ -192,8 +191,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn followed_as_planned(situation in situation(), events in vec(event(), 1..30)) {
-        let mut follower = Follower::new(situation);
+    fn followed_as_planned(situation in situation(), tables in any::<bool>(), events in vec(event(), 1..30)) {
+        let mut follower = Follower::new(situation, tables);
         follower.settle();
         for event in events {
             follower.take(event);
@@ -208,7 +207,7 @@ fn the_generator_is_not_barren() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let followed = (0..50).map(|_| {
         let (situation, events) = (situation(), vec(event(), 30)).new_tree(&mut runner).unwrap().current();
-        let mut follower = Follower::new(situation);
+        let mut follower = Follower::new(situation, false);
         for event in events {
             follower.take(event);
             follower.settle();
@@ -248,6 +247,7 @@ fn view<'a>(world: &'a World, me: &'a NodeName, dead: &'a BTreeSet<NodeName>) ->
         reserved: &[],
         node_ports: &NodePortAddresses::All,
         ejected: Ejected::NONE,
+        balancing: &LoadBalancing { mode: LoadBalancerMode::Snat, maglev: None },
     }
 }
 

@@ -29,7 +29,7 @@ pub use pods::{
     Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,
 };
 
-pub use services::{OtherCluster, Services, Traffic};
+pub use services::{LoadBalancerAlgorithm, LoadBalancerMode, OtherCluster, Services, Traffic};
 
 /// The namespace of Kubernetes' own daemons, and ours unless somebody says otherwise: it is there, and lets pods use the
 /// host, so manifests can be tried on a server (`kubectl apply --dry-run=server`) before anything is made.

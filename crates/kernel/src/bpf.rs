@@ -18,6 +18,7 @@ mod segment;
 mod services;
 pub(crate) mod sys;
 mod table;
+mod tables;
 
 pub use attach::TcHook;
 pub use bytes::{Be16, Be32, StructLayout, Verdict};

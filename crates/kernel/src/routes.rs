@@ -96,7 +96,11 @@ pub async fn apply(netlink: &Netlink, op: &Op, tunnel: &str) -> Result<Applied, 
         | Op::MarkDead(_)
         | Op::MarkAlive(_)
         | Op::AddNodeAddress(_)
-        | Op::DeleteNodeAddress(_) => return Ok(Applied::NotMine),
+        | Op::DeleteNodeAddress(_)
+        | Op::AddTable(..)
+        | Op::DeleteTable(..)
+        | Op::AddDirect(_)
+        | Op::DeleteDirect(_) => return Ok(Applied::NotMine),
     }
     Ok(Applied::Done)
 }

@@ -131,7 +131,7 @@ fn a_state() -> State {
     let route = Route { via: RouteVia::Tunnel, source: None };
     State {
         routes: [(("10.0.0.0/8".parse().unwrap(), 100), route)].into(),
-        frontends: [(frontend, Ladder { set: 9, tiers: vec![span], affinity: 0 })].into(),
+        frontends: [(frontend, Ladder { set: 9, tiers: vec![span], affinity: 0, table: None })].into(),
         sets: [(9, vec![backend])].into(),
         dead: [u64::MAX].into(),
         ..State::default()

@@ -20,7 +20,8 @@ use model::{ClusterName, KubeProxy, NodeName, ObjectName, Protocol, PublicKey, S
 use serde::{Deserialize, Serialize};
 
 pub use services::{
-    ClusterDistance, Otherwise, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier, ServicesReport,
+    ClusterDistance, Otherwise, Sees, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier,
+    ServicesReport,
 };
 
 /// What an agent says of itself.

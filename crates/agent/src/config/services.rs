@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::services::NodePortAddresses;
+use engine::services::{LoadBalancerMode, LoadBalancing, NodePortAddresses, TableSize};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,13 @@ pub struct Services {
     /// At which of the nodes' addresses node ports are dialled: ranges, or `primary` alone for the nodes' InternalIPs.
     /// Empty: at all of them.
     pub node_port_addresses: Vec<String>,
+    /// Whom backends on other nodes see of clients outside of the cluster: `snat`, the node where the client came in; `dsr`,
+    /// the client, which is answered by the backend's node.
+    pub load_balancer_mode: LoadBalancerMode,
+    /// How backends of clients outside are chosen.
+    pub load_balancer_algorithm: LoadBalancerAlgorithm,
+    /// How many places each table of Maglev has.
+    pub maglev_table_size: TableSize,
     /// Whether connections that a service led to an endpoint are ended once the endpoint is deleted.
     pub reset_gone_backends: bool,
     /// For how many seconds it must have been gone.
@@ -28,11 +35,25 @@ impl Default for Services {
     fn default() -> Self {
         Self {
             node_port_addresses: Vec::new(),
+            load_balancer_mode: LoadBalancerMode::Snat,
+            load_balancer_algorithm: LoadBalancerAlgorithm::Random,
+            maglev_table_size: TableSize::DEFAULT,
             reset_gone_backends: true,
             gone_backend_grace_period_seconds: 10,
             eject_outliers: false,
         }
     }
+}
+
+/// How backends of clients outside are chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadBalancerAlgorithm {
+    /// Each node draws among the nearest.
+    #[default]
+    Random,
+    /// All nodes of a cluster choose the same for a flow, by tables.
+    Maglev,
 }
 
 impl Services {
@@ -46,6 +67,15 @@ impl Services {
                 ranges.collect::<Result<_, _>>().ok().map(NodePortAddresses::Ranges)
             }
         }
+    }
+
+    /// How clients outside are served.
+    pub(crate) fn balancing(&self) -> LoadBalancing {
+        let maglev = match self.load_balancer_algorithm {
+            LoadBalancerAlgorithm::Random => None,
+            LoadBalancerAlgorithm::Maglev => Some(self.maglev_table_size),
+        };
+        LoadBalancing { mode: self.load_balancer_mode, maglev }
     }
 
     /// How long an endpoint must have been gone before connections to it are ended; nothing if they never are.

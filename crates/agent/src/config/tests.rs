@@ -1,4 +1,4 @@
-use engine::services::NodePortAddresses;
+use engine::services::{LoadBalancerMode, LoadBalancing, NodePortAddresses};
 
 use super::*;
 
@@ -66,6 +66,13 @@ fn what_a_node_does_for_services() {
     assert_eq!(primary.grace(), Some(Duration::ZERO));
     assert_eq!(services("{resetGoneBackends: false}").unwrap().grace(), None);
     assert!(!unsaid.eject_outliers && services("{ejectOutliers: true}").unwrap().eject_outliers);
+    assert_eq!(unsaid.balancing(), LoadBalancing::default());
+    let both =
+        services("{loadBalancerMode: dsr, loadBalancerAlgorithm: maglev, maglevTableSize: 251}").unwrap();
+    let maglev = Some(251.try_into().unwrap());
+    assert_eq!(both.balancing(), LoadBalancing { mode: LoadBalancerMode::Dsr, maglev });
+    let error = services("{maglevTableSize: 1000}").unwrap_err().to_string();
+    assert!(error.contains("a table of 1000 places"), "{error}");
     for wrong in ["[primary, 192.0.2.0/24]", "[192.0.2.1]", "['']"] {
         let error = services(&format!("{{nodePortAddresses: {wrong}}}")).unwrap_err().to_string();
         assert!(error.contains("services.nodePortAddresses") && error.contains("primary alone"), "{error}");

@@ -1,6 +1,6 @@
 use engine::health::Ranking;
 use engine::mesh::{self, Unserved};
-use engine::services::{Connects, Ejection, Limits, Planner};
+use engine::services::{Connects, Ejection, Limits, LoadBalancerMode, Planner};
 use model::{
     Change, Endpoint, EndpointKey, EndpointPort, Node, Object, ObjectName, Port, Protocol, Service,
     ServiceKey, ServicePort, Topology, World,
@@ -76,6 +76,7 @@ fn outlook() -> Outlook {
         reserved: Vec::new(),
         node_ports: Default::default(),
         ejected: Default::default(),
+        balancing: Default::default(),
         limits: Limits { frontends: 8, outside: 8, backends: 4 },
         fixed: Default::default(),
     }
@@ -117,11 +118,18 @@ fn what_clients_outside_get() {
     let entry = |backends: &[&str]| {
         serde_json::json!([{
             "address": "198.51.100.1", "port": 80, "protocol": "TCP", "backends": backends, "masquerade": false,
-            "otherwise": "drop", "sources": null,
+            "sees": "client", "otherwise": "drop", "sources": null,
         }])
     };
     assert_eq!(of("aws-1"), entry(&["demo/echo-0", "demo/twin"]));
     assert_eq!(of("aws-2"), entry(&["demo/echo-1"]));
+    // Nothing worth a line, but for direct server return.
+    outlook.world.services.values_mut().next().unwrap().access.external_local = false;
+    let of = |outlook: &Outlook| ask_of(outlook, None).unwrap().services.remove(0).outside;
+    assert_eq!(of(&outlook).len(), 0);
+    outlook.balancing.mode = LoadBalancerMode::Dsr;
+    let said = of(&outlook);
+    assert_eq!((said.len(), said[0].masquerade, said[0].sees), (1, true, wire::local::Sees::Either));
 }
 
 #[test]

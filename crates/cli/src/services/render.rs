@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use wire::local::{
-    BackendStatus, ClusterDistance, Otherwise, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier,
+    BackendStatus, ClusterDistance, Otherwise, Sees, ServiceFrontend, ServiceOutside, ServiceReport,
+    ServiceTier,
 };
 
 use super::exports;
@@ -167,7 +168,13 @@ fn outside(to: &ServiceOutside) -> Vec<String> {
     vec![
         format!("{at}/{}", to.protocol),
         if to.backends.is_empty() { nobody.into() } else { to.backends.join(", ") },
-        if to.masquerade { "the node" } else { "themselves" }.into(),
+        match to.sees {
+            _ if !to.masquerade => "themselves",
+            Sees::Client => "themselves",
+            Sees::Either => "themselves or the node",
+            Sees::Node => "the node",
+        }
+        .into(),
         match to.sources.as_deref() {
             None => "everybody".into(),
             Some([]) => "nobody".into(),

@@ -67,6 +67,7 @@ impl Server {
                 reserved: &[],
                 node_ports: &Default::default(),
                 ejected: &Default::default(),
+                balancing: &Default::default(),
             },
             [&key],
         );
@@ -95,6 +96,7 @@ impl Server {
                 reserved: &[],
                 node_ports: &Default::default(),
                 ejected: &Default::default(),
+                balancing: &Default::default(),
             },
             &[name].into(),
         );
@@ -116,6 +118,7 @@ impl Server {
                 reserved: &[],
                 node_ports: &Default::default(),
                 ejected: &Default::default(),
+                balancing: &Default::default(),
             })
             .into_iter()
             .for_each(|u| zone.apply(u));
@@ -364,6 +367,7 @@ fn clusterset_headless() {
             reserved: &[],
             node_ports: &Default::default(),
             ejected: &Default::default(),
+            balancing: &Default::default(),
         });
         updates.into_iter().for_each(|update| zone.apply(update));
     }

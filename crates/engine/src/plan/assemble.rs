@@ -20,6 +20,8 @@ impl State {
             outside: services.outside,
             sets: services.sets,
             node_addresses: services.node_addresses,
+            tables: services.tables,
+            direct: services.direct,
             dead: dead.iter().map(Node::id).collect(),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Op, SetId, State, Touched};
+use super::{Op, SetId, State, Table, TableKey, Touched};
 
 /// The operations that turn `observed` into `desired`, in the order to apply them.
 pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
@@ -33,13 +33,19 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
     );
 
     ops.extend(changed(&observed.sets, &desired.sets).map(|(id, set)| Op::AddSet(*id, set.clone())));
+    let tables = changed(&observed.tables, &desired.tables);
+    ops.extend(tables.flat_map(|(key, table)| replace_table(*key, table, observed)));
     ops.extend(changed(&observed.frontends, &desired.frontends).map(|(f, l)| Op::SetFrontend(*f, l.clone())));
     ops.extend(changed(&observed.outside, &desired.outside).map(|(f, o)| Op::SetOutside(*f, o.clone())));
+    ops.extend(observed.direct.difference(&desired.direct).map(|known| Op::DeleteDirect(*known)));
+    ops.extend(desired.direct.difference(&observed.direct).map(|known| Op::AddDirect(*known)));
     let (had, has) = (&observed.node_addresses, &desired.node_addresses);
     ops.extend(has.difference(had).map(|ip| Op::AddNodeAddress(*ip)));
     ops.extend(had.difference(has).map(|ip| Op::DeleteNodeAddress(*ip)));
     ops.extend(gone(&observed.frontends, &desired.frontends).map(|f| Op::DeleteFrontend(*f)));
     ops.extend(gone(&observed.outside, &desired.outside).map(|f| Op::DeleteOutside(*f)));
+    let places = |key: &TableKey| observed.tables[key].len();
+    ops.extend(gone(&observed.tables, &desired.tables).map(|key| Op::DeleteTable(*key, places(key))));
     ops.extend(gone(&observed.sets, &desired.sets).map(|id| Op::DeleteSet(*id, size(observed, id))));
 
     ops.extend(gone(&observed.routes, &desired.routes).map(|(to, m)| Op::DeleteRoute(*to, *m)));
@@ -50,9 +56,13 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
 
 /// The same where nothing else differs than what was touched.
 pub fn diff_touched(observed: &State, desired: &State, touched: &Touched) -> Vec<Op> {
-    let (frontends, sets) = (&touched.frontends, &touched.sets);
+    let Touched { frontends, sets, tables } = touched;
     let mut ops = Vec::new();
     ops.extend(changed_of(sets, &observed.sets, &desired.sets).map(|(id, set)| Op::AddSet(*id, set.clone())));
+    ops.extend(
+        changed_of(tables, &observed.tables, &desired.tables)
+            .flat_map(|(key, table)| replace_table(*key, table, observed)),
+    );
     ops.extend(
         changed_of(frontends, &observed.frontends, &desired.frontends)
             .map(|(f, l)| Op::SetFrontend(*f, l.clone())),
@@ -63,8 +73,19 @@ pub fn diff_touched(observed: &State, desired: &State, touched: &Touched) -> Vec
     );
     ops.extend(gone_of(frontends, &observed.frontends, &desired.frontends).map(|f| Op::DeleteFrontend(*f)));
     ops.extend(gone_of(frontends, &observed.outside, &desired.outside).map(|f| Op::DeleteOutside(*f)));
+    let places = |key: &TableKey| observed.tables[key].len();
+    ops.extend(
+        gone_of(tables, &observed.tables, &desired.tables).map(|key| Op::DeleteTable(*key, places(key))),
+    );
     ops.extend(gone_of(sets, &observed.sets, &desired.sets).map(|id| Op::DeleteSet(*id, size(observed, id))));
     ops
+}
+
+/// One of another size is not written over the old one: of that pages would be left.
+fn replace_table(key: TableKey, table: &Table, observed: &State) -> impl Iterator<Item = Op> + use<> {
+    let old = observed.tables.get(&key).filter(|old| old.len() != table.len());
+    let gone = old.map(|old| Op::DeleteTable(key, old.len()));
+    gone.into_iter().chain([Op::AddTable(key, table.clone())])
 }
 
 fn size(observed: &State, id: &SetId) -> u32 {

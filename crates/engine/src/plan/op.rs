@@ -7,7 +7,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::PublicKey;
 
-use super::{Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set, SetId};
+use super::{
+    Direct, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set, SetId,
+    Table, TableKey,
+};
 
 /// One change to the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +47,20 @@ pub enum Op {
     SetOutside(Frontend, Outside),
     /// What comes from outside is treated as what the node's own sockets dial.
     DeleteOutside(Frontend),
+    /// A table of backends is now so.
+    AddTable(TableKey, Table),
+    /// No ladder asks this table any more; it had so many places.
+    DeleteTable(TableKey, usize),
     /// No ladder uses this set any more; it had so many backends.
     DeleteSet(SetId, u32),
     /// Node ports are dialled at this address, too.
     AddNodeAddress(IpAddr),
     /// Node ports are not dialled at this address any more.
     DeleteNodeAddress(IpAddr),
+    /// This is known of a node, for direct server return.
+    AddDirect(Direct),
+    /// It is not true any more.
+    DeleteDirect(Direct),
     /// This node does not answer.
     MarkDead(NodeId),
     /// This node answers again.
@@ -76,9 +87,13 @@ impl Op {
             Self::DeleteFrontend(_) => "delete_frontend",
             Self::SetOutside(..) => "set_outside",
             Self::DeleteOutside(_) => "delete_outside",
+            Self::AddTable(..) => "add_table",
+            Self::DeleteTable(..) => "delete_table",
             Self::DeleteSet(..) => "delete_set",
             Self::AddNodeAddress(_) => "add_node_address",
             Self::DeleteNodeAddress(_) => "delete_node_address",
+            Self::AddDirect(_) => "add_direct",
+            Self::DeleteDirect(_) => "delete_direct",
             Self::MarkDead(_) => "node_dead",
             Self::MarkAlive(_) => "node_alive",
         }
@@ -136,9 +151,17 @@ impl fmt::Display for Op {
                 sources.as_ref().map_or(Ok(()), |ranges| write!(f, " from {}", list(ranges)))
             }
             Self::DeleteOutside(frontend) => write!(f, "outside delete {frontend}"),
+            Self::AddTable(TableKey { set, count }, table) => {
+                write!(f, "table add {set:016x}+{count} of {}", table.len())
+            }
+            Self::DeleteTable(TableKey { set, count }, places) => {
+                write!(f, "table delete {set:016x}+{count} of {places}")
+            }
             Self::DeleteSet(id, size) => write!(f, "set delete {id:016x} of {size}"),
             Self::AddNodeAddress(ip) => write!(f, "node address add {ip}"),
             Self::DeleteNodeAddress(ip) => write!(f, "node address delete {ip}"),
+            Self::AddDirect(direct) => write!(f, "direct add {direct}"),
+            Self::DeleteDirect(direct) => write!(f, "direct delete {direct}"),
             Self::MarkDead(node) => write!(f, "node dead {node:016x}"),
             Self::MarkAlive(node) => write!(f, "node alive {node:016x}"),
         }
@@ -157,11 +180,22 @@ fn rungs(f: &mut fmt::Formatter<'_>, ladder: &Ladder) -> fmt::Result {
     match ladder.affinity {
         0 => Ok(()),
         seconds => write!(f, " affinity {seconds}s"),
-    }
+    }?;
+    ladder.table.map_or(Ok(()), |size| write!(f, " maglev {}", size.places()))
 }
 
 fn list(ranges: &BTreeSet<IpNet>) -> String {
     ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+impl fmt::Display for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(node) => write!(f, "own {node:016x}"),
+            Self::Peer(node) => write!(f, "peer {node:016x}"),
+            Self::Sender(ip) => write!(f, "sender {ip}"),
+        }
+    }
 }
 
 impl fmt::Display for Frontend {
@@ -194,12 +228,13 @@ mod tests {
         };
         let route = Route { via: RouteVia::Tunnel, source: Some("10.1.0.1".parse().unwrap()) };
         let span = TierSpan { tier: Tier::Zone, begin: 0, count: 2, passes: 0 };
-        let ladder = Ladder { set: 0xab, tiers: vec![span], affinity: 0 };
+        let ladder = Ladder { set: 0xab, tiers: vec![span], affinity: 0, table: None };
+        let key = TableKey { set: 0xab, count: 2 };
         let spilling = TierSpan { passes: 0x4000, ..span };
-        let spilling = Ladder { set: 0xab, tiers: vec![spilling], affinity: 60 };
+        let spilling = Ladder { set: 0xab, tiers: vec![spilling], affinity: 60, table: None };
         let masquerade = Masquerade { sources: [net].into(), except: peer.allowed_ips.clone() };
         let outside = Outside {
-            ladder: ladder.clone(),
+            ladder: Ladder { table: Some(251.try_into().unwrap()), ..ladder.clone() },
             masquerade: true,
             otherwise: Otherwise::Drop,
             sources: Some([net].into()),
@@ -224,11 +259,15 @@ mod tests {
             ),
             (
                 Op::SetOutside(frontend, outside),
-                "outside set [fd00::1]:80/TCP set 00000000000000ab zone:0+2 masquerade else drop from 10.1.0.0/16",
+                "outside set [fd00::1]:80/TCP set 00000000000000ab zone:0+2 maglev 251 masquerade else drop from 10.1.0.0/16",
             ),
             (Op::DeleteOutside(frontend), "outside delete [fd00::1]:80/TCP"),
             (Op::AddNodeAddress(frontend.ip), "node address add fd00::1"),
             (Op::DeleteNodeAddress(frontend.ip), "node address delete fd00::1"),
+            (Op::AddTable(key, [0; 251].into()), "table add 00000000000000ab+2 of 251"),
+            (Op::DeleteTable(key, 251), "table delete 00000000000000ab+2 of 251"),
+            (Op::AddDirect(Direct::Peer(1)), "direct add peer 0000000000000001"),
+            (Op::DeleteDirect(Direct::Sender(frontend.ip)), "direct delete sender fd00::1"),
             (Op::DeleteSet(0xab, 2), "set delete 00000000000000ab of 2"),
             (Op::MarkDead(1), "node dead 0000000000000001"),
         ] {

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{Port, Protocol, PublicKey, Tier};
 use serde::{Deserialize, Serialize};
 
 use super::entries;
+use crate::services::TableSize;
 
 /// A node's number in the data path: [`model::Node::id`]. 0 is "no node", which is never dead.
 pub type NodeId = u64;
@@ -38,6 +40,13 @@ pub struct State {
     /// Addresses at which node ports are dialled: those of the cluster's nodes, if a service has such ports.
     #[serde(default)]
     pub node_addresses: BTreeSet<IpAddr>,
+    /// By what all nodes choose the same backend for a client outside, for the first rungs of ladders that say so. It follows
+    /// from the sets, and is not written down with the rest.
+    #[serde(skip)]
+    pub tables: BTreeMap<TableKey, Table>,
+    /// What direct server return needs to know of nodes.
+    #[serde(default)]
+    pub direct: BTreeSet<Direct>,
     /// Nodes that do not answer through the data path.
     pub dead: BTreeSet<NodeId>,
 }
@@ -122,6 +131,19 @@ pub struct Outside {
     pub sources: Option<BTreeSet<IpNet>>,
 }
 
+/// What direct server return needs to know of a node: a backend's node answers clients outside by itself, although another
+/// node was dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direct {
+    /// This node: its backends see clients outside.
+    Own(NodeId),
+    /// Another node whose backends see them: clients' packets are handed to it as they are, in an envelope.
+    Peer(NodeId),
+    /// An address in the mesh from which such envelopes come.
+    Sender(IpAddr),
+}
+
 /// What becomes of a packet to a service without a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -146,6 +168,26 @@ pub fn pages(set: &Set) -> usize {
     set.len().div_ceil(PAGE)
 }
 
+/// What a table is of: as many backends from the beginning of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TableKey {
+    /// The set.
+    pub set: SetId,
+    /// How many of its backends: those of a first rung.
+    pub count: u32,
+}
+
+/// Which backend of the set each place of a table has ([`crate::services::table`]).
+pub type Table = Arc<[u16]>;
+
+/// As many places of a table are one entry of the data path's map.
+pub const TABLE_PAGE: usize = 32;
+
+/// How many entries of the data path's map a table of so many places takes.
+pub fn table_pages(places: usize) -> usize {
+    places.div_ceil(TABLE_PAGE)
+}
+
 /// A place to send a connection to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Backend {
@@ -167,11 +209,20 @@ pub struct Ladder {
     /// Seconds for which a client stays with its backend; 0 without session affinity.
     #[serde(default)]
     pub affinity: u32,
+    /// Whether the first rung has a table, and of which size: then it is asked before a backend is drawn.
+    #[serde(default)]
+    pub table: Option<TableSize>,
 }
 
 impl Ladder {
     /// As many rungs as the data path walks: four inside the cluster, twelve (groups of) other clusters.
     pub const MAX_TIERS: usize = 16;
+
+    /// What its table is of, if it has one.
+    pub fn table_key(&self) -> Option<TableKey> {
+        self.table?;
+        Some(TableKey { set: self.set, count: self.tiers.first()?.count })
+    }
 }
 
 /// One rung: `count` backends from `begin` on.

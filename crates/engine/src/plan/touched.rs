@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Frontend, SetId, State};
+use super::{Frontend, SetId, State, TableKey};
 
 /// What of a state's services may be other than it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Touched {
     pub frontends: BTreeSet<Frontend>,
     /// Sets of backends that came or went.
     pub sets: BTreeSet<SetId>,
+    /// Tables that came or went.
+    pub tables: BTreeSet<TableKey>,
 }
 
 impl Touched {
@@ -19,6 +21,7 @@ impl Touched {
         copy(&self.frontends, &from.frontends, &mut to.frontends);
         copy(&self.frontends, &from.outside, &mut to.outside);
         copy(&self.sets, &from.sets, &mut to.sets);
+        copy(&self.tables, &from.tables, &mut to.tables);
     }
 }
 

@@ -75,7 +75,7 @@ mod tests {
                 (0..*size).map(|n| Backend { ip: [10, 0, *set, n].into(), port, node: 1 }).collect();
             let span = TierSpan { tier: Tier::Node, begin: 0, count: (*size).into(), passes: 0 };
             let frontend = Frontend { ip: [10, 101, 0, *number].into(), protocol: Protocol::Tcp, port };
-            state.frontends.insert(frontend, Ladder { set: id, tiers: vec![span], affinity: 0 });
+            state.frontends.insert(frontend, Ladder { set: id, tiers: vec![span], affinity: 0, table: None });
             state.sets.insert(id, backends);
         }
         state

@@ -115,6 +115,7 @@ impl Services {
         granted.sort_by_key(|(_, frontends)| !is_served(frontends));
         let whole = std::mem::take(self);
         self.node_addresses = whole.node_addresses;
+        self.direct = whole.direct;
         self.problems = whole.problems;
         let mut load = Load::default();
         for (offer, frontends) in granted {
@@ -135,6 +136,8 @@ impl Services {
             self.frontends.extend(part.frontends.iter().map(|(f, ladder)| (*f, (*ladder).clone())));
             self.outside.extend(part.outside.iter().map(|(f, to)| (*f, (*to).clone())));
         }
+        let asked: BTreeSet<_> = self.outside.values().filter_map(|to| to.ladder.table_key()).collect();
+        self.tables = whole.tables.into_iter().filter(|(key, _)| asked.contains(key)).collect();
         if !self.frontends.keys().any(|frontend| frontend.ip.is_unspecified()) {
             self.node_addresses.clear();
         }

@@ -137,7 +137,7 @@ mod tests {
             count: 1,
             passes: 0,
         });
-        let ladder = Ladder { set: 7, tiers: tiers.collect(), affinity: 0 };
+        let ladder = Ladder { set: 7, tiers: tiers.collect(), affinity: 0, table: None };
         State {
             frontends: [(frontend(), ladder)].into(),
             sets: [(7, backends.iter().map(backend).collect())].into(),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use model::{ClusterName, Endpoint, EndpointKey, NodeName, ServiceKey, ServicePort, Tier, Topology, Traffic};
 
+use super::direct::direct;
 use super::doubt::{Doubt, doubts};
 use super::ladder::{Candidate, Out, Rung};
 use super::offer::{Claimant, Dialled, Offer};
@@ -195,11 +196,12 @@ pub fn explain(view: &View<'_>) -> Vec<Explained> {
     }
     let taken: BTreeSet<Frontend> =
         granted.iter().flat_map(|(_, frontends)| frontends.iter().map(|f| f.dialled)).collect();
+    let direct = direct(view);
     let explain = |(offer, frontends): (Offer<'_>, Vec<Dialled<'_>>)| {
         let sources = standpoint.sources(offer);
         Explained {
             problems: refused.remove(&offer.claimant()).unwrap_or_default(),
-            outside: outside::explain(&standpoint, offer, &frontends, &sources, &taken),
+            outside: outside::explain(&standpoint, offer, &frontends, &sources, &taken, &direct),
             ..one(&standpoint, &health, offer, &frontends, &sources)
         }
     };

@@ -7,6 +7,7 @@ use model::{ClusterName, Endpoint, Tier};
 
 use super::Ejection;
 use super::declared::Declared;
+use super::ejected::Outcome;
 use super::offer::{Dialled, Offer, Scope};
 use super::order::{Block, Hint, Place};
 use super::select::{Reach, Seen, Verdict, choose};
@@ -109,24 +110,32 @@ impl<'a> Standpoint<'a> {
             .map(|c| Seen::new(c.endpoint, self.topology(c.endpoint), self.me, &self.mine))
             .collect();
         let verdicts = choose(reach, &seen);
-        let ejected = self.ejected_of(frontend.dialled.protocol, &candidates, &verdicts);
-        let hinted = verdicts.contains(&Verdict::PassedOver);
+        // What one node's clients have met is nothing that nodes agree on.
+        let ejected = match reach {
+            Reach::Agreed => Outcome::default(),
+            _ => self.ejected_of(frontend.dialled.protocol, &candidates, &verdicts),
+        };
+        // The chosen are alike to this node; where nodes are to agree, all are.
+        let alike = reach == Reach::Agreed || verdicts.contains(&Verdict::PassedOver);
+        let in_place = |seen: &Seen| if alike && seen.own { Hint::Chosen } else { Hint::None };
         let place = |endpoint: &Endpoint, hint| {
             let (cluster, nearness) = (&endpoint.key.service.cluster, self.nearness(endpoint));
             Place::new(offer.traffic(), &self.me.cluster, cluster, nearness, hint)
         };
+        // Who is not ready has no say in hints, so is not alike to the chosen.
+        let absent_hint = |seen: &Seen| if reach == Reach::Agreed { in_place(seen) } else { Hint::None };
         let mut by_place: BTreeMap<Place, Vec<Candidate<'a>>> = BTreeMap::new();
         let mut absent: Vec<Absent<'a>> = Vec::new();
         for ((candidate, verdict), seen) in candidates.into_iter().zip(verdicts).zip(seen) {
             let endpoint = candidate.endpoint;
             let hint = match verdict {
-                Verdict::In if hinted && seen.own => Hint::Chosen,
-                Verdict::In => Hint::None,
+                Verdict::In => in_place(&seen),
                 Verdict::PassedOver => Hint::PassedOver,
                 Verdict::Policy | Verdict::Terminating | Verdict::NotReady => {
                     // What ends does so by somebody's will; what is not ready is missed.
                     if verdict == Verdict::NotReady {
-                        let (place, cluster) = (place(endpoint, Hint::None), &endpoint.key.service.cluster);
+                        let place = place(endpoint, absent_hint(&seen));
+                        let cluster = &endpoint.key.service.cluster;
                         absent.push(Absent { place, cluster, weight: candidate.weight });
                     }
                     out.push((endpoint, Out::Verdict(verdict)));

@@ -10,11 +10,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::{Endpoint, EndpointKey, Node};
 
+use super::LoadBalancing;
 use super::ladder::Rungs;
 use super::offer::{Dialled, Offer, Scope};
 use super::select::Reach;
 use super::standpoint::Standpoint;
-use crate::plan::{Frontend, Otherwise};
+
+use crate::plan::{Backend, Direct, Frontend, Otherwise};
 
 /// At which of a node's addresses node ports are dialled. It is the same for all nodes of a cluster, and counts for each
 /// node's own addresses, whoever dials them.
@@ -54,10 +56,37 @@ pub struct FromOutside {
     pub backends: Vec<EndpointKey>,
     /// Whether backends see an address of the node in place of the client's.
     pub masquerade: bool,
+    /// Whom they see in the end: direct server return lets some see the client all the same.
+    pub sees: Sees,
     /// What becomes of a packet for which there is no backend.
     pub otherwise: Otherwise,
     /// Who may dial it; everybody if none.
     pub sources: Option<BTreeSet<IpNet>>,
+}
+
+/// Whom backends see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sees {
+    /// The node where the client came in.
+    Node,
+    /// The client.
+    Client,
+    /// Some the one, some the other.
+    Either,
+}
+
+impl Sees {
+    fn of(masquerade: bool, backends: &[&Backend], direct: &BTreeSet<Direct>) -> Self {
+        let answers = |backend: &&&Backend| {
+            [Direct::Own(backend.node), Direct::Peer(backend.node)].iter().any(|known| direct.contains(known))
+        };
+        match backends.iter().filter(answers).count() {
+            _ if !masquerade => Self::Client,
+            0 => Self::Node,
+            all if all == backends.len() => Self::Client,
+            _ => Self::Either,
+        }
+    }
 }
 
 /// Where something that is dialled from outside leads elsewhere than for this node's own sockets.
@@ -79,7 +108,11 @@ impl Entry {
     ) -> Option<Self> {
         let Offer::Service(service) = offer else { return None };
         let access = &service.access;
-        let reach = if access.external_local { Reach::Local } else { Reach::Cluster };
+        let reach = match (access.external_local, standpoint.balancing.maglev) {
+            (true, _) => Reach::Local,
+            (false, Some(_)) => Reach::Agreed,
+            (false, None) => Reach::Cluster,
+        };
         match scope {
             Scope::Virtual => None,
             Scope::External => {
@@ -87,7 +120,8 @@ impl Entry {
                 let ranges = access.source_ranges.as_ref();
                 let ranges = ranges.filter(|_| access.load_balancer_ips.contains(&dialled.ip));
                 let sources = ranges.map(|ranges| ranges.iter().filter(family).copied().collect());
-                let differs = reach == Reach::Local || sources.is_some();
+                let usual = *standpoint.balancing == LoadBalancing::default();
+                let differs = reach == Reach::Local || sources.is_some() || !usual;
                 differs.then(|| Self { frontends: vec![*dialled], reach, sources })
             }
             Scope::Node => {
@@ -100,19 +134,25 @@ impl Entry {
         }
     }
 
-    pub(super) fn is_local(&self) -> bool {
-        self.reach == Reach::Local
+    /// Whether it leads elsewhere than for this node's own sockets.
+    pub(super) fn has_ladder(&self) -> bool {
+        self.reach != Reach::Cluster
+    }
+
+    /// Whether all nodes choose alike.
+    pub(super) fn is_agreed(&self) -> bool {
+        self.reach == Reach::Agreed
     }
 
     pub(super) fn masquerade(&self) -> bool {
-        self.reach == Reach::Cluster
+        self.reach != Reach::Local
     }
 
     /// `anybody` says whether there is a backend anywhere.
     pub(super) fn otherwise(&self, anybody: bool) -> Otherwise {
         match self.reach {
             Reach::Local if anybody => Otherwise::Drop,
-            Reach::Local | Reach::Cluster => Otherwise::Refuse,
+            Reach::Local | Reach::Cluster | Reach::Agreed => Otherwise::Refuse,
         }
     }
 
@@ -135,6 +175,7 @@ pub(super) fn explain<'a>(
     frontends: &[Dialled<'a>],
     sources: &[&'a Endpoint],
     taken: &BTreeSet<Frontend>,
+    direct: &BTreeSet<Direct>,
 ) -> Vec<FromOutside> {
     let mut found = Vec::new();
     for dialled in frontends {
@@ -142,13 +183,15 @@ pub(super) fn explain<'a>(
             continue;
         };
         let candidates = entry.rungs(standpoint, offer, dialled, sources).rungs;
-        let candidates = candidates.iter().flat_map(|rung| &rung.candidates);
-        let backends: BTreeSet<_> = candidates.map(|candidate| &candidate.endpoint.key).collect();
+        let candidates: Vec<_> = candidates.iter().flat_map(|rung| &rung.candidates).collect();
+        let seen: Vec<_> = candidates.iter().map(|candidate| &candidate.backend).collect();
+        let backends: BTreeSet<_> = candidates.iter().map(|candidate| &candidate.endpoint.key).collect();
         let anybody = || !standpoint.rungs(offer, dialled, sources).rungs.is_empty();
         found.extend(entry.frontends.iter().map(|frontend| FromOutside {
             frontend: *frontend,
             backends: backends.iter().copied().cloned().collect(),
             masquerade: entry.masquerade(),
+            sees: Sees::of(entry.masquerade(), &seen, direct),
             otherwise: entry.otherwise(!backends.is_empty() || anybody()),
             sources: entry.sources.clone(),
         }));

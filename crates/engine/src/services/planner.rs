@@ -13,12 +13,14 @@ use siphasher::sip::SipHasher13;
 
 use super::capacity::{Fill, Limits, Load};
 use super::departed::addresses;
+use super::direct::direct;
 use super::ladder::Rung;
+use super::maglev::{TableSize, table};
 use super::offer::{Claimant, Dialled, Offer, Scope};
 use super::outside::Entry;
 use super::standpoint::{Standpoint, Survey};
 use super::{Services, View};
-use crate::plan::{self, Frontend, Ladder, Outside, Set, SetId, State, TierSpan, Touched};
+use crate::plan::{self, Frontend, Ladder, Outside, Set, SetId, State, Table, TableKey, TierSpan, Touched};
 
 /// Plans one node's services, and follows their endpoints. To be told of every change to the world it looks at.
 #[derive(Debug, Default)]
@@ -33,6 +35,7 @@ pub struct Planner {
     users: BTreeMap<SetId, usize>,
     /// Entries of the data path's map that the sets take together.
     pages: usize,
+    tables: Tables,
     /// Names of services whose endpoints have changed since.
     behind: BTreeSet<ObjectName>,
     /// Whether two contents had one number: who of them moved on depends on the order of all services.
@@ -53,6 +56,7 @@ struct Ladders<'a> {
     frontends: &'a mut BTreeMap<Frontend, Ladder>,
     outside: &'a mut BTreeMap<Frontend, Outside>,
     sets: &'a mut BTreeMap<SetId, Set>,
+    tables: &'a mut BTreeMap<TableKey, Table>,
 }
 
 impl Planner {
@@ -87,8 +91,8 @@ impl Planner {
         let (granted, problems) = standpoint.granted();
         let mut plan = Services { problems, ..Services::default() };
         *self = Self { me: Some(view.me.clone()), ranking: view.ranking.to_vec(), ..Self::default() };
-        let Services { frontends, outside, sets, .. } = &mut plan;
-        let mut ladders = Ladders { frontends, outside, sets };
+        let Services { frontends, outside, sets, tables, .. } = &mut plan;
+        let mut ladders = Ladders { frontends, outside, sets, tables };
         let mut touched = Touched::default();
         for (offer, dialled) in &granted {
             self.lay(&standpoint, *offer, dialled, &mut ladders, &mut touched);
@@ -103,6 +107,7 @@ impl Planner {
         if plan.frontends.keys().any(|frontend| frontend.ip.is_unspecified()) {
             plan.node_addresses = standpoint.node_port_addresses();
         }
+        plan.direct = direct(view);
         self.survey = (!self.collided).then(|| standpoint.survey());
         plan
     }
@@ -114,8 +119,8 @@ impl Planner {
             self.survey = None;
         }
         let standpoint = Standpoint::with(view, self.survey.clone()?);
-        let State { frontends, outside, sets, .. } = state;
-        let mut ladders = Ladders { frontends, outside, sets };
+        let State { frontends, outside, sets, tables, .. } = state;
+        let mut ladders = Ladders { frontends, outside, sets, tables };
         let mut touched = Touched::default();
         for name in std::mem::take(&mut self.behind) {
             // Behind a service or an import are, besides its own, endpoints of services of the same name.
@@ -184,17 +189,22 @@ impl Planner {
             let Some(entry) = Entry::new(offer, dialled, standpoint, taken) else { continue };
             let usual = ladders.frontends.get(&dialled.dialled).cloned().unwrap_or_default();
             let otherwise = entry.otherwise(!usual.tiers.is_empty());
-            let ladder = match entry.is_local() {
+            let ladder = match entry.has_ladder() {
                 false => usual,
                 true => {
                     let sources = standpoint.sources(offer);
                     let rungs = entry.rungs(standpoint, offer, dialled, &sources).rungs;
-                    self.store(&rungs, offer.affinity(), ladders.sets, touched)
+                    let mut ladder = self.store(&rungs, offer.affinity(), ladders.sets, touched);
+                    if entry.is_agreed() {
+                        ladder.table =
+                            self.tables.store(&ladder, standpoint.balancing.maglev, ladders, touched);
+                    }
+                    ladder
                 }
             };
             // All of them share one ladder.
             let before = entry.frontends.first().and_then(|first| ladders.outside.get(first));
-            let before = before.filter(|_| entry.is_local()).map(|outside| outside.ladder.set);
+            let before = before.filter(|_| entry.has_ladder()).map(|outside| outside.ladder.clone());
             for frontend in &entry.frontends {
                 let (ladder, sources) = (ladder.clone(), entry.sources.clone());
                 let now = Outside { ladder, masquerade: entry.masquerade(), otherwise, sources };
@@ -204,7 +214,8 @@ impl Planner {
                 }
             }
             if let Some(before) = before {
-                self.release(before, ladders.sets, touched);
+                self.tables.release(&before, ladders.tables, touched);
+                self.release(before.set, ladders.sets, touched);
             }
         }
     }
@@ -243,7 +254,7 @@ impl Planner {
             self.pages += plan::pages(&set);
             sets.insert(id, set);
         }
-        Ladder { set: id, tiers, affinity }
+        Ladder { set: id, tiers, affinity, table: None }
     }
 
     /// One ladder less stands on the set.
@@ -254,6 +265,58 @@ impl Planner {
             self.users.remove(&id);
             self.pages -= sets.remove(&id).map_or(0, |set| plan::pages(&set));
             touched.sets.insert(id);
+        }
+    }
+}
+
+/// The tables of a plan, and how many ladders ask each.
+#[derive(Debug, Default)]
+struct Tables {
+    users: BTreeMap<TableKey, usize>,
+    /// Entries of the data path's map that they take together.
+    pages: usize,
+}
+
+/// So many entries of the data path's map may be taken: half of it, so that what is new finds room beside what is there.
+const TABLE_PAGES: usize = 32_768;
+
+impl Tables {
+    /// The table of a ladder's first rung, shared with whoever has the same one. None where there is no room, or too much to
+    /// be numbered: then a backend is drawn.
+    fn store(
+        &mut self,
+        ladder: &Ladder,
+        size: Option<TableSize>,
+        ladders: &mut Ladders<'_>,
+        touched: &mut Touched,
+    ) -> Option<TableSize> {
+        let (size, first) = (size?, ladder.tiers.first()?);
+        let key = TableKey { set: ladder.set, count: first.count };
+        if !ladders.tables.contains_key(&key) {
+            let pages = plan::table_pages(size.places() as usize);
+            if self.pages + pages > TABLE_PAGES {
+                return None;
+            }
+            let rung = &ladders.sets.get(&ladder.set)?[..first.count as usize];
+            let table = table(rung, size)?;
+            self.pages += pages;
+            ladders.tables.insert(key, table.into());
+            touched.tables.insert(key);
+        }
+        *self.users.entry(key).or_default() += 1;
+        Some(size)
+    }
+
+    /// One ladder less asks its table.
+    fn release(&mut self, ladder: &Ladder, tables: &mut BTreeMap<TableKey, Table>, touched: &mut Touched) {
+        let (Some(size), Some(key)) = (ladder.table, ladder.table_key()) else { return };
+        let Some(users) = self.users.get_mut(&key) else { return };
+        *users -= 1;
+        if *users == 0 {
+            self.users.remove(&key);
+            tables.remove(&key);
+            touched.tables.insert(key);
+            self.pages -= plan::table_pages(size.places() as usize);
         }
     }
 }

@@ -65,15 +65,17 @@ pub(super) enum Reach {
     Cluster,
     /// `Local`: who is on the client's node. No hint counts then.
     Local,
+    /// Everybody, in one order whichever node looks: no hint counts, nor how near anybody is.
+    Agreed,
 }
 
 /// What becomes of each.
 pub(super) fn choose(reach: Reach, seen: &[Seen]) -> Vec<Verdict> {
-    let reached = |one: &Seen| reach == Reach::Cluster || one.local;
+    let reached = |one: &Seen| reach != Reach::Local || one.local;
     let ready = seen.iter().any(|one| one.ready && reached(one));
     let topology = match reach {
         Reach::Cluster => Mode::of(seen),
-        Reach::Local => Mode::None,
+        Reach::Local | Reach::Agreed => Mode::None,
     };
     let verdict = |one: &Seen| {
         if !reached(one) {

@@ -11,7 +11,7 @@ use model::{
 };
 
 use super::offer::{Dialled, Offer, Scope};
-use super::{Ejected, NodePortAddresses, Problem, Reserved, View};
+use super::{Ejected, LoadBalancing, NodePortAddresses, Problem, Reserved, View};
 use crate::plan::{Frontend, NodeId};
 
 /// How near something is: the tier, then the place of its cluster in the ranking.
@@ -28,6 +28,7 @@ pub(super) struct Standpoint<'a> {
     node_ports: &'a NodePortAddresses,
     pub(super) ejected: &'a Ejected,
     pub(super) dead: &'a BTreeSet<NodeName>,
+    pub(super) balancing: &'a LoadBalancing,
 }
 
 /// What holds for all services, whatever endpoints there are.
@@ -74,8 +75,8 @@ impl<'a> Standpoint<'a> {
     /// The same place again: only endpoints have changed since it was surveyed.
     pub(super) fn with(view: &View<'a>, survey: Arc<Survey>) -> Self {
         let mine = view.world.nodes.get(view.me).map(|node| node.topology.clone()).unwrap_or_default();
-        let View { world, me, dead, ranking: _, reserved, node_ports, ejected } = *view;
-        Self { world, me, mine, survey, reserved, node_ports, ejected, dead }
+        let View { world, me, dead, ranking: _, reserved, node_ports, ejected, balancing } = *view;
+        Self { world, me, mine, survey, reserved, node_ports, ejected, dead, balancing }
     }
 
     pub(super) fn survey(&self) -> Arc<Survey> {

@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 
 use model::{Endpoint, EndpointPort, Protocol, ServicePort, Tier, World};
 
+mod agreed;
 mod capacity;
+mod direct;
 mod ejected;
 mod from_outside;
 mod hints;
@@ -78,6 +80,7 @@ fn see_with(world: &World, me: &str, dead: &[&str], node_ports: &NodePortAddress
         reserved: RESERVED,
         node_ports,
         ejected: &Default::default(),
+        balancing: &Default::default(),
     };
     assert_eq!(plan(&view), plan(&view), "deterministic");
     Seen { plan: plan(&view), explained: explain(&view) }
@@ -476,6 +479,7 @@ fn ten_thousand_services() {
         reserved: &[],
         node_ports: &Default::default(),
         ejected: &Default::default(),
+        balancing: &Default::default(),
     });
     assert_eq!((plan.frontends.len(), plan.sets.len()), (10_000, 10_000));
 }

@@ -98,6 +98,9 @@ fn agent_file() -> Tree {
         "clusters": (set("services.clusters")),
         "services": {
             "nodePortAddresses": (set("services.nodePortAddresses")),
+            "loadBalancerMode": (set("services.loadBalancerMode")),
+            "loadBalancerAlgorithm": (set("services.loadBalancerAlgorithm")),
+            "maglevTableSize": (set("services.maglevTableSize")),
             "resetGoneBackends": (set("services.resetGoneBackends")),
             "goneBackendGracePeriodSeconds": (set("services.goneBackendGracePeriodSeconds")),
             "ejectOutliers": (set("services.ejectOutliers")),

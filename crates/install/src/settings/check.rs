@@ -7,6 +7,9 @@ use model::ClusterName;
 
 use super::{Authority, Cidr, Settings};
 
+/// How many places a table of Maglev may have, as agents take it.
+const MAGLEV_TABLES: [u32; 10] = [251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071];
+
 /// One thing that is wrong with the settings. Always the writer's to fix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -80,6 +83,9 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
     if let Some(text) = at.iter().find(|text| !is_range(text) && at.as_slice() != ["primary"]) {
         let problem = format!("{text:?} is no range; give ranges such as 192.0.2.0/24, or primary alone");
         say("services.nodePortAddresses", "", problem);
+    }
+    if !MAGLEV_TABLES.contains(&settings.services.maglev_table_size) {
+        say("services.maglevTableSize", "", format!("give one of {MAGLEV_TABLES:?}"));
     }
     let controllers = &settings.controllers;
     if controllers.nodes.is_empty() {
@@ -184,6 +190,7 @@ mod tests {
             (&["services.nodePortAddresses"], |s| {
                 s.services.node_port_addresses = vec!["192.0.2.0/24".into(), "primary".into()];
             }),
+            (&["services.maglevTableSize"], |s| s.services.maglev_table_size = 1000),
             (&["agent.cni.binDirs"], |s| s.agent.cni.bin_dirs.push("bin".into())),
             (&["agent.cni.confDir"], |s| s.agent.cni.conf_dir = "net.d".into()),
         ];

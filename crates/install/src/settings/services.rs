@@ -18,6 +18,14 @@ pub struct Services {
     /// At which of the nodes' addresses node ports are dialled: ranges, or `primary` alone for the nodes' InternalIPs, as in
     /// kube-proxy's configuration. Empty: at all of them.
     pub node_port_addresses: Vec<String>,
+    /// Whom backends on other nodes see of clients outside of the cluster, where `externalTrafficPolicy` is `Cluster`: the node
+    /// where the client came in (`snat`), or the client, which the backend's node then answers (`dsr`, direct server return).
+    pub load_balancer_mode: LoadBalancerMode,
+    /// How backends of clients outside are chosen where `externalTrafficPolicy` is `Cluster`: each node draws among the nearest
+    /// (`random`), or all nodes of the cluster choose the same for a flow, among all backends of the cluster (`maglev`).
+    pub load_balancer_algorithm: LoadBalancerAlgorithm,
+    /// How many places each table of Maglev has: 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521 or 131071.
+    pub maglev_table_size: u32,
     /// Whether connections that a service led to an endpoint are ended once the endpoint is deleted, so that clients dial
     /// anew instead of waiting for their timeouts.
     pub reset_gone_backends: bool,
@@ -34,6 +42,9 @@ impl Default for Services {
             traffic: Traffic::default(),
             clusters: BTreeMap::new(),
             node_port_addresses: Vec::new(),
+            load_balancer_mode: LoadBalancerMode::default(),
+            load_balancer_algorithm: LoadBalancerAlgorithm::default(),
+            maglev_table_size: 1021,
             reset_gone_backends: true,
             gone_backend_grace_period_seconds: 10,
             eject_outliers: false,
@@ -52,6 +63,32 @@ pub enum Traffic {
     #[default]
     Ladder,
     Even,
+}
+
+/// Whom backends on other nodes see of clients outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(
+    missing_docs,
+    reason = "the field's own words; comments would turn them into alternatives in the schema"
+)]
+pub enum LoadBalancerMode {
+    #[default]
+    Snat,
+    Dsr,
+}
+
+/// How backends of clients outside are chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(
+    missing_docs,
+    reason = "the field's own words; comments would turn them into alternatives in the schema"
+)]
+pub enum LoadBalancerAlgorithm {
+    #[default]
+    Random,
+    Maglev,
 }
 
 /// What is to be thought of the way to another cluster.

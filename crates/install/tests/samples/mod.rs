@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use causeway_install::settings::{LogFormat, OtherCluster, PullPolicy, Settings, Toleration, Traffic};
+use causeway_install::settings::{
+    LoadBalancerAlgorithm, LoadBalancerMode, LogFormat, OtherCluster, PullPolicy, Settings, Toleration,
+    Traffic,
+};
 use serde_json::Value;
 
 /// No more than nothing can do without.
@@ -37,6 +40,9 @@ fn most() -> Settings {
     settings.agent.masquerade = false;
     settings.services.traffic = Traffic::Even;
     settings.services.node_port_addresses = vec!["primary".into()];
+    settings.services.load_balancer_mode = LoadBalancerMode::Dsr;
+    settings.services.load_balancer_algorithm = LoadBalancerAlgorithm::Maglev;
+    settings.services.maglev_table_size = 251;
     settings.services.reset_gone_backends = false;
     settings.services.gone_backend_grace_period_seconds = 0;
     settings.services.eject_outliers = true;

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
 
-use engine::services::{Ejected, NodePortAddresses, View};
+use engine::services::{Ejected, LoadBalancerMode, LoadBalancing, NodePortAddresses, View};
 use model::{
     Change, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName, NodePort, Object, ObjectName,
     Protocol, Service, ServiceKey, ServicePort, World,
@@ -175,5 +175,6 @@ pub(crate) fn view<'a>(
         reserved: &[],
         node_ports: &NodePortAddresses::All,
         ejected: Ejected::NONE,
+        balancing: &LoadBalancing { mode: LoadBalancerMode::Snat, maglev: None },
     }
 }

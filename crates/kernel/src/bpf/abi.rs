@@ -13,6 +13,9 @@ pub const TIERS: usize = 16;
 /// Places of a set that are one entry of a map.
 pub const PAGE: usize = 4;
 
+/// Places of a table that are one entry of a map.
+pub const TABLE_PAGE: usize = 32;
+
 /// Slots for programs that go on where others end.
 pub const STAGES: usize = 3;
 
@@ -24,6 +27,15 @@ pub const STAGE_POD: usize = 1;
 
 /// Slot: what leaves by the underlay, once that may pass.
 pub const STAGE_UNDERLAY_EGRESS: usize = 2;
+
+/// Of `direct`: this node. Its backends see clients outside.
+pub const DIRECT_OWN: usize = 1;
+
+/// Of `direct`: a node whose backends see them, too, because it answers by itself.
+pub const DIRECT_PEER: usize = 2;
+
+/// Of `direct`: an address from which clients' packets may come in envelopes.
+pub const DIRECT_SENDER: usize = 3;
 
 /// What a client dials.
 #[repr(C)]
@@ -50,8 +62,8 @@ pub struct Tier {
     pub count: u32,
     /// How near: 0 node, 1 zone, 2 region, 3 cluster, 4 elsewhere.
     pub kind: u8,
-    /// Padding.
-    pub zero: u8,
+    /// The size of its table, a number from 1 on (lib/maglev.h); 0 if it has none. Only a first rung has one.
+    pub table: u8,
     /// Of 65,536 connections that come to it so many go on to the next one.
     pub passes: u16,
 }
@@ -119,6 +131,32 @@ pub struct Page {
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Page {}
 
+/// A part of a table: which backends of a set are chosen by a flow's number.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableKey {
+    /// The set.
+    pub set: u64,
+    /// How many backends from its beginning the table is of.
+    pub count: u32,
+    /// Which part: place n is on page n / CW_TABLE_PAGE.
+    pub page: u32,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for TableKey {}
+
+/// Places that stand beside each other in a table.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TablePage {
+    /// For each its backend's place in the set.
+    pub place: [u16; TABLE_PAGE],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for TablePage {}
+
 /// An address and a port.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,33 +178,12 @@ unsafe impl aya::Pod for Address {}
 pub struct Translation {
     /// What the program asked for.
     pub vip: Address,
-    /// The address where the packets go.
-    pub ip: [Be32; 4],
-    /// The port where they go.
-    pub port: Be16,
-    /// Padding.
-    pub zero: [u8; 2],
-    /// When, in milliseconds (1,048,576 ns, to be exact) since some time; 0: not known, or of no interest any more.
-    pub dialled: u32,
+    /// Where the packets go.
+    pub backend: Address,
 }
 
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Translation {}
-
-/// What became of TCP connects that services led to one backend, from the first that failed on.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Connects {
-    /// So many were answered.
-    pub established: u64,
-    /// So many were refused: by a reset, or by an error of the network on the way.
-    pub refused: u64,
-    /// To so many there was no answer: the request was sent again, or the client had given up.
-    pub unanswered: u64,
-}
-
-// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
-unsafe impl aya::Pod for Connects {}
 
 /// An unconnected socket and an address it sends to or hears from.
 #[repr(C)]
@@ -330,8 +347,12 @@ pub struct Nat {
     pub forward: u8,
     /// 1: one end has said that it is done (TCP's FIN or RST).
     pub closed: u8,
+    /// 1: packets go to the backend's node as they came, in an envelope; that node answers the client.
+    pub direct: u8,
+    /// Bytes of the largest packet that fits the client's way in an envelope; 0 where it has none.
+    pub fits: u16,
     /// Padding.
-    pub zero: [u8; 5],
+    pub zero: [u8; 2],
     /// The backend, and when the flow was last used; for the way back the latter alone.
     pub flow: Flow,
 }
@@ -397,18 +418,32 @@ pub struct Exit {
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Exit {}
 
+/// What direct server return knows: of a node (the address is 0), or of an address (the node is 0).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Direct {
+    /// A node's own address in the mesh.
+    pub ip: [Be32; 4],
+    /// A node.
+    pub node: u64,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Direct {}
+
 /// Sizes and offsets of everything above, by their names in C.
 #[rustfmt::skip]
 pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_frontend", size: size_of::<Frontend>(), fields: &[("ip", offset_of!(Frontend, ip)), ("port", offset_of!(Frontend, port)), ("protocol", offset_of!(Frontend, protocol)), ("zero", offset_of!(Frontend, zero))] },
-    StructLayout { name: "cw_tier", size: size_of::<Tier>(), fields: &[("count", offset_of!(Tier, count)), ("kind", offset_of!(Tier, kind)), ("zero", offset_of!(Tier, zero)), ("passes", offset_of!(Tier, passes))] },
+    StructLayout { name: "cw_tier", size: size_of::<Tier>(), fields: &[("count", offset_of!(Tier, count)), ("kind", offset_of!(Tier, kind)), ("table", offset_of!(Tier, table)), ("passes", offset_of!(Tier, passes))] },
     StructLayout { name: "cw_ladder", size: size_of::<Ladder>(), fields: &[("set", offset_of!(Ladder, set)), ("tiers", offset_of!(Ladder, tiers)), ("affinity", offset_of!(Ladder, affinity)), ("tier", offset_of!(Ladder, tier))] },
     StructLayout { name: "cw_page_key", size: size_of::<PageKey>(), fields: &[("set", offset_of!(PageKey, set)), ("page", offset_of!(PageKey, page)), ("zero", offset_of!(PageKey, zero))] },
     StructLayout { name: "cw_backend", size: size_of::<Backend>(), fields: &[("ip", offset_of!(Backend, ip)), ("port", offset_of!(Backend, port)), ("zero", offset_of!(Backend, zero)), ("node", offset_of!(Backend, node))] },
     StructLayout { name: "cw_page", size: size_of::<Page>(), fields: &[("backend", offset_of!(Page, backend))] },
+    StructLayout { name: "cw_table_key", size: size_of::<TableKey>(), fields: &[("set", offset_of!(TableKey, set)), ("count", offset_of!(TableKey, count)), ("page", offset_of!(TableKey, page))] },
+    StructLayout { name: "cw_table_page", size: size_of::<TablePage>(), fields: &[("place", offset_of!(TablePage, place))] },
     StructLayout { name: "cw_address", size: size_of::<Address>(), fields: &[("ip", offset_of!(Address, ip)), ("port", offset_of!(Address, port)), ("zero", offset_of!(Address, zero))] },
-    StructLayout { name: "cw_translation", size: size_of::<Translation>(), fields: &[("vip", offset_of!(Translation, vip)), ("ip", offset_of!(Translation, ip)), ("port", offset_of!(Translation, port)), ("zero", offset_of!(Translation, zero)), ("dialled", offset_of!(Translation, dialled))] },
-    StructLayout { name: "cw_connects", size: size_of::<Connects>(), fields: &[("established", offset_of!(Connects, established)), ("refused", offset_of!(Connects, refused)), ("unanswered", offset_of!(Connects, unanswered))] },
+    StructLayout { name: "cw_translation", size: size_of::<Translation>(), fields: &[("vip", offset_of!(Translation, vip)), ("backend", offset_of!(Translation, backend))] },
     StructLayout { name: "cw_flow_key", size: size_of::<FlowKey>(), fields: &[("cookie", offset_of!(FlowKey, cookie)), ("address", offset_of!(FlowKey, address))] },
     StructLayout { name: "cw_flow", size: size_of::<Flow>(), fields: &[("set", offset_of!(Flow, set)), ("used", offset_of!(Flow, used)), ("backend", offset_of!(Flow, backend))] },
     StructLayout { name: "cw_client", size: size_of::<Client>(), fields: &[("netns", offset_of!(Client, netns)), ("dialled", offset_of!(Client, dialled)), ("protocol", offset_of!(Client, protocol)), ("zero", offset_of!(Client, zero))] },
@@ -419,11 +454,12 @@ pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_outside", size: size_of::<Outside>(), fields: &[("ladder", offset_of!(Outside, ladder)), ("masquerade", offset_of!(Outside, masquerade)), ("otherwise", offset_of!(Outside, otherwise)), ("restricted", offset_of!(Outside, restricted)), ("zero", offset_of!(Outside, zero))] },
     StructLayout { name: "cw_outside_source", size: size_of::<OutsideSource>(), fields: &[("length", offset_of!(OutsideSource, length)), ("frontend", offset_of!(OutsideSource, frontend)), ("ip", offset_of!(OutsideSource, ip))] },
     StructLayout { name: "cw_tuple", size: size_of::<Tuple>(), fields: &[("source", offset_of!(Tuple, source)), ("destination", offset_of!(Tuple, destination)), ("protocol", offset_of!(Tuple, protocol)), ("hook", offset_of!(Tuple, hook)), ("zero", offset_of!(Tuple, zero))] },
-    StructLayout { name: "cw_nat", size: size_of::<Nat>(), fields: &[("source", offset_of!(Nat, source)), ("destination", offset_of!(Nat, destination)), ("back", offset_of!(Nat, back)), ("forward", offset_of!(Nat, forward)), ("closed", offset_of!(Nat, closed)), ("zero", offset_of!(Nat, zero)), ("flow", offset_of!(Nat, flow))] },
+    StructLayout { name: "cw_nat", size: size_of::<Nat>(), fields: &[("source", offset_of!(Nat, source)), ("destination", offset_of!(Nat, destination)), ("back", offset_of!(Nat, back)), ("forward", offset_of!(Nat, forward)), ("closed", offset_of!(Nat, closed)), ("direct", offset_of!(Nat, direct)), ("fits", offset_of!(Nat, fits)), ("zero", offset_of!(Nat, zero)), ("flow", offset_of!(Nat, flow))] },
     StructLayout { name: "cw_fragment", size: size_of::<Fragment>(), fields: &[("source", offset_of!(Fragment, source)), ("destination", offset_of!(Fragment, destination)), ("id", offset_of!(Fragment, id)), ("protocol", offset_of!(Fragment, protocol)), ("zero", offset_of!(Fragment, zero))] },
     StructLayout { name: "cw_ports", size: size_of::<Ports>(), fields: &[("source", offset_of!(Ports, source)), ("destination", offset_of!(Ports, destination))] },
     StructLayout { name: "cw_exit_key", size: size_of::<ExitKey>(), fields: &[("ifindex", offset_of!(ExitKey, ifindex)), ("family", offset_of!(ExitKey, family))] },
     StructLayout { name: "cw_exit", size: size_of::<Exit>(), fields: &[("ip", offset_of!(Exit, ip)), ("outside", offset_of!(Exit, outside))] },
+    StructLayout { name: "cw_direct", size: size_of::<Direct>(), fields: &[("ip", offset_of!(Direct, ip)), ("node", offset_of!(Direct, node))] },
 ];
 
 /// Why a packet or a connection went the way it did.
@@ -518,22 +554,18 @@ pub enum Reason {
     EdgeFragment = 42,
     /// drop: the kernel could not change the packet.
     EdgeFailed = 43,
-    /// note: a connect that a service led to a backend was refused.
-    ConnectRefused = 44,
-    /// note: a connect that a service led to a backend was not answered.
-    ConnectUnanswered = 45,
-    /// pass: SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are.
-    EdgeSctpPort = 46,
-    /// drop: SCTP, which keeps its source port, from one that another client has towards the backend.
-    EdgeSctpTaken = 47,
-    /// note: the sender of a dropped packet was not told: too many were in that moment.
-    EdgeUntold = 48,
+    /// pass: a client's packet went on to the backend's node, which answers the client itself.
+    EdgeDirect = 44,
+    /// pass: a client's packet that had reached another node went to a backend on this one.
+    EdgeArrived = 45,
+    /// drop: another node sent a client's packet for a backend that is not on this one.
+    EdgeStray = 46,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 47] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -578,11 +610,9 @@ impl Reason {
         Self::EdgeTooBig,
         Self::EdgeFragment,
         Self::EdgeFailed,
-        Self::ConnectRefused,
-        Self::ConnectUnanswered,
-        Self::EdgeSctpPort,
-        Self::EdgeSctpTaken,
-        Self::EdgeUntold,
+        Self::EdgeDirect,
+        Self::EdgeArrived,
+        Self::EdgeStray,
     ];
 
     /// What metrics call it.
@@ -632,11 +662,9 @@ impl Reason {
             Self::EdgeTooBig => "edge_too_big",
             Self::EdgeFragment => "edge_fragment",
             Self::EdgeFailed => "edge_failed",
-            Self::ConnectRefused => "connect_refused",
-            Self::ConnectUnanswered => "connect_unanswered",
-            Self::EdgeSctpPort => "edge_sctp_port",
-            Self::EdgeSctpTaken => "edge_sctp_taken",
-            Self::EdgeUntold => "edge_untold",
+            Self::EdgeDirect => "edge_direct",
+            Self::EdgeArrived => "edge_arrived",
+            Self::EdgeStray => "edge_stray",
         }
     }
 
@@ -687,11 +715,9 @@ impl Reason {
             Self::EdgeTooBig => Verdict::Drop,
             Self::EdgeFragment => Verdict::Pass,
             Self::EdgeFailed => Verdict::Drop,
-            Self::ConnectRefused => Verdict::Note,
-            Self::ConnectUnanswered => Verdict::Note,
-            Self::EdgeSctpPort => Verdict::Pass,
-            Self::EdgeSctpTaken => Verdict::Drop,
-            Self::EdgeUntold => Verdict::Note,
+            Self::EdgeDirect => Verdict::Pass,
+            Self::EdgeArrived => Verdict::Pass,
+            Self::EdgeStray => Verdict::Drop,
         }
     }
 
@@ -742,11 +768,9 @@ impl Reason {
             Self::EdgeTooBig => "the packet is too large for the way to the backend, and may not be fragmented; its sender is told.",
             Self::EdgeFragment => "a fragment whose datagram's first one was not seen.",
             Self::EdgeFailed => "the kernel could not change the packet.",
-            Self::ConnectRefused => "a connect that a service led to a backend was refused.",
-            Self::ConnectUnanswered => "a connect that a service led to a backend was not answered.",
-            Self::EdgeSctpPort => "SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are.",
-            Self::EdgeSctpTaken => "SCTP, which keeps its source port, from one that another client has towards the backend.",
-            Self::EdgeUntold => "the sender of a dropped packet was not told: too many were in that moment.",
+            Self::EdgeDirect => "a client's packet went on to the backend's node, which answers the client itself.",
+            Self::EdgeArrived => "a client's packet that had reached another node went to a backend on this one.",
+            Self::EdgeStray => "another node sent a client's packet for a backend that is not on this one.",
         }
     }
 }

@@ -17,6 +17,7 @@ use super::outside::OutsideMaps;
 use super::services::PlanMaps;
 use super::sys::Hook;
 use super::table::Table;
+use super::tables::TableMap;
 use super::{BpfError, abi, bytes, pins};
 use crate::features;
 
@@ -53,6 +54,9 @@ pub struct Options {
     pub flow_idle: Duration,
     /// How many flows of clients outside are remembered; the kernel sets aside 250 bytes for each.
     pub flows: u32,
+    /// Whether services have tables on which all nodes agree (Maglev): then segments of TCP that belong to no flow are looked
+    /// up, for they may have come in by another node until now.
+    pub tables: bool,
     /// How tc programs are attached.
     pub tc: TcHook,
     /// Whether it is counted what becomes of TCP connects.
@@ -69,6 +73,7 @@ impl Options {
             tunnel: "cw0".into(),
             flow_idle: Duration::from_secs(60),
             flows: 32_768,
+            tables: false,
             tc: TcHook::Best,
             count_connects: false,
         }
@@ -98,8 +103,10 @@ impl Datapath {
         pins::prepare(folder)?;
         let flow_idle = u64::try_from(options.flow_idle.as_nanos()).unwrap_or(u64::MAX);
         let have_set_retval = u8::from(features::has_set_retval());
+        let have_tables = u8::from(options.tables);
         let mut loader = object::loader(&[SOCK, OUTLIERS, GUARD, POD, EDGE], folder);
         loader.override_global("flow_idle", &flow_idle, false);
+        loader.override_global("have_tables", &have_tables, false);
         loader.override_global("have_set_retval", &have_set_retval, false);
         // One a direction.
         loader.map_max_entries("nat", options.flows.saturating_mul(2));
@@ -125,6 +132,8 @@ impl Datapath {
             node_addresses: Table::new("node_addresses", sock.map("node_addresses")?)?,
             dead: Table::new("dead", sock.map("dead")?)?,
             guarded: Table::new("guarded", guard.map("guarded")?)?,
+            direct: Table::new("direct", edge.map("direct")?)?,
+            tables: TableMap(Table::new("tables", edge.map("tables")?)?),
             outside: OutsideMaps {
                 entries: Table::new("outside", edge.map("outside")?)?,
                 sources: Table::new("outside_sources", edge.map("outside_sources")?)?,
@@ -178,6 +187,8 @@ impl Datapath {
             outside: self.plan.outside.observe()?,
             sets: self.plan.sets()?,
             node_addresses: self.plan.node_addresses()?,
+            tables: self.plan.tables.observe()?,
+            direct: self.plan.direct()?,
             dead: self.plan.dead()?,
             ..State::default()
         })

@@ -70,6 +70,8 @@ pub const EDGE: Source = Source {
         "clients",
         "outside",
         "outside_sources",
+        "direct",
+        "tables",
         "exits",
         "nat",
         "fragments",

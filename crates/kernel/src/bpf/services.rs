@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use engine::plan::{self, NodeId, Op, SetId, TierSpan};
+use engine::services::TableSize;
 use ipnet::IpNet;
 use model::{Port, Protocol, Tier};
 
 use super::bytes::{address, ip, net, prefix};
 use super::outside::OutsideMaps;
 use super::table::Table;
+use super::tables::TableMap;
 use super::{BpfError, abi};
 
 /// The maps that the plan is written to.
@@ -20,6 +22,8 @@ pub(super) struct PlanMaps {
     pub(super) node_addresses: Table<abi::NodeAddress, u8>,
     pub(super) dead: Table<u64, u8>,
     pub(super) guarded: Table<abi::Prefix, u8>,
+    pub(super) direct: Table<abi::Direct, u8>,
+    pub(super) tables: TableMap,
     pub(super) outside: OutsideMaps,
 }
 
@@ -66,6 +70,22 @@ impl PlanMaps {
                 Op::DeleteNodeAddress(ip) => vec![abi::NodeAddress { ip: address(*ip) }],
                 _ => vec![],
             })),
+            Some(Op::AddTable(..)) => self.tables.insert(&each(run, |op| match op {
+                Op::AddTable(key, table) => vec![(*key, table)],
+                _ => vec![],
+            })),
+            Some(Op::DeleteTable(..)) => self.tables.remove(&each(run, |op| match op {
+                Op::DeleteTable(key, places) => vec![(*key, *places)],
+                _ => vec![],
+            })),
+            Some(Op::AddDirect(_)) => self.direct.insert(&each(run, |op| match op {
+                Op::AddDirect(known) => vec![direct_entry(known)],
+                _ => vec![],
+            })),
+            Some(Op::DeleteDirect(_)) => self.direct.remove(&each(run, |op| match op {
+                Op::DeleteDirect(known) => vec![direct_entry(known).0],
+                _ => vec![],
+            })),
             Some(Op::MarkDead(_)) => self.dead.insert(&each(run, |op| match op {
                 Op::MarkDead(node) => vec![(*node, 1)],
                 _ => vec![],
@@ -109,6 +129,11 @@ impl PlanMaps {
 
     pub(super) fn node_addresses(&self) -> Result<BTreeSet<IpAddr>, BpfError> {
         Ok(self.node_addresses.entries()?.into_iter().map(|(key, _)| ip(key.ip)).collect())
+    }
+
+    pub(super) fn direct(&self) -> Result<BTreeSet<plan::Direct>, BpfError> {
+        let read = |entry: (abi::Direct, u8)| direct(&entry).ok_or_else(|| self.direct.foreign(entry));
+        self.direct.entries()?.into_iter().map(read).collect()
     }
 
     pub(super) fn frontends(&self) -> Result<BTreeMap<plan::Frontend, plan::Ladder>, BpfError> {
@@ -179,6 +204,25 @@ fn backend(value: &abi::Backend) -> Option<plan::Backend> {
     Some(plan::Backend { ip: ip(value.ip), port: Port::new(value.port.into())?, node: value.node })
 }
 
+fn direct_entry(known: &plan::Direct) -> (abi::Direct, u8) {
+    let node = |node| abi::Direct { node, ..Default::default() };
+    let (key, kind) = match known {
+        plan::Direct::Own(id) => (node(*id), abi::DIRECT_OWN),
+        plan::Direct::Peer(id) => (node(*id), abi::DIRECT_PEER),
+        plan::Direct::Sender(ip) => (abi::Direct { ip: address(*ip), node: 0 }, abi::DIRECT_SENDER),
+    };
+    (key, kind as u8)
+}
+
+fn direct((key, kind): &(abi::Direct, u8)) -> Option<plan::Direct> {
+    match usize::from(*kind) {
+        abi::DIRECT_OWN => Some(plan::Direct::Own(key.node)),
+        abi::DIRECT_PEER => Some(plan::Direct::Peer(key.node)),
+        abi::DIRECT_SENDER => Some(plan::Direct::Sender(ip(key.ip))),
+        _ => None,
+    }
+}
+
 pub(super) fn frontend_key(frontend: &plan::Frontend) -> abi::Frontend {
     abi::Frontend {
         ip: address(frontend.ip),
@@ -213,7 +257,10 @@ pub(super) fn ladder_value(ladder: &plan::Ladder) -> Result<abi::Ladder, BpfErro
     let mut value = abi::Ladder { set: ladder.set, affinity: ladder.affinity, ..Default::default() };
     let spans = value.tier.get_mut(..ladder.tiers.len()).ok_or_else(too_many)?;
     for (to, from) in spans.iter_mut().zip(&ladder.tiers) {
-        *to = abi::Tier { count: from.count, kind: tier_kind(from.tier), zero: 0, passes: from.passes };
+        *to = abi::Tier { count: from.count, kind: tier_kind(from.tier), table: 0, passes: from.passes };
+    }
+    if let Some(first) = spans.first_mut() {
+        first.table = ladder.table.map_or(0, TableSize::code);
     }
     value.tiers = u32::try_from(ladder.tiers.len()).map_err(|_| too_many())?;
     Ok(value)
@@ -229,7 +276,11 @@ pub(super) fn ladder(value: &abi::Ladder) -> Option<plan::Ladder> {
     };
     let tiers = value.tier.get(..usize::try_from(value.tiers).ok()?)?;
     let tiers = tiers.iter().map(span).collect::<Option<_>>()?;
-    Some(plan::Ladder { set: value.set, tiers, affinity: value.affinity })
+    let table = match value.tier[0].table {
+        0 => None,
+        code => Some(TableSize::of_code(code)?),
+    };
+    Some(plan::Ladder { set: value.set, tiers, affinity: value.affinity, table })
 }
 
 #[cfg(test)]
@@ -239,7 +290,12 @@ mod tests {
     fn ladder_of(tiers: usize) -> plan::Ladder {
         let passes = |i| (i * 1000) as u16;
         let span = |i| TierSpan { tier: TIERS[i % 5], begin: i as u32 * 3, count: 3, passes: passes(i) };
-        plan::Ladder { set: 7, tiers: (0..tiers).map(span).collect(), affinity: 10_800 }
+        plan::Ladder {
+            set: 7,
+            tiers: (0..tiers).map(span).collect(),
+            affinity: 10_800,
+            table: (tiers > 0).then(|| 1021.try_into().unwrap()),
+        }
     }
 
     #[test]

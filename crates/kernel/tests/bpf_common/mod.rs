@@ -126,9 +126,10 @@ impl Wanted {
         let tiers = tiers.iter().map(span).collect();
         let id = content(&self.state.sets, &set);
         let port = vip.port().try_into().expect("a port");
-        self.state
-            .frontends
-            .insert(Frontend { ip: vip.ip(), protocol, port }, Ladder { set: id, tiers, affinity: 0 });
+        self.state.frontends.insert(
+            Frontend { ip: vip.ip(), protocol, port },
+            Ladder { set: id, tiers, affinity: 0, table: None },
+        );
         if id != 0 {
             self.state.sets.insert(id, set);
         }

@@ -1,4 +1,5 @@
 //! Conversations across namespaces, and whom the one at the other end saw.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

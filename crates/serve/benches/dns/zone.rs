@@ -157,6 +157,7 @@ pub(crate) fn serve(port: u16) -> Result<()> {
         reserved: &[],
         node_ports: &Default::default(),
         ejected: &Default::default(),
+        balancing: &Default::default(),
     }));
     let mut server = Server::start(Arc::clone(&shared), Options { upstreams: Upstreams::None })?;
     let errors = server.listen(&[SocketAddr::from(([127, 0, 0, 1], port))]);
@@ -182,6 +183,7 @@ pub(crate) fn serve(port: u16) -> Result<()> {
                 reserved: &[],
                 node_ports: &Default::default(),
                 ejected: &Default::default(),
+                balancing: &Default::default(),
             },
             [&key],
         ));

@@ -90,6 +90,7 @@ fn a_change_is_seen_at_once() {
         reserved: &[],
         node_ports: &Default::default(),
         ejected: &Default::default(),
+        balancing: &Default::default(),
     });
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -119,6 +120,7 @@ fn a_change_is_seen_at_once() {
                     reserved: &[],
                     node_ports: &Default::default(),
                     ejected: &Default::default(),
+                    balancing: &Default::default(),
                 },
                 [&key],
             ));

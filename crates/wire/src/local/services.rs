@@ -151,10 +151,26 @@ pub struct ServiceOutside {
     pub backends: Vec<String>,
     /// Whether backends see an address of the node in place of the client's.
     pub masquerade: bool,
+    /// Whom backends see in the end: with direct server return some see the client although there is a masquerade.
+    #[serde(default)]
+    pub sees: Sees,
     /// What becomes of packets for which there is no backend.
     pub otherwise: Otherwise,
     /// Who may dial it; everybody if none.
     pub sources: Option<Vec<IpNet>>,
+}
+
+/// Whom backends see.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sees {
+    /// The node where the client came in.
+    #[default]
+    Node,
+    /// The client.
+    Client,
+    /// Some the one, some the other: not all are on nodes that answer clients by themselves.
+    Either,
 }
 
 /// What becomes of packets for which there is no backend.

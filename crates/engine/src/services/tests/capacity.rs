@@ -70,6 +70,7 @@ fn with_view<T>(world: &World, f: impl FnOnce(&View<'_>) -> T) -> T {
         reserved: &[],
         node_ports: &node_ports,
         ejected: &Default::default(),
+        balancing: &Default::default(),
     })
 }
 

@@ -413,6 +413,7 @@ fn what_load_balancers_ask_a_node() {
             reserved: RESERVED,
             node_ports: &node_ports,
             ejected: &Default::default(),
+            balancing: &Default::default(),
         };
         let (checks, problems) = health_checks(&view);
         let checks: Vec<_> =
