@@ -15,8 +15,8 @@ use kernel::netns::Netns;
 use kernel::sandbox::{self, Sandbox};
 use kernel::wireguard::PrivateKey;
 use model::{
-    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName, Object,
-    ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
+    Access, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName,
+    Object, ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
 };
 use serde_json::{Value, json};
 use wire::local::{AgentStatus, CniRequest, CniResponse};
@@ -27,6 +27,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(90);
 
 /// The address of a service whose backend is [`Lan::BACKEND`].
 pub(crate) const VIP: &str = "10.101.0.10";
+/// Another address of it, which somebody outside may dial.
+pub(crate) const EXTERNAL: &str = "203.0.113.7";
 /// The port of everything that serves.
 pub(crate) const PORT: u16 = 8080;
 
@@ -146,7 +148,7 @@ impl Lan {
             shared: false,
             traffic: Default::default(),
             export: None,
-            access: Default::default(),
+            access: Access { external_ips: vec![EXTERNAL.parse().unwrap()], ..Access::default() },
         }));
         objects.push(Object::Endpoint(Endpoint {
             key: EndpointKey { service: key, name: "echo-1".into() },

@@ -6,6 +6,7 @@
 
 mod cleanup;
 mod container;
+mod direct;
 mod kube_proxy;
 mod machine;
 mod outside;
@@ -18,8 +19,9 @@ fn main() -> ExitCode {
     if let Some(exit) = program::run(&args) {
         return exit;
     }
-    let cases: [(&str, fn()); 4] = [
+    let cases: [(&str, fn()); 5] = [
         ("pods_reach_the_outside", outside::pods_reach_the_outside),
+        ("backends_answer_clients_outside", direct::backends_answer_clients_outside),
         ("kube_proxy_comes_and_goes", kube_proxy::comes_and_goes),
         ("tunnel_outlives_the_container", container::tunnel_outlives_it),
         ("cleanup_leaves_nothing", cleanup::leaves_nothing),
