@@ -355,6 +355,10 @@ int edge_ingress(struct __sk_buff *skb)
 	enum cw_reason reason;
 	int kind, unwrapped;
 
+	if (w) {
+		w->packet.ip = skb->cb[0];
+		w->side = skb->cb[1];
+	}
 	/* Neither what is for another machine, nor what is for another device on the same wire. */
 	if (!w || skb->pkt_type == PACKET_OTHERHOST || skb->vlan_present)
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
@@ -387,15 +391,12 @@ int edge_ingress(struct __sk_buff *skb)
 	return w->flow.entry.direct ? carry_direct(skb, reason) : carry(skb, reason);
 }
 
+/* What is known of the device goes along with the packet: while programs are replaced, the next one has other scratch memory. */
 static __always_inline int ingress(struct __sk_buff *skb, __u32 ip, enum side side)
 {
-	struct work *w = work_here();
-
-	if (w) {
-		w->packet.ip = ip;
-		w->side = side;
-		bpf_tail_call(skb, &stages, CW_STAGE_INGRESS);
-	}
+	skb->cb[0] = ip;
+	skb->cb[1] = side;
+	bpf_tail_call(skb, &stages, CW_STAGE_INGRESS);
 	return TC_ACT_UNSPEC;
 }
 

@@ -129,7 +129,7 @@ fn what_clients_outside_get() {
     assert_eq!(of(&outlook).len(), 0);
     outlook.balancing.mode = LoadBalancerMode::Dsr;
     let said = of(&outlook);
-    assert_eq!((said.len(), said[0].masquerade, said[0].sees), (1, true, wire::local::Sees::Either));
+    assert_eq!((said.len(), said[0].masquerade, said[0].sees), (1, true, wire::local::Sees::Client));
 }
 
 #[test]

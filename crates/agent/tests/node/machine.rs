@@ -15,8 +15,8 @@ use kernel::netns::Netns;
 use kernel::sandbox::{self, Sandbox};
 use kernel::wireguard::PrivateKey;
 use model::{
-    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName, Object,
-    ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
+    Access, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName,
+    Object, ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
 };
 use serde_json::{Value, json};
 use wire::local::{AgentStatus, CniRequest, CniResponse};
@@ -29,6 +29,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(90);
 pub(crate) const VIP: &str = "10.101.0.10";
 /// The address of a service whose backends are the first three pods on node 1.
 pub(crate) const NEAR_VIP: &str = "10.101.0.20";
+/// Another address of it, which somebody outside may dial.
+pub(crate) const EXTERNAL: &str = "203.0.113.7";
 /// The port of everything that serves.
 pub(crate) const PORT: u16 = 8080;
 
@@ -147,7 +149,11 @@ impl Lan {
                 port: 51820,
             }));
         }
-        objects.extend(service(&cluster, "echo", VIP, "n2", &[Self::BACKEND]));
+        let mut echo = service(&cluster, "echo", VIP, "n2", &[Self::BACKEND]);
+        if let Object::Service(echo) = &mut echo[0] {
+            echo.access.external_ips = vec![EXTERNAL.parse().unwrap()];
+        }
+        objects.extend(echo);
         objects.extend(service(&cluster, "near", NEAR_VIP, "n1", &["10.1.1.2", "10.1.1.3", "10.1.1.4"]));
         let mut world = World::default();
         for object in objects {

@@ -6,6 +6,7 @@
 
 mod cleanup;
 mod container;
+mod direct;
 mod kube_proxy;
 mod machine;
 mod outliers;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     }
     let cases: [(&str, fn()); 5] = [
         ("pods_reach_the_outside", outside::pods_reach_the_outside),
+        ("backends_answer_clients_outside", direct::backends_answer_clients_outside),
         ("kube_proxy_comes_and_goes", kube_proxy::comes_and_goes),
         ("tunnel_outlives_the_container", container::tunnel_outlives_it),
         ("outliers_are_ejected", outliers::are_ejected_and_come_back),

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn what_is_wrong() {
         type Spoil = fn(&mut Settings);
-        let cases: [(&[&str], Spoil); 16] = [
+        let cases: [(&[&str], Spoil); 17] = [
             (&[], |_| ()),
             (&["cluster.name", "controllers.nodes", "controllers.addresses"], |s| *s = Settings::default()),
             (&["cluster.name"], |s| s.cluster.name = "Home".into()),
