@@ -108,7 +108,7 @@ static __always_inline long direct_wrap_v4(struct __sk_buff *skb, const struct p
 	};
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
 
-	around.ip.check = error_mend(0xffff, bpf_csum_diff(NULL, 0, (__be32 *)&around.ip, sizeof(around.ip), 0));
+	around.ip.check = rewrite_mend(0xffff, bpf_csum_diff(NULL, 0, (__be32 *)&around.ip, sizeof(around.ip), 0));
 	return bpf_skb_adjust_room(skb, sizeof(around), BPF_ADJ_ROOM_MAC, flags) ?:
 	       bpf_skb_store_bytes(skb, p->ip, &around, sizeof(around), BPF_F_RECOMPUTE_CSUM);
 }

@@ -178,12 +178,33 @@ unsafe impl aya::Pod for Address {}
 pub struct Translation {
     /// What the program asked for.
     pub vip: Address,
-    /// Where the packets go.
-    pub backend: Address,
+    /// The address where the packets go.
+    pub ip: [Be32; 4],
+    /// The port where they go.
+    pub port: Be16,
+    /// Padding.
+    pub zero: [u8; 2],
+    /// When, in milliseconds (1,048,576 ns, to be exact) since some time; 0: not known, or of no interest any more.
+    pub dialled: u32,
 }
 
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Translation {}
+
+/// What became of TCP connects that services led to one backend, from the first that failed on.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Connects {
+    /// So many were answered.
+    pub established: u64,
+    /// So many were refused: by a reset, or by an error of the network on the way.
+    pub refused: u64,
+    /// To so many there was no answer: the request was sent again, or the client had given up.
+    pub unanswered: u64,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Connects {}
 
 /// An unconnected socket and an address it sends to or hears from.
 #[repr(C)]
@@ -443,7 +464,8 @@ pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_table_key", size: size_of::<TableKey>(), fields: &[("set", offset_of!(TableKey, set)), ("count", offset_of!(TableKey, count)), ("page", offset_of!(TableKey, page))] },
     StructLayout { name: "cw_table_page", size: size_of::<TablePage>(), fields: &[("place", offset_of!(TablePage, place))] },
     StructLayout { name: "cw_address", size: size_of::<Address>(), fields: &[("ip", offset_of!(Address, ip)), ("port", offset_of!(Address, port)), ("zero", offset_of!(Address, zero))] },
-    StructLayout { name: "cw_translation", size: size_of::<Translation>(), fields: &[("vip", offset_of!(Translation, vip)), ("backend", offset_of!(Translation, backend))] },
+    StructLayout { name: "cw_translation", size: size_of::<Translation>(), fields: &[("vip", offset_of!(Translation, vip)), ("ip", offset_of!(Translation, ip)), ("port", offset_of!(Translation, port)), ("zero", offset_of!(Translation, zero)), ("dialled", offset_of!(Translation, dialled))] },
+    StructLayout { name: "cw_connects", size: size_of::<Connects>(), fields: &[("established", offset_of!(Connects, established)), ("refused", offset_of!(Connects, refused)), ("unanswered", offset_of!(Connects, unanswered))] },
     StructLayout { name: "cw_flow_key", size: size_of::<FlowKey>(), fields: &[("cookie", offset_of!(FlowKey, cookie)), ("address", offset_of!(FlowKey, address))] },
     StructLayout { name: "cw_flow", size: size_of::<Flow>(), fields: &[("set", offset_of!(Flow, set)), ("used", offset_of!(Flow, used)), ("backend", offset_of!(Flow, backend))] },
     StructLayout { name: "cw_client", size: size_of::<Client>(), fields: &[("netns", offset_of!(Client, netns)), ("dialled", offset_of!(Client, dialled)), ("protocol", offset_of!(Client, protocol)), ("zero", offset_of!(Client, zero))] },
@@ -554,18 +576,28 @@ pub enum Reason {
     EdgeFragment = 42,
     /// drop: the kernel could not change the packet.
     EdgeFailed = 43,
+    /// note: a connect that a service led to a backend was refused.
+    ConnectRefused = 44,
+    /// note: a connect that a service led to a backend was not answered.
+    ConnectUnanswered = 45,
+    /// pass: SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are.
+    EdgeSctpPort = 46,
+    /// drop: SCTP, which keeps its source port, from one that another client has towards the backend.
+    EdgeSctpTaken = 47,
+    /// note: the sender of a dropped packet was not told: too many were in that moment.
+    EdgeUntold = 48,
     /// pass: a client's packet went on to the backend's node, which answers the client itself.
-    EdgeDirect = 44,
+    EdgeDirect = 49,
     /// pass: a client's packet that had reached another node went to a backend on this one.
-    EdgeArrived = 45,
+    EdgeArrived = 50,
     /// drop: another node sent a client's packet for a backend that is not on this one.
-    EdgeStray = 46,
+    EdgeStray = 51,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 52] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -610,6 +642,11 @@ impl Reason {
         Self::EdgeTooBig,
         Self::EdgeFragment,
         Self::EdgeFailed,
+        Self::ConnectRefused,
+        Self::ConnectUnanswered,
+        Self::EdgeSctpPort,
+        Self::EdgeSctpTaken,
+        Self::EdgeUntold,
         Self::EdgeDirect,
         Self::EdgeArrived,
         Self::EdgeStray,
@@ -662,6 +699,11 @@ impl Reason {
             Self::EdgeTooBig => "edge_too_big",
             Self::EdgeFragment => "edge_fragment",
             Self::EdgeFailed => "edge_failed",
+            Self::ConnectRefused => "connect_refused",
+            Self::ConnectUnanswered => "connect_unanswered",
+            Self::EdgeSctpPort => "edge_sctp_port",
+            Self::EdgeSctpTaken => "edge_sctp_taken",
+            Self::EdgeUntold => "edge_untold",
             Self::EdgeDirect => "edge_direct",
             Self::EdgeArrived => "edge_arrived",
             Self::EdgeStray => "edge_stray",
@@ -715,6 +757,11 @@ impl Reason {
             Self::EdgeTooBig => Verdict::Drop,
             Self::EdgeFragment => Verdict::Pass,
             Self::EdgeFailed => Verdict::Drop,
+            Self::ConnectRefused => Verdict::Note,
+            Self::ConnectUnanswered => Verdict::Note,
+            Self::EdgeSctpPort => Verdict::Pass,
+            Self::EdgeSctpTaken => Verdict::Drop,
+            Self::EdgeUntold => Verdict::Note,
             Self::EdgeDirect => Verdict::Pass,
             Self::EdgeArrived => Verdict::Pass,
             Self::EdgeStray => Verdict::Drop,
@@ -768,6 +815,11 @@ impl Reason {
             Self::EdgeTooBig => "the packet is too large for the way to the backend, and may not be fragmented; its sender is told.",
             Self::EdgeFragment => "a fragment whose datagram's first one was not seen.",
             Self::EdgeFailed => "the kernel could not change the packet.",
+            Self::ConnectRefused => "a connect that a service led to a backend was refused.",
+            Self::ConnectUnanswered => "a connect that a service led to a backend was not answered.",
+            Self::EdgeSctpPort => "SCTP to a backend that has another port than was dialled: its checksum covers ports, so they stay as they are.",
+            Self::EdgeSctpTaken => "SCTP, which keeps its source port, from one that another client has towards the backend.",
+            Self::EdgeUntold => "the sender of a dropped packet was not told: too many were in that moment.",
             Self::EdgeDirect => "a client's packet went on to the backend's node, which answers the client itself.",
             Self::EdgeArrived => "a client's packet that had reached another node went to a backend on this one.",
             Self::EdgeStray => "another node sent a client's packet for a backend that is not on this one.",
