@@ -435,7 +435,10 @@ impl Node {
 
     /// Looks after the way of clients outside of the cluster: devices come and go, addresses change.
     fn serve_outside(&mut self) {
-        let served = self.datapath.serve_outside(&self.desired.tunnel.addresses);
+        // Before anything is planned: as the agent before this one left it.
+        let planned = &self.desired.tunnel.addresses;
+        let mesh = if planned.is_empty() { &self.observed.tunnel.addresses } else { planned };
+        let served = self.datapath.serve_outside(mesh);
         self.problems.set_machine("outside", served.err().map(|e| format!("{e:#}")));
     }
 
