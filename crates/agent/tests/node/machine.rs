@@ -15,8 +15,8 @@ use kernel::netns::Netns;
 use kernel::sandbox::{self, Sandbox};
 use kernel::wireguard::PrivateKey;
 use model::{
-    Access, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName,
-    Object, ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
+    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName, Object,
+    ObjectName, Port, Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
 };
 use serde_json::{Value, json};
 use wire::local::{AgentStatus, CniRequest, CniResponse};

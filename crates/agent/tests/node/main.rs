@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     if let Some(exit) = program::run(&args) {
         return exit;
     }
-    let cases: [(&str, fn()); 5] = [
+    let cases: [(&str, fn()); 6] = [
         ("pods_reach_the_outside", outside::pods_reach_the_outside),
         ("backends_answer_clients_outside", direct::backends_answer_clients_outside),
         ("kube_proxy_comes_and_goes", kube_proxy::comes_and_goes),

@@ -25,7 +25,17 @@ fn planned(world: &World, me: &str, maglev: Option<u32>) -> Services {
     let balancing =
         &LoadBalancing { maglev: maglev.map(|size| size.try_into().unwrap()), ..Default::default() };
     let node_ports = &NodePortAddresses::All;
-    plan(&View { world, me: &me, dead: &dead, ranking: &[], reserved: RESERVED, node_ports, balancing })
+    let ejected = Ejected::NONE;
+    plan(&View {
+        world,
+        me: &me,
+        dead: &dead,
+        ranking: &[],
+        reserved: RESERVED,
+        node_ports,
+        ejected,
+        balancing,
+    })
 }
 
 /// The ladder behind the load balancer's address: its first backends, as last bytes of addresses, and its table.

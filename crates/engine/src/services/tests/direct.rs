@@ -19,7 +19,8 @@ fn places() -> World {
 fn with<T>(world: &World, mode: LoadBalancerMode, f: impl FnOnce(&View<'_>) -> T) -> T {
     let (me, dead, node_ports) = (node_name("a/1"), BTreeSet::new(), NodePortAddresses::All);
     let balancing = &LoadBalancing { mode, maglev: None };
-    f(&View { world, me: &me, dead: &dead, ranking: &[], reserved: &[], node_ports: &node_ports, balancing })
+    let (node_ports, ejected) = (&node_ports, Ejected::NONE);
+    f(&View { world, me: &me, dead: &dead, ranking: &[], reserved: &[], node_ports, ejected, balancing })
 }
 
 #[test]

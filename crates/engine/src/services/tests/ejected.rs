@@ -27,8 +27,17 @@ fn see_without(world: &World, dead: &[&str], backends: &[u8]) -> Seen {
     let dead: BTreeSet<_> = dead.iter().map(|n| node_name(n)).collect();
     let ranking = [cluster_name("c"), cluster_name("b")];
     let node_ports = &NodePortAddresses::All;
-    let view =
-        View { world, me: &me, dead: &dead, ranking: &ranking, reserved: &[], node_ports, ejected: &ejected };
+    let balancing = &LoadBalancing::default();
+    let view = View {
+        world,
+        me: &me,
+        dead: &dead,
+        ranking: &ranking,
+        reserved: &[],
+        node_ports,
+        ejected: &ejected,
+        balancing,
+    };
     Seen { plan: plan(&view), explained: explain(&view) }
 }
 

@@ -35,6 +35,7 @@ fn said(world: &World) -> (Vec<String>, Vec<String>) {
         reserved: RESERVED,
         node_ports: &NodePortAddresses::All,
         ejected: Ejected::NONE,
+        balancing: &LoadBalancing::default(),
     };
     let claimant = Claimant { key: explained.service.clone(), import: explained.import };
     let known = wrong(&view).remove(&claimant).unwrap_or_default();
