@@ -10,6 +10,8 @@ use std::path::Path;
 pub(crate) const SOURCE: &str = "bpf/abi.h";
 /// Where the generated file belongs, below the root of the repository.
 pub(crate) const TARGET: &str = "crates/kernel/src/bpf/abi.rs";
+/// Where the reasons belong.
+pub(crate) const REASONS: &str = "crates/kernel/src/bpf/abi/reason.rs";
 /// Where the table of reasons belongs, below the root of the repository.
 pub(crate) const TABLE: &str = "docs/reasons.md";
 
@@ -18,7 +20,17 @@ const HEAD: &str = "\
 
 use core::mem::offset_of;
 
-use super::bytes::{Be16, Be32, StructLayout, Verdict};
+use super::bytes::{Be16, Be32, StructLayout};
+
+mod reason;
+
+pub use reason::Reason;
+";
+
+const REASONS_HEAD: &str = "\
+//! Every way out of a program. Generated from bpf/abi.h by `./x generate`: do not edit.
+
+use super::super::bytes::Verdict;
 ";
 
 const TABLE_HEAD: &str = "\
@@ -34,6 +46,11 @@ Every way out of an eBPF program has a number and a name. `causeway_datapath_eve
 /// The text of [`TARGET`], from the header in this repository.
 pub(crate) fn generate(repo_root: &Path) -> String {
     read(repo_root).to_rust()
+}
+
+/// The text of [`REASONS`], from the header in this repository.
+pub(crate) fn generate_reasons(repo_root: &Path) -> String {
+    read(repo_root).to_reasons()
 }
 
 /// The text of [`TABLE`], from the header in this repository.
@@ -114,6 +131,11 @@ impl Header {
             out.push_str(&s.to_rust());
         }
         self.write_layouts(&mut out);
+        out
+    }
+
+    fn to_reasons(&self) -> String {
+        let mut out = REASONS_HEAD.to_owned();
         self.write_reasons(&mut out);
         out
     }
@@ -329,7 +351,8 @@ enum cw_reason {
 
     #[test]
     fn reads_what_it_writes() {
-        let rust = Header::parse(SMALL).to_rust();
+        let header = Header::parse(SMALL);
+        let rust = header.to_rust() + &header.to_reasons();
         for part in [
             "/// How many.\npub const TWO: usize = 2;",
             "/// A pair, of sorts.\n#[repr(C)]",
@@ -359,6 +382,6 @@ enum cw_reason {
     #[test]
     #[should_panic(expected = "does not count the reasons")]
     fn refuses_a_wrong_count() {
-        Header::parse(&SMALL.replace("CW_REASONS = 1", "CW_REASONS = 3")).to_rust();
+        Header::parse(&SMALL.replace("CW_REASONS = 1", "CW_REASONS = 3")).to_reasons();
     }
 }

@@ -199,8 +199,12 @@ pub(crate) fn docs() -> Result<()> {
 
 /// What is generated here: the path below the root, and the text that ought to stand there. The chart has a test of its
 /// own, so that these chores need nothing of Kubernetes to be built.
-fn generated(root: &Path) -> [(&'static str, String); 2] {
-    [(abi::TARGET, abi::generate(root)), (abi::TABLE, abi::generate_table(root))]
+fn generated(root: &Path) -> [(&'static str, String); 3] {
+    [
+        (abi::TARGET, abi::generate(root)),
+        (abi::REASONS, abi::generate_reasons(root)),
+        (abi::TABLE, abi::generate_table(root)),
+    ]
 }
 
 /// Writes the generated files anew.
