@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn sizes_are_primes_and_named() {
         for (code, places) in (1..).zip(SIZES) {
-            let is_prime = |number: u32| (2..).take_while(|n| n * n <= number).all(|n| number % n != 0);
+            let is_prime =
+                |number: u32| (2..).take_while(|n| n * n <= number).all(|n| !number.is_multiple_of(n));
             // As the data path has them: the last primes before powers of two.
             let last = (0..places.next_power_of_two()).rev().find(|number| is_prime(*number));
             assert_eq!(last, Some(places));

@@ -3,7 +3,7 @@
 //! Which addresses a service has, how near a node is and whose twin a service is do not depend on endpoints. As long as
 //! only those change, all of it is remembered; anything else is planned anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -249,10 +249,10 @@ impl Planner {
             self.collided = true;
         }
         *self.users.entry(id).or_default() += 1;
-        if !sets.contains_key(&id) {
+        if let btree_map::Entry::Vacant(free) = sets.entry(id) {
             touched.sets.insert(id);
             self.pages += plan::pages(&set);
-            sets.insert(id, set);
+            free.insert(set);
         }
         Ladder { set: id, tiers, affinity, table: None }
     }

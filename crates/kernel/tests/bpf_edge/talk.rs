@@ -115,7 +115,7 @@ pub(crate) fn who_is_dialled(way: Way<'_>, servers: &[Server; 2]) -> usize {
 
 /// What the client writes comes back to it.
 pub(crate) fn echo(client: &mut TcpStream, server: &mut TcpStream, bytes: usize) {
-    let words: Vec<u8> = (0..bytes).map(|i| (i * 31 >> 3) as u8).collect();
+    let words: Vec<u8> = (0..bytes).map(|i| ((i * 31) >> 3) as u8).collect();
     for stream in [&*client, &*server] {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -135,7 +135,7 @@ pub(crate) fn echo(client: &mut TcpStream, server: &mut TcpStream, bytes: usize)
 
 /// A datagram goes there and comes back. Whom the server saw; none if it heard nothing.
 pub(crate) fn datagram(client: &UdpSocket, server: &UdpSocket, bytes: usize) -> Option<SocketAddr> {
-    let words: Vec<u8> = (0..bytes).map(|i| (i * 31 >> 3) as u8).collect();
+    let words: Vec<u8> = (0..bytes).map(|i| ((i * 31) >> 3) as u8).collect();
     let mut heard = vec![0; 1 << 16];
     server.set_read_timeout(Some(PATIENCE)).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
