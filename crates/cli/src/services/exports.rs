@@ -65,7 +65,9 @@ pub(super) fn troubles(service: &ServiceReport) -> impl Iterator<Item = String> 
         matches!((c.kind.as_str(), c.status.as_str()), ("Valid", "False") | ("Conflict", "True"))
     };
     let conditions = service.export_conditions.iter().filter(wrong);
-    conditions.flat_map(|c| c.message.lines().map(|line| format!("export: {}: {line}", c.reason)))
+    conditions.flat_map(|c| {
+        c.message.lines().map(|line| format!("export of {}: {}: {line}", service.cluster, c.reason))
+    })
 }
 
 #[cfg(test)]
@@ -101,9 +103,9 @@ mod tests {
             "  SERVICE    CLUSTER  TYPE       ADDRESS  PORTS  JOINED            ANSWERED BY  HEALTHY
   demo/echo  aws      ClusterIP                  exported                           0/0
   demo/gone  aws      None                       exported in vain                   0/0
-  ! demo/echo: export: PortConflict: gcp has no port 80
-  ! demo/echo: export: PortConflict: lab neither
-  ! demo/gone: export: NoService: there is no Service of this name
+  ! demo/echo: export of aws: PortConflict: gcp has no port 80
+  ! demo/echo: export of aws: PortConflict: lab neither
+  ! demo/gone: export of aws: NoService: there is no Service of this name
 "
         );
         let json = serde_json::to_value(&services[1]).unwrap();
