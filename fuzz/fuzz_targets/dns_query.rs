@@ -75,6 +75,7 @@ fn zone() -> &'static Zone {
             reserved: &[],
             node_ports: &Default::default(),
             ejected: &Default::default(),
+            balancing: &Default::default(),
         };
         Planner::new(settings).everything(&view).into_iter().for_each(|update| zone.apply(update));
         zone.set_synced(true);
