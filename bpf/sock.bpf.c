@@ -15,6 +15,7 @@
 #include "lib/count.h"
 #include "lib/flow.h"
 #include "lib/lb.h"
+#include "lib/node_address.h"
 #include "lib/translation.h"
 
 #define REFUSE 0
@@ -23,15 +24,6 @@
 
 /* Whether the kernel (5.18) lets us name the error; else a refused client sees EPERM. Set before loading. */
 volatile const __u8 have_set_retval = 0;
-
-/* Where node ports are dialled. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct cw_node_address);
-	__type(value, __u8);
-} node_addresses SEC(".maps");
 
 static __always_inline int refuse(void)
 {

@@ -9,6 +9,7 @@
 #include "../abi.h"
 #include "address.h"
 #include "lb.h"
+#include "node_address.h"
 #include "tuple.h"
 
 /* Where packets come from. */
@@ -36,15 +37,6 @@ struct {
 	__type(key, struct cw_outside_source);
 	__type(value, __u8);
 } outside_sources SEC(".maps");
-
-/* Where node ports are dialled (by pods: for others `outside` has each of them). */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct cw_node_address);
-	__type(value, __u8);
-} node_addresses SEC(".maps");
 
 /* Where what was dialled leads. */
 struct dialled {
