@@ -2,7 +2,6 @@
 //! by a library that others wrote.
 #![no_main]
 
-use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use engine::names::{Planner, Settings, Zone};
@@ -64,19 +63,9 @@ fn zone() -> &'static Zone {
             ttl: 5,
             servers: vec!["169.254.20.53".parse().unwrap()],
         };
-        let (world, me, dead) =
-            (world(), NodeName::try_from("aws/aws-1".to_string()).unwrap(), BTreeSet::new());
+        let (world, me) = (world(), NodeName::try_from("aws/aws-1".to_string()).unwrap());
         let mut zone = Zone::new(&settings, 0);
-        let view = View {
-            world: &world,
-            me: &me,
-            dead: &dead,
-            ranking: &[],
-            reserved: &[],
-            node_ports: &Default::default(),
-            ejected: &Default::default(),
-            balancing: &Default::default(),
-        };
+        let view = View::new(&world, &me);
         Planner::new(settings).everything(&view).into_iter().for_each(|update| zone.apply(update));
         zone.set_synced(true);
         zone

@@ -2,7 +2,7 @@
 //! change a thousand times a second, then nothing at all. The API server is the double of `dev/apiserver`, in a process
 //! of its own (`$CAUSEWAY_APISERVER`); `./x bench kubernetes` builds both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -149,16 +149,7 @@ fn plan(log: &Log) -> (Duration, usize) {
         unserved: mesh::Unserved::Refuse,
     };
     let began = Instant::now();
-    let services = services::plan(&View {
-        world: &world,
-        me: &me,
-        dead: &BTreeSet::new(),
-        ranking: &[],
-        reserved: &[],
-        node_ports: &Default::default(),
-        ejected: &Default::default(),
-        balancing: &Default::default(),
-    });
+    let services = services::plan(&View::new(&world, &me));
     let mesh = mesh::plan(&world, &me, &settings);
     assert!(mesh.routes.len() + services.frontends.len() > 0);
     (began.elapsed(), services.frontends.len())

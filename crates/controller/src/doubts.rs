@@ -10,7 +10,7 @@ use std::time::Duration;
 use cluster::Complaint;
 use cluster::kubernetes::lease::Role;
 use cluster::manifest::{Id, Kind};
-use engine::services::{Ejected, LoadBalancing, NodePortAddresses, View, wrong};
+use engine::services::{View, wrong};
 use model::{Change, ClusterName, Endpoint, NodeName, Object, World};
 use tokio::time::Instant;
 use tracing::warn;
@@ -101,20 +101,7 @@ fn find(own: ClusterName, told: &[Arc<Object>]) -> BTreeMap<Id, Vec<Complaint>> 
         }));
     }
     let me = NodeName::new(own, "controller").expect("a name");
-    let dead = BTreeSet::new();
-    let node_ports = &NodePortAddresses::All;
-    let (ejected, balancing) = (Ejected::NONE, &LoadBalancing::default());
-    let view = View {
-        world: &world,
-        me: &me,
-        dead: &dead,
-        ranking: &[],
-        reserved: &[],
-        node_ports,
-        ejected,
-        balancing,
-    };
-    let complaints = wrong(&view).into_iter().map(|(claimant, wrong)| {
+    let complaints = wrong(&View::new(&world, &me)).into_iter().map(|(claimant, wrong)| {
         let kind = if claimant.import { Kind::ServiceImport } else { Kind::Service };
         let name = &claimant.key.name;
         let problems = wrong.problems.iter().map(|problem| (problem.reason(), problem.to_string()));

@@ -79,6 +79,24 @@ pub struct View<'a> {
     pub balancing: &'a LoadBalancing,
 }
 
+impl<'a> View<'a> {
+    /// With everything as it is where nobody says otherwise, and every node answering.
+    pub fn new(world: &'a World, me: &'a NodeName) -> Self {
+        static NOBODY: BTreeSet<NodeName> = BTreeSet::new();
+        const BALANCING: &LoadBalancing = &LoadBalancing { mode: LoadBalancerMode::Snat, maglev: None };
+        Self {
+            world,
+            me,
+            dead: &NOBODY,
+            ranking: &[],
+            reserved: &[],
+            node_ports: &NodePortAddresses::All,
+            ejected: Ejected::NONE,
+            balancing: BALANCING,
+        }
+    }
+}
+
 /// How clients outside are served; the same for all nodes of a cluster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LoadBalancing {

@@ -43,16 +43,7 @@ fn pick(
 fn plan_and_explain(situation: &Situation) -> (Services, Vec<services::Explained>) {
     let Situation { world, dead, ranking } = situation;
     let me = me();
-    let view = View {
-        world,
-        me: &me,
-        dead,
-        ranking,
-        reserved: &[],
-        node_ports: &Default::default(),
-        ejected: &Default::default(),
-        balancing: &Default::default(),
-    };
+    let view = View { dead, ranking, ..View::new(world, &me) };
     (services::plan(&view), services::explain(&view))
 }
 

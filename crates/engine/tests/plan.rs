@@ -25,16 +25,7 @@ fn state(situation: &Situation) -> State {
         unserved: mesh::Unserved::Refuse,
     };
     let mesh = mesh::plan(world, &me, &settings);
-    let services = services::plan(&View {
-        world,
-        me: &me,
-        dead,
-        ranking,
-        reserved: &[],
-        node_ports: &Default::default(),
-        ejected: &Default::default(),
-        balancing: &Default::default(),
-    });
+    let services = services::plan(&View { dead, ranking, ..View::new(world, &me) });
     State::assemble(mesh, services, dead)
 }
 

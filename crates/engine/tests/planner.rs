@@ -168,7 +168,7 @@ impl Follower {
         let Situation { world, dead, ranking } = &self.situation;
         let (ejected, balancing) = (&self.ejected, &self.balancing);
         let node_ports = &NodePortAddresses::All;
-        let view = View { world, me: &me, dead, ranking, reserved: &[], node_ports, ejected, balancing };
+        let view = View { dead, ranking, node_ports, ejected, balancing, ..View::new(world, &me) };
         let mut observed = self.state.clone();
         match self.planner.follow(&view, &mut self.state) {
             Some(touched) => {
@@ -239,16 +239,7 @@ fn one_endpoint_among_many() {
 }
 
 fn view<'a>(world: &'a World, me: &'a NodeName, dead: &'a BTreeSet<NodeName>) -> View<'a> {
-    View {
-        world,
-        me,
-        dead,
-        ranking: &[],
-        reserved: &[],
-        node_ports: &NodePortAddresses::All,
-        ejected: Ejected::NONE,
-        balancing: &LoadBalancing { mode: LoadBalancerMode::Snat, maglev: None },
-    }
+    View { dead, ..View::new(world, me) }
 }
 
 /// Services of four endpoints, every one with an address of its own.

@@ -58,19 +58,7 @@ impl Server {
         let key = change.key();
         self.world.apply(change);
         let Self { world, me, dead, ranking, .. } = self;
-        let updates = self.planner.follow(
-            &View {
-                world,
-                me,
-                dead,
-                ranking,
-                reserved: &[],
-                node_ports: &Default::default(),
-                ejected: &Default::default(),
-                balancing: &Default::default(),
-            },
-            [&key],
-        );
+        let updates = self.planner.follow(&View { dead, ranking, ..View::new(world, me) }, [&key]);
         updates.into_iter().for_each(|update| self.zone.apply(update));
         self.is_as_if_new();
     }
@@ -87,19 +75,8 @@ impl Server {
             self.dead.remove(&name)
         };
         let Self { world, me, dead, ranking, .. } = self;
-        let updates = self.planner.follow_nodes(
-            &View {
-                world,
-                me,
-                dead,
-                ranking,
-                reserved: &[],
-                node_ports: &Default::default(),
-                ejected: &Default::default(),
-                balancing: &Default::default(),
-            },
-            &[name].into(),
-        );
+        let updates =
+            self.planner.follow_nodes(&View { dead, ranking, ..View::new(world, me) }, &[name].into());
         updates.into_iter().for_each(|update| self.zone.apply(update));
         self.is_as_if_new();
     }
@@ -110,16 +87,7 @@ impl Server {
         let mut planner = Planner::new(self.planner.settings().clone());
         let mut zone = Zone::new(self.planner.settings(), 7);
         planner
-            .everything(&View {
-                world,
-                me,
-                dead,
-                ranking,
-                reserved: &[],
-                node_ports: &Default::default(),
-                ejected: &Default::default(),
-                balancing: &Default::default(),
-            })
+            .everything(&View { dead, ranking, ..View::new(world, me) })
             .into_iter()
             .for_each(|u| zone.apply(u));
         assert!(
@@ -359,16 +327,7 @@ fn clusterset_headless() {
         )]);
         server.ranking.reverse();
         let Server { world, me, dead, ranking, planner, zone } = &mut server;
-        let updates = planner.follow_ranking(&View {
-            world,
-            me,
-            dead,
-            ranking,
-            reserved: &[],
-            node_ports: &Default::default(),
-            ejected: &Default::default(),
-            balancing: &Default::default(),
-        });
+        let updates = planner.follow_ranking(&View { dead, ranking, ..View::new(world, me) });
         updates.into_iter().for_each(|update| zone.apply(update));
     }
 

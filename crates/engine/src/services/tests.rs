@@ -72,16 +72,8 @@ fn see_with(world: &World, me: &str, dead: &[&str], node_ports: &NodePortAddress
     let dead: BTreeSet<_> = dead.iter().map(|n| node_name(n)).collect();
     let ranking = [cluster_name("c"), cluster_name("b")];
     let me = node_name(me);
-    let view = View {
-        world,
-        me: &me,
-        dead: &dead,
-        ranking: &ranking,
-        reserved: RESERVED,
-        node_ports,
-        ejected: &Default::default(),
-        balancing: &Default::default(),
-    };
+    let view =
+        View { dead: &dead, ranking: &ranking, reserved: RESERVED, node_ports, ..View::new(world, &me) };
     assert_eq!(plan(&view), plan(&view), "deterministic");
     Seen { plan: plan(&view), explained: explain(&view) }
 }
@@ -471,15 +463,6 @@ fn ten_thousand_services() {
         }
     }
     let me = node_name("a/1");
-    let plan = plan(&View {
-        world: &world,
-        me: &me,
-        dead: &BTreeSet::new(),
-        ranking: &[],
-        reserved: &[],
-        node_ports: &Default::default(),
-        ejected: &Default::default(),
-        balancing: &Default::default(),
-    });
+    let plan = plan(&View::new(&world, &me));
     assert_eq!((plan.frontends.len(), plan.sets.len()), (10_000, 10_000));
 }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
 
-use engine::services::{Ejected, LoadBalancerMode, LoadBalancing, NodePortAddresses, View};
+use engine::services::View;
 use model::{
     Change, ClusterName, Endpoint, EndpointKey, EndpointPort, Node, NodeName, NodePort, Object, ObjectName,
     Protocol, Service, ServiceKey, ServicePort, World,
@@ -167,14 +167,5 @@ pub(crate) fn view<'a>(
     me: &'a NodeName,
     dead: &'a std::collections::BTreeSet<NodeName>,
 ) -> View<'a> {
-    View {
-        world,
-        me,
-        dead,
-        ranking: &[],
-        reserved: &[],
-        node_ports: &NodePortAddresses::All,
-        ejected: Ejected::NONE,
-        balancing: &LoadBalancing { mode: LoadBalancerMode::Snat, maglev: None },
-    }
+    View { dead, ..View::new(world, me) }
 }

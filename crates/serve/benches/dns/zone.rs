@@ -149,16 +149,7 @@ pub(crate) fn serve(port: u16) -> Result<()> {
     shared.set_askers(vec!["10.0.0.0/8".parse()?, "127.0.0.0/8".parse()?]);
     let (mut world, me, dead) = (world()?, NodeName::try_from("aws/aws-1".to_string())?, BTreeSet::new());
     let mut planner = Planner::new(settings);
-    shared.apply(planner.everything(&View {
-        world: &world,
-        me: &me,
-        dead: &dead,
-        ranking: &[],
-        reserved: &[],
-        node_ports: &Default::default(),
-        ejected: &Default::default(),
-        balancing: &Default::default(),
-    }));
+    shared.apply(planner.everything(&View { dead: &dead, ..View::new(&world, &me) }));
     let mut server = Server::start(Arc::clone(&shared), Options { upstreams: Upstreams::None })?;
     let errors = server.listen(&[SocketAddr::from(([127, 0, 0, 1], port))]);
     if let Some(error) = errors.into_iter().next() {
@@ -174,19 +165,7 @@ pub(crate) fn serve(port: u16) -> Result<()> {
         let change =
             if n % 2 == 0 { Change::Upsert(Object::Endpoint(endpoint)) } else { Change::Delete(key.clone()) };
         world.apply(change);
-        shared.apply(planner.follow(
-            &View {
-                world: &world,
-                me: &me,
-                dead: &dead,
-                ranking: &[],
-                reserved: &[],
-                node_ports: &Default::default(),
-                ejected: &Default::default(),
-                balancing: &Default::default(),
-            },
-            [&key],
-        ));
+        shared.apply(planner.follow(&View { dead: &dead, ..View::new(&world, &me) }, [&key]));
     }
     Ok(())
 }

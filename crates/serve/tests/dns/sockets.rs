@@ -82,16 +82,7 @@ fn a_change_is_seen_at_once() {
     let (_server, shared, addresses) = server(Upstreams::None, &["127.0.0.1:0"]);
     let (mut world, me, dead) = (world::world(), me(), BTreeSet::new());
     let mut planner = Planner::new(settings());
-    planner.everything(&View {
-        world: &world,
-        me: &me,
-        dead: &dead,
-        ranking: &[],
-        reserved: &[],
-        node_ports: &Default::default(),
-        ejected: &Default::default(),
-        balancing: &Default::default(),
-    });
+    planner.everything(&View { dead: &dead, ..View::new(&world, &me) });
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     socket.connect(addresses[0]).unwrap();
@@ -111,19 +102,7 @@ fn a_change_is_seen_at_once() {
         {
             let had = Instant::now();
             world.apply(change);
-            shared.apply(planner.follow(
-                &View {
-                    world: &world,
-                    me: &me,
-                    dead: &dead,
-                    ranking: &[],
-                    reserved: &[],
-                    node_ports: &Default::default(),
-                    ejected: &Default::default(),
-                    balancing: &Default::default(),
-                },
-                [&key],
-            ));
+            shared.apply(planner.follow(&View { dead: &dead, ..View::new(&world, &me) }, [&key]));
             slowest = slowest.max(had.elapsed());
             assert_eq!(ask(), want);
         }

@@ -83,16 +83,7 @@ pub(crate) fn zone() -> Zone {
     let settings = settings();
     let mut zone = Zone::new(&settings, 1);
     let (world, me, dead) = (world(), me(), BTreeSet::new());
-    let view = View {
-        world: &world,
-        me: &me,
-        dead: &dead,
-        ranking: &[],
-        reserved: &[],
-        node_ports: &Default::default(),
-        ejected: &Default::default(),
-        balancing: &Default::default(),
-    };
+    let view = View { dead: &dead, ..View::new(&world, &me) };
     Planner::new(settings).everything(&view).into_iter().for_each(|update| zone.apply(update));
     zone.set_synced(true);
     zone

@@ -26,16 +26,7 @@ fn planned(world: &World, me: &str, maglev: Option<u32>) -> Services {
         &LoadBalancing { maglev: maglev.map(|size| size.try_into().unwrap()), ..Default::default() };
     let node_ports = &NodePortAddresses::All;
     let ejected = Ejected::NONE;
-    plan(&View {
-        world,
-        me: &me,
-        dead: &dead,
-        ranking: &[],
-        reserved: RESERVED,
-        node_ports,
-        ejected,
-        balancing,
-    })
+    plan(&View { dead: &dead, reserved: RESERVED, node_ports, ejected, balancing, ..View::new(world, &me) })
 }
 
 /// The ladder behind the load balancer's address: its first backends, as last bytes of addresses, and its table.

@@ -62,16 +62,7 @@ fn world_of(wanted: &[Wanted]) -> World {
 
 fn with_view<T>(world: &World, f: impl FnOnce(&View<'_>) -> T) -> T {
     let (me, dead, node_ports) = (node_name("a/1"), BTreeSet::new(), NodePortAddresses::All);
-    f(&View {
-        world,
-        me: &me,
-        dead: &dead,
-        ranking: &[],
-        reserved: &[],
-        node_ports: &node_ports,
-        ejected: &Default::default(),
-        balancing: &Default::default(),
-    })
+    f(&View { dead: &dead, node_ports: &node_ports, ..View::new(world, &me) })
 }
 
 /// The whole plan, and what is left of it.

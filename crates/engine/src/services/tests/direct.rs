@@ -20,7 +20,7 @@ fn with<T>(world: &World, mode: LoadBalancerMode, f: impl FnOnce(&View<'_>) -> T
     let (me, dead, node_ports) = (node_name("a/1"), BTreeSet::new(), NodePortAddresses::All);
     let balancing = &LoadBalancing { mode, maglev: None };
     let (node_ports, ejected) = (&node_ports, Ejected::NONE);
-    f(&View { world, me: &me, dead: &dead, ranking: &[], reserved: &[], node_ports, ejected, balancing })
+    f(&View { dead: &dead, node_ports, ejected, balancing, ..View::new(world, &me) })
 }
 
 #[test]

@@ -29,14 +29,12 @@ fn see_without(world: &World, dead: &[&str], backends: &[u8]) -> Seen {
     let node_ports = &NodePortAddresses::All;
     let balancing = &LoadBalancing::default();
     let view = View {
-        world,
-        me: &me,
         dead: &dead,
         ranking: &ranking,
-        reserved: &[],
         node_ports,
         ejected: &ejected,
         balancing,
+        ..View::new(world, &me)
     };
     Seen { plan: plan(&view), explained: explain(&view) }
 }

@@ -405,16 +405,7 @@ fn what_load_balancers_ask_a_node() {
     let checks = |world: &World| {
         let (me, dead) = (node_name("a/1"), BTreeSet::new());
         let node_ports = NodePortAddresses::All;
-        let view = View {
-            world,
-            me: &me,
-            dead: &dead,
-            ranking: &[],
-            reserved: RESERVED,
-            node_ports: &node_ports,
-            ejected: &Default::default(),
-            balancing: &Default::default(),
-        };
+        let view = View { dead: &dead, reserved: RESERVED, node_ports: &node_ports, ..View::new(world, &me) };
         let (checks, problems) = health_checks(&view);
         let checks: Vec<_> =
             checks.iter().map(|c| format!("{} {} {}", c.service.name, c.port, c.local_endpoints)).collect();

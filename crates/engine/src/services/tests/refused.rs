@@ -27,16 +27,7 @@ fn said(world: &World) -> (Vec<String>, Vec<String>) {
     );
     // Whoever knows no node of the cluster says so too, but for what is a node's own.
     let (stranger, nobody) = (node_name("a/nobody"), BTreeSet::new());
-    let view = View {
-        world,
-        me: &stranger,
-        dead: &nobody,
-        ranking: &[],
-        reserved: RESERVED,
-        node_ports: &NodePortAddresses::All,
-        ejected: Ejected::NONE,
-        balancing: &LoadBalancing::default(),
-    };
+    let view = View { dead: &nobody, reserved: RESERVED, ..View::new(world, &stranger) };
     let claimant = Claimant { key: explained.service.clone(), import: explained.import };
     let known = wrong(&view).remove(&claimant).unwrap_or_default();
     assert_eq!((&known.problems, &known.doubts), (&explained.problems, &explained.doubts));
