@@ -35,6 +35,10 @@
 #define CW_DIRECT_PEER 2
 /* Of `direct`: an address from which clients' packets may come in envelopes. */
 #define CW_DIRECT_SENDER 3
+/* Of `subjects`: nothing passes. */
+#define CW_CLOSED 1
+/* Tiers of policies. */
+#define CW_POLICY_TIERS 3
 
 /* What a client dials. */
 struct cw_frontend {
@@ -314,6 +318,82 @@ struct cw_direct {
 	__be32 ip[4];
 	/* A node. */
 	__u64 node;
+};
+
+/* How a pod's packets are judged: 0 open, CW_CLOSED, or a ruleset's number. */
+struct cw_subject {
+	/* What is sent to it. */
+	__u64 ingress;
+	/* What it sends. */
+	__u64 egress;
+};
+
+/* What holds for a ruleset as a whole. */
+struct cw_ruleset {
+	/* Which lengths of prefixes of ports its verdicts have: bit n for n bits, 0 to 16. */
+	__u32 lengths;
+	/* 1: what its namespaces' tier does not accept is denied. */
+	__u8 isolates;
+	/* 1: whoever is unknown may be one it denies. */
+	__u8 denies_known;
+	/* Padding. */
+	__u8 zero[2];
+};
+
+/* What a verdict is about. */
+struct cw_verdict_key {
+	/* The ruleset. */
+	__u64 ruleset;
+	/* The other end; 0 for everybody. */
+	__u64 peer;
+	/* The port that is dialled, with the bits that do not count 0; of ICMP its type. In the processor's order. */
+	__u16 port;
+	/* How many of its bits count, 0 to 16. */
+	__u8 bits;
+	/* The protocol's number in the IP header; 0 for all. */
+	__u8 protocol;
+	/* Padding. */
+	__u8 zero[4];
+};
+
+/* What a rule says. */
+struct cw_ruling {
+	/* Of two in a tier the higher one counts; 0: there is none. */
+	__u32 precedence;
+	/* Which rule of the ruleset it is. */
+	__u16 rule;
+	/* 1 accept, 2 deny, 3 pass. */
+	__u8 action;
+	/* Padding. */
+	__u8 zero;
+};
+
+/* What the tiers say. */
+struct cw_verdict {
+	/* Admin, the namespaces', baseline. */
+	struct cw_ruling tier[CW_POLICY_TIERS];
+};
+
+/* Who is at an address; 0 where there is none such. */
+struct cw_identity {
+	/* What it is. */
+	__u64 identity;
+	/* Its namespace. */
+	__u64 namespace;
+	/* Its cluster. */
+	__u64 cluster;
+};
+
+/* What is known of a range. */
+struct cw_network {
+	/* Those rules' ranges that contain it. */
+	__u64 class;
+	/* What everything outside of clusters is; 0 inside. */
+	__u64 world;
+	/* 1: pods' addresses; whoever is there is unknown as long as no identity is. */
+	__u32 pods;
+	/* Padding. */
+	__u32 zero;
 };
 
 /*

@@ -4,6 +4,7 @@ mod assemble;
 mod diff;
 mod entries;
 mod op;
+pub mod policing;
 mod state;
 mod touched;
 mod within;

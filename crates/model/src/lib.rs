@@ -1,4 +1,4 @@
-//! The nouns of the network: clusters, nodes, services, imports, endpoints, and the world they make up.
+//! The nouns of the network: clusters, nodes, services, imports, endpoints, policies, and the world they make up.
 //!
 //! Everything here is a plain value. Names are parsed once, at the border, and are right from then on. This crate
 //! asks the world nothing (no sockets, files, clocks or randomness) and decides nothing: that is `engine`'s.
@@ -9,6 +9,7 @@ mod key;
 mod name;
 mod network;
 mod object;
+pub mod policy;
 mod service;
 mod world;
 

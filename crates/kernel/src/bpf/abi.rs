@@ -41,6 +41,12 @@ pub const DIRECT_PEER: usize = 2;
 /// Of `direct`: an address from which clients' packets may come in envelopes.
 pub const DIRECT_SENDER: usize = 3;
 
+/// Of `subjects`: nothing passes.
+pub const CLOSED: usize = 1;
+
+/// Tiers of policies.
+pub const POLICY_TIERS: usize = 3;
+
 /// What a client dials.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -456,6 +462,117 @@ pub struct Direct {
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Direct {}
 
+/// How a pod's packets are judged: 0 open, CW_CLOSED, or a ruleset's number.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject {
+    /// What is sent to it.
+    pub ingress: u64,
+    /// What it sends.
+    pub egress: u64,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Subject {}
+
+/// What holds for a ruleset as a whole.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ruleset {
+    /// Which lengths of prefixes of ports its verdicts have: bit n for n bits, 0 to 16.
+    pub lengths: u32,
+    /// 1: what its namespaces' tier does not accept is denied.
+    pub isolates: u8,
+    /// 1: whoever is unknown may be one it denies.
+    pub denies_known: u8,
+    /// Padding.
+    pub zero: [u8; 2],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Ruleset {}
+
+/// What a verdict is about.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VerdictKey {
+    /// The ruleset.
+    pub ruleset: u64,
+    /// The other end; 0 for everybody.
+    pub peer: u64,
+    /// The port that is dialled, with the bits that do not count 0; of ICMP its type. In the processor's order.
+    pub port: u16,
+    /// How many of its bits count, 0 to 16.
+    pub bits: u8,
+    /// The protocol's number in the IP header; 0 for all.
+    pub protocol: u8,
+    /// Padding.
+    pub zero: [u8; 4],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for VerdictKey {}
+
+/// What a rule says.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ruling {
+    /// Of two in a tier the higher one counts; 0: there is none.
+    pub precedence: u32,
+    /// Which rule of the ruleset it is.
+    pub rule: u16,
+    /// 1 accept, 2 deny, 3 pass.
+    pub action: u8,
+    /// Padding.
+    pub zero: u8,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Ruling {}
+
+/// What the tiers say.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Verdict {
+    /// Admin, the namespaces', baseline.
+    pub tier: [Ruling; POLICY_TIERS],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Verdict {}
+
+/// Who is at an address; 0 where there is none such.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// What it is.
+    pub identity: u64,
+    /// Its namespace.
+    pub namespace: u64,
+    /// Its cluster.
+    pub cluster: u64,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Identity {}
+
+/// What is known of a range.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network {
+    /// Those rules' ranges that contain it.
+    pub class: u64,
+    /// What everything outside of clusters is; 0 inside.
+    pub world: u64,
+    /// 1: pods' addresses; whoever is there is unknown as long as no identity is.
+    pub pods: u32,
+    /// Padding.
+    pub zero: u32,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Network {}
+
 /// Sizes and offsets of everything above, by their names in C.
 #[rustfmt::skip]
 pub const LAYOUTS: &[StructLayout] = &[
@@ -486,4 +603,11 @@ pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_exit_key", size: size_of::<ExitKey>(), fields: &[("ifindex", offset_of!(ExitKey, ifindex)), ("family", offset_of!(ExitKey, family))] },
     StructLayout { name: "cw_exit", size: size_of::<Exit>(), fields: &[("ip", offset_of!(Exit, ip)), ("outside", offset_of!(Exit, outside))] },
     StructLayout { name: "cw_direct", size: size_of::<Direct>(), fields: &[("ip", offset_of!(Direct, ip)), ("node", offset_of!(Direct, node))] },
+    StructLayout { name: "cw_subject", size: size_of::<Subject>(), fields: &[("ingress", offset_of!(Subject, ingress)), ("egress", offset_of!(Subject, egress))] },
+    StructLayout { name: "cw_ruleset", size: size_of::<Ruleset>(), fields: &[("lengths", offset_of!(Ruleset, lengths)), ("isolates", offset_of!(Ruleset, isolates)), ("denies_known", offset_of!(Ruleset, denies_known)), ("zero", offset_of!(Ruleset, zero))] },
+    StructLayout { name: "cw_verdict_key", size: size_of::<VerdictKey>(), fields: &[("ruleset", offset_of!(VerdictKey, ruleset)), ("peer", offset_of!(VerdictKey, peer)), ("port", offset_of!(VerdictKey, port)), ("bits", offset_of!(VerdictKey, bits)), ("protocol", offset_of!(VerdictKey, protocol)), ("zero", offset_of!(VerdictKey, zero))] },
+    StructLayout { name: "cw_ruling", size: size_of::<Ruling>(), fields: &[("precedence", offset_of!(Ruling, precedence)), ("rule", offset_of!(Ruling, rule)), ("action", offset_of!(Ruling, action)), ("zero", offset_of!(Ruling, zero))] },
+    StructLayout { name: "cw_verdict", size: size_of::<Verdict>(), fields: &[("tier", offset_of!(Verdict, tier))] },
+    StructLayout { name: "cw_identity", size: size_of::<Identity>(), fields: &[("identity", offset_of!(Identity, identity)), ("namespace", offset_of!(Identity, namespace)), ("cluster", offset_of!(Identity, cluster))] },
+    StructLayout { name: "cw_network", size: size_of::<Network>(), fields: &[("class", offset_of!(Network, class)), ("world", offset_of!(Network, world)), ("pods", offset_of!(Network, pods)), ("zero", offset_of!(Network, zero))] },
 ];
