@@ -3,6 +3,7 @@
 mod abi;
 mod image;
 mod run;
+mod suite;
 mod tidy;
 
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
 
-use crate::{abi, image};
+use crate::{abi, image, suite};
 
 /// What `./x bench` measures.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -78,8 +78,7 @@ pub(crate) fn lab(file: Option<PathBuf>, keep: bool) -> Result<()> {
     shown
 }
 
-/// Every test. Cargo runs one program of tests after the other, so what needs the whole machine (the lab) is alone; and
-/// the workspace is one selection, or its dependencies are built anew for every set of features.
+/// Every test, or those that cargo is told.
 pub(crate) fn test(rest: &[String]) -> Result<()> {
     if let [first, rest @ ..] = rest
         && first == "kubernetes"
@@ -91,7 +90,7 @@ pub(crate) fn test(rest: &[String]) -> Result<()> {
         let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
         return run(cargo(&["test"]).args(rest));
     }
-    run(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
+    suite::run_all()
 }
 
 /// Against a real API server: the cases that keep its double honest, then everything end to end.
