@@ -12,6 +12,7 @@ mod message;
 mod resolv;
 mod server;
 mod tcp;
+mod told;
 mod udp;
 
 pub use answer::{Transport, answer};
@@ -19,4 +20,5 @@ pub use counters::{Counters, Reason};
 pub use forward::Upstreams;
 pub use message::Action;
 pub use resolv::nameservers;
-pub use server::{DnsError, Options, Server, Shared};
+pub use server::{DnsError, Options, Server, Shared, Witness};
+pub use told::{Told, told};

@@ -380,3 +380,28 @@ fn seen(lease: &Lease) -> Seen {
         transitions: spec.and_then(|spec| spec.lease_transitions).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A holder whose clock is a day ahead, behind, or as ours, is seen alike: an election cannot be won by a clock.
+    #[test]
+    fn clocks_that_differ_change_nothing() {
+        let lease = |renewed: &str| -> Lease {
+            serde_json::from_value(json!({
+                "metadata": {"name": "causeway", "resourceVersion": "7", "creationTimestamp": "2026-01-02T03:04:05Z"},
+                "spec": {
+                    "holderIdentity": "other", "leaseDurationSeconds": 4, "leaseTransitions": 1,
+                    "renewTime": renewed, "acquireTime": renewed
+                }
+            }))
+            .unwrap()
+        };
+        let times =
+            ["2026-11-29T12:00:00.000000Z", "2026-11-28T12:00:00.000000Z", "2026-11-30T12:00:00.000000Z"];
+        let [ours, behind, ahead] = times.map(|renewed| seen(&lease(renewed)));
+        assert_eq!(ours.holder.as_deref(), Some("other"));
+        assert_eq!([&behind, &ahead], [&ours; 2]);
+    }
+}

@@ -97,6 +97,7 @@ impl Forwarder {
             if let Ok(Ok(answer)) = answer {
                 self.good.store(place, Ordering::Relaxed);
                 self.shared.counters().count(Reason::Forwarded);
+                self.shared.bear_witness(&answer);
                 return answer;
             }
         }

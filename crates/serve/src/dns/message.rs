@@ -135,7 +135,7 @@ fn name_length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The length of a name that may end with a pointer. Where that leads is of no interest.
-fn skip_name(bytes: &[u8]) -> Option<usize> {
+pub(super) fn skip_name(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         let length = usize::from(*bytes.get(at)?);

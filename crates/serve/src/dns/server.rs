@@ -1,12 +1,12 @@
 //! The server: what it shares, where it listens, and the thread that does whatever waits.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
+use std::{fmt, io};
 
 use engine::names::{Update, Zone};
 use ipnet::IpNet;
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::forward::Forwarder;
-use super::{Counters, Upstreams, tcp, udp};
+use super::{Counters, Told, Upstreams, tcp, told, udp};
 
 /// Bytes of questions that may wait while they are not read.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -51,11 +51,20 @@ pub struct Options {
     pub upstreams: Upstreams,
 }
 
+/// Is told where names of others lead, before the client is: what it does then is done when the client dials.
+pub type Witness = Box<dyn Fn(&Told) + Send + Sync>;
+
 /// What the server reads, and others write.
-#[derive(Debug)]
 pub struct Shared {
     known: RwLock<Known>,
     counters: Counters,
+    witness: OnceLock<Witness>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("known", &self.known).finish_non_exhaustive()
+    }
 }
 
 /// What is known.
@@ -75,7 +84,26 @@ impl Known {
 impl Shared {
     /// A zone that nobody may ask yet.
     pub fn new(zone: Zone) -> Self {
-        Self { known: RwLock::new(Known { zone, askers: Vec::new() }), counters: Counters::default() }
+        Self {
+            known: RwLock::new(Known { zone, askers: Vec::new() }),
+            counters: Counters::default(),
+            witness: OnceLock::new(),
+        }
+    }
+
+    /// From now on this one is told of every answer that has addresses. Only the first is.
+    pub fn set_witness(&self, witness: Witness) {
+        // Two of them nobody asks for.
+        let _ = self.witness.set(witness);
+    }
+
+    /// Tells the witness what an upstream server answered.
+    pub(super) fn bear_witness(&self, answer: &[u8]) {
+        if let Some(witness) = self.witness.get()
+            && let Some(told) = told(answer)
+        {
+            witness(&told);
+        }
     }
 
     /// Makes names so. The next question finds them.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use causeway_serve::dns::{Options, Reason, Server, Shared, Upstreams};
+use causeway_serve::dns::{Options, Reason, Server, Shared, Told, Upstreams};
 use engine::names::Planner;
 use engine::services::View;
 use model::{Change, Key, Object};
@@ -170,6 +170,24 @@ fn what_is_elsewhere_is_asked_elsewhere() {
     // Ours are never asked for elsewhere.
     assert!(dig(addresses[0], &["none.demo.svc.clusterset.local"]).contains("NXDOMAIN"));
     assert_eq!(asked.load(Ordering::Relaxed), 3);
+}
+
+/// Whoever must know where a name leads knows it before the client does.
+#[test]
+fn a_witness_is_told_first() {
+    let (good, _) = upstream(|_| true);
+    let (_server, shared, addresses) = server(Upstreams::Fixed(vec![good]), &["127.0.0.1:0"]);
+    let (sender, heard) = std::sync::mpsc::channel();
+    shared.set_witness(Box::new(move |told| sender.send(told.clone()).unwrap()));
+    for protocol in ["+notcp", "+tcp"] {
+        assert_eq!(dig(addresses[0], &["+short", "Example.COM", protocol]), "192.0.2.80\n");
+        let told = heard.try_recv().expect("told before dig was");
+        let want = Told { name: "example.com".into(), ips: vec!["192.0.2.80".parse().unwrap()], ttl: 60 };
+        assert_eq!(told, want);
+    }
+    // Ours nobody else tells.
+    dig(addresses[0], &["echo.demo.svc.clusterset.local"]);
+    assert!(heard.try_recv().is_err());
 }
 
 #[test]
