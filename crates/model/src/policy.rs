@@ -2,6 +2,8 @@
 //! ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2) and CiliumNetworkPolicy (cilium.io/v2); whatever an object
 //! says that has no place here was refused where it was read.
 
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
