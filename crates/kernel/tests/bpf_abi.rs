@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use causeway_kernel::bpf::abi::{LAYOUTS, Reason};
-use causeway_kernel::bpf::{EDGE, GUARD, OUTLIERS, POD, SEGMENT, SOCK, Source};
+use causeway_kernel::bpf::{EDGE, GUARD, OUTLIERS, POD, POLICY, SEGMENT, SOCK, Source};
 
 /// Size, and offsets of fields by name.
 type Shape = (usize, BTreeMap<String, usize>);
