@@ -12,7 +12,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use engine::plan::policing::{Identity, Network, Peer, Policing, Ruleset, RulesetId, Subject, Verdict, VerdictKey};
+use engine::plan::policing::{
+    Identity, Network, Peer, Policing, Ruleset, RulesetId, Subject, Verdict, VerdictKey,
+};
 use ipnet::IpNet;
 use nix::time::{ClockId, clock_gettime};
 

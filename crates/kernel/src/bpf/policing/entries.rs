@@ -1,6 +1,8 @@
 //! From nouns of the plan to entries of the maps of policies, and back.
 
-use engine::plan::policing::{Identity, Judged, Network, Peer, Ruleset, Ruling, Subject, Verdict, VerdictKey};
+use engine::plan::policing::{
+    Identity, Judged, Network, Peer, Ruleset, Ruling, Subject, Verdict, VerdictKey,
+};
 use model::policy::PolicyAction;
 
 use crate::bpf::abi;
