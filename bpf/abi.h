@@ -39,6 +39,44 @@
 #define CW_CLOSED 1
 /* Tiers of policies. */
 #define CW_POLICY_TIERS 3
+/* What a rule does: it may pass. */
+#define CW_ACCEPT 1
+/* What a rule does: it is dropped. */
+#define CW_DENY 2
+/* What a rule does: the rest of its tier is not asked. */
+#define CW_PASS 3
+/* Of a connection: both ends have spoken. */
+#define CW_TALK_REPLIED 1
+/* Of a connection: the pod has said that it is done (TCP's FIN). */
+#define CW_TALK_POD_DONE 2
+/* Of a connection: the other end has said so. */
+#define CW_TALK_OTHER_DONE 4
+/* Of a connection: one end has broken it off (TCP's RST). */
+#define CW_TALK_BROKEN 8
+/* Of a connection: who began it was not seen. */
+#define CW_TALK_MIDWAY 16
+/* Of a connection: what was allowed is not any more. Nothing of it passes. */
+#define CW_TALK_DENIED 32
+/* Of a connection: the node's own, or a pod's with itself. No rule is asked. */
+#define CW_TALK_OWN 64
+/* Of a connection: the pod sees its other end by another address, or port, than its own. */
+#define CW_TALK_TRANSLATED 128
+/* Seconds for which a silent connection is remembered: of TCP and SCTP. */
+#define CW_IDLE_STREAM 21600
+/* The same, once one end is done. */
+#define CW_IDLE_HALF 3600
+/* The same, once both ends are, or one has broken it off. */
+#define CW_IDLE_CLOSED 10
+/* The same, as long as nobody has answered. */
+#define CW_IDLE_OPENING 60
+/* The same of what is neither TCP nor SCTP, once it was answered. */
+#define CW_IDLE_DATAGRAM 120
+/* The same, as long as it is not; and of ICMP. */
+#define CW_IDLE_SHORT 30
+/* Kind of an event: a packet was dropped. */
+#define CW_EVENT_DENIED 1
+/* Kind of an event: nobody is known to be at an address where pods are. */
+#define CW_EVENT_UNKNOWN 2
 
 /* What a client dials. */
 struct cw_frontend {
@@ -396,6 +434,92 @@ struct cw_network {
 	__u32 zero;
 };
 
+/* What policies are to the kernel as a whole. */
+struct cw_policing {
+	/* Raised by every change that may take something away: what was allowed before is judged again. */
+	__u32 epoch;
+	/* 1: what was allowed goes on nevertheless. */
+	__u8 keep;
+	/* Padding. */
+	__u8 zero[3];
+};
+
+/* A connection of a pod, as it is seen on the pod's link. */
+struct cw_connection_key {
+	/* The pod's address. */
+	__be32 pod[4];
+	/* The other end's, as the pod sees it. */
+	__be32 other[4];
+	/* The pod's port; of an echo the number, if the pod asks. */
+	__be16 pod_port;
+	/* The other end's; of an echo the number, if the other end asks. */
+	__be16 other_port;
+	/* The protocol's number in the IP header. */
+	__u8 protocol;
+	/* Padding. */
+	__u8 zero[3];
+};
+
+/* What is known of a connection. */
+struct cw_connection {
+	/* Nanoseconds since boot of the last packet, give or take a second. */
+	__u64 used;
+	/* Who the other end really is. */
+	__be32 peer[4];
+	/* The epoch it was judged in. */
+	__u32 epoch;
+	/* The port at the other end. */
+	__be16 port;
+	/* 1: the pod began it. */
+	__u8 from_pod;
+	/* CW_TALK_*. */
+	__u8 state;
+};
+
+/* About whose packets events are told: so many a second, and no more. */
+struct cw_listener {
+	/* The pod's address. */
+	__be32 pod[4];
+	/* CW_EVENT_*. */
+	__u32 kind;
+};
+
+/* What became of a packet. */
+struct cw_policy_event {
+	/* Nanoseconds since boot. */
+	__u64 time;
+	/* The ruleset that was asked; 0 for none. */
+	__u64 ruleset;
+	/* The pod's address. */
+	__be32 pod[4];
+	/* The other end's, as the pod sees it. */
+	__be32 other[4];
+	/* Who the other end really is. */
+	__be32 peer[4];
+	/* An enum cw_reason. */
+	__u32 reason;
+	/* The pod's port. */
+	__be16 pod_port;
+	/* The other end's, as the pod sees it. */
+	__be16 other_port;
+	/* The real one. */
+	__be16 peer_port;
+	/* Which rule of the ruleset it was, if a tier's rule decided. */
+	__u16 rule;
+	/* The protocol's number in the IP header. */
+	__u8 protocol;
+	/* Of ICMP its type. */
+	__u8 icmp;
+	/* 1: the pod sent it; 0: it was sent to the pod. */
+	__u8 from_pod;
+	/* 1 admin, 2 the namespaces', 3 baseline: whose rule decided; 0 for none. */
+	__u8 tier;
+	/* CW_EVENT_*. */
+	__u32 kind;
+	/* Padding. */
+	__u32 zero;
+};
+
 /*
  * Why a packet or a connection went the way it did. A number is never used again for something else; the name, in
  * lower case and without the prefix, is what metrics say. The first word of the comment is the verdict.
@@ -505,6 +629,46 @@ enum cw_reason {
 	CW_EDGE_ARRIVED = 50,
 	/* drop: another node sent a client's packet for a backend that is not on this one. */
 	CW_EDGE_STRAY = 51,
+	/* pass: the first packet of a connection that policies allow. */
+	CW_POLICY_NEW = 52,
+	/* pass: a packet of an allowed connection, from who began it. */
+	CW_POLICY_ESTABLISHED = 53,
+	/* pass: an answer in an allowed connection. */
+	CW_POLICY_REPLY = 54,
+	/* pass: an ICMP error about an allowed connection. */
+	CW_POLICY_RELATED = 55,
+	/* pass: talk between neighbours. */
+	CW_POLICY_NEIGHBOUR = 56,
+	/* pass: the node speaks with its own pod, or a pod with itself. */
+	CW_POLICY_OWN = 57,
+	/* pass: a connection whose beginning was not seen; policies would allow it to one of its ends. */
+	CW_POLICY_MIDWAY = 58,
+	/* pass: a packet that is no part of a connection, and that policies allow. */
+	CW_POLICY_ONCE = 59,
+	/* drop: a rule of the admin tier denies it. */
+	CW_POLICY_ADMIN = 60,
+	/* drop: a rule of the namespaces' tier denies it. */
+	CW_POLICY_NAMESPACE = 61,
+	/* drop: a policy isolates the pod, and none allows it. */
+	CW_POLICY_ISOLATED = 62,
+	/* drop: a rule of the baseline tier denies it. */
+	CW_POLICY_BASELINE = 63,
+	/* drop: the pod's rules cannot be enforced, or are not known yet. */
+	CW_POLICY_CLOSED = 64,
+	/* drop: nobody is known yet to be at the other end's address, and policies deny, or allow, by who it is. */
+	CW_POLICY_UNKNOWN = 65,
+	/* drop: the connection was allowed, and is not any more. */
+	CW_POLICY_CUT = 66,
+	/* drop: a fragment whose datagram's first one was not seen. */
+	CW_POLICY_FRAGMENT = 67,
+	/* drop: the packet cannot be read, so policies cannot be asked. */
+	CW_POLICY_UNREADABLE = 68,
+	/* note: an allowed connection was judged again, and is still allowed. */
+	CW_POLICY_AGAIN = 69,
+	/* note: a connection could not be remembered. */
+	CW_POLICY_FORGOTTEN = 70,
+	/* note: nobody was told of a packet: too many were in that moment. */
+	CW_POLICY_UNTOLD = 71,
 	/* How many reasons there are. */
-	CW_REASONS = 52,
+	CW_REASONS = 72,
 };

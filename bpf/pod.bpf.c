@@ -11,6 +11,7 @@
 #include "lib/count.h"
 #include "lib/packet.h"
 #include "lib/stage.h"
+#include "lib/subject.h"
 
 /* The addresses of each pod, by the device its packets come from. */
 struct {
@@ -63,6 +64,9 @@ int pod(struct __sk_buff *skb)
 	ip_copy(key.ip, ends.source);
 	if (!bpf_map_lookup_elem(&pods, &key))
 		return verdict(TC_ACT_SHOT, CW_POD_SPOOFED);
+	/* A tag inside the frame: the stack takes some, and those who come next see none of what is behind it. */
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6) && subject_at(ends.source))
+		return verdict(TC_ACT_SHOT, CW_POLICY_UNREADABLE);
 	count(CW_POD_PASSED);
 	bpf_tail_call(skb, &stages, CW_STAGE_POD);
 	return TC_ACT_UNSPEC;

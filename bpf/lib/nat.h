@@ -15,6 +15,7 @@
 #include "address.h"
 #include "lb.h"
 #include "stay.h"
+#include "translated.h"
 #include "tuple.h"
 
 /* Source ports that are given to flows: below those of the node's own sockets (ip_local_port_range) and node ports. */
@@ -22,22 +23,12 @@
 #define NAT_PORTS 18000
 #define NAT_TRIES 16
 
-#define NAT_INGRESS 0
-#define NAT_EGRESS 1
-
 /* How long a silent flow keeps its source port if others need one. TCP: RFC 5382, REQ-5; and TIME_WAIT. */
 #define NAT_TCP_IDLE (7440 * SECOND)
 #define NAT_TCP_CLOSED (60 * SECOND)
 
 /* A datagram flow that was silent for so long may go elsewhere. Set before loading. */
 volatile const __u64 flow_idle = 60 * SECOND;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct cw_tuple);
-	__type(value, struct cw_nat);
-} nat SEC(".maps");
 
 /* A flow that is being worked on: too much for the stack. */
 struct nat_flow {

@@ -62,6 +62,9 @@ enum tuple_kind {
 	TUPLE_OTHER,
 };
 
+/* Whether a packet is all of its datagram. */
+enum tuple_part { PART_WHOLE, PART_FIRST, PART_LATER };
+
 /* A packet. Offsets are bytes from its beginning. */
 struct packet {
 	struct cw_tuple tuple;
@@ -82,6 +85,9 @@ struct packet {
 	__u8 whole;
 	/* Whether routers may fragment it. */
 	__u8 divisible;
+	/* Of what has no ports: an enum tuple_part, whether it is a part of a datagram, and of which. */
+	__u8 part;
+	__be32 datagram;
 };
 
 struct {
@@ -196,7 +202,11 @@ static __always_inline enum tuple_kind tuple_read_v4(struct __sk_buff *skb, stru
 			return tuple_fragment(skb, p, header.id, !(fragment & IP_OFFSET));
 		return tuple_ports(skb, p);
 	}
-	if (header.protocol != IPPROTO_ICMP || fragment & (IP_OFFSET | IP_MORE) ||
+	if (fragment & (IP_OFFSET | IP_MORE)) {
+		p->part = fragment & IP_OFFSET ? PART_LATER : PART_FIRST;
+		p->datagram = header.id;
+	}
+	if (header.protocol != IPPROTO_ICMP || p->part ||
 	    bpf_skb_load_bytes(skb, p->transport, &type, sizeof(type)))
 		return TUPLE_OTHER;
 	return type == ICMP_DEST_UNREACH || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETERPROB ? TUPLE_ERROR :
@@ -231,8 +241,10 @@ static __always_inline enum tuple_kind tuple_read_v6(struct __sk_buff *skb, stru
 			return type >= ICMPV6_DEST_UNREACH && type <= ICMPV6_PARAMPROB ? TUPLE_ERROR : TUPLE_OTHER;
 		}
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
-		    next != IPPROTO_FRAGMENT)
+		    next != IPPROTO_FRAGMENT) {
+			p->tuple.protocol = next;
 			return TUPLE_OTHER;
+		}
 		if (bpf_skb_load_bytes(skb, p->transport, &extension, sizeof(extension)))
 			return TUPLE_OTHER;
 		header.nexthdr = extension.next;
@@ -242,8 +254,11 @@ static __always_inline enum tuple_kind tuple_read_v6(struct __sk_buff *skb, stru
 			/* The lowest bit: more fragments. Neither that nor an offset: a whole datagram (RFC 6946). */
 			if (!(extension.offset & bpf_htons(0xfff9)))
 				continue;
-			if (!tuple_is_translated(extension.next))
+			if (!tuple_is_translated(extension.next)) {
+				p->part = extension.offset & bpf_htons(0xfff8) ? PART_LATER : PART_FIRST;
+				p->datagram = extension.id;
 				return TUPLE_OTHER;
+			}
 			return tuple_fragment(skb, p, extension.id, !(extension.offset & bpf_htons(0xfff8)));
 		}
 		p->transport += (extension.length + 1) * 8;
@@ -259,6 +274,7 @@ static __always_inline enum tuple_kind tuple_read(struct __sk_buff *skb, struct 
 	p->tcp = 0;
 	p->envelope = 0;
 	p->whole = true;
+	p->part = PART_WHOLE;
 	p->v4 = skb->protocol == bpf_htons(ETH_P_IP);
 	if (p->v4)
 		return tuple_read_v4(skb, p);

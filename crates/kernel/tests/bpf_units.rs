@@ -134,6 +134,11 @@ fn pod() {
 }
 
 #[test]
+fn policy() {
+    check("policy.bpf.o", 30);
+}
+
+#[test]
 fn segment() {
     check("segment.bpf.o", 5);
 }
@@ -145,5 +150,5 @@ fn tuple() {
 
 #[test]
 fn every_file_is_run() {
-    assert_eq!(objects().len(), 6, "a new file in bpf/tests needs a test here");
+    assert_eq!(objects().len(), 7, "a new file in bpf/tests needs a test here");
 }

@@ -27,6 +27,9 @@ pub(crate) enum Bench {
     /// against dialling the pod and against rules as kube-proxy writes them. `--full`, `--outside` (clients outside the
     /// cluster, at node ports), `--out DIR`, `--rounds N`.
     Services,
+    /// Policies: streams and new connections between pods that they are about, against pods that nobody judges and against
+    /// sets of nftables and ipset; how long a change takes, and what the maps take. `--rounds N`, `--window MS`.
+    Policy,
 }
 
 /// The repository's root.
@@ -129,6 +132,9 @@ pub(crate) fn bench(what: Option<Bench>, rest: &[String]) -> Result<()> {
         None => Bench::value_variants().iter().try_for_each(|what| bench(Some(*what), &[])),
         Some(Bench::Services) => {
             run(cargo(&["bench", "-p", "causeway-kernel", "--bench", "services", "--"]).args(rest))
+        }
+        Some(Bench::Policy) => {
+            run(cargo(&["bench", "-p", "causeway-kernel", "--bench", "policy", "--"]).args(rest))
         }
         Some(what) if !rest.is_empty() => {
             let name = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();

@@ -47,6 +47,63 @@ pub const CLOSED: usize = 1;
 /// Tiers of policies.
 pub const POLICY_TIERS: usize = 3;
 
+/// What a rule does: it may pass.
+pub const ACCEPT: usize = 1;
+
+/// What a rule does: it is dropped.
+pub const DENY: usize = 2;
+
+/// What a rule does: the rest of its tier is not asked.
+pub const PASS: usize = 3;
+
+/// Of a connection: both ends have spoken.
+pub const TALK_REPLIED: usize = 1;
+
+/// Of a connection: the pod has said that it is done (TCP's FIN).
+pub const TALK_POD_DONE: usize = 2;
+
+/// Of a connection: the other end has said so.
+pub const TALK_OTHER_DONE: usize = 4;
+
+/// Of a connection: one end has broken it off (TCP's RST).
+pub const TALK_BROKEN: usize = 8;
+
+/// Of a connection: who began it was not seen.
+pub const TALK_MIDWAY: usize = 16;
+
+/// Of a connection: what was allowed is not any more. Nothing of it passes.
+pub const TALK_DENIED: usize = 32;
+
+/// Of a connection: the node's own, or a pod's with itself. No rule is asked.
+pub const TALK_OWN: usize = 64;
+
+/// Of a connection: the pod sees its other end by another address, or port, than its own.
+pub const TALK_TRANSLATED: usize = 128;
+
+/// Seconds for which a silent connection is remembered: of TCP and SCTP.
+pub const IDLE_STREAM: usize = 21600;
+
+/// The same, once one end is done.
+pub const IDLE_HALF: usize = 3600;
+
+/// The same, once both ends are, or one has broken it off.
+pub const IDLE_CLOSED: usize = 10;
+
+/// The same, as long as nobody has answered.
+pub const IDLE_OPENING: usize = 60;
+
+/// The same of what is neither TCP nor SCTP, once it was answered.
+pub const IDLE_DATAGRAM: usize = 120;
+
+/// The same, as long as it is not; and of ICMP.
+pub const IDLE_SHORT: usize = 30;
+
+/// Kind of an event: a packet was dropped.
+pub const EVENT_DENIED: usize = 1;
+
+/// Kind of an event: nobody is known to be at an address where pods are.
+pub const EVENT_UNKNOWN: usize = 2;
+
 /// What a client dials.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -573,6 +630,117 @@ pub struct Network {
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Network {}
 
+/// What policies are to the kernel as a whole.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Policing {
+    /// Raised by every change that may take something away: what was allowed before is judged again.
+    pub epoch: u32,
+    /// 1: what was allowed goes on nevertheless.
+    pub keep: u8,
+    /// Padding.
+    pub zero: [u8; 3],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Policing {}
+
+/// A connection of a pod, as it is seen on the pod's link.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionKey {
+    /// The pod's address.
+    pub pod: [Be32; 4],
+    /// The other end's, as the pod sees it.
+    pub other: [Be32; 4],
+    /// The pod's port; of an echo the number, if the pod asks.
+    pub pod_port: Be16,
+    /// The other end's; of an echo the number, if the other end asks.
+    pub other_port: Be16,
+    /// The protocol's number in the IP header.
+    pub protocol: u8,
+    /// Padding.
+    pub zero: [u8; 3],
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for ConnectionKey {}
+
+/// What is known of a connection.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Connection {
+    /// Nanoseconds since boot of the last packet, give or take a second.
+    pub used: u64,
+    /// Who the other end really is.
+    pub peer: [Be32; 4],
+    /// The epoch it was judged in.
+    pub epoch: u32,
+    /// The port at the other end.
+    pub port: Be16,
+    /// 1: the pod began it.
+    pub from_pod: u8,
+    /// CW_TALK_*.
+    pub state: u8,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Connection {}
+
+/// About whose packets events are told: so many a second, and no more.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listener {
+    /// The pod's address.
+    pub pod: [Be32; 4],
+    /// CW_EVENT_*.
+    pub kind: u32,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Listener {}
+
+/// What became of a packet.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyEvent {
+    /// Nanoseconds since boot.
+    pub time: u64,
+    /// The ruleset that was asked; 0 for none.
+    pub ruleset: u64,
+    /// The pod's address.
+    pub pod: [Be32; 4],
+    /// The other end's, as the pod sees it.
+    pub other: [Be32; 4],
+    /// Who the other end really is.
+    pub peer: [Be32; 4],
+    /// An enum cw_reason.
+    pub reason: u32,
+    /// The pod's port.
+    pub pod_port: Be16,
+    /// The other end's, as the pod sees it.
+    pub other_port: Be16,
+    /// The real one.
+    pub peer_port: Be16,
+    /// Which rule of the ruleset it was, if a tier's rule decided.
+    pub rule: u16,
+    /// The protocol's number in the IP header.
+    pub protocol: u8,
+    /// Of ICMP its type.
+    pub icmp: u8,
+    /// 1: the pod sent it; 0: it was sent to the pod.
+    pub from_pod: u8,
+    /// 1 admin, 2 the namespaces', 3 baseline: whose rule decided; 0 for none.
+    pub tier: u8,
+    /// CW_EVENT_*.
+    pub kind: u32,
+    /// Padding.
+    pub zero: u32,
+}
+
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for PolicyEvent {}
+
 /// Sizes and offsets of everything above, by their names in C.
 #[rustfmt::skip]
 pub const LAYOUTS: &[StructLayout] = &[
@@ -610,4 +778,9 @@ pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_verdict", size: size_of::<Verdict>(), fields: &[("tier", offset_of!(Verdict, tier))] },
     StructLayout { name: "cw_identity", size: size_of::<Identity>(), fields: &[("identity", offset_of!(Identity, identity)), ("namespace", offset_of!(Identity, namespace)), ("cluster", offset_of!(Identity, cluster))] },
     StructLayout { name: "cw_network", size: size_of::<Network>(), fields: &[("class", offset_of!(Network, class)), ("world", offset_of!(Network, world)), ("pods", offset_of!(Network, pods)), ("zero", offset_of!(Network, zero))] },
+    StructLayout { name: "cw_policing", size: size_of::<Policing>(), fields: &[("epoch", offset_of!(Policing, epoch)), ("keep", offset_of!(Policing, keep)), ("zero", offset_of!(Policing, zero))] },
+    StructLayout { name: "cw_connection_key", size: size_of::<ConnectionKey>(), fields: &[("pod", offset_of!(ConnectionKey, pod)), ("other", offset_of!(ConnectionKey, other)), ("pod_port", offset_of!(ConnectionKey, pod_port)), ("other_port", offset_of!(ConnectionKey, other_port)), ("protocol", offset_of!(ConnectionKey, protocol)), ("zero", offset_of!(ConnectionKey, zero))] },
+    StructLayout { name: "cw_connection", size: size_of::<Connection>(), fields: &[("used", offset_of!(Connection, used)), ("peer", offset_of!(Connection, peer)), ("epoch", offset_of!(Connection, epoch)), ("port", offset_of!(Connection, port)), ("from_pod", offset_of!(Connection, from_pod)), ("state", offset_of!(Connection, state))] },
+    StructLayout { name: "cw_listener", size: size_of::<Listener>(), fields: &[("pod", offset_of!(Listener, pod)), ("kind", offset_of!(Listener, kind))] },
+    StructLayout { name: "cw_policy_event", size: size_of::<PolicyEvent>(), fields: &[("time", offset_of!(PolicyEvent, time)), ("ruleset", offset_of!(PolicyEvent, ruleset)), ("pod", offset_of!(PolicyEvent, pod)), ("other", offset_of!(PolicyEvent, other)), ("peer", offset_of!(PolicyEvent, peer)), ("reason", offset_of!(PolicyEvent, reason)), ("pod_port", offset_of!(PolicyEvent, pod_port)), ("other_port", offset_of!(PolicyEvent, other_port)), ("peer_port", offset_of!(PolicyEvent, peer_port)), ("rule", offset_of!(PolicyEvent, rule)), ("protocol", offset_of!(PolicyEvent, protocol)), ("icmp", offset_of!(PolicyEvent, icmp)), ("from_pod", offset_of!(PolicyEvent, from_pod)), ("tier", offset_of!(PolicyEvent, tier)), ("kind", offset_of!(PolicyEvent, kind)), ("zero", offset_of!(PolicyEvent, zero))] },
 ];

@@ -15,11 +15,13 @@ use aya::programs::tc::{
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use nix::net::if_::if_nametoindex;
 
+use super::object::POLICY;
 use super::sys::{self, Hook, Target};
 use super::{BpfError, pins};
 
-/// Before other people's filters, if the kernel has only filters.
+/// Before other people's filters, if the kernel has only filters; policies behind what translates.
 const PRIORITY: u16 = 1;
+const POLICY_PRIORITY: u16 = 2;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
 
 /// How tc programs are attached.
@@ -164,9 +166,10 @@ fn as_filter(
 ) -> io::Result<()> {
     // It may be there already; if it cannot be made, attaching says why.
     let _ = qdisc_add_clsact(&on.device);
-    let old = SchedClassifierLink::attached(&on.device, direction.filter(), PRIORITY, HANDLE, None)?;
+    let priority = if on.program == POLICY.name { POLICY_PRIORITY } else { PRIORITY };
+    let old = SchedClassifierLink::attached(&on.device, direction.filter(), priority, HANDLE, None)?;
     let id = program.attach_to_link(old).or_else(|_: ProgramError| {
-        let new = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+        let new = NlOptions { priority, handle: HANDLE, classid: None };
         program.attach_with_options(&on.device, direction.filter(), TcAttachOptions::Netlink(new))
     });
     let id = id.map_err(io::Error::other)?;

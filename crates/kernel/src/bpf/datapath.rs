@@ -11,9 +11,10 @@ use engine::services::Connects;
 
 use super::attach::{self, Direction, OnDevice, TcHook};
 use super::edge::Edge;
-use super::object::{self, EDGE, GUARD, OUTLIERS, Object, POD, SOCK};
+use super::object::{self, EDGE, GUARD, OUTLIERS, Object, POD, POLICY, SOCK};
 use super::outliers::ConnectCounts;
 use super::outside::OutsideMaps;
+use super::policing::PolicyMaps;
 use super::services::PlanMaps;
 use super::sys::Hook;
 use super::table::Table;
@@ -54,6 +55,8 @@ pub struct Options {
     pub flow_idle: Duration,
     /// How many flows of clients outside are remembered; the kernel sets aside 250 bytes for each.
     pub flows: u32,
+    /// How many connections of pods that policies are about are remembered; the kernel sets aside 150 bytes for each.
+    pub connections: u32,
     /// Whether services have tables on which all nodes agree (Maglev): then segments of TCP that belong to no flow are looked
     /// up, for they may have come in by another node until now.
     pub tables: bool,
@@ -73,6 +76,7 @@ impl Options {
             tunnel: "cw0".into(),
             flow_idle: Duration::from_secs(60),
             flows: 32_768,
+            connections: 65_536,
             tables: false,
             tc: TcHook::Best,
             count_connects: false,
@@ -87,6 +91,8 @@ pub struct Datapath {
     pods: Table<abi::PodKey, u8>,
     counters: PerCpuArray<MapData, u64>,
     pod: Object,
+    policy: Object,
+    policing: PolicyMaps,
     /// None on a kernel that cannot put packets on devices by its neighbours: clients outside are not served there.
     edge: Option<Edge>,
     /// None where nobody asked for it.
@@ -101,19 +107,22 @@ impl Datapath {
     pub fn open(options: Options) -> Result<Self, BpfError> {
         let folder = &options.pin_dir;
         pins::prepare(folder)?;
+        pins::remove_smaller(folder, "counters", abi::Reason::ALL.len())?;
         let flow_idle = u64::try_from(options.flow_idle.as_nanos()).unwrap_or(u64::MAX);
         let have_set_retval = u8::from(features::has_set_retval());
         let have_tables = u8::from(options.tables);
-        let mut loader = object::loader(&[SOCK, OUTLIERS, GUARD, POD, EDGE], folder);
+        let mut loader = object::loader(&[SOCK, OUTLIERS, GUARD, POD, EDGE, POLICY], folder);
         loader.override_global("flow_idle", &flow_idle, false);
         loader.override_global("have_tables", &have_tables, false);
         loader.override_global("have_set_retval", &have_set_retval, false);
         // One a direction.
         loader.map_max_entries("nat", options.flows.saturating_mul(2));
+        loader.map_max_entries("connections", options.connections);
         let mut sock = Object::open(SOCK, &mut loader)?;
         let mut guard = Object::open(GUARD, &mut loader)?;
         let mut pod = Object::open(POD, &mut loader)?;
         let mut edge = Edge::maps(&mut loader)?;
+        let mut policy = Object::open(POLICY, &mut loader)?;
 
         let on = OnDevice::find(GUARD.name, &options.underlay)?;
         attach::to_device(folder, &on, guard.classifier()?, Direction::Egress, options.tc)?;
@@ -142,12 +151,14 @@ impl Datapath {
         let edge = if features::has_redirect_to_neighbours() {
             Some(Edge::load(edge, &options.underlay)?)
         } else {
-            Edge::clear(&mut edge)?;
+            Edge::replace(&mut edge, policy.program("policy_pod")?)?;
             None
         };
+        policy.classifier()?;
+        let policing = PolicyMaps::new(&mut policy, folder)?;
         let pods = Table::new("pods", pod.map("pods")?)?;
         let counters = counters(sock.map("counters")?)?;
-        let mut datapath = Self { options, plan, pods, counters, pod, edge, connects };
+        let mut datapath = Self { options, plan, pods, counters, pod, policy, policing, edge, connects };
         datapath.renew_devices(&on)?;
         datapath.watch_ways()?;
         for old in pins::other_layouts(&datapath.options.pin_dir)? {
@@ -204,7 +215,19 @@ impl Datapath {
         self.pods.remove(&extra.collect::<Vec<_>>())?;
         let (folder, tc) = (&self.options.pin_dir, self.options.tc);
         attach::to_device(folder, &on, self.pod.classifier()?, Direction::Ingress, tc)?;
-        self.edge.as_mut().map_or(Ok(()), |edge| edge.watch_egress(folder, device, tc))
+        // What is sent to the pod is judged as it will see it: behind what translates.
+        self.edge.as_mut().map_or(Ok(()), |edge| edge.watch_egress(folder, device, tc))?;
+        self.judge(device)
+    }
+
+    /// The maps of policies.
+    pub fn policing(&self) -> &PolicyMaps {
+        &self.policing
+    }
+
+    /// The same, to change what is in them.
+    pub fn policing_mut(&mut self) -> &mut PolicyMaps {
+        &mut self.policing
     }
 
     /// Forgets the pod behind a device of this name, whether the device is still there or not.
@@ -212,6 +235,8 @@ impl Datapath {
         for on in self.devices()?.into_iter().filter(|on| on.device == device) {
             if on.program == POD.name {
                 self.forget(&on)?;
+            } else if on.program == POLICY.name {
+                attach::detach(&self.options.pin_dir, &on, Direction::Egress)?;
             } else if Edge::owns(&on.program) {
                 attach::detach(&self.options.pin_dir, &on, Edge::direction(&on.program))?;
             }
@@ -256,6 +281,10 @@ impl Datapath {
                 if on != guard {
                     attach::detach(&self.options.pin_dir, on, Direction::Egress)?;
                 }
+            } else if on.program == POLICY.name {
+                if !on.is_there() {
+                    attach::detach(&self.options.pin_dir, on, Direction::Egress)?;
+                }
             } else if on.is_there() {
                 let program = self.pod.classifier()?;
                 attach::to_device(&self.options.pin_dir, on, program, Direction::Ingress, self.options.tc)?;
@@ -263,7 +292,16 @@ impl Datapath {
                 self.forget(on)?;
             }
         }
-        Ok(())
+        // Behind what translates; and also where the last agent knew no policies.
+        let is_pod = |on: &&OnDevice| on.program == POD.name && on.is_there();
+        devices.iter().filter(is_pod).try_for_each(|on| self.judge(&on.device))
+    }
+
+    /// Judges what is sent to the pod behind a device.
+    fn judge(&mut self, device: &str) -> Result<(), BpfError> {
+        let on = OnDevice::find(POLICY.name, device)?;
+        let (folder, tc) = (&self.options.pin_dir, self.options.tc);
+        attach::to_device(folder, &on, self.policy.classifier()?, Direction::Egress, tc)
     }
 
     /// Puts a new program behind one of the last agent's on a pod's link; takes away those that are nowhere needed. The
@@ -312,8 +350,10 @@ impl Datapath {
 fn unload(pin_dir: &Path) -> Result<(), BpfError> {
     for name in pins::names(&pins::links(pin_dir))? {
         if let Some(on) = OnDevice::parse(&name) {
-            let direction =
-                if on.program == GUARD.name { Direction::Egress } else { Edge::direction(&on.program) };
+            let direction = match on.program.as_str() {
+                guard_or_policy if [GUARD.name, POLICY.name].contains(&guard_or_policy) => Direction::Egress,
+                other => Edge::direction(other),
+            };
             attach::detach(pin_dir, &on, direction)?;
         }
     }

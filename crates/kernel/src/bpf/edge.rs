@@ -4,7 +4,7 @@
 //! where another program of ours has the place they follow that one, from a slot of the map `stages`.
 
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use aya::EbpfLoader;
@@ -53,18 +53,18 @@ impl Edge {
             (abi::STAGE_POD, "edge_pod"),
             (abi::STAGE_UNDERLAY_EGRESS, on(underlay, "edge_out", "edge_out_l3")?),
         ];
-        for (slot, name) in slots {
-            let program = object.program(name)?.as_raw_fd();
-            let entry = (slot as u32, u32::try_from(program).expect("a descriptor is not negative"));
-            stages.insert(&[entry])?;
+        for (place, name) in slots {
+            let program = object.program(name)?;
+            stages.insert(&[slot(place, program)])?;
         }
         Ok(Self { object, exits })
     }
 
-    /// Lets nobody be followed any more.
-    pub(super) fn clear(object: &mut Object) -> Result<(), BpfError> {
+    /// Lets another program see what pods send, and nobody be followed besides: on a node without these programs.
+    pub(super) fn replace(object: &mut Object, pod: BorrowedFd<'_>) -> Result<(), BpfError> {
         let mut stages: Table<u32, u32> = Table::new("stages", object.map("stages")?)?;
-        stages.remove(&(0..abi::STAGES as u32).collect::<Vec<_>>())
+        stages.insert(&[slot(abi::STAGE_POD, pod)])?;
+        stages.remove(&[abi::STAGE_INGRESS as u32, abi::STAGE_UNDERLAY_EGRESS as u32])
     }
 
     /// Looks at what comes in by a device.
@@ -98,6 +98,12 @@ impl Edge {
         let extra: Vec<_> = keys.filter(|key| wanted.iter().all(|(other, _)| other != key)).collect();
         self.exits.remove(&extra)
     }
+}
+
+/// An entry of `stages`.
+fn slot(slot: usize, program: BorrowedFd<'_>) -> (u32, u32) {
+    let program = u32::try_from(program.as_raw_fd()).expect("a descriptor is not negative");
+    (slot as u32, program)
 }
 
 /// The program for a device, by whether its packets have Ethernet headers.

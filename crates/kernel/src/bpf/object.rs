@@ -55,7 +55,7 @@ pub const GUARD: Source = Source {
 pub const POD: Source = Source {
     name: "pod",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pod.bpf.o")),
-    maps: &["pods", "stages", "counters"],
+    maps: &["pods", "subjects", "stages", "counters"],
 };
 
 /// Services, packet by packet.
@@ -77,6 +77,39 @@ pub const EDGE: Source = Source {
         "fragments",
         "stages",
         "counters",
+        "subjects",
+        "rulesets",
+        "verdicts",
+        "identities",
+        "networks",
+        "named",
+        "own_addresses",
+        "policing",
+        "connections",
+        "events",
+        "listeners",
+    ],
+};
+
+/// Policies, for what is sent to pods; and for what they send, on kernels that have no use for [`EDGE`].
+pub const POLICY: Source = Source {
+    name: "policy",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/policy.bpf.o")),
+    maps: &[
+        "nat",
+        "fragments",
+        "counters",
+        "subjects",
+        "rulesets",
+        "verdicts",
+        "identities",
+        "networks",
+        "named",
+        "own_addresses",
+        "policing",
+        "connections",
+        "events",
+        "listeners",
     ],
 };
 
@@ -121,6 +154,7 @@ impl Object {
                 Map::HashMap(map)
                 | Map::LruHashMap(map)
                 | Map::LpmTrie(map)
+                | Map::Array(map)
                 | Map::PerCpuArray(map)
                 | Map::ProgramArray(map),
             ) => Ok(map),

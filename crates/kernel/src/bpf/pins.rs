@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use aya::maps::MapInfo;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -63,6 +64,14 @@ pub(super) fn remove(pin: &Path) -> Result<(), BpfError> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(BpfError::file("remove the pin", pin)(e)),
         _ => Ok(()),
     }
+}
+
+/// Lets go of a pinned map that has fewer entries than it ought to: one made before there were as many. What it held is
+/// forgotten.
+pub(super) fn remove_smaller(folder: &Path, map: &str, entries: usize) -> Result<(), BpfError> {
+    let pin = folder.join(map);
+    let Ok(info) = MapInfo::from_pin(&pin) else { return Ok(()) };
+    if (info.max_entries() as usize) < entries { remove(&pin) } else { Ok(()) }
 }
 
 /// Lets go of everything in the folder: links first, so that no program ever runs without its maps.

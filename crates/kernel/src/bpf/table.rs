@@ -9,6 +9,9 @@ use aya::maps::MapData;
 
 use super::{BpfError, sys};
 
+/// How many entries are read in one call. More than a bucket of a hash map ever holds, or the kernel would refuse (ENOSPC).
+const ROOM: usize = 1024;
+
 /// A hash map or a longest-prefix trie with keys K and values V.
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
@@ -80,9 +83,38 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
         result.map_err(self.error("read"))
     }
 
+    /// The entries after a cursor (from the start, without one), at most [`ROOM`] of them; moves the cursor, and takes it away
+    /// behind the last one. On a kernel without batches all of them are told at once.
+    pub(super) fn some_entries(&self, cursor: &mut Option<sys::Cursor>) -> Result<Vec<(K, V)>, BpfError> {
+        let (mut keys, mut values) = (vec![K::default(); ROOM], vec![V::default(); ROOM]);
+        match sys::lookup_batch(self.fd(), cursor, &mut keys, &mut values) {
+            Ok((count, last)) => {
+                if last {
+                    *cursor = None;
+                }
+                Ok(keys.into_iter().zip(values).take(count).collect())
+            }
+            Err(e) if no_batch(&e) => {
+                *cursor = None;
+                self.entries_one_by_one().map_err(self.error("read"))
+            }
+            Err(e) => {
+                *cursor = None;
+                Err(self.error("read")(e))
+            }
+        }
+    }
+
+    /// One entry; none if there is none.
+    pub(super) fn get(&self, key: &K) -> Result<Option<V>, BpfError> {
+        match sys::lookup(self.fd(), key) {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(e) => Err(self.error("read")(e)),
+        }
+    }
+
     fn entries_in_batches(&self) -> io::Result<Vec<(K, V)>> {
-        // More than a bucket of a hash map ever holds, or the kernel would refuse (ENOSPC).
-        const ROOM: usize = 1024;
         let (mut keys, mut values) = (vec![K::default(); ROOM], vec![V::default(); ROOM]);
         let mut entries = Vec::new();
         let mut cursor = None;

@@ -37,6 +37,11 @@ impl Way<'_> {
         self.dial_for(SILENCE).expect_err("it answered")
     }
 
+    /// Whether a dial is answered within a moment.
+    pub(crate) fn reaches(&self) -> bool {
+        self.dial_for(SILENCE).is_ok()
+    }
+
     fn dial_for(&self, patience: Duration) -> std::io::Result<TcpStream> {
         use nix::sys::socket::{
             AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,

@@ -110,12 +110,52 @@ pub enum Reason {
     EdgeArrived = 50,
     /// drop: another node sent a client's packet for a backend that is not on this one.
     EdgeStray = 51,
+    /// pass: the first packet of a connection that policies allow.
+    PolicyNew = 52,
+    /// pass: a packet of an allowed connection, from who began it.
+    PolicyEstablished = 53,
+    /// pass: an answer in an allowed connection.
+    PolicyReply = 54,
+    /// pass: an ICMP error about an allowed connection.
+    PolicyRelated = 55,
+    /// pass: talk between neighbours.
+    PolicyNeighbour = 56,
+    /// pass: the node speaks with its own pod, or a pod with itself.
+    PolicyOwn = 57,
+    /// pass: a connection whose beginning was not seen; policies would allow it to one of its ends.
+    PolicyMidway = 58,
+    /// pass: a packet that is no part of a connection, and that policies allow.
+    PolicyOnce = 59,
+    /// drop: a rule of the admin tier denies it.
+    PolicyAdmin = 60,
+    /// drop: a rule of the namespaces' tier denies it.
+    PolicyNamespace = 61,
+    /// drop: a policy isolates the pod, and none allows it.
+    PolicyIsolated = 62,
+    /// drop: a rule of the baseline tier denies it.
+    PolicyBaseline = 63,
+    /// drop: the pod's rules cannot be enforced, or are not known yet.
+    PolicyClosed = 64,
+    /// drop: nobody is known yet to be at the other end's address, and policies deny, or allow, by who it is.
+    PolicyUnknown = 65,
+    /// drop: the connection was allowed, and is not any more.
+    PolicyCut = 66,
+    /// drop: a fragment whose datagram's first one was not seen.
+    PolicyFragment = 67,
+    /// drop: the packet cannot be read, so policies cannot be asked.
+    PolicyUnreadable = 68,
+    /// note: an allowed connection was judged again, and is still allowed.
+    PolicyAgain = 69,
+    /// note: a connection could not be remembered.
+    PolicyForgotten = 70,
+    /// note: nobody was told of a packet: too many were in that moment.
+    PolicyUntold = 71,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 72] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -168,6 +208,26 @@ impl Reason {
         Self::EdgeDirect,
         Self::EdgeArrived,
         Self::EdgeStray,
+        Self::PolicyNew,
+        Self::PolicyEstablished,
+        Self::PolicyReply,
+        Self::PolicyRelated,
+        Self::PolicyNeighbour,
+        Self::PolicyOwn,
+        Self::PolicyMidway,
+        Self::PolicyOnce,
+        Self::PolicyAdmin,
+        Self::PolicyNamespace,
+        Self::PolicyIsolated,
+        Self::PolicyBaseline,
+        Self::PolicyClosed,
+        Self::PolicyUnknown,
+        Self::PolicyCut,
+        Self::PolicyFragment,
+        Self::PolicyUnreadable,
+        Self::PolicyAgain,
+        Self::PolicyForgotten,
+        Self::PolicyUntold,
     ];
 
     /// What metrics call it.
@@ -225,6 +285,26 @@ impl Reason {
             Self::EdgeDirect => "edge_direct",
             Self::EdgeArrived => "edge_arrived",
             Self::EdgeStray => "edge_stray",
+            Self::PolicyNew => "policy_new",
+            Self::PolicyEstablished => "policy_established",
+            Self::PolicyReply => "policy_reply",
+            Self::PolicyRelated => "policy_related",
+            Self::PolicyNeighbour => "policy_neighbour",
+            Self::PolicyOwn => "policy_own",
+            Self::PolicyMidway => "policy_midway",
+            Self::PolicyOnce => "policy_once",
+            Self::PolicyAdmin => "policy_admin",
+            Self::PolicyNamespace => "policy_namespace",
+            Self::PolicyIsolated => "policy_isolated",
+            Self::PolicyBaseline => "policy_baseline",
+            Self::PolicyClosed => "policy_closed",
+            Self::PolicyUnknown => "policy_unknown",
+            Self::PolicyCut => "policy_cut",
+            Self::PolicyFragment => "policy_fragment",
+            Self::PolicyUnreadable => "policy_unreadable",
+            Self::PolicyAgain => "policy_again",
+            Self::PolicyForgotten => "policy_forgotten",
+            Self::PolicyUntold => "policy_untold",
         }
     }
 
@@ -283,6 +363,26 @@ impl Reason {
             Self::EdgeDirect => Verdict::Pass,
             Self::EdgeArrived => Verdict::Pass,
             Self::EdgeStray => Verdict::Drop,
+            Self::PolicyNew => Verdict::Pass,
+            Self::PolicyEstablished => Verdict::Pass,
+            Self::PolicyReply => Verdict::Pass,
+            Self::PolicyRelated => Verdict::Pass,
+            Self::PolicyNeighbour => Verdict::Pass,
+            Self::PolicyOwn => Verdict::Pass,
+            Self::PolicyMidway => Verdict::Pass,
+            Self::PolicyOnce => Verdict::Pass,
+            Self::PolicyAdmin => Verdict::Drop,
+            Self::PolicyNamespace => Verdict::Drop,
+            Self::PolicyIsolated => Verdict::Drop,
+            Self::PolicyBaseline => Verdict::Drop,
+            Self::PolicyClosed => Verdict::Drop,
+            Self::PolicyUnknown => Verdict::Drop,
+            Self::PolicyCut => Verdict::Drop,
+            Self::PolicyFragment => Verdict::Drop,
+            Self::PolicyUnreadable => Verdict::Drop,
+            Self::PolicyAgain => Verdict::Note,
+            Self::PolicyForgotten => Verdict::Note,
+            Self::PolicyUntold => Verdict::Note,
         }
     }
 
@@ -341,6 +441,26 @@ impl Reason {
             Self::EdgeDirect => "a client's packet went on to the backend's node, which answers the client itself.",
             Self::EdgeArrived => "a client's packet that had reached another node went to a backend on this one.",
             Self::EdgeStray => "another node sent a client's packet for a backend that is not on this one.",
+            Self::PolicyNew => "the first packet of a connection that policies allow.",
+            Self::PolicyEstablished => "a packet of an allowed connection, from who began it.",
+            Self::PolicyReply => "an answer in an allowed connection.",
+            Self::PolicyRelated => "an ICMP error about an allowed connection.",
+            Self::PolicyNeighbour => "talk between neighbours.",
+            Self::PolicyOwn => "the node speaks with its own pod, or a pod with itself.",
+            Self::PolicyMidway => "a connection whose beginning was not seen; policies would allow it to one of its ends.",
+            Self::PolicyOnce => "a packet that is no part of a connection, and that policies allow.",
+            Self::PolicyAdmin => "a rule of the admin tier denies it.",
+            Self::PolicyNamespace => "a rule of the namespaces' tier denies it.",
+            Self::PolicyIsolated => "a policy isolates the pod, and none allows it.",
+            Self::PolicyBaseline => "a rule of the baseline tier denies it.",
+            Self::PolicyClosed => "the pod's rules cannot be enforced, or are not known yet.",
+            Self::PolicyUnknown => "nobody is known yet to be at the other end's address, and policies deny, or allow, by who it is.",
+            Self::PolicyCut => "the connection was allowed, and is not any more.",
+            Self::PolicyFragment => "a fragment whose datagram's first one was not seen.",
+            Self::PolicyUnreadable => "the packet cannot be read, so policies cannot be asked.",
+            Self::PolicyAgain => "an allowed connection was judged again, and is still allowed.",
+            Self::PolicyForgotten => "a connection could not be remembered.",
+            Self::PolicyUntold => "nobody was told of a packet: too many were in that moment.",
         }
     }
 }
