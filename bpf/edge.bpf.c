@@ -176,7 +176,7 @@ int edge_ingress(struct __sk_buff *skb)
 	if (!w)
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
 	kind = packet_read(skb, w->packet.ip, NAT_INGRESS);
-	/* Neither what is for another machine, nor what is for another device on the same wire. The stack may take the latter. */
+	/* Neither what is for another machine, nor what is for another device on the same wire; some of that the stack takes. */
 	if (skb->pkt_type == PACKET_OTHERHOST || skb->vlan_present)
 		return may_leave(skb, kind, false) ? verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED) : TC_ACT_SHOT;
 	if (kind == TUPLE_OTHER) {

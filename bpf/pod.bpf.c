@@ -69,6 +69,9 @@ int pod(struct __sk_buff *skb)
 		return verdict(TC_ACT_SHOT, CW_POLICY_UNREADABLE);
 	count(CW_POD_PASSED);
 	bpf_tail_call(skb, &stages, CW_STAGE_POD);
+	/* Nobody is there to judge it. */
+	if (subject_at(ends.source))
+		return verdict(TC_ACT_SHOT, CW_POLICY_CLOSED);
 	return TC_ACT_UNSPEC;
 }
 

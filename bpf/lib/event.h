@@ -61,11 +61,11 @@ __noinline int event_tell(__u32 reason)
 	if (!p)
 		return 0;
 	kind = p->is_unknown ? CW_EVENT_UNKNOWN : CW_EVENT_DENIED;
-	event = event_may(p, kind) ? bpf_ringbuf_reserve(&events, sizeof(*event), 0) : NULL;
-	if (!event) {
+	if (!event_may(p, kind)) {
 		count(CW_POLICY_UNTOLD);
 		return 0;
 	}
+	event = &p->told;
 	event->time = p->now;
 	event->ruleset = p->ruleset;
 	ip_copy(event->pod, p->key.pod);
@@ -82,6 +82,7 @@ __noinline int event_tell(__u32 reason)
 	event->tier = p->tier;
 	event->kind = kind;
 	event->zero = 0;
-	bpf_ringbuf_submit(event, 0);
+	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
+		count(CW_POLICY_UNTOLD);
 	return 0;
 }

@@ -93,6 +93,8 @@ struct policy {
 	struct cw_verdict found;
 	/* The entry that is written. */
 	struct cw_connection fresh;
+	/* What is told of it. */
+	struct cw_policy_event told;
 	/* Of an ICMP error: the connection it is about. */
 	struct cw_connection_key about;
 	__u64 now;

@@ -78,3 +78,28 @@ EXPECT(tagged_spoofed, TC_ACT_SHOT, CW_POD_SPOOFED)
 
 PACKET(tagged_truncated) { return packet_tag(skb, packet_ethernet(skb, ETH_P_8021Q), ETH_P_IPV6) + 39; }
 EXPECT(tagged_truncated, TC_ACT_SHOT, CW_POD_TRUNCATED)
+
+/* A policy is about the pod, and nobody is there to judge; or the tags hide what would be judged. */
+static __always_inline int judge_pod(struct __sk_buff *skb)
+{
+	struct cw_subject subject = { .egress = 100 };
+	struct cw_node_address at;
+
+	ip_from_v4(at.ip, POD);
+	ASSERT(!bpf_map_update_elem(&subjects, &at, &subject, BPF_ANY));
+	return give_addresses(skb);
+}
+
+SETUP(judged_by_nobody) { return judge_pod(skb); }
+PACKET(judged_by_nobody) { return packet_ipv4(skb, POD, V4(8, 8, 8, 8)); }
+EXPECT(judged_by_nobody, TC_ACT_SHOT, CW_POLICY_CLOSED)
+
+/* Two tags: the kernel takes the first one off itself. */
+SETUP(judged_behind_tags) { return judge_pod(skb); }
+PACKET(judged_behind_tags)
+{
+	int at = packet_tag(skb, packet_ethernet(skb, ETH_P_8021Q), ETH_P_8021Q);
+
+	return packet_ipv4_at(skb, packet_tag(skb, at, ETH_P_IP), POD, V4(8, 8, 8, 8));
+}
+EXPECT(judged_behind_tags, TC_ACT_SHOT, CW_POLICY_UNREADABLE)

@@ -32,6 +32,10 @@ fn object(kind: Kind, text: &str) -> Option<Manifest> {
         Kind::EndpointSlice => read::<k8s_openapi::api::discovery::v1::EndpointSlice>(text),
         Kind::NetworkPolicy => read::<k8s_openapi::api::networking::v1::NetworkPolicy>(text),
         Kind::ClusterNetworkPolicy => read::<cluster::manifest::policy::ClusterNetworkPolicy>(text),
+        Kind::CiliumNetworkPolicy => read::<cluster::manifest::cilium::CiliumNetworkPolicy>(text),
+        Kind::CiliumClusterwideNetworkPolicy => {
+            read::<cluster::manifest::cilium::CiliumClusterwideNetworkPolicy>(text)
+        }
         Kind::ServiceExport => read::<cluster::manifest::multicluster::ServiceExport>(text),
         Kind::ServiceImport => read::<cluster::manifest::multicluster::ServiceImport>(text),
     }

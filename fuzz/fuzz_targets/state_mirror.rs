@@ -1,7 +1,7 @@
 //! What a linked cluster tells, in any order: nothing it may not say gets in, and what is held is what was accepted.
 #![no_main]
 
-use engine::exchange::{Bounds, Budget, Held, Interest, Mirror, Position, Tell, Told, digest};
+use engine::exchange::{Bounds, Budget, Held, Interest, Mirror, Position, Tell, Told, Topics, digest};
 use libfuzzer_sys::fuzz_target;
 use model::{Cluster, ClusterId, ClusterName, Key, Kind, ObjectName, World};
 
@@ -32,7 +32,10 @@ fuzz_target!(|bytes: &[u8]| {
     let first = bytes.first().copied().unwrap_or_default();
     let interest = |bits: u8| {
         let names = ["a", "b", "c"].into_iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
-        Interest::Only(names.map(|(_, name)| ObjectName::new("d", name).unwrap()).collect())
+        let services = names.map(|(_, name)| ObjectName::new("d", name).unwrap()).collect();
+        // What is not asked for with the first byte alone: pods and policies.
+        let pods = (bits & 16 != 0).then(|| ClusterName::new("aws").unwrap()).into_iter().collect();
+        Interest::only(Topics { services, pods, policies: bits & 32 != 0 })
     };
     for change in mirror.open(interest(first), first & 8 == 0).dropped {
         world.apply(change);
@@ -50,7 +53,7 @@ fuzz_target!(|bytes: &[u8]| {
                 Told::Batch { changes: vec![Tell::Keep(digest(epoch, &key))], revision: 7 }
             }
             4 if what & 32 == 0 => {
-                for change in mirror.want(interest(what >> 5)).1 {
+                for change in mirror.want(interest(what >> 2)).1 {
                     world.apply(change);
                 }
                 continue;
@@ -92,4 +95,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(Bounds::check_link(cluster, &others).is_ok(), "{cluster:?}");
     }
     assert!(world.objects().all(|object| object.key().cluster().as_str() == "aws"));
+    assert!(world.policies.values().all(|policy| policy.distribute));
+    assert!(world.namespaces.values().all(|namespace| namespace.shared));
+    assert!(world.nodes.values().all(|node| node.labels.is_empty()));
 });

@@ -44,6 +44,9 @@ multicluster:
   clustersetName: {{ .Values.multicluster.clustersetName | toRawJson }}
 services:
   traffic: {{ .Values.services.traffic | toRawJson }}
+policy:
+  distributed: {{ .Values.policy.distributed | toRawJson }}
+  selectors: {{ .Values.policy.selectors | toRawJson }}
 {{- end -}}
 {{- define "causeway.agentConfig" -}}
 cluster: {{ .Values.cluster.name | toRawJson }}
@@ -84,6 +87,10 @@ services:
   resetGoneBackends: {{ .Values.services.resetGoneBackends | toRawJson }}
   goneBackendGracePeriodSeconds: {{ .Values.services.goneBackendGracePeriodSeconds | toRawJson }}
   ejectOutliers: {{ .Values.services.ejectOutliers | toRawJson }}
+policy:
+  enabled: {{ .Values.policy.enabled | toRawJson }}
+  selectors: {{ .Values.policy.selectors | toRawJson }}
+  established: {{ .Values.policy.established | toRawJson }}
 failClosed: {{ concat .Values.cluster.podCIDRs .Values.agent.failClosed | toRawJson }}
 {{- end -}}
 {{- define "causeway.settings" -}}

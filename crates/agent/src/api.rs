@@ -3,14 +3,16 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Result;
 use model::{ClusterName, NodeName};
+use serve::Denied;
 use serve::http::{Health, Vitals};
 use serve::local::{Access, AgentApi, PlanReport, Refusal, agent_router};
 use serve::metrics::AgentMetrics;
 use tokio::sync::{mpsc, oneshot};
-use wire::local::{AgentStatus, CniRequest, CniResponse, MtuAsk, MtuStatus, ServicesReport};
+use wire::local::{AgentStatus, CniRequest, CniResponse, DeniedFlows, MtuAsk, MtuStatus, ServicesReport};
 
 use crate::cni::Cni;
 use crate::config::Config;
@@ -39,6 +41,8 @@ const MEASURED: usize = 16;
 pub(crate) struct Vital {
     pub(crate) health: Mutex<Health>,
     pub(crate) metrics: AgentMetrics,
+    /// What policy denied.
+    pub(crate) denied: Denied,
 }
 
 struct Api {
@@ -98,6 +102,10 @@ impl AgentApi for Api {
         let Paths { interface, mtu, mut peers } = self.ask(|answer| Ask::Paths(ask.cluster, answer)).await?;
         peers.truncate(MEASURED);
         crate::mtu::measure(&interface, mtu, peers).await.map_err(|e| Refusal::Failed(e.to_string()))
+    }
+
+    async fn denied(&self, after: Option<u64>, wait: Duration) -> Result<DeniedFlows, Refusal> {
+        Ok(self.vital.denied.since(after, wait).await)
     }
 
     async fn cni(&self, request: CniRequest) -> CniResponse {

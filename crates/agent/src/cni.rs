@@ -30,6 +30,7 @@ use kernel::netlink::Netlink;
 use kernel::netns::{Netns, NetnsError};
 use kernel::nft::Table;
 use kernel::pod::{self, PodSpec, Wired, Wirer};
+use model::ObjectName;
 use serde_json::Value;
 use tokio::sync::RwLock;
 use tracing::{info, warn};
@@ -48,9 +49,14 @@ use turns::Turns;
 
 /// Whoever has to know of pods' wires: the data path, which lets a pod send with its own addresses only.
 pub trait PodHook: Send + Sync {
-    /// A pod has this device and these addresses. Told before `ADD` answers, and again for every pod when the agent
-    /// starts.
-    fn attached(&self, device: &str, ips: &[IpAddr]) -> impl Future<Output = Result<(), String>> + Send;
+    /// A pod, if the runtime said which, has this device and these addresses. Told before `ADD` answers, and again for every
+    /// pod when the agent starts.
+    fn attached(
+        &self,
+        device: &str,
+        ips: &[IpAddr],
+        pod: Option<&ObjectName>,
+    ) -> impl Future<Output = Result<(), String>> + Send;
     /// The device is gone. One that was never attached is no error.
     fn detached(&self, device: &str) -> impl Future<Output = Result<(), String>> + Send;
 }
@@ -168,7 +174,7 @@ impl<H: PodHook + 'static> Cni<H> {
         let shared = &self.shared;
         let mut refused = Vec::new();
         for entry in self.entries().await {
-            let attached = shared.hook.attached(&entry.host_ifname, &entry.ips).await;
+            let attached = shared.hook.attached(&entry.host_ifname, &entry.ips, entry.pod.as_ref()).await;
             refused.extend(attached.err().map(|why| format!("{}: {why}", entry.host_ifname)));
             let passed = ports::let_loopback_pass(&shared.place.netns, &entry);
             refused.extend(passed.err().map(|failure| format!("{}: {failure}", entry.host_ifname)));
@@ -380,7 +386,8 @@ impl<H: PodHook + 'static> Shared<H> {
                 }
             }
         };
-        self.hook.attached(&spec.host_ifname, &spec.ips).await.map_err(Failure::Datapath)?;
+        let attached = self.hook.attached(&spec.host_ifname, &spec.ips, entry.pod.as_ref()).await;
+        attached.map_err(Failure::Datapath)?;
         if known || !entry.extras.ports.is_empty() {
             let entry = entry.clone();
             self.blocking(move |this| this.open_ports(&entry)).await?;

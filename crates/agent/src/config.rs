@@ -1,6 +1,7 @@
 //! What an agent is told when it starts: one YAML file, refused as a whole when anything in it is unknown.
 
 mod dns;
+mod policy;
 mod services;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use model::{ClusterName, NameError, Node, NodeName, Protocol, Topology};
 use serde::{Deserialize, Serialize};
 
 pub use dns::{Dns, Upstream};
-pub use services::Services;
+pub use policy::Policy;
+pub use services::{LoadBalancerAlgorithm, Services};
 
 /// An agent's configuration. One file does for all nodes of a cluster: what differs between them is found, or comes
 /// from the world.
@@ -89,6 +91,9 @@ pub struct Config {
     /// What the node does for services beyond leading sockets to backends.
     #[serde(default)]
     pub services: Services,
+    /// Who may talk to whom: what holds for all policies.
+    #[serde(default)]
+    pub policy: Policy,
     /// `topology.kubernetes.io/region`; empty: what the world says.
     #[serde(default)]
     pub region: String,

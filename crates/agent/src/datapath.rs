@@ -13,10 +13,12 @@ use ipnet::IpNet;
 use kernel::netlink::Netlink;
 use kernel::wireguard::{self, Device, Launch, PrivateKey};
 use kernel::{bpf, capacity, nft, routes};
+use model::ObjectName;
 use serve::metrics::DatapathCounter;
 
 use crate::cni::PodHook;
 use crate::config::Config;
+use crate::police::Police;
 
 /// The nf_tables table that lets pods out of the mesh.
 pub(crate) const TABLE: &str = "causeway";
@@ -91,8 +93,13 @@ impl Datapath {
     }
 
     /// Whoever must know of pods' devices.
-    pub(crate) fn pod_hook(&self) -> PodMaps {
-        PodMaps(self.maps.clone())
+    pub(crate) fn pod_hook(&self, police: Option<Arc<Police>>) -> PodMaps {
+        PodMaps { maps: self.maps.clone(), police }
+    }
+
+    /// The packet path, for whoever else changes it.
+    pub(crate) fn shared(&self) -> Arc<Mutex<bpf::Datapath>> {
+        self.maps.clone()
     }
 
     fn maps(&self) -> MutexGuard<'_, bpf::Datapath> {
@@ -215,16 +222,33 @@ fn owner(op: &Op) -> Owner {
     }
 }
 
-/// Tells the packet path which addresses are a pod's.
-pub(crate) struct PodMaps(Arc<Mutex<bpf::Datapath>>);
+/// Tells the packet path which addresses are a pod's, and which policies are about it.
+pub(crate) struct PodMaps {
+    maps: Arc<Mutex<bpf::Datapath>>,
+    police: Option<Arc<Police>>,
+}
+
+impl PodMaps {
+    fn maps(&self) -> MutexGuard<'_, bpf::Datapath> {
+        self.maps.lock().expect("nobody panics while holding it")
+    }
+}
 
 impl PodHook for PodMaps {
-    async fn attached(&self, device: &str, ips: &[IpAddr]) -> Result<(), String> {
-        self.0.lock().expect("nobody panics while holding it").add_pod(device, ips).map_err(|e| e.to_string())
+    async fn attached(&self, device: &str, ips: &[IpAddr], pod: Option<&ObjectName>) -> Result<(), String> {
+        // Before it may send anything at all. What no runtime calls a pod no policy can be about.
+        if let (Some(police), Some(pod)) = (&self.police, pod) {
+            police.attach(device, pod, ips)?;
+        }
+        self.maps().add_pod(device, ips).map_err(|e| e.to_string())
     }
 
     async fn detached(&self, device: &str) -> Result<(), String> {
-        self.0.lock().expect("nobody panics while holding it").remove_pod(device).map_err(|e| e.to_string())
+        self.maps().remove_pod(device).map_err(|e| e.to_string())?;
+        if let Some(police) = &self.police {
+            police.detach(device);
+        }
+        Ok(())
     }
 }
 

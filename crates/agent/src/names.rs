@@ -14,6 +14,7 @@ use serve::dns::{Options, Server, Shared, Upstreams};
 
 use crate::config::{Config, Dns};
 use crate::outlook::Outlook;
+use crate::police::Police;
 
 /// Seconds for which an answer may be remembered: a cloud that dies leaves soon, and `connect` is balanced anew each
 /// time anyway.
@@ -54,6 +55,11 @@ impl Names {
         names.shared.apply(names.planner.everything(&outlook.view()));
         names.follow_askers(outlook);
         Ok(names)
+    }
+
+    /// Tells policies where names lead before clients know.
+    pub(crate) fn tell(&self, police: Arc<Police>) {
+        self.shared.set_witness(Box::new(move |told| police.learn(told)));
     }
 
     /// Whether everything is known: before that, names of ours are neither there nor missing.

@@ -5,26 +5,28 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::Result;
-use engine::exchange::Position;
+use anyhow::{Context as _, Result};
+use engine::exchange::{Interest, Position};
 use engine::health::{Event as Verdict, Prober, Ranking};
 use engine::mesh::Unserved;
 use engine::plan::{self, Op, State};
 use engine::services::{Departed, Fill, HealthCheck, Planner};
-use engine::{mesh, services};
+use engine::{mesh, policy, services};
 use ipnet::IpNet;
+use kernel::bpf::policing::Established;
 use kernel::features::Feature;
 use kernel::host::forwarding;
 use kernel::netlink::Netlink;
 use kernel::wireguard::PrivateKey;
 use link::agent::AgentEvent;
-use model::{Change, Key, NodeName, World};
+use model::{Change, ClusterName, Key, NodeName, World};
 use serve::local::PlanReport;
 use serve::metrics::AgentMetrics;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use wire::local::StreamStatus;
-use wire::state::Place;
+use wire::state::{Place, Policing};
 
 use crate::api::{Ask, Paths, Vital};
 use crate::cni::PodNetwork;
@@ -35,6 +37,7 @@ use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outliers::Watch;
 use crate::outlook::{Outlook, Plan};
+use crate::police::{self, Police};
 use crate::problems::Problems;
 use crate::services::Held;
 use crate::{install, status, underlay};
@@ -57,6 +60,15 @@ const SAVE_LATEST: Duration = Duration::from_secs(60);
 
 /// Bytes that the tunnel adds to a packet: 40 IPv6, 8 UDP, 32 WireGuard.
 const OVERHEAD: u32 = 80;
+
+/// How far the controller has told what it knows.
+pub(crate) struct Told {
+    pub(crate) position: Option<Position>,
+    /// What is known in full up to there, beyond what every agent is told.
+    pub(crate) interest: Interest,
+    /// The clusters whose pods are wanted; none at all where policies are not enforced.
+    pub(crate) wished: watch::Sender<Option<BTreeSet<ClusterName>>>,
+}
 
 /// One node.
 pub(crate) struct Node {
@@ -93,13 +105,15 @@ pub(crate) struct Node {
     departed: Option<Departed>,
     /// Backends that fail connects, where services are to do without them.
     outliers: Option<Watch>,
+    /// Policies, where they are enforced.
+    pub(crate) police: Option<Arc<Police>>,
     /// The DNS server, where one is wanted.
     pub(crate) names: Option<Names>,
     /// Why a container runtime cannot be served yet; nothing when it can.
     pub(crate) cni: Option<String>,
     key: PrivateKey,
     started: Instant,
-    position: Option<Position>,
+    told: Told,
     replan: bool,
     check_at: Instant,
     observe_at: Instant,
@@ -114,10 +128,10 @@ impl Node {
         key: PrivateKey,
         features: Vec<Feature>,
         world: World,
-        position: Option<Position>,
+        told: Told,
         neighbour: Neighbour,
     ) -> Result<Self> {
-        let me = config.name();
+        let (me, position) = (config.name(), told.position);
         let underlay = underlay::find(&Netlink::open()?, &config, world.nodes.get(&me)).await?;
         let translates = features.iter().any(|feature| feature.name == "nftables" && feature.present);
         let masqueraded = if translates { Masqueraded::Told(Default::default()) } else { Masqueraded::Never };
@@ -166,6 +180,7 @@ impl Node {
             vital: Arc::new(Vital {
                 health: Mutex::default(),
                 metrics: AgentMetrics::new(env!("CARGO_PKG_VERSION")),
+                denied: serve::Denied::default(),
             }),
             underlay: underlay.name,
             own: Vec::new(),
@@ -175,11 +190,12 @@ impl Node {
             health_checks: HealthChecks::default(),
             departed: None,
             outliers: None,
+            police: None,
             names: None,
             cni: untold,
             key,
             started: now,
-            position,
+            told,
             replan: true,
             check_at: now,
             observe_at: now + OBSERVE_EVERY,
@@ -194,8 +210,12 @@ impl Node {
         node.prober.presume_dead(node.outlook.dead.clone());
         let remembered = services::remembered_ranking(&node.observed, &node.outlook.world);
         node.outlook.ranking = Ranking::new(remembered);
+        node.police = node.open_police()?;
         if let Some(dns) = &node.config.dns {
             let names = Names::open(&node.config, dns, &node.outlook)?;
+            if let Some(police) = &node.police {
+                names.tell(police.clone());
+            }
             names.set_synced(position.is_some());
             node.names = Some(names);
         }
@@ -207,6 +227,32 @@ impl Node {
         node.settle().await;
         node.look_after_machine().await;
         Ok(node)
+    }
+
+    /// Whoever judges by policies; nobody where they are not enforced.
+    fn open_police(&self) -> Result<Option<Arc<Police>>> {
+        let (maps, policy) = (self.datapath.shared(), &self.config.policy);
+        if !policy.enabled {
+            Police::forget(&maps).context("letting go of policies")?;
+            return Ok(None);
+        }
+        let settings = policy.settings(self.outlook.me.clone());
+        let names = self.config.state_dir.join("names.json");
+        let police = Police::new(settings, &self.outlook.world, names, maps, self.started);
+        police.subscribed(self.told.interest.topics.pods.clone());
+        Ok(Some(Arc::new(police)))
+    }
+
+    /// Judges by policies from now on: every pod of before is attached.
+    pub(crate) fn begin_policing(&self) -> Result<()> {
+        let Some(police) = &self.police else { return Ok(()) };
+        let established = match self.config.policy.established {
+            policy::Established::Cut => Established::Cut,
+            policy::Established::Keep => Established::Keep,
+        };
+        police.begin(established)?;
+        self.wish();
+        police::watch(police.clone(), self.vital.clone(), self.outlook.me.clone())
     }
 
     /// Time as the engine knows it.
@@ -243,11 +289,18 @@ impl Node {
                 self.stream.last_error = Some(error);
             }
             AgentEvent::Changes { changes, position } => {
-                self.position = position;
+                self.told.position = position;
                 self.take(changes);
             }
+            AgentEvent::Interest(interest) => {
+                if let Some(police) = &self.police {
+                    police.subscribed(interest.topics.pods.clone());
+                }
+                self.told.interest = interest;
+                self.save_soon();
+            }
             AgentEvent::Synced { position } => {
-                self.position = Some(position);
+                self.told.position = Some(position);
                 self.stream.stale = false;
                 self.stream.revision = position.revision;
                 if let Some(names) = &self.names {
@@ -263,7 +316,7 @@ impl Node {
 
     fn take(&mut self, changes: Vec<Change>) {
         debug!(changes = changes.len(), "news");
-        if let Some(position) = self.position {
+        if let Some(position) = self.told.position {
             self.stream.revision = position.revision;
         }
         let mut keys = Vec::with_capacity(changes.len());
@@ -278,11 +331,23 @@ impl Node {
                 keys.push(key);
             }
         }
-        self.replan |= keys.iter().any(|key| !matches!(key, Key::Endpoint(_)));
+        let planned =
+            |key: &Key| !matches!(key, Key::Endpoint(_) | Key::Policy(_) | Key::Namespace(_) | Key::Pod(_));
+        self.replan |= keys.iter().any(planned);
+        if let Some(police) = &self.police {
+            police.follow(&self.outlook.world, &keys);
+            self.wish();
+        }
         if let Some(names) = &mut self.names {
             names.follow(&self.outlook, &keys);
         }
         self.save_soon();
+    }
+
+    /// Wants the pods that policies can lead to, no others.
+    fn wish(&self) {
+        let Some(pods) = self.police.as_ref().map(|police| Some(police.interest())) else { return };
+        self.told.wished.send_if_modified(|before| std::mem::replace(before, pods.clone()) != pods);
     }
 
     /// Follows a verdict at once: one map write, before any plan.
@@ -361,6 +426,10 @@ impl Node {
                 self.offer_network();
             }
             self.follow_health_checks().await;
+            if let Some(police) = &self.police {
+                let wrong = police.poll();
+                self.problems.set_machine("policy", (!wrong.is_empty()).then(|| wrong.join("; ")));
+            }
             self.refresh_vital();
         }
         if now >= self.observe_at {
@@ -530,7 +599,7 @@ impl Node {
             self.look_after_machine().await;
         }
         // Before the first word of a controller nothing is granted, and that is no problem yet.
-        if self.position.is_some() {
+        if self.told.position.is_some() {
             self.problems.set_claims(problems);
         }
         let probed = self.outlook.probed(&desired);
@@ -637,7 +706,12 @@ impl Node {
         }
         let began = Instant::now();
         let path = self.config.state_dir.join("world.state");
-        let place = self.position.map(|p| Place { epoch: p.epoch, revision: p.revision, interest: None });
+        let Interest { policing, topics, .. } = &self.told.interest;
+        let policing = policing.then(|| Policing { clusters: topics.pods.clone(), policies: false });
+        let place = self.told.position.map(|p| {
+            let (epoch, revision) = (p.epoch, p.revision);
+            Place { epoch, revision, interest: None, policing }
+        });
         let places = place.map(|place| (self.config.cluster.clone(), place)).into_iter().collect();
         let world = self.outlook.world.clone();
         let saved = tokio::task::spawn_blocking(move || link::saved::save(&path, &world, &places)).await;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use engine::exchange::{Held, Position};
+use engine::exchange::{Held, Interest, Position, Topics};
 use engine::health::Event as Verdict;
+use engine::policy;
 use kernel::features::Feature;
 use kernel::host::Host;
 use kernel::icmp::{Echo, Heard, Kind};
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::datapath::{PodMaps, pin_dir};
 use crate::install;
 use crate::neighbour::Neighbour;
-use crate::node::{Node, OBSERVE_EVERY};
+use crate::node::{Node, OBSERVE_EVERY, Told};
 
 /// Something happened.
 enum Event {
@@ -56,7 +57,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     }
     let place = found.saved.places.get(&config.cluster);
     let position = place.map(|p| Position { epoch: p.epoch, revision: p.revision });
-    let held = Held::of(&found.saved.world, position, |_| true);
+    let interest = place.map_or_else(Interest::nothing, known);
+    let held = Held::of_agent(&found.saved.world, position, config.name()).with_interest(interest.clone());
+    let pods = config
+        .policy
+        .enabled
+        .then(|| policy::interest_in(&found.saved.world, &config.policy.settings(config.name())));
+    let (wished, pods) = watch::channel(pods);
 
     let (report, reported) = watch::channel(NodeReport {
         public_key: key.public(),
@@ -71,11 +78,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         proof: config.proof(),
         state_dir: config.state_dir.clone(),
         held,
+        pods,
         report: reported,
     });
 
     let neighbour = Neighbour::watch(report);
-    let mut node = Node::open(config, key, features, found.saved.world, position, neighbour).await?;
+    let told = Told { position, interest, wished };
+    let mut node = Node::open(config, key, features, found.saved.world, told, neighbour).await?;
     let mut echo = Echo::open(Some(&node.config.interface))?;
     let (asks, mut asked) = mpsc::channel(16);
     let state = node.config.state_dir.join("pods.journal");
@@ -85,11 +94,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         netns: Netns::current().context("opening the node's own network namespace")?,
         host,
     };
-    let cni = Cni::open(place, node.datapath.pod_hook()).await?;
+    let cni = Cni::open(place, node.datapath.pod_hook(node.police.clone())).await?;
     let mut network = None;
     for refused in cni.reattach().await {
         warn!("a pod of before may send nothing: {refused}");
     }
+    node.begin_policing()?;
     let cni = Arc::new(cni);
     tokio::spawn(keep_host_ports(cni.clone()));
     let aborts = Aborts::start(cni.clone(), node.vital.clone(), &node.features, pin_dir(&node.config))?;
@@ -202,4 +212,11 @@ fn require_features(host: &Host) -> Result<Vec<Feature>> {
         bail!("this machine lacks what the agent needs:{}", lines.collect::<String>());
     }
     Ok(features)
+}
+
+/// What a place on disk says is known in full, beyond what every agent is told.
+fn known(place: &wire::state::Place) -> Interest {
+    let Some(policing) = &place.policing else { return Interest::default() };
+    let topics = Topics { pods: policing.clusters.clone(), ..Topics::default() };
+    Interest { topics, ..Interest::everything() }
 }

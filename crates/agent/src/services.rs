@@ -153,11 +153,11 @@ fn distance(outlook: &Outlook, place: usize, cluster: &ClusterName) -> ClusterDi
 
 /// A node port that leads where sockets are led needs no words.
 fn is_told(to: &FromOutside) -> bool {
-    !to.masquerade || to.sources.is_some() || to.sees != Sees::Node
+    !to.masquerade || to.sources.is_some() || to.sees != Sees::Node || to.agreed
 }
 
 fn outside(to: &FromOutside) -> ServiceOutside {
-    let FromOutside { frontend, backends, masquerade, sees, otherwise, sources } = to;
+    let FromOutside { frontend, backends, masquerade, sees, agreed, otherwise, sources } = to;
     ServiceOutside {
         address: frontend.ip,
         port: frontend.port.get(),
@@ -169,6 +169,7 @@ fn outside(to: &FromOutside) -> ServiceOutside {
             Sees::Client => wire::local::Sees::Client,
             Sees::Either => wire::local::Sees::Either,
         },
+        agreed: *agreed,
         otherwise: match otherwise {
             plan::Otherwise::Refuse => Otherwise::Refuse,
             plan::Otherwise::Drop => Otherwise::Drop,

@@ -9,10 +9,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Answers any HTTP request, and any UDP datagram to the same port, with JSON: \
+#[command(
+    after_help = "Answers any HTTP request (by TCP and, where the kernel has it, SCTP), and any UDP datagram to the same port, with JSON: \
                   cluster, region, zone, node, namespace and pod from the CAUSEWAY_… environment, and the client's \
                   address. /healthz is for probes; POST /fail makes it fail, POST /recover ends that. SIGTERM ends \
-                  it in the manner of a server behind a balancer: it goes on for a while, then finishes what it has begun.")]
+                  it in the manner of a server behind a balancer: it goes on for a while, then finishes what it has begun."
+)]
 pub(crate) struct Args {
     /// Where to listen: `:8080` (every address, IPv4 and IPv6), `10.0.0.1:8080` or `[fd00::1]:8080`; may be repeated.
     #[arg(long, value_name = "ADDRESS:PORT", required = true)]

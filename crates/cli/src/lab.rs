@@ -1,6 +1,7 @@
 //! `causeway lab`: several clouds on this machine.
 
 mod exec;
+mod matrix;
 mod objects;
 mod show;
 mod up;
@@ -28,6 +29,7 @@ Examples:
   causeway lab exec aws-1 -- wg show cw0                   a program on a node
   causeway lab apply -f echo.yaml --cluster aws            Kubernetes objects into a cloud
   causeway lab kill gcp; causeway lab start gcp            a cloud goes dark, and comes back
+  causeway lab matrix -n demo                              which pod reaches which, and whether policy says so
   causeway lab down                                        nothing is left
 
 A pod is called CLUSTER/NAMESPACE/NAME, a node CLUSTER/NODE; any end of it that only one has will do.")]
@@ -64,6 +66,8 @@ enum Verb {
     Start(One),
     /// The end of a log: of a pod, a node's agent, a controller (CLUSTER/_controller), `underlay` or `daemon`.
     Logs(show::Logs),
+    /// Who reaches whom: every pod tries every other one, held against `causeway policy check`.
+    Matrix(Box<matrix::Args>),
     /// Watch a service fail over from node to zone to cloud, and judge it.
     Demo(demo::Args),
     /// Send a steady load of new connections from here; the demo and the benchmarks run this in pods.
@@ -133,6 +137,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Verb::Kill(One { name, output }) => done(client::kill(&name).await?.changes, output),
         Verb::Start(One { name, output }) => done(client::start(&name).await?.changes, output),
         Verb::Logs(args) => show::logs(&args).await,
+        Verb::Matrix(args) => matrix::run(*args).await,
         Verb::Demo(args) => demo::run(args).await,
         Verb::Load(args) => load::run(args).await,
         Verb::Daemon { file, log } => {

@@ -13,6 +13,7 @@ mod lab;
 mod link;
 mod load;
 mod logging;
+mod policy;
 mod seat;
 mod services;
 mod status;
@@ -51,6 +52,8 @@ enum Verb {
     Status(status::Args),
     /// What clients dial: services and imports, who answers for them and why.
     Services(services::Args),
+    /// Who may talk to whom, and which rule says so.
+    Policy(policy::Args),
     /// Nodes by location and the tunnels between them, as a picture or as data.
     Graph(graph::Args),
     /// Install into a Kubernetes cluster, or print the manifests.
@@ -102,6 +105,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Controller(args) => daemon::controller(args).await,
         Verb::Status(args) => status::run(args).await,
         Verb::Services(args) => services::run(args).await,
+        Verb::Policy(args) => policy::run(args).await,
         Verb::Graph(args) => graph::run(args).await,
         Verb::Install(args) => install::run(*args).await,
         Verb::Upgrade(args) => upgrade::run(*args).await,

@@ -53,6 +53,16 @@ impl Seat {
             && lab::state::socket().exists()
     }
 
+    /// Whether a controller of the lab is meant, or any of them.
+    pub(crate) fn is_lab(&self) -> bool {
+        self.cluster.is_some() || self.is_any_of_lab()
+    }
+
+    /// The cluster of the lab that was named.
+    pub(crate) fn cluster(&self) -> Option<&ClusterName> {
+        self.cluster.as_ref()
+    }
+
     /// Asks for a value.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.explain(client::get(&self.checked()?, path).await).await

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
+use model::ClusterName;
 use wire::local::ServiceReport;
 
 use crate::status::Output;
@@ -23,7 +24,8 @@ Examples:
   causeway services show demo/echo --from aws-2       the same, as clients on another node have it
   causeway services -o json | jq '.[] | {name, clusters, healthy, total}'
 
-Where this machine has no agent but a lab, the first node of each cluster answers; with --from, the node or pod named.
+Where this machine has no agent but a lab, the first node of each cluster answers; with --cluster, of that one; with --from,
+the node or pod named.
 Exit status 1 when a service that is shown is not in the data path as planned.")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -57,8 +59,11 @@ pub(crate) struct Whose {
     #[arg(long, value_name = "NODE|POD")]
     from: Option<String>,
     /// The agent's socket [default: this machine's agent, else its lab].
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "of_lab")]
     socket: Option<PathBuf>,
+    /// An agent of this cluster of the lab.
+    #[arg(id = "of_lab", long = "cluster", value_name = "NAME")]
+    cluster: Option<ClusterName>,
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -92,7 +97,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 impl Whose {
     fn or(self, other: Self) -> Self {
         let output = if self.output == Output::Text { other.output } else { self.output };
-        Self { from: self.from.or(other.from), socket: self.socket.or(other.socket), output }
+        let (socket, cluster) = (self.socket.or(other.socket), self.cluster.or(other.cluster));
+        Self { from: self.from.or(other.from), socket, cluster, output }
     }
 }
 

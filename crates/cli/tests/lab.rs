@@ -23,6 +23,7 @@ clusters:
   nodes:
   - {name: left-1, region: l, zone: l-a}
   - {name: left-2, region: l, zone: l-b}
+  hosts: [{name: out, location: l}]
   manifests: [left.yaml]
 - name: right
   id: 2
@@ -121,7 +122,8 @@ fn only(name: &str) -> BTreeSet<String> {
 
 /// What of a lab is on this machine.
 fn left_behind() -> Vec<String> {
-    let ours = |name: &String| ["cwn_", "cwp_", "cwl_", "cwc_"].iter().any(|prefix| name.starts_with(prefix));
+    let prefixes = ["cwn_", "cwp_", "cwl_", "cwc_", "cwh_"];
+    let ours = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
     let names = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
     let mut found: Vec<String> =
         names.filter_map(|entry| entry.file_name().into_string().ok()).filter(ours).collect();
@@ -217,14 +219,17 @@ fn nearest_first() {
     assert_eq!(answers("client-left-2", &left), only("echo-left-2"));
 }
 
-/// A machine without an agent, so without a socket hook: its packets are answered, by what is near to the node they reach.
+/// Machines without an agent, so without a socket hook: their packets are answered, by what is near to the node they reach.
 fn outsiders_are_answered() {
     let vip = vip("left");
-    for (node, gateway) in [("left-1", "172.16.1.1"), ("left-2", "172.16.1.2")] {
-        good(&["exec", "left/_controller", "--", "ip", "route", "replace", &vip, "via", gateway]);
-        assert_eq!(answers("left/_controller", &vip), only(&format!("echo-{node}")));
+    assert!(items(&status(), "hosts").iter().any(|host| host["publicIPs"][0] == "198.18.1.3"));
+    for machine in ["left/_controller", "left/out"] {
+        for (node, gateway) in [("left-1", "172.16.1.1"), ("left-2", "172.16.1.2")] {
+            good(&["exec", machine, "--", "ip", "route", "replace", &vip, "via", gateway]);
+            assert_eq!(answers(machine, &vip), only(&format!("echo-{node}")));
+        }
+        good(&["exec", machine, "--", "ip", "route", "del", &vip]);
     }
-    good(&["exec", "left/_controller", "--", "ip", "route", "del", &vip]);
 }
 
 /// What `causeway services` says of left's echo, from a client on left-1.

@@ -1,4 +1,5 @@
-//! From Kubernetes objects to what travels: nodes, services, endpoints. Pure: objects in, changes out.
+//! From Kubernetes objects to what travels: nodes, policies, namespaces, pods, services, endpoints. Pure: objects in,
+//! changes out.
 //!
 //! Every change touches only what it concerns: a pod, the services that have it; a service, its own endpoints; of a
 //! slice, the endpoints that differ. The index keeps of each object only what it needs, and of each endpoint it gave
@@ -9,9 +10,11 @@ mod addresses;
 mod complaint;
 mod export;
 mod labels;
+mod namespace;
 mod node;
 mod nodes;
 mod pod;
+mod policy;
 mod service;
 mod sharing;
 mod slice;
@@ -30,7 +33,10 @@ use crate::manifest::{Id, Kind, Manifest};
 use crate::multicluster::{DerivedSlice, Fact, Imported};
 use addresses::Addresses;
 use complaint::{Complaints, From};
+use labels::Labels;
+use namespace::Namespaces;
 use nodes::Nodes;
+use policy::Policies;
 use space::Space;
 
 pub use node::WIREGUARD_PORT;
@@ -70,8 +76,8 @@ pub struct Index {
     nodes: Nodes,
     spaces: BTreeMap<String, Space>,
     addresses: Addresses,
-    /// The names of the objects that nothing acts upon.
-    idle: BTreeMap<Kind, BTreeSet<Id>>,
+    namespaces: Namespaces,
+    policies: Policies,
     unsaid: Unsaid,
     complaints: Complaints,
     /// What has not been said yet of namespaces, exports and imports.
@@ -91,7 +97,8 @@ impl Index {
             nodes: Nodes::default(),
             spaces: BTreeMap::new(),
             addresses: Addresses::default(),
-            idle: BTreeMap::new(),
+            namespaces: Namespaces::default(),
+            policies: Policies::default(),
             unsaid: Unsaid::default(),
             complaints: Complaints::default(),
             facts: BTreeMap::new(),
@@ -115,8 +122,10 @@ impl Index {
         let mut found = Vec::new();
         let changes = match manifest {
             Manifest::Deployment(_) => Vec::new(),
-            Manifest::Namespace(_) => {
+            Manifest::Namespace(object) => {
                 self.notice(&id, Fact::Namespace { name: id.name.clone(), there: true });
+                let labels = Labels::new(object.metadata.labels.as_ref(), &mut found);
+                self.namespaces.declare(&id.name, Some(labels));
                 Vec::new()
             }
             Manifest::Node(object) => {
@@ -157,9 +166,11 @@ impl Index {
                 }
                 Vec::new()
             }
-            Manifest::NetworkPolicy(_) | Manifest::ClusterNetworkPolicy(_) => {
-                self.idle.entry(id.kind).or_default().insert(id.clone());
-                Vec::new()
+            Manifest::NetworkPolicy(_)
+            | Manifest::ClusterNetworkPolicy(_)
+            | Manifest::CiliumNetworkPolicy(_)
+            | Manifest::CiliumClusterwideNetworkPolicy(_) => {
+                self.policies.apply(&self.cluster.name, manifest, &mut found)
             }
         };
         self.complaints.set(&id, From::Itself, found);
@@ -169,7 +180,12 @@ impl Index {
     fn take_out(&mut self, id: &Id) -> Vec<Change> {
         let changes = match id.kind {
             Kind::Deployment => Vec::new(),
-            Kind::Namespace | Kind::ServiceImport => {
+            Kind::Namespace => {
+                self.unnotice(id);
+                self.namespaces.declare(&id.name, None);
+                Vec::new()
+            }
+            Kind::ServiceImport => {
                 self.unnotice(id);
                 Vec::new()
             }
@@ -189,10 +205,10 @@ impl Index {
                 self.look_at_export(id);
                 changes
             }
-            Kind::NetworkPolicy | Kind::ClusterNetworkPolicy => {
-                self.idle.entry(id.kind).or_default().remove(id);
-                Vec::new()
-            }
+            Kind::NetworkPolicy
+            | Kind::ClusterNetworkPolicy
+            | Kind::CiliumNetworkPolicy
+            | Kind::CiliumClusterwideNetworkPolicy => self.policies.delete(&self.cluster.name, id),
         };
         self.complaints.clear(id);
         changes
@@ -221,8 +237,7 @@ impl Index {
 
     /// What an operator ought to know of the objects as a whole: kinds that are there and change nothing.
     pub fn notes(&self) -> Vec<String> {
-        let there = self.idle.iter().filter(|(_, ids)| !ids.is_empty());
-        there.map(|(kind, ids)| idle_note(*kind, ids.len())).collect()
+        Vec::new()
     }
 
     /// Every object of a kind of which something is known.
@@ -233,9 +248,9 @@ impl Index {
         let spaces = spaces.flat_map(|(namespace, space)| {
             space.names(kind).into_iter().map(move |name| Id::new(kind, namespace, name))
         });
-        let idle = self.idle.get(&kind).into_iter().flatten().cloned();
+        let policies = self.policies.ids(kind).cloned();
         let noticed = self.noticed.get(&kind).into_iter().flatten().cloned();
-        complained.chain(nodes).chain(spaces).chain(idle).chain(noticed).collect()
+        complained.chain(nodes).chain(spaces).chain(policies).chain(noticed).collect()
     }
 
     fn notice(&mut self, id: &Id, fact: Fact) {
@@ -264,6 +279,17 @@ impl Index {
         if let Some(export) = self.space(id).export_news(&id.name, shared) {
             let fact = Fact::Export { name, export };
             self.facts.insert(fact.id(), fact);
+        }
+    }
+
+    /// Says what is different about a namespace: before the pods in it if it is there, after them if it is not.
+    fn settle_namespace(&mut self, name: &str, changes: &mut Vec<Change>) {
+        let inhabited = self.spaces.get(name).is_some_and(Space::has_pods);
+        let shared = self.is_shared(name);
+        match self.namespaces.settle(&self.cluster.name, name, inhabited, shared) {
+            Some(gone @ Change::Delete(_)) => changes.push(gone),
+            Some(there) => changes.insert(0, there),
+            None => {}
         }
     }
 
@@ -324,14 +350,6 @@ impl Index {
 const IMPORT_NOT_OURS: &str = "somebody else wrote it, and it changes nothing: imports follow from exports, and are \
                                written by the controller alone; remove it, and the controller writes its own in its \
                                place as soon as a cluster exports the service";
-
-fn idle_note(kind: Kind, count: usize) -> String {
-    let (them, hence) = ("read and not enforced by this version", "they keep nobody from anything");
-    let s = if count == 1 { "" } else { "s" };
-    let name = kind.as_str().strip_suffix('y').filter(|_| count != 1);
-    let name = name.map_or_else(|| format!("{kind}{s}"), |stem| format!("{stem}ies"));
-    format!("{count} {name} {} {them}: {hence}", if count == 1 { "is" } else { "are" })
-}
 
 #[cfg(test)]
 pub(crate) mod tests;

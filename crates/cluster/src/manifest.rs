@@ -4,6 +4,7 @@
 //! schema is refused, with its line. What is checked is what Kubernetes itself would refuse among the fields we use.
 
 mod check;
+pub mod cilium;
 mod kind;
 pub mod multicluster;
 pub mod policy;
@@ -20,6 +21,7 @@ use serde::{Serialize, Serializer};
 
 use crate::yaml::{self, Error, Located, Reason, nearest};
 
+use cilium::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 pub use kind::{Id, Kind, UnknownKind};
 use multicluster::{ServiceExport, ServiceImport};
 use policy::ClusterNetworkPolicy;
@@ -43,6 +45,10 @@ pub enum Manifest {
     NetworkPolicy(Box<NetworkPolicy>),
     /// Who may speak with whom, above or below the policies of namespaces.
     ClusterNetworkPolicy(Box<ClusterNetworkPolicy>),
+    /// Cilium's word for who may speak with the pods of a namespace.
+    CiliumNetworkPolicy(Box<CiliumNetworkPolicy>),
+    /// Cilium's word for who may speak with whom in the whole cluster.
+    CiliumClusterwideNetworkPolicy(Box<CiliumClusterwideNetworkPolicy>),
     /// That a service is one with its namesakes in other clusters.
     ServiceExport(Box<ServiceExport>),
     /// What such services are together.
@@ -61,6 +67,8 @@ macro_rules! each {
             Manifest::EndpointSlice($object) => $does,
             Manifest::NetworkPolicy($object) => $does,
             Manifest::ClusterNetworkPolicy($object) => $does,
+            Manifest::CiliumNetworkPolicy($object) => $does,
+            Manifest::CiliumClusterwideNetworkPolicy($object) => $does,
             Manifest::ServiceExport($object) => $does,
             Manifest::ServiceImport($object) => $does,
         }
@@ -79,6 +87,8 @@ impl Manifest {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::NetworkPolicy(_) => Kind::NetworkPolicy,
             Self::ClusterNetworkPolicy(_) => Kind::ClusterNetworkPolicy,
+            Self::CiliumNetworkPolicy(_) => Kind::CiliumNetworkPolicy,
+            Self::CiliumClusterwideNetworkPolicy(_) => Kind::CiliumClusterwideNetworkPolicy,
             Self::ServiceExport(_) => Kind::ServiceExport,
             Self::ServiceImport(_) => Kind::ServiceImport,
         }
@@ -121,8 +131,8 @@ macro_rules! into_manifest {
     )*};
 }
 
-into_manifest!(Namespace Node Service Pod Deployment EndpointSlice NetworkPolicy ClusterNetworkPolicy ServiceExport
-    ServiceImport);
+into_manifest!(Namespace Node Service Pod Deployment EndpointSlice NetworkPolicy ClusterNetworkPolicy
+    CiliumNetworkPolicy CiliumClusterwideNetworkPolicy ServiceExport ServiceImport);
 
 /// Reads the objects of a text, `kind: List` taken apart. Each is right by itself and none occurs twice; an object
 /// with no namespace is in `default`. `file` is what errors call the text.
@@ -189,6 +199,10 @@ fn read(document: &Located<()>) -> Result<Located<Manifest>, Error> {
         Kind::EndpointSlice => document.read::<EndpointSlice>()?.map(Into::into),
         Kind::NetworkPolicy => document.read::<NetworkPolicy>()?.map(Into::into),
         Kind::ClusterNetworkPolicy => document.read::<ClusterNetworkPolicy>()?.map(Into::into),
+        Kind::CiliumNetworkPolicy => document.read::<CiliumNetworkPolicy>()?.map(Into::into),
+        Kind::CiliumClusterwideNetworkPolicy => {
+            document.read::<CiliumClusterwideNetworkPolicy>()?.map(Into::into)
+        }
         Kind::ServiceExport => document.read::<ServiceExport>()?.map(Into::into),
         Kind::ServiceImport => document.read::<ServiceImport>()?.map(Into::into),
     };

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use causeway_cluster::index::{Endpoints, Index};
 use causeway_cluster::manifest::Manifest;
 use k8s_openapi::api::core::v1::{
-    ObjectReference, Pod, PodIP, PodSpec, PodStatus, Service, ServicePort, ServiceSpec,
+    Container, ContainerPort, ObjectReference, Pod, PodIP, PodSpec, PodStatus, Service, ServicePort,
+    ServiceSpec,
 };
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -49,7 +50,18 @@ fn pod(service: usize, n: usize, ip: &str) -> Manifest {
     ];
     Pod {
         metadata: meta(pod_name(service, n), &labels),
-        spec: Some(PodSpec::default()),
+        spec: Some(PodSpec {
+            node_name: Some(format!("ip-10-0-{}-{n}.eu-west-1.compute.internal", service % 50)),
+            containers: vec![Container {
+                ports: Some(vec![ContainerPort {
+                    name: Some("http".into()),
+                    container_port: 8080,
+                    ..ContainerPort::default()
+                }]),
+                ..Container::default()
+            }],
+            ..PodSpec::default()
+        }),
         status: Some(PodStatus {
             phase: Some("Running".into()),
             pod_ips: Some(vec![PodIP { ip: ip.into() }]),

@@ -14,11 +14,13 @@ use serve::local::{Access, ControllerApi, Refusal, controller_router};
 use tokio::time::Instant;
 use wire::local::{
     AuthorityStatus, ComplaintStatus, ControllerStatus, Examination, Examine, LinkJoin, LinkJoined,
-    LinkTerms, MulticlusterStatus, RoleStatus, Rotate, SourceStatus, Token,
+    LinkTerms, MulticlusterStatus, PolicyAnswer, PolicyLint, PolicyQuestion, PolicyShow, PolicyShowAsk,
+    RoleStatus, Rotate, SourceStatus, Token,
 };
 
 use crate::config::Config;
 use crate::controller::{Controller, Inner};
+use crate::policy;
 
 /// A token for nodes is used by a whole cluster's provisioning.
 const NODE_TOKEN_USES: u32 = 10_000;
@@ -145,6 +147,9 @@ fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Cluster => "clusters",
         Kind::Node => "nodes",
+        Kind::Policy => "policies",
+        Kind::Namespace => "namespaces",
+        Kind::Pod => "pods",
         Kind::Service => "services",
         Kind::Import => "imports",
         Kind::Endpoint => "endpoints",
@@ -221,6 +226,18 @@ impl ControllerApi for Controller {
     async fn rotate(&self, rotate: Rotate) -> Result<AuthorityStatus, Refusal> {
         let turned = if rotate.finish { self.handle.drop_old_roots() } else { self.handle.rotate() };
         turned.map_err(wrong)
+    }
+
+    async fn policy_check(&self, questions: Vec<PolicyQuestion>) -> Result<Vec<PolicyAnswer>, Refusal> {
+        Ok(policy::check(&*policy::judge(self), questions))
+    }
+
+    async fn policy_show(&self, ask: PolicyShowAsk) -> Result<PolicyShow, Refusal> {
+        policy::show(&*policy::judge(self), ask)
+    }
+
+    async fn policy_lint(&self) -> Result<PolicyLint, Refusal> {
+        Ok(policy::judge(self).lint())
     }
 }
 

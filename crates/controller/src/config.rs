@@ -4,6 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use engine::policy::{Distributed, Selectors};
 use ipnet::IpNet;
 use link::Address;
 use link::controller::{Budget, Lifetimes, LinkSettings};
@@ -47,6 +48,19 @@ pub struct Config {
     /// What counts for services that do not say.
     #[serde(default)]
     pub services: Services,
+    /// What holds for all policies.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+/// What holds for all policies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Policy {
+    /// What becomes of policies that other clusters distribute: `ignore` or `accept`.
+    pub distributed: Distributed,
+    /// Which clusters a selector of pods means that names none, as the agents have it: `local` or `clusterset`.
+    pub selectors: Selectors,
 }
 
 /// What counts for services that do not say.

@@ -10,6 +10,7 @@ use cluster::kubernetes::report::Ledger;
 use cluster::manifest::{Id, Kind};
 use cluster::{Complaint, Event};
 use engine::exchange::Position;
+use engine::policy::Selectors;
 use link::controller::{ControllerEvent, Handle};
 use model::{Change, Cluster, ClusterName, Key, NodeName, Object};
 use serve::metrics::ControllerMetrics;
@@ -41,6 +42,8 @@ const PROBLEMS: usize = 100;
 /// The controller, as its local API sees it.
 pub(crate) struct Controller {
     pub(crate) cluster: Cluster,
+    /// Which clusters a selector of pods means that names none.
+    pub(crate) selectors: Selectors,
     pub(crate) handle: Handle,
     inner: Mutex<Inner>,
     pub(crate) metrics: ControllerMetrics,
@@ -110,11 +113,11 @@ impl Kubernetes {
 }
 
 impl Controller {
-    pub(crate) fn new(cluster: Cluster, handle: Handle, inner: Inner) -> Arc<Self> {
+    pub(crate) fn new(cluster: Cluster, selectors: Selectors, handle: Handle, inner: Inner) -> Arc<Self> {
         let metrics = ControllerMetrics::new(env!("CARGO_PKG_VERSION"));
         let inner = Mutex::new(inner);
         let (to_write, saving_peers) = (Notify::new(), Mutex::default());
-        Arc::new(Self { cluster, handle, inner, metrics, to_write, saving_peers })
+        Arc::new(Self { cluster, selectors, handle, inner, metrics, to_write, saving_peers })
     }
 
     pub(crate) fn handle_source(&self, event: Event) {

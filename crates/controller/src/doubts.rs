@@ -91,6 +91,8 @@ fn find(own: ClusterName, told: &[Arc<Object>]) -> BTreeMap<Id, Vec<Complaint>> 
     let mut world = World::default();
     for object in told {
         world.apply(Change::Upsert(match &**object {
+            // They say nothing of services.
+            Object::Policy(_) | Object::Namespace(_) | Object::Pod(_) => continue,
             // Without what nothing follows from here, of which there is much.
             Object::Endpoint(e) => Object::Endpoint(Endpoint {
                 ready: e.ready,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::kubernetes::meshnode::Reported;
-use engine::exchange::{Held, Interest, Position};
+use engine::exchange::{Held, Interest, Position, Topics};
 use link::NodeReport;
 use model::{Change, Cluster, ClusterName, Key, Node, NodeName, Object, World};
 use wire::state::{Encoder, Place, Saved};
@@ -23,7 +23,7 @@ pub(crate) fn report(report: NodeReport) -> Report {
 pub(crate) struct Peer {
     pub(crate) world: World,
     pub(crate) position: Option<Position>,
-    /// The services whose endpoints are known in full up to there.
+    /// What is known in full up to there, of what not everybody is told.
     pub(crate) interest: Interest,
 }
 
@@ -62,7 +62,7 @@ impl Known {
             let position = Position { epoch: place.epoch, revision: place.revision };
             let peer = peers.entry(teller.clone()).or_default();
             peer.position = Some(position);
-            peer.interest = place.interest.clone().map_or(Interest::Everything, Interest::Only);
+            peer.interest = interest(place);
         }
         Self { cluster, nodes: BTreeMap::new(), reports, untold: Some(own), stale, peers }
     }
@@ -74,10 +74,14 @@ impl Known {
 
     /// Everything known, as changes from nothing, to be told once; what changes later is handed out as it comes.
     pub(crate) fn begin(&mut self) -> Vec<Change> {
-        let World { clusters, nodes, services, imports, endpoints } = self.untold.take().unwrap_or_default();
+        let World { clusters, nodes, policies, namespaces, pods, services, imports, endpoints } =
+            self.untold.take().unwrap_or_default();
         let endpoints = endpoints.into_values().flat_map(BTreeMap::into_values).map(Object::Endpoint);
         let own = clusters.into_values().map(Object::Cluster);
         let own = own.chain(nodes.into_values().map(Object::Node));
+        let own = own.chain(policies.into_values().map(Object::Policy));
+        let own = own.chain(namespaces.into_values().map(Object::Namespace));
+        let own = own.chain(pods.into_values().map(Object::Pod));
         let own = own.chain(services.into_values().map(Object::Service));
         let own = own.chain(imports.into_values().map(Object::Import)).chain(endpoints);
         let peers = self.peers.values().flat_map(|peer| peer.world.objects());
@@ -172,7 +176,7 @@ impl Known {
         self.peers.entry(cluster.clone()).or_default().position = Some(position);
     }
 
-    /// Marks for which services a linked cluster's endpoints are known in full.
+    /// Marks what of a linked cluster is known in full.
     pub(crate) fn handle_peer_interest(&mut self, cluster: &ClusterName, interest: Interest) {
         self.peers.entry(cluster.clone()).or_default().interest = interest;
     }
@@ -186,11 +190,11 @@ impl Known {
     pub(crate) fn keep_peer(&self, name: &ClusterName, state: &mut Encoder) {
         let Some(peer) = self.peers.get(name) else { return };
         if let Some(Position { epoch, revision }) = peer.position {
-            let interest = match &peer.interest {
-                Interest::Everything => None,
-                Interest::Only(names) => Some(names.clone()),
-            };
-            state.place(name, &Place { epoch, revision, interest });
+            let Interest { every_service, policing, topics } = &peer.interest;
+            let policing = policing
+                .then(|| wire::state::Policing { clusters: topics.pods.clone(), policies: topics.policies });
+            let interest = (!every_service).then(|| topics.services.clone());
+            state.place(name, &Place { epoch, revision, interest, policing });
         }
         peer.world.objects().for_each(|object| state.object(&object));
     }
@@ -205,6 +209,17 @@ impl Known {
     pub(crate) fn reports(&self) -> &BTreeMap<NodeName, Report> {
         &self.reports
     }
+}
+
+/// What a linked cluster's place on disk says is known in full.
+fn interest(place: &Place) -> Interest {
+    let policing = place.policing.clone().unwrap_or_default();
+    let topics = Topics {
+        services: place.interest.clone().unwrap_or_default(),
+        pods: policing.clusters,
+        policies: policing.policies,
+    };
+    Interest { every_service: place.interest.is_none(), policing: place.policing.is_some(), topics }
 }
 
 /// The node as the source has it, with what only the node itself knows. Addresses that it reports are used only where
@@ -245,6 +260,7 @@ mod tests {
             pod_cidrs: vec!["10.1.0.0/24".parse().unwrap()],
             public_key: None,
             port: 0,
+            labels: Default::default(),
         }
     }
 
@@ -325,7 +341,8 @@ mod tests {
         let other = Object::Cluster(Cluster { name: gcp.clone(), ..cluster() });
         let position = Some(Position { epoch: 7, revision: 3 });
         assert_eq!(known.handle_peer(&gcp, vec![Change::Upsert(other)], position).len(), 1);
-        let interest = Interest::Only(["demo/echo".parse().unwrap()].into());
+        let services = ["demo/echo".parse().unwrap()].into();
+        let interest = Interest::only(Topics { services, pods: [gcp.clone()].into(), policies: true });
         known.handle_peer_interest(&gcp, interest.clone());
         let held = known.held();
         assert_eq!((held[&gcp].position, &held[&gcp].interest), (position, &interest));

@@ -13,6 +13,7 @@ mod imports;
 mod known;
 mod mesh;
 mod multicluster;
+mod policy;
 mod run;
 mod site;
 mod slices;

@@ -10,6 +10,7 @@ use cluster::kubernetes::meshnode;
 use cluster::kubernetes::watch::{WatchOptions, watch};
 use cluster::standalone::{self, Watch};
 use cluster::{Event, kubernetes};
+use engine::policy::Distributed;
 use engine::ranges::Ranges;
 use link::controller::{ControllerEvent, ControllerOptions, Server};
 use model::{Cluster, World};
@@ -118,6 +119,7 @@ async fn begin(
     options.advertise_to_clusters.clone_from(&config.advertise_to_clusters);
     options.lifetimes = (&config.authority).into();
     options.links = (&config.link).into();
+    options.links.policies = config.policy.distributed == Distributed::Accept;
     if let Some(site) = site {
         options.reviewer = Some(site.reviewer(nodes));
         options.reviewed_lifetime = site.certificate_lifetime;
@@ -126,7 +128,7 @@ async fn begin(
     let (handle, streams) = Server::start(options).await?;
     handle.publish(inner.known.begin());
     info!(cluster = %cluster.name, listen = %handle.local_addr(), "agents and clusters are served");
-    let controller = Controller::new(cluster, handle, inner);
+    let controller = Controller::new(cluster, config.policy.selectors, handle, inner);
     crate::api::start(&controller, front, config).await?;
     Ok((controller, objects, streams))
 }

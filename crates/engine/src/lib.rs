@@ -11,6 +11,7 @@ pub mod mcs;
 pub mod mesh;
 pub mod names;
 pub mod plan;
+pub mod policy;
 pub mod ranges;
 pub mod services;
 #[cfg(test)]

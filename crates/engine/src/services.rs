@@ -31,6 +31,7 @@ mod wrong;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use model::{ClusterName, Endpoint, NodeName, Protocol, Traffic, World};
 
@@ -83,7 +84,7 @@ impl<'a> View<'a> {
     /// With everything as it is where nobody says otherwise, and every node answering.
     pub fn new(world: &'a World, me: &'a NodeName) -> Self {
         static NOBODY: BTreeSet<NodeName> = BTreeSet::new();
-        const BALANCING: &LoadBalancing = &LoadBalancing { mode: LoadBalancerMode::Snat, maglev: None };
+        static BALANCING: LazyLock<LoadBalancing> = LazyLock::new(LoadBalancing::default);
         Self {
             world,
             me,
@@ -92,7 +93,7 @@ impl<'a> View<'a> {
             reserved: &[],
             node_ports: &NodePortAddresses::All,
             ejected: Ejected::NONE,
-            balancing: BALANCING,
+            balancing: &BALANCING,
         }
     }
 }

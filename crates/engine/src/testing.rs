@@ -40,6 +40,7 @@ pub(crate) fn node(name: &str, region: &str, zone: &str) -> Node {
         pod_cidrs: Vec::new(),
         public_key: None,
         port: 51820,
+        labels: Default::default(),
     }
 }
 

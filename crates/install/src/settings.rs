@@ -12,6 +12,7 @@ mod dns;
 mod link;
 mod multicluster;
 mod pods;
+mod policy;
 mod services;
 
 use schemars::JsonSchema;
@@ -28,6 +29,7 @@ pub use multicluster::Multicluster;
 pub use pods::{
     Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,
 };
+pub use policy::{Distributed, Established, Policy, Selectors};
 
 pub use services::{LoadBalancerAlgorithm, LoadBalancerMode, OtherCluster, Services, Traffic};
 
@@ -56,6 +58,8 @@ pub struct Settings {
     pub multicluster: Multicluster,
     /// What counts for services that do not say.
     pub services: Services,
+    /// What holds for all policies.
+    pub policy: Policy,
     /// What the daemons log.
     pub log: Log,
 }
@@ -71,6 +75,7 @@ impl Default for Settings {
             link: Link::default(),
             multicluster: Multicluster::default(),
             services: Services::default(),
+            policy: Policy::default(),
             log: Log::default(),
         }
     }

@@ -130,7 +130,7 @@ fn guard() {
 
 #[test]
 fn pod() {
-    check("pod.bpf.o", 15);
+    check("pod.bpf.o", 17);
 }
 
 #[test]

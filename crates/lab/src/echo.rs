@@ -1,6 +1,6 @@
 //! The echo server: says who answered, to whom. What the lab's services lead to.
 //!
-//! HTTP and UDP on the same port give the same JSON. `/healthz` is for probes; `POST /fail` has it answer 503 until
+//! HTTP and UDP on the same port give the same JSON; HTTP by TCP and, where the kernel has that, SCTP. `/healthz` is for probes; `POST /fail` has it answer 503 until
 //! `POST /recover`, while everything else goes on being answered, as with a backend that is asked to leave.
 
 mod listen;
@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::matrix::sctp;
 
 pub use listen::{Listen, ListenError};
 
@@ -54,7 +56,7 @@ pub enum Error {
     Bind {
         /// The address.
         address: SocketAddr,
-        /// `TCP` or `UDP`.
+        /// `TCP`, `UDP` or `SCTP`.
         protocol: &'static str,
         /// Why not.
         source: std::io::Error,
@@ -94,6 +96,9 @@ pub async fn run(identity: Answer, listens: &[Listen], stop: impl Future<Output 
     let mut tasks = JoinSet::new();
     for listen in listens {
         let (tcp, udp) = bind(listen).await?;
+        if let Some(sctp) = same_by_sctp(&tcp)? {
+            tasks.spawn(http(sctp, server.clone(), told(stopped.clone())));
+        }
         tasks.spawn(http(tcp, server.clone(), told(stopped.clone())));
         let (server, stopped) = (server.clone(), told(stopped.clone()));
         tasks.spawn(async move {
@@ -137,6 +142,12 @@ async fn bind_to(address: SocketAddr) -> Result<(TcpListener, UdpSocket), Error>
     let udp = UdpSocket::bind(same).await.map_err(failed("UDP"))?;
     tracing::info!(address = %same, "listening");
     Ok((tcp, udp))
+}
+
+/// The same address and port by SCTP, where the kernel has it.
+fn same_by_sctp(tcp: &TcpListener) -> Result<Option<TcpListener>, Error> {
+    let address = tcp.local_addr().map_err(Error::Serve)?;
+    sctp::listener(address).map_err(|source| Error::Bind { address, protocol: "SCTP", source })
 }
 
 async fn http(

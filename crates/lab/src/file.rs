@@ -46,6 +46,10 @@ pub struct LabCluster {
     pub cluster: Cluster,
     /// Its machines; at least one.
     pub nodes: Vec<LabNode>,
+    /// Machines beside them that are no nodes of any cluster.
+    pub hosts: Vec<LabHost>,
+    /// What its agents do for services.
+    pub services: agent::config::Services,
     /// Its Kubernetes objects.
     pub manifests: Vec<Manifest>,
 }
@@ -63,6 +67,15 @@ pub struct LabNode {
     pub labels: BTreeMap<String, String>,
     /// The ranges of its pods, where the file says so; the plan takes the rest from the cluster's.
     pub pod_cidrs: Vec<IpNet>,
+}
+
+/// A machine without Causeway: a client from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabHost {
+    /// Its name, with the cluster whose location it stands on; no node of the cluster has it.
+    pub name: NodeName,
+    /// The private segment it stands on; it may be alone there.
+    pub location: String,
 }
 
 /// One file of Kubernetes objects, read and checked.

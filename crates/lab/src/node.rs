@@ -3,6 +3,7 @@
 pub mod controller;
 mod kubelet;
 pub mod machine;
+pub mod outside;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

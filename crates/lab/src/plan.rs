@@ -39,6 +39,10 @@ pub struct ClusterPlan {
     pub controller: Host,
     /// Its nodes.
     pub nodes: Vec<NodePlan>,
+    /// Machines beside them that are no nodes.
+    pub hosts: Vec<HostPlan>,
+    /// What its agents do for services.
+    pub services: agent::config::Services,
     /// Its Kubernetes objects.
     pub manifests: Vec<Manifest>,
 }
@@ -58,6 +62,15 @@ pub struct NodePlan {
     pub pod_cidrs: Vec<IpNet>,
     /// All its labels.
     pub labels: BTreeMap<String, String>,
+}
+
+/// A machine without Causeway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPlan {
+    /// Its name, with the cluster whose location it stands on.
+    pub name: NodeName,
+    /// Its place on the underlay.
+    pub host: Host,
 }
 
 /// A machine's place on the underlay.

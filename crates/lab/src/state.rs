@@ -17,8 +17,8 @@ pub const FOLDER: &str = "/run/causeway-lab";
 /// The lab's control group, relative to the root.
 pub const CGROUP: &str = "causeway-lab";
 
-/// What the names of a lab's network namespaces begin with: nodes, pods, locations, controllers.
-pub const NETNS_PREFIXES: [&str; 4] = ["cwn_", "cwp_", "cwl_", "cwc_"];
+/// What the names of a lab's network namespaces begin with: nodes, pods, locations, controllers, other hosts.
+pub const NETNS_PREFIXES: [&str; 5] = ["cwn_", "cwp_", "cwl_", "cwc_", "cwh_"];
 
 /// Where the daemon answers.
 pub fn socket() -> PathBuf {
@@ -67,6 +67,13 @@ impl Folders {
     /// A controller's.
     pub fn of_controller(cluster: &ClusterName) -> Self {
         Self::below(&cluster_folder(cluster), controller_log(cluster))
+    }
+
+    /// Those of a machine that is no node.
+    pub fn of_host(host: &NodeName) -> Self {
+        let folder = Path::new(FOLDER).join("hosts").join(host.cluster.as_str()).join(&host.node);
+        // Nothing of ours runs there, so nothing is logged.
+        Self::below(&folder, folder.join("log"))
     }
 
     /// Makes all of them.
@@ -139,6 +146,11 @@ pub fn own_cgroup() -> String {
 /// The control group of a controller, relative to the root.
 pub fn controller_cgroup(cluster: &ClusterName) -> String {
     format!("{CGROUP}/{cluster}/_controller")
+}
+
+/// The control group of a machine that is no node. Node names have no `_`.
+pub fn host_cgroup(host: &NodeName) -> String {
+    format!("{CGROUP}/{}/_hosts/{}", host.cluster, host.node)
 }
 
 /// The control group of a node, relative to the root; `cgroup` is the plan's.

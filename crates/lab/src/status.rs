@@ -26,6 +26,9 @@ pub struct LabStatus {
     pub clusters: Vec<ClusterStatus>,
     /// Their nodes.
     pub nodes: Vec<NodeStatus>,
+    /// Machines beside them that are no nodes.
+    #[serde(default)]
+    pub hosts: Vec<HostStatus>,
     /// Their services, each as one node of its cluster sees it.
     pub services: Vec<ServiceStatus>,
     /// Their pods.
@@ -113,6 +116,26 @@ pub struct NodeStatus {
     pub tunnels: Vec<TunnelStatus>,
     /// What its kernel can and cannot do.
     pub features: Vec<FeatureStatus>,
+}
+
+/// A machine without Causeway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostStatus {
+    /// The cluster whose location it stands on.
+    pub cluster: ClusterName,
+    /// Its own name.
+    pub name: String,
+    /// Its network namespace, as `ip netns` knows it.
+    pub netns: String,
+    /// Its location.
+    pub location: String,
+    /// Addresses inside the location.
+    #[serde(rename = "privateIPs")]
+    pub private_ips: Vec<IpAddr>,
+    /// Addresses that everybody reaches.
+    #[serde(rename = "publicIPs")]
+    pub public_ips: Vec<IpAddr>,
 }
 
 /// A node's agent.

@@ -1,11 +1,12 @@
 //! The node's side: enrol, stream, renew, reconnect.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use engine::exchange::{Heard, Held, Interest, Mirror, Position};
-use model::{Change, NodeName};
+use engine::exchange::{Heard, Held, Interest, Mirror, Opening, Position, Topics};
+use model::{Change, ClusterName, NodeName};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,7 +23,7 @@ use crate::pki::{Expect, client_config};
 use crate::talk::OUTBOX;
 use crate::{Error, NodeReport, transport};
 
-/// Events waiting for the agent. A frame brings at most three.
+/// Events waiting for the agent. A frame brings at most four.
 const EVENTS: usize = 16;
 
 /// What an agent needs to know to find its controller.
@@ -36,8 +37,10 @@ pub struct AgentOptions {
     pub proof: Proof,
     /// Where key, certificate and trusted roots are kept (in `tls/`, readable by the owner only).
     pub state_dir: PathBuf,
-    /// What is known already, from disk: [`Held::of`] the whole world, with the position it was saved at.
+    /// What is known already, from disk: [`Held::of_agent`] the whole world, with the position it was saved at.
     pub held: Held,
+    /// The clusters whose pods are wanted beside the node's own; none at all: it knows of no policies.
+    pub pods: watch::Receiver<Option<BTreeSet<ClusterName>>>,
     /// What the node says of itself; sent at each connection and each change.
     pub report: watch::Receiver<NodeReport>,
 }
@@ -65,6 +68,8 @@ pub enum AgentEvent {
         /// The place to save with the world after them; none in the middle of a first snapshot.
         position: Option<Position>,
     },
+    /// What is known in full as of the position, beyond what every agent is told: to be saved with it.
+    Interest(Interest),
     /// Everything the controller knew is now known.
     Synced {
         /// The place to save with the world.
@@ -174,12 +179,14 @@ impl Agent {
     ) -> Result<Renewed, Error> {
         let (outbox, frames) = mpsc::channel(OUTBOX);
         let hello = frames::hello(&Vec::new(), &Vec::new());
-        let opening = self.mirror.open(Interest::Everything, true);
-        let subscribe = frames::subscribe(opening.ask);
+        let wanted = interest(&self.options.pods.borrow_and_update());
+        let Opening { ask, wants, dropped } = self.mirror.open(wanted, true);
         let report = frames::report(&self.options.report.borrow_and_update());
-        for frame in [hello, subscribe, report] {
-            outbox.try_send(frame).expect("the outbox has room for three frames");
+        let wants = wants.iter().map(frames::want);
+        for frame in [hello, frames::subscribe(ask), report].into_iter().chain(wants) {
+            outbox.try_send(frame).expect("the outbox has room for three frames and one of what is wanted");
         }
+        self.drop_useless(dropped).await?;
         self.doubt(true);
         let mut caller = client.clone();
         let mut incoming = answered(address, caller.stream(ReceiverStream::new(frames))).await?;
@@ -190,7 +197,7 @@ impl Agent {
         let _ = self.events.send(AgentEvent::Connected { controller: address }).await;
 
         let mut renew_at = Instant::now() + member.renew_in();
-        let mut reports = true;
+        let (mut reports, mut minds) = (true, true);
         loop {
             tokio::select! {
                 frame = incoming.message() => {
@@ -205,6 +212,17 @@ impl Agent {
                     let report = frames::report(&self.options.report.borrow_and_update());
                     let _ = outbox.send(report).await;
                 }
+                changed = self.options.pods.changed(), if minds => {
+                    minds = changed.is_ok();
+                    let wanted = interest(&self.options.pods.borrow_and_update());
+                    let (wants, dropped) = self.mirror.want(wanted);
+                    // A send that waits would be given up, and what was wanted with it, if this stream ended meanwhile:
+                    // then everything is asked for anew.
+                    for want in wants {
+                        let _ = outbox.send(frames::want(&want)).await;
+                    }
+                    self.drop_useless(dropped).await?;
+                }
                 () = sleep_until(renew_at) => match member.renew(client.clone(), address).await {
                     Ok(()) => return Ok(Renewed),
                     Err(error) => {
@@ -215,6 +233,19 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Says that something is of no use any more: first that less is known, then what goes. A crash between the two must not
+    /// claim what is gone.
+    async fn drop_useless(&mut self, changes: Vec<Change>) -> Result<(), Error> {
+        let Ok(mut room) = self.events.reserve_many(2).await else { return Err(Error::Stopping) };
+        let interest = AgentEvent::Interest(self.mirror.interest().clone());
+        let position = self.mirror.position();
+        let gone = (!changes.is_empty()).then_some(AgentEvent::Changes { changes, position });
+        for (event, permit) in std::iter::once(interest).chain(gone).zip(&mut room) {
+            permit.send(event);
+        }
+        Ok(())
     }
 
     /// What the certificate is for was not had. A proof that can be shown again is shown again.
@@ -242,7 +273,7 @@ impl Agent {
     /// Takes in one frame. Returns whether the cluster has other roots now.
     async fn hear(&mut self, frame: pb::Frame, member: &mut Member) -> Result<bool, Error> {
         // Room first: once the mirror has moved on, what it says may not be lost.
-        let Ok(mut room) = self.events.reserve_many(3).await else { return Err(Error::Stopping) };
+        let Ok(mut room) = self.events.reserve_many(4).await else { return Err(Error::Stopping) };
         let mut say = |event| {
             if let Some(permit) = room.next() {
                 permit.send(event);
@@ -261,6 +292,9 @@ impl Agent {
                 if !heard.changes.is_empty() {
                     say(AgentEvent::Changes { changes: heard.changes, position });
                 }
+                if heard.grown {
+                    say(AgentEvent::Interest(self.mirror.interest().clone()));
+                }
                 if let Some(position) = position.filter(|_| heard.synced) {
                     say(AgentEvent::Synced { position });
                 }
@@ -278,6 +312,16 @@ impl Agent {
             | Said::Pong(_)
             | Said::Farewell(..)
             | Said::Unknown => Ok(false),
+        }
+    }
+}
+
+/// What an agent wants that has to know the pods of these clusters.
+fn interest(pods: &Option<BTreeSet<ClusterName>>) -> Interest {
+    match pods {
+        None => Interest::default(),
+        Some(pods) => {
+            Interest { topics: Topics { pods: pods.clone(), ..Topics::default() }, ..Interest::everything() }
         }
     }
 }

@@ -15,6 +15,7 @@ mod session;
 mod shared;
 pub mod state;
 mod turning;
+mod wishes;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use engine::exchange::{Audience, Held, Interest, Position};
 use model::{Change, Cluster, ClusterName, NodeName, Object};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
 use wire::local::{AuthorityStatus, Examination, LinkStatus, Token};
 
 pub use self::review::{NotReviewed, Review, Reviewer};
@@ -47,11 +49,13 @@ pub struct LinkSettings {
     pub thaw: Duration,
     /// After how long a silence what a cluster said is forgotten; never if there is none.
     pub forget_after: Option<Duration>,
+    /// Whether policies that other clusters distribute are taken.
+    pub policies: bool,
 }
 
 impl Default for LinkSettings {
     fn default() -> Self {
-        Self { budget: Budget::default(), thaw: Duration::from_secs(30), forget_after: None }
+        Self { budget: Budget::default(), thaw: Duration::from_secs(30), forget_after: None, policies: false }
     }
 }
 
@@ -148,11 +152,11 @@ pub enum ControllerEvent {
         /// The place to save with the objects; none in the middle of a first snapshot, and after a removal.
         position: Option<Position>,
     },
-    /// For which services the linked cluster's endpoints are known in full, as of the position: to be saved with it.
+    /// What of the linked cluster is known in full as of the position, of what not everybody is told: to be saved with it.
     PeerInterest {
         /// Whose.
         cluster: ClusterName,
-        /// For which.
+        /// What.
         interest: Interest,
     },
     /// Everything the linked cluster exports is now known, as far as it is of use here.
@@ -206,6 +210,18 @@ impl Server {
         tokio::spawn(listener::serve(shared.clone(), listener));
         tokio::spawn(listener::renew(shared.clone()));
         tokio::spawn(turning::keep(shared.clone()));
+        tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                loop {
+                    let until = shared.wishes.forget();
+                    tokio::select! {
+                        () = shared.stopped() => return,
+                        () = sleep_until(until) => {}
+                    }
+                }
+            }
+        });
         if let Some(after) = shared.options.links.forget_after {
             tokio::spawn(forgetting::forget(shared.clone(), after));
         }
@@ -366,6 +382,7 @@ impl Handle {
         }
         if leads {
             shared.tokens.reload()?;
+            shared.wishes.remember(&held);
             shared.links().reload(held)?;
             let linked: Vec<_> = shared
                 .links()

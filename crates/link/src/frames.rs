@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use engine::exchange::{Ask, Interest, Position, Refusal, Tell, Told, Want};
+use engine::exchange::{Ask, Interest, Position, Refusal, Tell, Told, Topics, Want};
 use model::{Change, KubeProxy, ObjectName};
 use prost::Message;
 use wire::pb::frame::Body;
@@ -46,8 +46,9 @@ pub fn read(frame: pb::Frame) -> Result<Said, ParseError> {
         None => Said::Unknown,
         Some(Body::Hello(hello)) => Said::Hello(hello),
         Some(Body::Subscribe(ask)) => Said::Subscribe(read_ask(ask)?),
-        Some(Body::Want(pb::Want { add, remove })) => {
-            Said::Want(Want { add: service_names(add)?, remove: service_names(remove)? })
+        Some(Body::Want(pb::Want { add, remove, add_policing, remove_policing })) => {
+            let (add, remove) = (topics(add, add_policing)?, topics(remove, remove_policing)?);
+            Said::Want(Want { add, remove })
         }
         Some(Body::Taken(pb::Taken { wants })) => Said::Told(Told::Taken { wants }, Vec::new()),
         Some(Body::Ping(ping)) => Said::Ping(ping),
@@ -69,12 +70,16 @@ pub fn read(frame: pb::Frame) -> Result<Said, ParseError> {
 }
 
 fn read_ask(ask: pb::Subscribe) -> Result<Ask, ParseError> {
-    let interest = match ask.interest {
-        None => Interest::Everything,
-        Some(interest) => Interest::Only(service_names(interest.services)?),
-    };
+    let (every_service, policing) = (ask.interest.is_none(), ask.policing.is_some());
+    let services = ask.interest.unwrap_or_default().services;
+    let interest = Interest { every_service, policing, topics: topics(services, ask.policing)? };
     let position = ask.position.map(position).filter(|p| p.epoch != 0);
     Ok(Ask { position, interest, keeps: ask.keeps })
+}
+
+fn topics(services: Vec<pb::ServiceName>, policing: Option<pb::Policing>) -> Result<Topics, ParseError> {
+    let pb::Policing { clusters, policies } = policing.unwrap_or_default();
+    Ok(Topics { services: service_names(services)?, pods: wire::parse_clusters(clusters)?, policies })
 }
 
 fn service_names(names: Vec<pb::ServiceName>) -> Result<BTreeSet<ObjectName>, ParseError> {
@@ -148,18 +153,33 @@ pub(crate) fn raw_roots(roots: &Roots) -> Vec<Vec<u8>> {
 
 /// Asks to be told.
 pub(crate) fn subscribe(ask: Ask) -> pb::Frame {
-    let interest = match ask.interest {
-        Interest::Everything => None,
-        Interest::Only(names) => Some(pb::Interest { services: wire::encode_service_names(&names) }),
-    };
-    let position = ask.position.map(|p| pb::Position { epoch: p.epoch, revision: p.revision });
-    frame(Body::Subscribe(pb::Subscribe { position, interest, keeps: ask.keeps }))
+    let Ask { position, interest: Interest { every_service, policing, topics }, keeps } = ask;
+    let services = wire::encode_service_names(&topics.services);
+    frame(Body::Subscribe(pb::Subscribe {
+        position: position.map(|p| pb::Position { epoch: p.epoch, revision: p.revision }),
+        interest: (!every_service).then_some(pb::Interest { services }),
+        keeps,
+        policing: policing.then(|| encode_policing(&topics)),
+    }))
 }
 
 /// Asks for something else.
 pub(crate) fn want(want: &Want) -> pb::Frame {
-    let names = |names| wire::encode_service_names(names);
-    frame(Body::Want(pb::Want { add: names(&want.add), remove: names(&want.remove) }))
+    let policing = |topics: &Topics| {
+        let some = !topics.pods.is_empty() || topics.policies;
+        some.then(|| encode_policing(topics))
+    };
+    frame(Body::Want(pb::Want {
+        add: wire::encode_service_names(&want.add.services),
+        remove: wire::encode_service_names(&want.remove.services),
+        add_policing: policing(&want.add),
+        remove_policing: policing(&want.remove),
+    }))
+}
+
+fn encode_policing(topics: &Topics) -> pb::Policing {
+    let clusters = topics.pods.iter().map(ToString::to_string).collect();
+    pb::Policing { clusters, policies: topics.policies }
 }
 
 /// Asks for an answer. Both in microseconds.

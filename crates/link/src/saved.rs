@@ -106,8 +106,10 @@ mod tests {
         let path = folder.path().join("world.state");
         assert_eq!(load(&path).unwrap().saved, Saved::default(), "no file is no problem");
 
-        let places =
-            BTreeMap::from([("aws".parse().unwrap(), Place { epoch: 7, revision: 9, interest: None })]);
+        let places = BTreeMap::from([(
+            "aws".parse().unwrap(),
+            Place { epoch: 7, revision: 9, interest: None, policing: None },
+        )]);
         save(&path, &World::default(), &places).unwrap();
         assert_eq!(load(&path).unwrap().saved.places, places);
 

@@ -483,9 +483,77 @@ fn batches_weigh_no_less_than_they_are() {
         node.port = u16::MAX;
         objects.push(Object::Node(node));
     }
+    objects.extend(policing());
     for object in objects {
         let (weight, length) = (engine::exchange::weight(&object), bytes(object.clone()).len());
         assert!(weight >= length, "{weight} < {length} for {:?}", object.key());
         assert!(weight < FRAME_BYTES / 2);
     }
+}
+
+/// A policy, a namespace and a pod of much and of little.
+fn policing() -> Vec<Object> {
+    use model::Protocol;
+    use model::policy::*;
+    let of = |name: &str| NamespaceName { cluster: self::name("aws"), name: name.into() };
+    let values = || (0..2000).map(|n| format!("{n}")).collect();
+    let one = |key: &str, operator| Requirement { key: key.into(), operator };
+    let selector = Selector {
+        requirements: vec![
+            one("a", Operator::DoesNotExist),
+            one("b", Operator::Exists),
+            one(&"c".repeat(317), Operator::In(values())),
+            one("d", Operator::NotIn([String::new()].into())),
+        ],
+    };
+    let pods = |namespaces| PodSelector { namespaces, pods: selector.clone() };
+    let v4 = (0..5000u32).map(|n| format!("10.{}.{}.0/24", n >> 8, n & 255).parse().unwrap());
+    let v6 = (0..5000).map(|n| format!("fd00:{n:x}::/32").parse().unwrap());
+    let entity = PolicyPeer::Entity(PolicyEntity::All);
+    let peers = vec![
+        PolicyPeer::Pods(pods(NamespaceChoice::Named("n".into()))),
+        PolicyPeer::Pods(pods(NamespaceChoice::Selected(selector.clone()))),
+        PolicyPeer::Networks { ranges: v4.chain(v6).collect(), except: vec!["::/0".parse().unwrap()] },
+        PolicyPeer::Networks { ranges: vec![], except: vec![] },
+        PolicyPeer::Nodes(Selector::default()),
+        PolicyPeer::DomainNames(vec!["a".into(); 1000]),
+    ];
+    let ports = vec![
+        PolicyPort::Ports { protocol: Protocol::Sctp, first: u16::MAX, last: u16::MAX },
+        PolicyPort::Named { protocol: Some(Protocol::Tcp), name: "n".into() },
+        PolicyPort::Icmp { v6: true, kind: Some(255) },
+    ];
+    let rule = |peers, ports| PolicyRule {
+        path: "p".into(),
+        name: String::new(),
+        action: PolicyAction::Deny,
+        peers,
+        ports,
+    };
+    let mut rules = vec![rule(Some(peers), Some(ports)); 2];
+    rules.extend(vec![rule(Some(vec![entity; 1000]), None); 3]);
+    rules.extend(vec![rule(None, Some(Vec::new())); 3000]);
+    let name = PolicyName {
+        cluster: self::name("aws"),
+        kind: PolicyKind::CiliumClusterwideNetworkPolicy,
+        namespace: String::new(),
+        name: "p".into(),
+    };
+    let policy = Policy {
+        name,
+        tier: PolicyTier::Baseline { priority: 1000 },
+        distribute: true,
+        subject: pods(NamespaceChoice::Selected(Selector::default())),
+        ingress: Some(rules),
+        egress: Some(Vec::new()),
+    };
+    let pod = Pod {
+        name: PodName { namespace: of("n"), name: "p".into() },
+        ips: vec!["10.1.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+        node: Some(NodeName::new(self::name("aws"), "n").unwrap()),
+        labels: (0..1000).map(|n| (n.to_string(), String::new())).collect(),
+        ports: vec![NamedPort { name: "p".into(), protocol: Protocol::Udp, port: model::Port::MAX }; 500],
+    };
+    let namespace = Namespace { name: of("n"), labels: pod.labels.clone(), shared: true };
+    vec![Object::Policy(policy), Object::Pod(pod), Object::Namespace(namespace)]
 }

@@ -3,11 +3,12 @@
 //! One task writes to a stream. What others have to say on it lies on its [`Desk`] until there is room: whoever hears
 //! must never wait for room to speak, or two sides that both do would wait for each other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use engine::exchange::{Ask, Audience, Cursor, Teller, Told, Want};
+use model::{ClusterName, NodeName};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use wire::{limits, pb};
@@ -42,6 +43,8 @@ impl<T> Outbox<T> {
 /// What is to be said on a stream.
 pub(crate) struct Desk {
     began: Instant,
+    /// The node whose agent is at the other side; none for another cluster.
+    agent: Option<NodeName>,
     slips: Mutex<Slips>,
     bell: Notify,
 }
@@ -60,8 +63,13 @@ struct Slips {
 
 impl Desk {
     /// The desk of a stream that begins now.
-    pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), slips: Mutex::default(), bell: Notify::new() }
+    pub(crate) fn new(agent: Option<NodeName>) -> Self {
+        Self { began: Instant::now(), agent, slips: Mutex::default(), bell: Notify::new() }
+    }
+
+    /// The clusters whose pods the other side wants.
+    pub(crate) fn pods(&self) -> BTreeSet<ClusterName> {
+        self.slips().cursor.iter().flat_map(Cursor::pods).cloned().collect()
     }
 
     /// The round trip of a question that was asked on this stream, by its answer.
@@ -71,7 +79,11 @@ impl Desk {
 
     /// The other side asks to be told.
     pub(crate) fn subscribe(&self, ask: Ask) {
-        self.slips().cursor = Some(Cursor::new(ask));
+        let cursor = Cursor::new(ask);
+        self.slips().cursor = Some(match &self.agent {
+            Some(node) => cursor.of_agent(node.clone()),
+            None => cursor,
+        });
         self.bell.notify_one();
     }
 
@@ -80,7 +92,7 @@ impl Desk {
         let mut slips = self.slips();
         let Some(cursor) = &mut slips.cursor else { return Ok(()) };
         cursor.want(want);
-        let named = cursor.named().unwrap_or_default();
+        let named = cursor.named();
         drop(slips);
         self.bell.notify_one();
         if named > limits::INTEREST_TOTAL {

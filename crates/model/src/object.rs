@@ -1,4 +1,5 @@
-//! What travels: clusters, nodes, services, imports, endpoints; their keys; a change to one of them.
+//! What travels: clusters, nodes, policies, namespaces, pods, services, imports, endpoints; their keys; a change to one of
+//! them.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -8,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
+use crate::policy::{Labels, Namespace, NamespaceName, Pod, PodName, Policy, PolicyName};
 use crate::{
     ClusterId, ClusterName, Endpoint, EndpointKey, Import, NodeName, PublicKey, Service, ServiceKey,
 };
@@ -72,6 +74,9 @@ pub struct Node {
     pub public_key: Option<PublicKey>,
     /// The UDP port its tunnel listens on.
     pub port: u16,
+    /// Its labels, for policies that select nodes; of nodes of the own cluster only: they do not leave it.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 impl Node {
@@ -105,13 +110,20 @@ impl FirstUsable for ipnet::IpAddrRange {
     }
 }
 
-/// The kinds of object that travel, in the order a receiver wants them.
+/// The kinds of object that travel, in the order a receiver wants them: policies before the pods they may be about, so that
+/// nothing is open that is to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// [`Cluster`]
     Cluster,
     /// [`Node`]
     Node,
+    /// [`Policy`]
+    Policy,
+    /// [`Namespace`]
+    Namespace,
+    /// [`Pod`]
+    Pod,
     /// [`Service`]
     Service,
     /// [`Import`]
@@ -122,7 +134,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 5] = [Self::Cluster, Self::Node, Self::Service, Self::Import, Self::Endpoint];
+    pub const ALL: [Self; 8] = [
+        Self::Cluster,
+        Self::Node,
+        Self::Policy,
+        Self::Namespace,
+        Self::Pod,
+        Self::Service,
+        Self::Import,
+        Self::Endpoint,
+    ];
 }
 
 /// One object.
@@ -132,6 +153,12 @@ pub enum Object {
     Cluster(Cluster),
     /// A node.
     Node(Node),
+    /// A policy.
+    Policy(Policy),
+    /// A namespace.
+    Namespace(Namespace),
+    /// A pod.
+    Pod(Pod),
     /// A service.
     Service(Service),
     /// An import.
@@ -146,6 +173,9 @@ impl Object {
         match self {
             Self::Cluster(c) => Key::Cluster(c.name.clone()),
             Self::Node(n) => Key::Node(n.name.clone()),
+            Self::Policy(p) => Key::Policy(p.name.clone()),
+            Self::Namespace(n) => Key::Namespace(n.name.clone()),
+            Self::Pod(p) => Key::Pod(p.name.clone()),
             Self::Service(s) => Key::Service(s.key.clone()),
             Self::Import(i) => Key::Import(i.key.clone()),
             Self::Endpoint(e) => Key::Endpoint(e.key.clone()),
@@ -160,6 +190,12 @@ pub enum Key {
     Cluster(ClusterName),
     /// Of a [`Node`].
     Node(NodeName),
+    /// Of a [`Policy`].
+    Policy(PolicyName),
+    /// Of a [`Namespace`].
+    Namespace(NamespaceName),
+    /// Of a [`Pod`].
+    Pod(PodName),
     /// Of a [`Service`].
     Service(ServiceKey),
     /// Of an [`Import`].
@@ -174,6 +210,9 @@ impl Key {
         match self {
             Self::Cluster(name) => name,
             Self::Node(name) => &name.cluster,
+            Self::Policy(name) => &name.cluster,
+            Self::Namespace(name) => &name.cluster,
+            Self::Pod(name) => &name.namespace.cluster,
             Self::Service(key) | Self::Import(key) => &key.cluster,
             Self::Endpoint(key) => &key.service.cluster,
         }
@@ -184,6 +223,9 @@ impl Key {
         match self {
             Self::Cluster(_) => Kind::Cluster,
             Self::Node(_) => Kind::Node,
+            Self::Policy(_) => Kind::Policy,
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Pod(_) => Kind::Pod,
             Self::Service(_) => Kind::Service,
             Self::Import(_) => Kind::Import,
             Self::Endpoint(_) => Kind::Endpoint,
@@ -196,6 +238,9 @@ impl fmt::Display for Key {
         match self {
             Self::Cluster(name) => write!(f, "cluster {name}"),
             Self::Node(name) => write!(f, "node {name}"),
+            Self::Policy(name) => write!(f, "policy {name}"),
+            Self::Namespace(name) => write!(f, "namespace {name}"),
+            Self::Pod(name) => write!(f, "pod {name}"),
             Self::Service(key) => write!(f, "service {key}"),
             Self::Import(key) => write!(f, "import {key}"),
             Self::Endpoint(key) => write!(f, "endpoint {}/{}", key.service, key.name),

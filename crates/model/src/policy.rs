@@ -20,6 +20,15 @@ pub type Labels = BTreeMap<String, String>;
 pub const CLUSTER_LABEL: &str = "causeway.io/cluster";
 /// Cilium's word for [`CLUSTER_LABEL`].
 pub const CILIUM_CLUSTER_LABEL: &str = "io.cilium.k8s.policy.cluster";
+/// The label that every namespace has: its name.
+pub const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// The parts (rules, peers, ports, requirements of labels, their values, names) that a policy has at most.
+pub const MAX_PARTS: usize = 65_536;
+/// The ranges of addresses that a policy has at most, exceptions among them.
+pub const MAX_RANGES: usize = 131_072;
+/// The bytes that it takes on the wire at most: it travels in one message.
+pub const MAX_BYTES: usize = 3 * 1024 * 1024;
 
 /// Names a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,13 +39,21 @@ pub struct NamespaceName {
     pub name: String,
 }
 
+impl fmt::Display for NamespaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.cluster, self.name)
+    }
+}
+
 /// A namespace, as selectors see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// Which.
     pub name: NamespaceName,
-    /// Its labels, `kubernetes.io/metadata.name` among them.
+    /// Its labels, [`NAMESPACE_LABEL`] among them.
     pub labels: Labels,
+    /// Whether other clusters hear of it and its pods.
+    pub shared: bool,
 }
 
 /// Names a pod.
@@ -46,6 +63,12 @@ pub struct PodName {
     pub namespace: NamespaceName,
     /// Its name.
     pub name: String,
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// A port of a pod that has a name.
@@ -108,7 +131,8 @@ pub struct PolicyName {
     pub kind: PolicyKind,
     /// Its namespace; empty for one of the whole cluster.
     pub namespace: String,
-    /// Its name.
+    /// Its name. An object that says several things (Cilium's `specs`) is several policies: `NAME` is its `spec`, `NAME[0]`
+    /// the first of its `specs`.
     pub name: String,
 }
 
@@ -156,6 +180,28 @@ pub struct Policy {
     pub ingress: Option<Vec<PolicyRule>>,
     /// About connections from them, likewise.
     pub egress: Option<Vec<PolicyRule>>,
+}
+
+impl Policy {
+    /// How many parts it has, and how many ranges of addresses; at most [`MAX_PARTS`] and [`MAX_RANGES`].
+    pub fn size(&self) -> (usize, usize) {
+        let (mut parts, mut ranges) = (self.subject.parts(), 0);
+        for rule in self.ingress.iter().chain(&self.egress).flatten() {
+            parts += 1 + rule.ports.as_ref().map_or(0, Vec::len);
+            for peer in rule.peers.iter().flatten() {
+                parts += 1 + match peer {
+                    PolicyPeer::Pods(pods) => pods.parts(),
+                    PolicyPeer::Nodes(nodes) => nodes.parts(),
+                    PolicyPeer::DomainNames(names) => names.len(),
+                    PolicyPeer::Networks { .. } | PolicyPeer::Entity(_) => 0,
+                };
+                if let PolicyPeer::Networks { ranges: some, except } = peer {
+                    ranges += some.len() + except.len();
+                }
+            }
+        }
+        (parts, ranges)
+    }
 }
 
 /// What a rule does with what it matches.
@@ -231,6 +277,16 @@ pub struct PodSelector {
     pub pods: Selector,
 }
 
+impl PodSelector {
+    fn parts(&self) -> usize {
+        let namespaces = match &self.namespaces {
+            NamespaceChoice::Named(_) => 0,
+            NamespaceChoice::Selected(selector) => selector.parts(),
+        };
+        namespaces + self.pods.parts()
+    }
+}
+
 /// Some namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NamespaceChoice {
@@ -245,6 +301,16 @@ pub enum NamespaceChoice {
 pub struct Selector {
     /// In a fixed order (by key, operator, values), each once.
     pub requirements: Vec<Requirement>,
+}
+
+impl Selector {
+    fn parts(&self) -> usize {
+        let values = |requirement: &Requirement| match &requirement.operator {
+            Operator::In(values) | Operator::NotIn(values) => values.len(),
+            Operator::Exists | Operator::DoesNotExist => 0,
+        };
+        self.requirements.iter().map(|requirement| 1 + values(requirement)).sum()
+    }
 }
 
 /// One requirement of labels. `matchLabels` are `In` with one value.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::policy::{Namespace, NamespaceName, Pod, PodName, Policy, PolicyName};
 use crate::{
     Change, Cluster, ClusterName, Endpoint, EndpointKey, Import, Key, Node, NodeName, Object, Service,
     ServiceKey,
@@ -14,6 +15,12 @@ pub struct World {
     pub clusters: BTreeMap<ClusterName, Cluster>,
     /// Nodes by name.
     pub nodes: BTreeMap<NodeName, Node>,
+    /// Policies by name: the own cluster's, and those of others that are taken here.
+    pub policies: BTreeMap<PolicyName, Policy>,
+    /// Namespaces by name: the own cluster's, and others' as far as they are of use.
+    pub namespaces: BTreeMap<NamespaceName, Namespace>,
+    /// Pods by name, as far as they are of use.
+    pub pods: BTreeMap<PodName, Pod>,
     /// Services by key.
     pub services: BTreeMap<ServiceKey, Service>,
     /// The own cluster's imports by key.
@@ -36,6 +43,9 @@ impl World {
         match key {
             Key::Cluster(name) => self.clusters.get(name).cloned().map(Object::Cluster),
             Key::Node(name) => self.nodes.get(name).cloned().map(Object::Node),
+            Key::Policy(name) => self.policies.get(name).cloned().map(Object::Policy),
+            Key::Namespace(name) => self.namespaces.get(name).cloned().map(Object::Namespace),
+            Key::Pod(name) => self.pods.get(name).cloned().map(Object::Pod),
             Key::Service(key) => self.services.get(key).cloned().map(Object::Service),
             Key::Import(key) => self.imports.get(key).cloned().map(Object::Import),
             Key::Endpoint(key) => {
@@ -44,20 +54,30 @@ impl World {
         }
     }
 
-    /// Every object, clusters first, then nodes, services, imports and endpoints.
+    /// Every object, in the order of the kinds.
     pub fn objects(&self) -> impl Iterator<Item = Object> {
         let clusters = self.clusters.values().cloned().map(Object::Cluster);
         let nodes = self.nodes.values().cloned().map(Object::Node);
         let services = self.services.values().cloned().map(Object::Service);
         let imports = self.imports.values().cloned().map(Object::Import);
         let endpoints = self.endpoints.values().flat_map(BTreeMap::values).cloned().map(Object::Endpoint);
-        clusters.chain(nodes).chain(services).chain(imports).chain(endpoints)
+        let policies = self.policies.values().cloned().map(Object::Policy);
+        let namespaces = self.namespaces.values().cloned().map(Object::Namespace);
+        let pods = self.pods.values().cloned().map(Object::Pod);
+        let policing = policies.chain(namespaces).chain(pods);
+        clusters.chain(nodes).chain(policing).chain(services).chain(imports).chain(endpoints)
     }
 
     /// How many objects there are.
     pub fn len(&self) -> usize {
         let endpoints: usize = self.endpoints.values().map(BTreeMap::len).sum();
-        self.clusters.len() + self.nodes.len() + self.services.len() + self.imports.len() + endpoints
+        let policing = self.policies.len() + self.namespaces.len() + self.pods.len();
+        self.clusters.len()
+            + self.nodes.len()
+            + policing
+            + self.services.len()
+            + self.imports.len()
+            + endpoints
     }
 
     /// Whether nothing is known.
@@ -76,6 +96,9 @@ impl World {
         match object {
             Object::Cluster(c) => put(&mut self.clusters, c.name.clone(), c),
             Object::Node(n) => put(&mut self.nodes, n.name.clone(), n),
+            Object::Policy(p) => put(&mut self.policies, p.name.clone(), p),
+            Object::Namespace(n) => put(&mut self.namespaces, n.name.clone(), n),
+            Object::Pod(p) => put(&mut self.pods, p.name.clone(), p),
             Object::Service(s) => put(&mut self.services, s.key.clone(), s),
             Object::Import(i) => put(&mut self.imports, i.key.clone(), i),
             Object::Endpoint(e) => {
@@ -89,6 +112,9 @@ impl World {
         match key {
             Key::Cluster(name) => self.clusters.remove(name).map(Object::Cluster),
             Key::Node(name) => self.nodes.remove(name).map(Object::Node),
+            Key::Policy(name) => self.policies.remove(name).map(Object::Policy),
+            Key::Namespace(name) => self.namespaces.remove(name).map(Object::Namespace),
+            Key::Pod(name) => self.pods.remove(name).map(Object::Pod),
             Key::Service(key) => self.services.remove(key).map(Object::Service),
             Key::Import(key) => self.imports.remove(key).map(Object::Import),
             Key::Endpoint(EndpointKey { service, name }) => {

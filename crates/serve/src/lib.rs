@@ -7,10 +7,13 @@
 
 pub mod client;
 mod connections;
+pub mod denied;
 pub mod dns;
 pub mod health_check;
 pub mod http;
 pub mod local;
 pub mod metrics;
+pub mod policing;
 
+pub use denied::Denied;
 pub use http::{Health, Vitals};

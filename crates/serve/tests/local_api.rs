@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway_serve::client::{self, ClientError};
 use causeway_serve::local::{
@@ -11,9 +12,10 @@ use causeway_serve::local::{
 use causeway_serve::{Health, Vitals};
 use engine::plan::{Backend, Frontend, Ladder, Op, Route, RouteVia, State, TierSpan};
 use wire::local::{
-    AgentStatus, AuthorityStatus, Check, CniRequest, CniResponse, ControllerStatus, Examination, Examine,
-    LinkJoin, LinkJoined, LinkTerms, MtuAsk, MtuPeer, MtuStatus, MulticlusterStatus, Rotate, ServicesReport,
-    StreamStatus, Token,
+    AgentStatus, AuthorityStatus, Check, CniRequest, CniResponse, ControllerStatus, DeniedFlows, Examination,
+    Examine, LinkJoin, LinkJoined, LinkTerms, MOST_POLICY_QUESTIONS, MtuAsk, MtuPeer, MtuStatus,
+    MulticlusterStatus, PolicyAnswer, PolicyCheck, PolicyDecision, PolicyLint, PolicyProtocol,
+    PolicyQuestion, PolicyQuestions, PolicyShow, PolicyShowAsk, Rotate, ServicesReport, StreamStatus, Token,
 };
 
 /// An agent and a controller with little to say.
@@ -70,6 +72,9 @@ impl AgentApi for Fake {
         let peer = format!("{}/1", ask.cluster).try_into().unwrap();
         Ok(MtuStatus { mtu: 1420, peers: vec![MtuPeer { peer, largest: 1372 }] })
     }
+    async fn denied(&self, after: Option<u64>, wait: Duration) -> Result<DeniedFlows, Refusal> {
+        Ok(DeniedFlows { next: after.unwrap_or(7), lost: wait.as_secs(), flows: vec![] })
+    }
     async fn cni(&self, request: CniRequest) -> CniResponse {
         CniResponse::Result(serde_json::json!({ "was": request.command }))
     }
@@ -117,6 +122,27 @@ impl ControllerApi for Fake {
     async fn rotate(&self, rotate: Rotate) -> Result<AuthorityStatus, Refusal> {
         Ok(AuthorityStatus { rotate_at: u64::from(rotate.finish), ..AuthorityStatus::default() })
     }
+    async fn policy_check(&self, questions: Vec<PolicyQuestion>) -> Result<Vec<PolicyAnswer>, Refusal> {
+        Ok(questions.into_iter().map(answer_to).collect())
+    }
+    async fn policy_show(&self, ask: PolicyShowAsk) -> Result<PolicyShow, Refusal> {
+        Err(Refusal::Wrong(format!("there is no pod {}", ask.pod)))
+    }
+    async fn policy_lint(&self) -> Result<PolicyLint, Refusal> {
+        Ok(PolicyLint { cluster: "aws".parse().unwrap(), policies: 2, findings: vec![] })
+    }
+}
+
+/// Only TCP is known here.
+fn answer_to(question: PolicyQuestion) -> PolicyAnswer {
+    let PolicyQuestion { from, to, protocol, port, family } = question;
+    if protocol != PolicyProtocol::Tcp {
+        return PolicyAnswer::Refused { error: format!("nothing is known of {protocol}") };
+    }
+    let end = PolicyDecision::nobody();
+    let allowed = PolicyCheck::conclude(&end, &end);
+    let (egress, ingress) = (end.clone(), end);
+    PolicyAnswer::Judged(Box::new(PolicyCheck { from, to, protocol, port, family, allowed, egress, ingress }))
 }
 
 /// A plan with something in every map.
@@ -211,6 +237,45 @@ async fn a_controller_answers() {
     let authority: AuthorityStatus =
         client::post(&socket, "/v1/authority/rotate", &Rotate { finish: true }).await.unwrap();
     assert_eq!(authority.rotate_at, 1);
+}
+
+#[tokio::test]
+async fn policy_is_asked() {
+    let served = Served::new("controller.sock", controller_router(Arc::new(Fake))).await;
+    let socket = served.folder.path().join("controller.sock");
+    let ask = |protocol| PolicyQuestion {
+        from: "x/a".parse().unwrap(),
+        to: "10.0.0.1".parse().unwrap(),
+        protocol,
+        port: Some("http".parse().unwrap()),
+        family: None,
+    };
+    let (tcp, udp) = (ask(PolicyProtocol::Tcp), ask(PolicyProtocol::Udp));
+    let questions = PolicyQuestions { questions: vec![udp.clone(), tcp.clone()] };
+    let answers: Vec<PolicyAnswer> = client::post(&socket, "/v1/policy/check", &questions).await.unwrap();
+    assert_eq!(answers, [answer_to(udp), answer_to(tcp.clone())]);
+    // As many as may be fit in, those that are too many are refused in words.
+    let many = |count| PolicyQuestions { questions: vec![tcp.clone(); count] };
+    let check =
+        async |count| client::post::<_, Vec<PolicyAnswer>>(&socket, "/v1/policy/check", &many(count)).await;
+    assert_eq!(check(MOST_POLICY_QUESTIONS).await.unwrap().len(), MOST_POLICY_QUESTIONS);
+    let text = check(MOST_POLICY_QUESTIONS + 1).await.unwrap_err().to_string();
+    assert!(text.contains("at most 4096"), "{text}");
+    let bad = serde_json::json!({ "questions": [{ "from": "x", "to": "world", "protocol": "tcp" }] });
+    let text = client::post::<_, ()>(&socket, "/v1/policy/check", &bad).await.unwrap_err().to_string();
+    assert!(text.contains("names no end of a connection"), "{text}");
+
+    let lint: PolicyLint = client::get(&socket, "/v1/policy/lint").await.unwrap();
+    assert_eq!(lint.policies, 2);
+    let ask = PolicyShowAsk { pod: "x/a".parse().unwrap() };
+    let text = client::post::<_, PolicyShow>(&socket, "/v1/policy/show", &ask).await.unwrap_err().to_string();
+    assert_eq!(text, "there is no pod x/a");
+
+    let (_served, socket) = Served::agent().await;
+    let flows: DeniedFlows = client::get(&socket, "/v1/policy/denied").await.unwrap();
+    assert_eq!((flows.next, flows.lost), (7, 10));
+    let flows: DeniedFlows = client::get(&socket, "/v1/policy/denied?after=3&wait=3600").await.unwrap();
+    assert_eq!((flows.next, flows.lost), (3, 20));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! From `model` to protobuf.
 
+mod policy;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -26,6 +28,9 @@ pub fn encode_object(object: &Object) -> pb::Object {
     let body = match object {
         Object::Cluster(cluster) => Body::Cluster(encode_cluster(cluster)),
         Object::Node(node) => Body::Node(encode_node(node)),
+        Object::Policy(policy) => Body::Policy(policy::policy(policy)),
+        Object::Namespace(namespace) => Body::Namespace(policy::namespace(namespace)),
+        Object::Pod(pod) => Body::Pod(policy::pod(pod)),
         Object::Service(service) => Body::Service(encode_service(service)),
         Object::Import(import) => Body::Import(encode_import(import)),
         Object::Endpoint(endpoint) => Body::Endpoint(encode_endpoint(endpoint)),
@@ -38,6 +43,9 @@ fn encode_key(key: &Key) -> pb::Key {
     let body = match key {
         Key::Cluster(name) => Body::Cluster(name.to_string()),
         Key::Node(name) => Body::Node(encode_node_name(name)),
+        Key::Policy(name) => Body::Policy(policy::policy_name(name)),
+        Key::Namespace(name) => Body::Namespace(policy::namespace_name(name)),
+        Key::Pod(name) => Body::Pod(policy::pod_name(name)),
         Key::Service(key) => Body::Service(encode_service_key(key)),
         Key::Import(key) => Body::Import(encode_service_key(key)),
         Key::Endpoint(key) => Body::Endpoint(encode_endpoint_key(key)),
@@ -68,6 +76,7 @@ fn encode_node(node: &Node) -> pb::Node {
         pod_cidrs: encode_nets(&node.pod_cidrs),
         public_key: node.public_key.map(|key| key.0.to_vec()).unwrap_or_default(),
         port: u32::from(node.port),
+        labels: node.labels.clone(),
     }
 }
 

@@ -80,6 +80,14 @@ pub enum ParseError {
     /// A protocol that this version does not know.
     #[error("protocol number {0} is not known to this version")]
     Protocol(i32),
+    /// A word out of a closed set that this version does not know.
+    #[error("{field} {value} is not known to this version")]
+    Word {
+        /// What kind of word.
+        field: &'static str,
+        /// Its number.
+        value: i32,
+    },
     /// A WireGuard key that is not 32 bytes.
     #[error("a WireGuard key has 32 bytes, not {0}")]
     PublicKey(usize),

@@ -28,7 +28,7 @@ pub mod pb {
 pub use encode::{encode_change, encode_cluster, encode_ip, encode_object, encode_service_names};
 pub use error::ParseError;
 pub use parse::{
-    Unreadable, decode_change, parse_change, parse_cluster, parse_ips, parse_key, parse_object,
-    parse_public_key, parse_service_names,
+    Unreadable, decode_change, parse_change, parse_cluster, parse_clusters, parse_ips, parse_key,
+    parse_object, parse_public_key, parse_service_names,
 };
 pub use version::{VERSION, VersionSkew, check_version, knows_interests};

@@ -50,3 +50,11 @@ pub const VERSION_CHARS: usize = 64;
 pub const ROOTS: usize = 8;
 /// Bytes of one certificate or signing request.
 pub const CERTIFICATE_BYTES: usize = 16 * 1024;
+/// Characters of a rule's name (ClusterNetworkPolicy: 100).
+pub const RULE_NAME_CHARS: usize = 100;
+/// Characters of where in its object a rule is.
+pub const RULE_PATH_CHARS: usize = 128;
+/// Characters of a policy's name: an object's, and which part of it.
+pub const POLICY_NAME_CHARS: usize = 253 + 8;
+/// Characters of a domain name in a policy, its wildcard among them.
+pub const DOMAIN_NAME_CHARS: usize = 255;

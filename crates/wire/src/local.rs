@@ -3,13 +3,16 @@
 //!
 //! Agent (`/run/causeway/agent.sock`): `GET /v1/status` → [`AgentStatus`]; `GET /v1/plan` → desired, observed and
 //! their difference; `GET /v1/services?from=NODE` → [`ServicesReport`]; `POST /v1/mtu` ([`MtuAsk`]) → [`MtuStatus`];
-//! `POST /v1/cni` → [`CniRequest`] → [`CniResponse`]; `GET /metrics`; `GET /healthz`.
+//! `POST /v1/cni` → [`CniRequest`] → [`CniResponse`]; `GET /v1/policy/denied?after=N` → [`DeniedFlows`]; `GET /metrics`;
+//! `GET /healthz`.
 //! Controller (`/run/causeway/controller.sock`): `GET /v1/status` → [`ControllerStatus`]; `GET /v1/services` →
 //! [`MulticlusterStatus`]; `POST /v1/tokens/node`,
 //! `POST /v1/tokens/link` ([`LinkTerms`]) → [`Token`]; `POST /v1/links` ([`LinkJoin`]) → [`LinkJoined`];
 //! `DELETE /v1/links/CLUSTER`; `POST /v1/links/doctor` ([`Examine`]) → [`Examination`]s; `POST /v1/authority/rotate`
-//! ([`Rotate`]) → [`AuthorityStatus`].
+//! ([`Rotate`]) → [`AuthorityStatus`]; `POST /v1/policy/check` ([`PolicyQuestions`]) → [`PolicyAnswer`]s, in their order;
+//! `POST /v1/policy/show` ([`PolicyShowAsk`]) → [`PolicyShow`]; `GET /v1/policy/lint` → [`PolicyLint`].
 
+mod policy;
 mod services;
 
 use std::collections::BTreeMap;
@@ -19,6 +22,12 @@ use ipnet::IpNet;
 use model::{ClusterName, KubeProxy, NodeName, ObjectName, Protocol, PublicKey, ServiceKey, Tier, Topology};
 use serde::{Deserialize, Serialize};
 
+pub use policy::{
+    ActionName, DecidedBy, DeniedFlow, DeniedFlows, EndError, Family, FlowEnd, MOST_POLICY_QUESTIONS,
+    PolicyAnswer, PolicyCheck, PolicyDecision, PolicyDirection, PolicyEnd, PolicyFinding, PolicyLint,
+    PolicyProtocol, PolicyQuestion, PolicyQuestions, PolicyRef, PolicyRuleRef, PolicyRuleShown, PolicyShow,
+    PolicyShowAsk, PortChoice, TierName,
+};
 pub use services::{
     ClusterDistance, Otherwise, Sees, ServiceFrontend, ServiceOutside, ServiceReport, ServiceTier,
     ServicesReport,

@@ -10,6 +10,7 @@ use model::{
 };
 use prost::Message;
 
+mod policy;
 mod service;
 
 use crate::{ParseError, limits, pb};
@@ -62,6 +63,9 @@ fn key_of(object: &pb::Object) -> Option<Key> {
     match object.object.as_ref()? {
         Body::Cluster(c) => Some(Key::Cluster(ClusterName::new(&*c.name).ok()?)),
         Body::Node(n) => Some(Key::Node(node_name(n.name.clone()?).ok()?)),
+        Body::Policy(p) => Some(Key::Policy(policy::policy_name(p.name.clone()).ok()?)),
+        Body::Namespace(n) => Some(Key::Namespace(policy::namespace_name(n.name.clone()).ok()?)),
+        Body::Pod(p) => Some(Key::Pod(policy::pod_name(p.name.clone()).ok()?)),
         Body::Service(s) => Some(Key::Service(service_key(s.key.clone()).ok()?)),
         Body::Import(i) => Some(Key::Import(service_key(i.key.clone()).ok()?)),
         Body::Endpoint(e) => Some(Key::Endpoint(endpoint_key(e.key.clone()).ok()?)),
@@ -74,6 +78,9 @@ pub fn parse_key(key: pb::Key) -> Result<Key, ParseError> {
     Ok(match key.key.ok_or(ParseError::Missing("key"))? {
         Body::Cluster(name) => Key::Cluster(ClusterName::new(name)?),
         Body::Node(name) => Key::Node(node_name(name)?),
+        Body::Policy(name) => Key::Policy(policy::policy_name(Some(name))?),
+        Body::Namespace(name) => Key::Namespace(policy::namespace_name(Some(name))?),
+        Body::Pod(name) => Key::Pod(policy::pod_name(Some(name))?),
         Body::Service(key) => Key::Service(service_key(Some(key))?),
         Body::Import(key) => Key::Import(service_key(Some(key))?),
         Body::Endpoint(key) => Key::Endpoint(endpoint_key(Some(key))?),
@@ -86,6 +93,9 @@ pub fn parse_object(object: pb::Object) -> Result<Object, ParseError> {
     Ok(match object.object.ok_or(ParseError::Missing("object"))? {
         Body::Cluster(cluster) => Object::Cluster(parse_cluster(cluster)?),
         Body::Node(n) => Object::Node(node(n)?),
+        Body::Policy(p) => Object::Policy(policy::policy(p)?),
+        Body::Namespace(n) => Object::Namespace(policy::namespace(n)?),
+        Body::Pod(p) => Object::Pod(policy::pod(p)?),
         Body::Service(s) => Object::Service(service::service(s)?),
         Body::Import(i) => Object::Import(service::import(i)?),
         Body::Endpoint(e) => Object::Endpoint(endpoint(e)?),
@@ -119,6 +129,7 @@ fn node(n: pb::Node) -> Result<Node, ParseError> {
         pod_cidrs,
         public_key: parse_public_key(&n.public_key)?,
         port: u16::try_from(n.port).map_err(|_| range("a node's port", n.port, 0))?,
+        labels: labels(n.labels)?,
     })
 }
 
@@ -166,14 +177,18 @@ fn endpoint_port(p: pb::Port) -> Result<EndpointPort, ParseError> {
     Ok(EndpointPort { name, protocol, port })
 }
 
-fn port(name: String, protocol: i32, port: u32) -> Result<(String, Protocol, Port), ParseError> {
-    let protocol = match pb::Protocol::try_from(protocol) {
-        Ok(pb::Protocol::Tcp) => Protocol::Tcp,
-        Ok(pb::Protocol::Udp) => Protocol::Udp,
-        Ok(pb::Protocol::Sctp) => Protocol::Sctp,
-        Ok(pb::Protocol::Unspecified) | Err(_) => return Err(ParseError::Protocol(protocol)),
-    };
+fn port(name: String, of: i32, port: u32) -> Result<(String, Protocol, Port), ParseError> {
+    let protocol = protocol(of)?;
     Ok((text("a port's name", name, 0, limits::PORT_NAME_CHARS)?, protocol, number("a port", port)?))
+}
+
+fn protocol(number: i32) -> Result<Protocol, ParseError> {
+    match pb::Protocol::try_from(number) {
+        Ok(pb::Protocol::Tcp) => Ok(Protocol::Tcp),
+        Ok(pb::Protocol::Udp) => Ok(Protocol::Udp),
+        Ok(pb::Protocol::Sctp) => Ok(Protocol::Sctp),
+        Ok(pb::Protocol::Unspecified) | Err(_) => Err(ParseError::Protocol(number)),
+    }
 }
 
 fn number(field: &'static str, port: u32) -> Result<Port, ParseError> {
@@ -200,6 +215,12 @@ pub fn parse_service_names(
 ) -> Result<BTreeSet<ObjectName>, ParseError> {
     few("services", names.len(), max)?;
     names.into_iter().map(|name| Ok(ObjectName::new(name.namespace, name.name)?)).collect()
+}
+
+/// Parses names of clusters.
+pub fn parse_clusters(names: Vec<String>) -> Result<BTreeSet<ClusterName>, ParseError> {
+    few("clusters", names.len(), limits::CLUSTERS)?;
+    names.into_iter().map(|name| Ok(ClusterName::new(name)?)).collect()
 }
 
 /// Parses a WireGuard key; no bytes are none.

@@ -11,7 +11,9 @@ use model::{Change, ClusterName, Object, ObjectName, World};
 use prost::Message;
 use siphasher::sip::SipHasher13;
 
-use crate::{encode_object, encode_service_names, parse_object, parse_service_names, pb};
+use crate::{
+    ParseError, encode_object, encode_service_names, parse_clusters, parse_object, parse_service_names, pb,
+};
 
 const MAGIC: &[u8; 8] = b"CWSTATE\n";
 const FORMAT: u32 = 1;
@@ -29,6 +31,17 @@ pub struct Place {
     pub revision: u64,
     /// The services whose endpoints are known up to there; none for all.
     pub interest: Option<BTreeSet<ObjectName>>,
+    /// What of pods, namespaces and policies is known up to there; none for nothing.
+    pub policing: Option<Policing>,
+}
+
+/// Pods, namespaces and policies that are known beyond those that everybody of the teller's kind is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policing {
+    /// The clusters whose pods and namespaces are known.
+    pub clusters: BTreeSet<ClusterName>,
+    /// Whether distributed policies are.
+    pub policies: bool,
 }
 
 /// A state that was read back.
@@ -99,6 +112,10 @@ impl Encoder {
                 .interest
                 .as_ref()
                 .map(|names| pb::Interest { services: encode_service_names(names) }),
+            policing: place.policing.as_ref().map(|Policing { clusters, policies }| pb::Policing {
+                clusters: clusters.iter().map(ToString::to_string).collect(),
+                policies: *policies,
+            }),
         };
         prost::encoding::message::encode(PLACES, &place, &mut self.bytes);
     }
@@ -135,10 +152,17 @@ pub fn decode(bytes: &[u8]) -> Result<Saved, StateError> {
         for place in snapshot.places {
             let interest =
                 place.interest.map(|all| parse_service_names(all.services, usize::MAX)).transpose();
-            if let (Ok(teller), Some(position), Ok(interest)) =
-                (ClusterName::new(place.teller), place.position, interest)
-            {
-                let place = Place { epoch: position.epoch, revision: position.revision, interest };
+            let policing = |policing: pb::Policing| -> Result<Policing, ParseError> {
+                Ok(Policing { clusters: parse_clusters(policing.clusters)?, policies: policing.policies })
+            };
+            if let (Ok(teller), Some(position), Ok(interest), Ok(policing)) = (
+                ClusterName::new(place.teller),
+                place.position,
+                interest,
+                place.policing.map(policing).transpose(),
+            ) {
+                let pb::Position { epoch, revision } = position;
+                let place = Place { epoch, revision, interest, policing };
                 saved.places.insert(teller, place);
             }
         }
@@ -191,7 +215,9 @@ mod tests {
         }
         let places = [("aws", 7, 3), ("gcp", 9, 0)].map(|(name, epoch, revision)| {
             let interest = (epoch == 9).then(|| [ObjectName::new("demo", "echo").unwrap()].into());
-            (ClusterName::new(name).unwrap(), Place { epoch, revision, interest })
+            let policing = (epoch == 9)
+                .then(|| Policing { clusters: [ClusterName::new("gcp").unwrap()].into(), policies: true });
+            (ClusterName::new(name).unwrap(), Place { epoch, revision, interest, policing })
         });
         (world, places.into())
     }
@@ -231,6 +257,7 @@ mod tests {
                 teller: "aws".into(),
                 position: Some(pb::Position::default()),
                 interest: None,
+                policing: None,
             }],
             objects: world
                 .objects()

@@ -1,5 +1,7 @@
 //! Random objects, for tests.
 
+mod policy;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -22,6 +24,9 @@ pub(crate) fn object() -> impl Strategy<Value = Object> {
     prop_oneof![
         cluster().prop_map(Object::Cluster),
         node().prop_map(Object::Node),
+        policy::policy().prop_map(Object::Policy),
+        policy::namespace().prop_map(Object::Namespace),
+        policy::pod().prop_map(Object::Pod),
         service().prop_map(Object::Service),
         import().prop_map(Object::Import),
         endpoint().prop_map(Object::Endpoint),
@@ -58,6 +63,7 @@ prop_compose! {
         pod_cidrs in (option::of(net4()), option::of(net6())),
         public_key in option::of(any::<[u8; 32]>()),
         port: u16,
+        labels in policy::labels(),
     ) -> Node {
         let (region, zone, location, provider) = places;
         Node {
@@ -69,6 +75,7 @@ prop_compose! {
             pod_cidrs: pod_cidrs.0.into_iter().chain(pod_cidrs.1).collect(),
             public_key: public_key.map(PublicKey),
             port,
+            labels,
         }
     }
 }

@@ -8,7 +8,9 @@ use crate::pb;
 /// why a stream ends.
 /// 1.3 (2026-11): who may dial load balancers' addresses, and where nodes tell load balancers of their endpoints.
 /// 1.4 (2026-11): services declare what the backends of a cluster carry together.
-pub const VERSION: pb::Version = pb::Version { major: 1, minor: 4 };
+/// 1.5 (2026-11): policies, and the pods and namespaces that they select, for whoever says that they are of use there;
+/// labels of nodes.
+pub const VERSION: pb::Version = pb::Version { major: 1, minor: 5 };
 
 /// Whether the other side knows what came with 1.2.
 pub fn knows_interests(theirs: Option<pb::Version>) -> bool {

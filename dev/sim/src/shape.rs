@@ -76,6 +76,7 @@ fn node(c: usize, n: usize, random: &mut Random) -> Node {
             .into(),
         public_key: Some(PublicKey(key)),
         port: 51820,
+        labels: Default::default(),
     }
 }
 

@@ -100,7 +100,7 @@ impl Stream {
 
     /// The stream is there. What was asked for is told next.
     pub(crate) fn connect(&mut self, now: Time) {
-        self.cursor = Some(Cursor::new(self.mirror.open(Interest::Everything, true).ask));
+        self.cursor = Some(Cursor::new(self.mirror.open(Interest::everything(), true).ask));
         self.since = now;
         self.pipe = Pipe::default();
         self.in_flight = 0;

@@ -4,20 +4,22 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway_agent::cni::{Cni, Place, PodHook, PodNetwork};
 use kernel::host::Host;
 use kernel::netlink::Netlink;
 use kernel::netns::Netns;
+use model::ObjectName;
 use serve::http::{Health, Vitals};
 use serve::local::{Access, AgentApi, PlanReport, Refusal, agent_router};
-use wire::local::{AgentStatus, CniRequest, CniResponse, MtuAsk, MtuStatus, ServicesReport};
+use wire::local::{AgentStatus, CniRequest, CniResponse, DeniedFlows, MtuAsk, MtuStatus, ServicesReport};
 
 /// Whom nothing needs to be told.
 struct Nobody;
 
 impl PodHook for Nobody {
-    async fn attached(&self, _device: &str, _ips: &[IpAddr]) -> Result<(), String> {
+    async fn attached(&self, _: &str, _: &[IpAddr], _: Option<&ObjectName>) -> Result<(), String> {
         Ok(())
     }
 
@@ -52,6 +54,10 @@ impl AgentApi for Api {
     }
 
     async fn mtu(&self, _ask: MtuAsk) -> Result<MtuStatus, Refusal> {
+        Err(Refusal::NotNow("only CNI is served here".into()))
+    }
+
+    async fn denied(&self, _: Option<u64>, _: Duration) -> Result<DeniedFlows, Refusal> {
         Err(Refusal::NotNow("only CNI is served here".into()))
     }
 

@@ -115,6 +115,7 @@ fn the_world_says_what_the_file_does_not() {
         pod_cidrs: vec![],
         public_key: None,
         port: 51820,
+        labels: Default::default(),
     };
     let of = |config: &Config, node| (config.topology(node), config.location(node));
     let place = |region: &str, zone: &str, location: &str| {

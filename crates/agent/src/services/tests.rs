@@ -1,6 +1,6 @@
 use engine::health::Ranking;
 use engine::mesh::{self, Unserved};
-use engine::services::{Connects, Ejection, Limits, LoadBalancerMode, Planner};
+use engine::services::{Connects, Ejection, Limits, LoadBalancerMode, LoadBalancing, Planner, TableSize};
 use model::{
     Change, Endpoint, EndpointKey, EndpointPort, Node, Object, ObjectName, Port, Protocol, Service,
     ServiceKey, ServicePort, Topology, World,
@@ -29,6 +29,7 @@ fn outlook() -> Outlook {
             pod_cidrs: vec![],
             public_key: None,
             port: 51820,
+            labels: Default::default(),
         }));
     }
     for (service, vip) in [("echo", "10.101.0.1"), ("other", "10.101.0.1")] {
@@ -118,7 +119,7 @@ fn what_clients_outside_get() {
     let entry = |backends: &[&str]| {
         serde_json::json!([{
             "address": "198.51.100.1", "port": 80, "protocol": "TCP", "backends": backends, "masquerade": false,
-            "sees": "client", "otherwise": "drop", "sources": null,
+            "sees": "client", "agreed": false, "otherwise": "drop", "sources": null,
         }])
     };
     assert_eq!(of("aws-1"), entry(&["demo/echo-0", "demo/twin"]));
@@ -130,6 +131,10 @@ fn what_clients_outside_get() {
     outlook.balancing.mode = LoadBalancerMode::Dsr;
     let said = of(&outlook);
     assert_eq!((said.len(), said[0].masquerade, said[0].sees), (1, true, wire::local::Sees::Client));
+    assert!(!said[0].agreed);
+    outlook.balancing = LoadBalancing { maglev: Some(TableSize::DEFAULT), ..LoadBalancing::default() };
+    let said = of(&outlook);
+    assert_eq!((said.len(), said[0].agreed, said[0].sees), (1, true, wire::local::Sees::Node));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use kernel::icmp::{Echo, Kind};
 use kernel::netlink::{Netlink, sysctl};
 use kernel::netns::{Netns, path_of};
 use kernel::pod::Wirer;
+use model::ObjectName;
 use serde_json::{Value, json};
 use wire::local::{CniRequest, CniResponse};
 
@@ -53,7 +54,7 @@ pub(crate) struct Told {
 }
 
 impl PodHook for Told {
-    async fn attached(&self, device: &str, ips: &[IpAddr]) -> Result<(), String> {
+    async fn attached(&self, device: &str, ips: &[IpAddr], _pod: Option<&ObjectName>) -> Result<(), String> {
         if self.refuses {
             return Err("the map is full".into());
         }

@@ -119,7 +119,7 @@ impl Lan {
         let lan = Self { outside, nodes, names, group, folder };
         let world = lan.world();
         for node in &lan.nodes {
-            let place = Place { epoch: 7, revision: 1, interest: None };
+            let place = Place { epoch: 7, revision: 1, interest: None, policing: None };
             let places = [(ClusterName::new("test").unwrap(), place)].into();
             link::saved::save(&node.folder.join("lib/world.state"), &world, &places).unwrap();
         }
@@ -147,6 +147,7 @@ impl Lan {
                 pod_cidrs: nets(&[&format!("10.1.{n}.0/24"), &format!("fd00:1:0:{n}::/64")]),
                 public_key: Some(node.public_key()),
                 port: 51820,
+                labels: Default::default(),
             }));
         }
         let mut echo = service(&cluster, "echo", VIP, "n2", &[Self::BACKEND]);

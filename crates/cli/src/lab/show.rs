@@ -90,7 +90,7 @@ fn log_of(name: &str, status: &LabStatus) -> Result<PathBuf> {
     Ok(match found.what {
         What::Pod => state::pod_log(&cluster, &rest.parse()?),
         What::Node => state::node_log(&found.name.clone().try_into()?),
-        What::Controller | What::Cluster => state::controller_log(&cluster),
+        What::Controller | What::Cluster | What::Host => state::controller_log(&cluster),
     })
 }
 
@@ -111,6 +111,7 @@ fn render(status: &LabStatus) -> String {
     };
     part("CLUSTERS", clusters(status));
     part("NODES", nodes(status));
+    part("HOSTS", hosts(status));
     part("TUNNELS", tunnels(status));
     for service in &status.services {
         part(&service_title(service), backends(service));
@@ -165,6 +166,17 @@ fn nodes(status: &LabStatus) -> String {
 }
 
 /// Every tunnel once, from the end that comes first.
+fn hosts(status: &LabStatus) -> String {
+    let rows = status.hosts.iter().map(|host| {
+        let name = format!("{}/{}", host.cluster, host.name);
+        vec![name, host.location.clone(), list(&host.private_ips), list(&host.public_ips)]
+    });
+    match status.hosts.is_empty() {
+        true => String::new(),
+        false => table(&["NAME", "LOCATION", "PRIVATE", "PUBLIC"], rows, &[]),
+    }
+}
+
 fn tunnels(status: &LabStatus) -> String {
     let rows = status.nodes.iter().flat_map(|node| {
         let from = node_name(node);

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use lab::state::{Candidate, Folders, What, resolve};
 use lab::status::LabStatus;
-use model::NodeName;
+use model::{ClusterName, NodeName};
 use wire::local::{MulticlusterStatus, ServiceReport, ServicesReport};
 
 use super::{Whose, exports};
@@ -16,7 +16,9 @@ pub(super) async fn services(whose: &Whose) -> Result<Vec<ServiceReport>> {
     let from = whose.from.as_deref();
     match &whose.socket {
         Some(socket) => Ok(agent(socket, from).await?.services),
-        None if crate::status::only_a_lab() => lab(from).await,
+        None if whose.cluster.is_some() || crate::status::only_a_lab() => {
+            lab(from, whose.cluster.as_ref()).await
+        }
         None if Path::new(AGENT).exists() => {
             Ok(with_exports(agent(Path::new(AGENT), from).await?, Path::new(CONTROLLER)).await)
         }
@@ -48,8 +50,16 @@ async fn with_exports(report: ServicesReport, controller: &Path) -> Vec<ServiceR
 }
 
 /// In a lab every node's agent can be asked itself, so what its data path holds is known too.
-async fn lab(from: Option<&str>) -> Result<Vec<ServiceReport>> {
-    let status = lab::client::status(None).await?;
+async fn lab(from: Option<&str>, cluster: Option<&ClusterName>) -> Result<Vec<ServiceReport>> {
+    let mut status = lab::client::status(None).await?;
+    if let Some(cluster) = cluster {
+        status.clusters.retain(|known| known.name == *cluster);
+        if status.clusters.is_empty() {
+            bail!("no cluster of the lab is called {cluster}: `causeway lab status` lists them");
+        }
+        status.nodes.retain(|node| node.cluster == *cluster);
+        status.pods.retain(|pod| pod.cluster == *cluster);
+    }
     let nodes = match from {
         Some(from) => vec![node_of(&status, from)?],
         None => first_nodes(&status),

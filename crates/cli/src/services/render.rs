@@ -85,7 +85,7 @@ fn one(service: &ServiceReport) -> String {
     }
     if !service.outside.is_empty() {
         text.push('\n');
-        let head = ["FROM OUTSIDE", "BACKENDS", "SEEN AS", "WHO MAY"];
+        let head = ["FROM OUTSIDE", "BACKENDS", "CHOSEN BY", "SEEN AS", "WHO MAY"];
         text += &table(&head, service.outside.iter().map(outside), &[]);
     }
     trouble(&mut text, service);
@@ -168,6 +168,7 @@ fn outside(to: &ServiceOutside) -> Vec<String> {
     vec![
         format!("{at}/{}", to.protocol),
         if to.backends.is_empty() { nobody.into() } else { to.backends.join(", ") },
+        if to.agreed { "all nodes alike (Maglev)" } else { "each node" }.into(),
         match to.sees {
             _ if !to.masquerade => "themselves",
             Sees::Client => "themselves",

@@ -1,4 +1,4 @@
-//! The labels of a pod, in one piece of memory: there are many pods, and few of them are ever looked at twice.
+//! The labels of an object, in one piece of memory: there are many pods, and few of them are ever looked at twice.
 
 use std::collections::BTreeMap;
 

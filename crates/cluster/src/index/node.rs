@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use model::{Cluster, NodeName, Topology};
 
 use super::complaint::{complain, short, some};
+use super::labels::Labels;
 use crate::Complaint;
 
 /// The port of a node's tunnel, until the node itself says otherwise.
@@ -44,6 +45,7 @@ pub(super) fn node(name: NodeName, object: &Node, found: &mut Vec<Complaint>) ->
         pod_cidrs: Vec::new(),
         public_key: None,
         port: WIREGUARD_PORT,
+        labels: Labels::new(labels, found).to_map(),
         topology,
         name,
     }

@@ -1,23 +1,63 @@
 //! What is kept of a pod.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
-use model::{Cluster, Port, Protocol};
+use model::policy::{NamedPort, PodName};
+use model::{Cluster, NodeName, ObjectName, Port, Protocol};
 
 use super::Endpoints;
 use super::complaint::{complain, short, some};
 use super::labels::Labels;
 use crate::Complaint;
 
-/// A pod, pruned to what services need of it.
+/// A port that has a name.
+type Named = (Arc<str>, Protocol, Port);
+
+/// What many pods of a namespace have alike: the names of their nodes, and their ports.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    texts: BTreeSet<Arc<str>>,
+    ports: BTreeSet<Arc<[Named]>>,
+}
+
+/// As many are shared at most; what comes then, each pod keeps for itself.
+const SHARED: usize = 65_536;
+
+impl Shared {
+    /// The text, kept once.
+    fn text(&mut self, text: &str) -> Arc<str> {
+        kept_once(&mut self.texts, text)
+    }
+}
+
+fn kept_once<T: ?Sized + Ord>(known: &mut BTreeSet<Arc<T>>, value: &T) -> Arc<T>
+where
+    Arc<T>: for<'a> From<&'a T>,
+{
+    if let Some(known) = known.get(value) {
+        return known.clone();
+    }
+    if known.len() >= SHARED {
+        known.retain(|value| Arc::strong_count(value) > 1);
+    }
+    let value: Arc<T> = value.into();
+    if known.len() < SHARED {
+        known.insert(value.clone());
+    }
+    value
+}
+
+/// A pod, pruned to what services and policies need of it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Pod {
     pub(super) labels: Labels,
-    pub(super) node: Option<Box<str>>,
+    pub(super) node: Option<Arc<str>>,
     /// Those of its addresses that can be its own.
     pub(super) ips: Box<[IpAddr]>,
-    ports: Box<[(Box<str>, Protocol, Port)]>,
+    ports: Arc<[Named]>,
     pub(super) ready: bool,
     pub(super) terminating: bool,
     /// Whether its addresses are those of its node.
@@ -35,6 +75,7 @@ impl Pod {
         object: &v1::Pod,
         cluster: &Cluster,
         endpoints: Endpoints,
+        shared: &mut Shared,
         found: &mut Vec<Complaint>,
     ) -> Self {
         let (spec, status) = (object.spec.as_ref(), object.status.as_ref());
@@ -43,12 +84,15 @@ impl Pod {
         let ip = status.and_then(|status| status.pod_ip.as_ref());
         let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false)
             || ip.is_some() && ip == status.and_then(|status| status.host_ip.as_ref());
-        // Slices say these three themselves.
+        // Slices say whether it is ready, and its host name, themselves.
         let derived = spec.filter(|_| endpoints == Endpoints::FromSelectors);
         Self {
             labels: Labels::new(object.metadata.labels.as_ref(), found),
-            node: derived.and_then(|spec| spec.node_name.as_deref()).map(Into::into),
-            ports: derived.map(|spec| ports(spec, found)).unwrap_or_default(),
+            node: spec
+                .and_then(|spec| spec.node_name.as_deref())
+                .filter(|node| !node.is_empty())
+                .map(|node| shared.text(node)),
+            ports: spec.map(|spec| ports(spec, shared, found)).unwrap_or_else(|| Arc::from([])),
             ready: derived.is_some()
                 && conditions
                     .iter()
@@ -69,6 +113,32 @@ impl Pod {
         !self.over && !self.ips.is_empty()
     }
 
+    /// The pod as policies see it; none for one that has its node's addresses, or has run to its end.
+    pub(super) fn said(&self, name: PodName) -> Option<model::policy::Pod> {
+        if self.over || self.host_network || ObjectName::new(&name.namespace.name, &name.name).is_err() {
+            return None;
+        }
+        let node =
+            self.node.as_deref().and_then(|node| NodeName::new(name.namespace.cluster.clone(), node).ok());
+        let mut ips: Vec<IpAddr> = Vec::new();
+        for ip in &self.ips {
+            // One of each family, as they travel.
+            if !ips.iter().any(|known| known.is_ipv4() == ip.is_ipv4()) && is_host(ip) {
+                ips.push(*ip);
+            }
+        }
+        let port = |(name, protocol, port): &Named| NamedPort {
+            name: name.to_string(),
+            protocol: *protocol,
+            port: *port,
+        };
+        let mut ports: Vec<NamedPort> =
+            self.ports.iter().filter(|(name, _, _)| name.len() <= LONGEST_PORT).map(port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        Some(model::policy::Pod { name, ips, node, labels: self.labels.to_map(), ports })
+    }
+
     /// The addresses that no other pod can have. Those of a pod that ends may already be another's.
     pub(super) fn own_ips(&self) -> &[IpAddr] {
         if self.over || self.terminating || self.host_network { &[] } else { &self.ips }
@@ -86,6 +156,15 @@ impl Pod {
         ports.find(|(known, of, _)| **known == *name && *of == protocol).map(|(_, _, port)| *port)
     }
 }
+
+/// Whether an address can be one pod's.
+fn is_host(ip: &IpAddr) -> bool {
+    let mapped = matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
+    !(ip.is_unspecified() || ip.is_multicast() || mapped)
+}
+
+/// The longest name of a port that travels, in bytes.
+const LONGEST_PORT: usize = 63;
 
 /// Whether a pod of the cluster can have this address of its own.
 pub(super) fn in_ranges(cluster: &Cluster, ip: IpAddr) -> bool {
@@ -134,7 +213,7 @@ fn ips(
 }
 
 /// The named ports of containers, sidecars (restarted init containers) included.
-fn ports(spec: &v1::PodSpec, found: &mut Vec<Complaint>) -> Box<[(Box<str>, Protocol, Port)]> {
+fn ports(spec: &v1::PodSpec, shared: &mut Shared, found: &mut Vec<Complaint>) -> Arc<[Named]> {
     let sidecars = spec.init_containers.iter().flatten();
     let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let containers = spec.containers.iter().chain(sidecars);
@@ -144,10 +223,10 @@ fn ports(spec: &v1::PodSpec, found: &mut Vec<Complaint>) -> Box<[(Box<str>, Prot
         let what = format!("port {}", short(name));
         if let Some((protocol, number)) = port_of(&what, port.protocol.as_deref(), port.container_port, found)
         {
-            ports.push((name.into(), protocol, number));
+            ports.push((shared.text(name), protocol, number));
         }
     }
-    ports.into()
+    kept_once(&mut shared.ports, &ports)
 }
 
 /// Protocol and number of a port, if both can be used. `what` begins the sentence about one that cannot.

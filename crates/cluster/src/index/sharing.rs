@@ -27,7 +27,9 @@ impl Index {
                 let id = manifest.id();
                 self.complaints.set(&id, From::Others, wrong.into_iter().collect());
                 changes.extend(self.share(&id.name, said));
+                self.settle_namespace(&id.name, &mut changes);
             }
+            Manifest::Pod(_) => self.settle_namespace(&manifest.id().namespace, &mut changes),
             Manifest::ServiceExport(_) => {
                 let id = manifest.id();
                 self.look_at_sharing(&id);
@@ -42,6 +44,11 @@ impl Index {
         let mut changes = self.take_out(id);
         if id.kind == Kind::Namespace {
             changes.extend(self.share(&id.name, None));
+        }
+        match id.kind {
+            Kind::Namespace => self.settle_namespace(&id.name, &mut changes),
+            Kind::Pod => self.settle_namespace(&id.namespace, &mut changes),
+            _ => {}
         }
         self.veil(changes)
     }
@@ -66,7 +73,9 @@ impl Index {
             self.look_at_export(&id);
         }
         let services = self.spaces.get(namespace).into_iter().flat_map(Space::services);
-        services.map(|service| Change::Upsert(Object::Service(service.clone()))).collect()
+        // Of the others nobody elsewhere hears anyway.
+        let told = services.filter(|service| service.global || service.export.is_some());
+        told.map(|service| Change::Upsert(Object::Service(service.clone()))).collect()
     }
 
     /// Complains of an export that comes to nothing.

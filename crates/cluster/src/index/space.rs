@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use model::policy::{NamespaceName, PodName};
 use model::{Change, Cluster, Endpoint, EndpointKey, Key, Object, ObjectName, ServiceKey, Spread};
 use siphasher::sip::SipHasher13;
 
 use super::Endpoints;
 use super::complaint::complain;
 use super::export::Export;
-use super::pod::Pod;
+use super::pod::{Pod, Shared};
 use super::service::Service;
 use super::slice::{self, Slice};
 use crate::Complaint;
@@ -31,6 +32,7 @@ pub(super) struct Space {
     namespace: String,
     services: BTreeMap<Box<str>, Held>,
     pods: BTreeMap<Box<str>, Pod>,
+    shared: Shared,
     slices: BTreeMap<Box<str>, Slice>,
     /// Each service with a selector, under one pair of it: a pod's labels lead to every service that may select it.
     by_pair: BTreeMap<Pair, BTreeSet<Box<str>>>,
@@ -67,6 +69,7 @@ impl Space {
             namespace,
             services: BTreeMap::new(),
             pods: BTreeMap::new(),
+            shared: Shared::default(),
             slices: BTreeMap::new(),
             by_pair: BTreeMap::new(),
             slices_of: BTreeMap::new(),
@@ -91,6 +94,11 @@ impl Space {
     /// Its services, as they are said.
     pub(super) fn services(&self) -> impl Iterator<Item = &model::Service> {
         self.services.values().map(|held| &held.service.said)
+    }
+
+    /// Whether there are pods in it.
+    pub(super) fn has_pods(&self) -> bool {
+        !self.pods.is_empty()
     }
 
     /// The addresses that this pod has for itself.
@@ -207,20 +215,45 @@ impl Space {
         object: &v1::Pod,
         found: &mut Vec<Complaint>,
     ) -> Vec<Change> {
-        let pod = Pod::new(object, &self.cluster, self.endpoints, found);
+        let pod = Pod::new(object, &self.cluster, self.endpoints, &mut self.shared, found);
         if self.pods.get(name) == Some(&pod) {
             return Vec::new();
         }
+        let before = self.said_pod(name);
         let mut services = self.candidates(name);
         self.pods.insert(name.into(), pod);
         services.extend(self.candidates(name));
-        services.into_iter().filter_map(|service| self.settle(&service, name)).collect()
+        let mut changes = self.tell_pod(name, before);
+        changes.extend(services.into_iter().filter_map(|service| self.settle(&service, name)));
+        changes
     }
 
     pub(super) fn delete_pod(&mut self, name: &str) -> Vec<Change> {
+        let before = self.said_pod(name);
         let services = self.candidates(name);
         self.pods.remove(name);
-        services.into_iter().filter_map(|service| self.settle(&service, name)).collect()
+        let mut changes: Vec<Change> =
+            services.into_iter().filter_map(|service| self.settle(&service, name)).collect();
+        changes.extend(self.tell_pod(name, before));
+        changes
+    }
+
+    /// A pod as policies see it, if they do.
+    fn said_pod(&self, name: &str) -> Option<model::policy::Pod> {
+        let namespace = NamespaceName { cluster: self.cluster.name.clone(), name: self.namespace.clone() };
+        self.pods.get(name)?.said(PodName { namespace, name: name.into() })
+    }
+
+    /// Says what is different of a pod to policies.
+    fn tell_pod(&self, name: &str, before: Option<model::policy::Pod>) -> Vec<Change> {
+        let change = match (before, self.said_pod(name)) {
+            (before, Some(now)) => {
+                (before.as_ref() != Some(&now)).then_some(Change::Upsert(Object::Pod(now)))
+            }
+            (Some(before), None) => Some(Change::Delete(Key::Pod(before.name))),
+            (None, None) => None,
+        };
+        change.into_iter().collect()
     }
 
     pub(super) fn apply_slice(

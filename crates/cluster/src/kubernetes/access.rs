@@ -19,6 +19,7 @@ pub fn controller_rules() -> (Vec<PolicyRule>, Vec<PolicyRule>) {
         rule("discovery.k8s.io", &["endpointslices"], &["get", "list", "watch", "create", "patch", "delete"]),
         rule("networking.k8s.io", &["networkpolicies"], read),
         rule("policy.networking.k8s.io", &["clusternetworkpolicies"], read),
+        rule("cilium.io", &["ciliumnetworkpolicies", "ciliumclusterwidenetworkpolicies"], read),
         rule("multicluster.x-k8s.io", &["serviceexports"], read),
         rule("multicluster.x-k8s.io", &["serviceexports/status", "serviceimports/status"], &["patch"]),
         rule("multicluster.x-k8s.io", &["serviceimports"], &["list", "watch", "create", "patch", "delete"]),

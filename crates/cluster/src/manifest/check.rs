@@ -39,6 +39,8 @@ pub(super) fn check(at: At<'_>, manifest: &Manifest) -> Result {
         Manifest::EndpointSlice(slice) => slice::check(at, slice),
         Manifest::NetworkPolicy(policy) => policy::check(at, policy),
         Manifest::ClusterNetworkPolicy(policy) => policy::check_cluster(at, policy),
+        // Of these the metadata alone: what they say is understood, or refused, object by object.
+        Manifest::CiliumNetworkPolicy(_) | Manifest::CiliumClusterwideNetworkPolicy(_) => Ok(()),
         Manifest::ServiceExport(export) => multicluster::check_export(at, export),
         Manifest::ServiceImport(import) => multicluster::check_import(at, import),
     }

@@ -24,6 +24,10 @@ pub enum Kind {
     NetworkPolicy,
     /// policy.networking.k8s.io/v1alpha2
     ClusterNetworkPolicy,
+    /// cilium.io/v2
+    CiliumNetworkPolicy,
+    /// cilium.io/v2
+    CiliumClusterwideNetworkPolicy,
     /// multicluster.x-k8s.io
     ServiceExport,
     /// multicluster.x-k8s.io
@@ -45,7 +49,7 @@ pub struct UnknownKind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Namespace,
         Self::Node,
         Self::Service,
@@ -54,6 +58,8 @@ impl Kind {
         Self::EndpointSlice,
         Self::NetworkPolicy,
         Self::ClusterNetworkPolicy,
+        Self::CiliumNetworkPolicy,
+        Self::CiliumClusterwideNetworkPolicy,
         Self::ServiceExport,
         Self::ServiceImport,
     ];
@@ -69,6 +75,8 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::CiliumNetworkPolicy => "CiliumNetworkPolicy",
+            Self::CiliumClusterwideNetworkPolicy => "CiliumClusterwideNetworkPolicy",
             Self::ServiceExport => "ServiceExport",
             Self::ServiceImport => "ServiceImport",
         }
@@ -85,6 +93,8 @@ impl Kind {
             Self::EndpointSlice => "endpointslice",
             Self::NetworkPolicy => "networkpolicy",
             Self::ClusterNetworkPolicy => "clusternetworkpolicy",
+            Self::CiliumNetworkPolicy => "ciliumnetworkpolicy",
+            Self::CiliumClusterwideNetworkPolicy => "ciliumclusterwidenetworkpolicy",
             Self::ServiceExport => "serviceexport",
             Self::ServiceImport => "serviceimport",
         }
@@ -109,6 +119,9 @@ impl Kind {
             Self::EndpointSlice => "eps",
             Self::NetworkPolicy => "netpol",
             Self::ClusterNetworkPolicy => "cnp",
+            // Cilium's own word for it is the one above; here it belongs to whose API is Kubernetes'.
+            Self::CiliumNetworkPolicy => "ciliumnp",
+            Self::CiliumClusterwideNetworkPolicy => "ccnp",
             Self::ServiceExport => "svcex",
             Self::ServiceImport => "svcim",
         }
@@ -122,6 +135,7 @@ impl Kind {
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
             Self::NetworkPolicy => &["networking.k8s.io/v1"],
             Self::ClusterNetworkPolicy => &["policy.networking.k8s.io/v1alpha2"],
+            Self::CiliumNetworkPolicy | Self::CiliumClusterwideNetworkPolicy => &["cilium.io/v2"],
             Self::ServiceExport | Self::ServiceImport => {
                 &["multicluster.x-k8s.io/v1beta1", "multicluster.x-k8s.io/v1alpha1"]
             }
@@ -135,7 +149,10 @@ impl Kind {
 
     /// Whether its objects are in namespaces.
     pub fn namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node | Self::ClusterNetworkPolicy)
+        !matches!(
+            self,
+            Self::Namespace | Self::Node | Self::ClusterNetworkPolicy | Self::CiliumClusterwideNetworkPolicy
+        )
     }
 }
 
@@ -208,6 +225,8 @@ mod tests {
             ("endpointslices", Some(Kind::EndpointSlice)),
             ("NetworkPolicies", Some(Kind::NetworkPolicy)),
             ("cnp", Some(Kind::ClusterNetworkPolicy)),
+            ("ccnp", Some(Kind::CiliumClusterwideNetworkPolicy)),
+            ("ciliumnetworkpolicies", Some(Kind::CiliumNetworkPolicy)),
             ("ingress", None),
         ] {
             assert_eq!(word.parse::<Kind>().ok(), kind, "{word}");

@@ -123,7 +123,8 @@ fn bad() {
         (
             "apiVersion: v1\nkind: ConfigMap".into(),
             "f:2:7: kind: unknown value `ConfigMap`; write one of `Namespace`, `Node`, `Service`, `Deployment`, `Pod`, \
-             `EndpointSlice`, `NetworkPolicy`, `ClusterNetworkPolicy`, `ServiceExport`, `ServiceImport`",
+             `EndpointSlice`, `NetworkPolicy`, `ClusterNetworkPolicy`, `CiliumNetworkPolicy`, \
+             `CiliumClusterwideNetworkPolicy`, `ServiceExport`, `ServiceImport`",
         ),
         (
             "apiVersion: extensions/v1beta1\nkind: Deployment".into(),

@@ -136,6 +136,7 @@ impl Replica {
             link: Default::default(),
             multicluster,
             services: Default::default(),
+            policy: Default::default(),
         };
         let (stop, stopped) = oneshot::channel();
         let (kill, killed) = oneshot::channel();
@@ -285,6 +286,7 @@ impl Agent {
             proof: Proof::ServiceAccount { token: file, roots },
             state_dir: dir.to_path_buf(),
             held: Held::default(),
+            pods: watch::channel(Some(Default::default())).1,
             report: receiver,
         });
         Self { events, report: sender, world: World::default(), errors: Vec::new() }

@@ -1,9 +1,10 @@
 //! What a peer cluster may say: its own name and id, its own ranges, and only what is exported.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{Cluster, Endpoint, Key, Node, NodeName, Object, PublicKey, overlaps};
+use model::{Cluster, Key, Node, NodeName, Object, PublicKey, overlaps};
 
 use super::{Reason, Refusal};
 
@@ -89,7 +90,17 @@ impl Bounds {
                 "only services that are shared or exported travel between clusters; the peer should not have sent it"
                     .into(),
             )),
-            Object::Endpoint(endpoint) => self.check_endpoint(endpoint),
+            Object::Endpoint(endpoint) => self.check_place(object, &endpoint.ips, endpoint.node.as_ref()),
+            Object::Pod(pod) => self.check_place(object, &pod.ips, pod.node.as_ref()),
+            Object::Namespace(namespace) if namespace.shared => Ok(()),
+            Object::Policy(policy) if policy.distribute => Ok(()),
+            Object::Namespace(_) | Object::Policy(_) => Err(refuse(
+                Reason::NotExported,
+                Some(object.key()),
+                "only namespaces that are shared, and policies that are to be distributed, travel between clusters; the \
+                 peer should not have sent it"
+                    .into(),
+            )),
         }
     }
 
@@ -150,17 +161,23 @@ impl Bounds {
         Ok(())
     }
 
-    fn check_endpoint(&self, endpoint: &Endpoint) -> Result<(), Box<Refusal>> {
-        let key = || Some(Key::Endpoint(endpoint.key.clone()));
-        for ip in &endpoint.ips {
+    /// Checks where an endpoint or a pod is.
+    fn check_place(
+        &self,
+        object: &Object,
+        ips: &[IpAddr],
+        node: Option<&NodeName>,
+    ) -> Result<(), Box<Refusal>> {
+        let refused = |reason, detail| Err(refuse(reason, Some(object.key()), detail));
+        for ip in ips {
             if !self.peer.pod_cidrs.iter().any(|own| own.contains(ip)) {
                 let detail = format!("its address {ip} is outside the pod ranges {}", self.ranges());
-                return Err(refuse(Reason::OutsideCidrs, key(), detail));
+                return refused(Reason::OutsideCidrs, detail);
             }
         }
-        match &endpoint.node {
+        match node {
             Some(node) if node.cluster != self.peer.name => {
-                Err(refuse(Reason::ForeignNode, key(), format!("its node {node} is of another cluster")))
+                refused(Reason::ForeignNode, format!("its node {node} is of another cluster"))
             }
             _ => Ok(()),
         }

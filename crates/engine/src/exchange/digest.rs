@@ -42,6 +42,24 @@ pub fn digest(epoch: u64, key: &Key) -> u64 {
             service(key);
             5
         }
+        Key::Policy(name) => {
+            text(name.cluster.as_str());
+            text(name.kind.as_str());
+            text(&name.namespace);
+            text(&name.name);
+            6
+        }
+        Key::Namespace(name) => {
+            text(name.cluster.as_str());
+            text(&name.name);
+            7
+        }
+        Key::Pod(name) => {
+            text(name.namespace.cluster.as_str());
+            text(&name.namespace.name);
+            text(&name.name);
+            8
+        }
     };
     hasher.write_u8(kind);
     hasher.finish()

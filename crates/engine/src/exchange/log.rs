@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use model::{Change, ClusterName, EndpointKey, Key, Object, ObjectName, ServiceKey};
+use model::{Change, ClusterName, Key, NodeName, Object};
 use serde::{Deserialize, Serialize};
 
 use super::cursor::{Cursor, Phase};
+use super::interest::{Topic, node_of, together};
 use super::{digest, weight};
 
 /// What a deletion is taken to weigh: three names at their longest.
@@ -96,6 +97,13 @@ pub enum Told {
     },
 }
 
+/// What is gone, and the node that it was on, if it was a pod: whose agent was told of it.
+#[derive(Debug)]
+struct Gone {
+    key: Key,
+    node: Option<NodeName>,
+}
+
 /// The teller's objects and remembered deletions.
 #[derive(Debug)]
 pub struct Log {
@@ -109,7 +117,7 @@ pub struct Log {
     /// Every object at its last change.
     live: BTreeMap<u64, Arc<Object>>,
     /// Deletions.
-    gone: BTreeMap<u64, Key>,
+    gone: BTreeMap<u64, Gone>,
     /// Deletions up to this revision are forgotten.
     horizon: u64,
 }
@@ -162,23 +170,36 @@ impl Log {
     /// Takes an object in. Returns whether anything is different now.
     pub fn upsert(&mut self, object: Arc<Object>) -> bool {
         let key = object.key();
-        if self.get(&key).is_some_and(|old| *old == object) {
+        let Some(old) = self.get(&key) else {
+            self.put(key, object);
+            return true;
+        };
+        if *old == object {
             return false;
         }
+        // A pod that is on another node now is another pod, and the agent of the old one is not told of the new one.
+        let moved = node_of(old).is_some() && node_of(old) != node_of(&object);
+        if moved {
+            self.delete(&key);
+        }
+        self.put(key, object);
+        true
+    }
+
+    fn put(&mut self, key: Key, object: Arc<Object>) {
         self.revision += 1;
         if let Some(old) = self.index.insert(key, self.revision) {
             self.live.remove(&old);
         }
         self.live.insert(self.revision, object);
-        true
     }
 
     /// Forgets an object. Returns whether there was one.
     pub fn delete(&mut self, key: &Key) -> bool {
         let Some(old) = self.index.remove(key) else { return false };
-        self.live.remove(&old);
+        let node = self.live.remove(&old).and_then(|object| node_of(&object).cloned());
         self.revision += 1;
-        self.gone.insert(self.revision, key.clone());
+        self.gone.insert(self.revision, Gone { key: key.clone(), node });
         while self.gone.len() > self.limits.deletions {
             if let Some((revision, _)) = self.gone.pop_first() {
                 self.horizon = revision;
@@ -280,8 +301,8 @@ impl Log {
         let mut batch = Room::new(&self.limits);
         let mut last = None;
         for (key, revision) in self.index.range((from, Bound::Unbounded)) {
-            if cursor.tells(key) {
-                let object = &self.live[revision];
+            let object = &self.live[revision];
+            if cursor.tells_object(object) {
                 let fits = match base.is_some_and(|base| *revision <= base) {
                     true => batch.add(Tell::Keep(digest(self.epoch, key)), KEEP),
                     false => batch.add(Tell::Upsert(object.clone()), weight(object)),
@@ -299,46 +320,38 @@ impl Log {
         batch.changes
     }
 
-    /// Endpoints of services that the receiver has come to want, as they stand now.
+    /// What the receiver has come to want, as it stands now.
     fn fill_batch(&self, cursor: &mut Cursor) -> Vec<Tell> {
         let mut batch = Room::new(&self.limits);
-        while let Some(name) = cursor.fill.first() {
+        while let Some(topic) = cursor.fill.first() {
             let mut whole = true;
-            let after = cursor.filled.take().filter(|last| last.service.name == *name);
-            for object in self.endpoints_of(name, after) {
+            let after = cursor.filled.take().filter(|last| topic.has(last));
+            for (key, object) in self.of_topic(&topic, after) {
                 if !batch.add(Tell::Upsert(object.clone()), weight(object)) {
                     whole = false;
                     break;
                 }
-                if let Object::Endpoint(endpoint) = &**object {
-                    cursor.filled = Some(endpoint.key.clone());
-                }
+                cursor.filled = Some(key.clone());
             }
             if !whole {
                 break;
             }
             cursor.filled = None;
-            cursor.fill.pop_first();
+            topic.done(&mut cursor.fill);
         }
         batch.changes
     }
 
-    /// The endpoints of one of the own services, those after `after` only.
-    fn endpoints_of(
-        &self,
-        name: &ObjectName,
-        after: Option<EndpointKey>,
-    ) -> impl Iterator<Item = &Arc<Object>> {
-        let service = ServiceKey { cluster: self.own.clone(), name: name.clone() };
-        let from = match after {
-            Some(last) => Bound::Excluded(Key::Endpoint(last)),
-            None => {
-                Bound::Included(Key::Endpoint(EndpointKey { service: service.clone(), name: String::new() }))
-            }
-        };
-        let all = self.index.range((from, Bound::Unbounded));
-        let its = all.take_while(move |(key, _)| matches!(key, Key::Endpoint(e) if e.service == service));
-        its.filter_map(|(_, revision)| self.live.get(revision))
+    /// What belongs to a topic, what comes after `after` only.
+    fn of_topic(&self, topic: &Topic, after: Option<Key>) -> impl Iterator<Item = (&Key, &Arc<Object>)> {
+        let all = topic.firsts(&self.own).into_iter().flat_map(move |first| {
+            let from = match &after {
+                Some(last) if *last > first => Bound::Excluded(last.clone()),
+                _ => Bound::Included(first.clone()),
+            };
+            self.index.range((from, Bound::Unbounded)).take_while(move |(key, _)| together(&first, key))
+        });
+        all.filter_map(|(key, revision)| Some((key, self.live.get(revision)?)))
     }
 
     fn delta_batch(&self, cursor: &Cursor, revision: &mut u64) -> Vec<Tell> {
@@ -360,8 +373,9 @@ impl Log {
                     !cursor.tells_object(object) || batch.add(Tell::Upsert(object.clone()), weight(object));
                 (*at, !told)
             } else {
-                let Some((at, key)) = gone.next() else { break };
-                (*at, cursor.tells(key) && !batch.add(Tell::Delete(key.clone()), DELETION))
+                let Some((at, Gone { key, node })) = gone.next() else { break };
+                let told = cursor.tells(key, node.as_ref());
+                (*at, told && !batch.add(Tell::Delete(key.clone()), DELETION))
             };
             if full {
                 break;

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Change, Cluster, ClusterName, EndpointKey, Key, Kind, Object, ObjectName, ServiceKey, World};
+use model::policy::Labels;
+use model::{Change, Cluster, Key, Kind, NodeName, Object, World};
 
 mod wanted;
 
+use super::interest::{node_of, together};
 use super::{
     Around, Ask, Bounds, Budget, Interest, Measure, Overrun, Position, Reason, Refusal, Refusals, Tell, Told,
-    Want, digest, weight,
+    Topics, Want, digest, weight,
 };
 use wanted::Wanted;
 
@@ -17,24 +19,32 @@ use wanted::Wanted;
 pub struct Held {
     /// Where it left off.
     pub position: Option<Position>,
-    /// The services whose endpoints it holds in full as of that position.
+    /// What it holds in full as of that position, beyond what always travels.
     pub interest: Interest,
     /// What it holds, and what that weighs.
     pub keys: BTreeMap<Key, u32>,
+    /// The node whose agent it is, if it is one.
+    pub agent: Option<NodeName>,
+    /// The pods of that node among the keys.
+    pub local: BTreeSet<Key>,
 }
 
 impl Held {
     /// Everything in `world` that `belongs` to the teller in question.
     pub fn of(world: &World, position: Option<Position>, belongs: impl Fn(&Key) -> bool) -> Self {
         let weighed = world.objects().map(|object| (object.key(), heft(&object)));
-        Self {
-            position,
-            interest: Interest::Everything,
-            keys: weighed.filter(|(key, _)| belongs(key)).collect(),
-        }
+        let keys = weighed.filter(|(key, _)| belongs(key)).collect();
+        Self { position, keys, ..Self::default() }
     }
 
-    /// The same, of somebody who wants the endpoints of some services only.
+    /// Everything in `world`, all of it heard by the agent of a node.
+    pub fn of_agent(world: &World, position: Option<Position>, node: NodeName) -> Self {
+        let pods = world.pods.values().filter(|pod| pod.node.as_ref() == Some(&node));
+        let local = pods.map(|pod| Key::Pod(pod.name.clone())).collect();
+        Self { local, agent: Some(node), ..Self::of(world, position, |_| true) }
+    }
+
+    /// The same, where this is held in full.
     pub fn with_interest(self, interest: Interest) -> Self {
         Self { interest, ..self }
     }
@@ -139,8 +149,10 @@ pub struct Mirror {
     bytes: u64,
     phase: Phase,
     wanted: Wanted,
-    /// What was held of services whose endpoints are being told as they stand, until it is told again.
+    /// What was held of topics that are being told as they stand, until it is told again.
     unseen: BTreeSet<Key>,
+    /// The pods of the agent's own node among what is held.
+    local: BTreeSet<Key>,
     refusals: Refusals,
 }
 
@@ -162,7 +174,7 @@ impl Mirror {
     }
 
     fn build(bounds: Option<Bounds>, budget: Budget, held: Held) -> Self {
-        let Held { position, interest, keys } = held;
+        let Held { position, interest, keys, agent, local } = held;
         Self {
             bounds,
             budget,
@@ -170,8 +182,9 @@ impl Mirror {
             bytes: keys.values().map(|weight| u64::from(*weight)).sum(),
             known: keys,
             phase: Phase::Idle,
-            wanted: Wanted::new(interest),
+            wanted: Wanted::new(interest, agent),
             unseen: BTreeSet::new(),
+            local,
             refusals: Refusals::default(),
         }
     }
@@ -181,7 +194,7 @@ impl Mirror {
         self.position
     }
 
-    /// The services whose endpoints are held in full as of the position.
+    /// What is held in full as of the position, beyond what always travels.
     pub fn interest(&self) -> &Interest {
         self.wanted.whole()
     }
@@ -189,12 +202,12 @@ impl Mirror {
     /// Begins a stream, or asks anew on it. `heeds`: whether the teller knows of interests, and of what may be kept; one
     /// that does not tells everything.
     pub fn open(&mut self, wanted: Interest, heeds: bool) -> Opening {
-        let (claim, wants) = self.wanted.open(wanted, heeds);
+        let (interest, claims, wants) = self.wanted.open(wanted, heeds);
         self.unseen.clear();
-        if claim.is_none() {
+        if !claims {
             self.position = None;
         }
-        let ask = Ask { position: self.position, interest: claim.unwrap_or_default(), keeps: heeds };
+        let ask = Ask { position: self.position, interest, keeps: heeds };
         Opening { ask, wants, dropped: self.drop_useless() }
     }
 
@@ -206,7 +219,10 @@ impl Mirror {
     }
 
     fn drop_useless(&mut self) -> Vec<Change> {
-        let useless: Vec<Key> = self.known.keys().filter(|key| !self.wanted.uses(key)).cloned().collect();
+        let agent = self.wanted.agent();
+        let uses = |key: &Key| self.wanted.uses(key, agent.filter(|_| self.local.contains(key)));
+        // Pods before the policies that may be about them.
+        let useless: Vec<Key> = self.known.keys().rev().filter(|key| !uses(key)).cloned().collect();
         for key in &useless {
             self.forget(key);
         }
@@ -251,7 +267,13 @@ impl Mirror {
 
     /// Ends the mirror. What it held is the caller's to keep or to delete.
     pub fn into_held(self) -> Held {
-        Held { position: self.position, interest: self.wanted.whole().clone(), keys: self.known }
+        Held {
+            position: self.position,
+            interest: self.wanted.whole().clone(),
+            agent: self.wanted.agent().cloned(),
+            keys: self.known,
+            local: self.local,
+        }
     }
 
     /// Lets go of everything, as if nothing had ever been heard. Returns what it was.
@@ -261,7 +283,9 @@ impl Mirror {
         self.unseen.clear();
         self.handle_break();
         let keys = std::mem::take(&mut self.known);
-        Held { position: None, interest: Interest::nothing(), keys }
+        let local = std::mem::take(&mut self.local);
+        let agent = self.wanted.agent().cloned();
+        Held { position: None, interest: Interest::nothing(), keys, agent, local }
     }
 
     /// Takes in what did not parse. `key` is what it was about, if that could be read: what was held under it is
@@ -344,10 +368,13 @@ impl Mirror {
         Ok(())
     }
 
-    fn take(&mut self, object: Object, around: &Around<'_>, heard: &mut Heard) {
-        if let Object::Endpoint(endpoint) = &object
-            && !self.wanted.believes(&endpoint.key.service.name)
-        {
+    fn take(&mut self, mut object: Object, around: &Around<'_>, heard: &mut Heard) {
+        let key = object.key();
+        if !self.wanted.believes(&key, node_of(&object)) {
+            // A pod that is elsewhere now is none of ours any more.
+            if matches!(key, Key::Pod(_)) && self.forget(&key) {
+                heard.changes.push(Change::Delete(key));
+            }
             return;
         }
         let checked = self.bounds.as_ref().map_or(Ok(()), |bounds| bounds.check(&object, around));
@@ -355,7 +382,11 @@ impl Mirror {
             self.refuse(*refusal, heard);
             return;
         }
-        let (key, weight) = (object.key(), heft(&object));
+        if let (Object::Node(node), Some(_)) = (&mut object, &self.bounds) {
+            // Policies select nodes of their own cluster.
+            node.labels = Labels::new();
+        }
+        let weight = heft(&object);
         heard.overrun = self.overrun(&key, weight);
         if heard.overrun.is_some() {
             return;
@@ -368,6 +399,12 @@ impl Mirror {
             heard.resync |= moved && !rechecked;
         }
         self.unseen.remove(&key);
+        if matches!(key, Key::Pod(_)) {
+            match node_of(&object).is_some_and(|node| self.wanted.agent() == Some(node)) {
+                true => _ = self.local.insert(key.clone()),
+                false => _ = self.local.remove(&key),
+            }
+        }
         if let Phase::Snapshot { seen, weight: told, .. } = &mut self.phase {
             seen.insert(key.clone());
             *told += u64::from(weight);
@@ -438,21 +475,27 @@ impl Mirror {
             seen.remove(key);
         }
         self.unseen.remove(key);
+        self.local.remove(key);
         let weight = self.known.remove(key);
         self.bytes -= weight.map_or(0, u64::from);
         weight.is_some()
     }
 
-    /// From here on the teller tells of the services that were wanted; first their endpoints as they stand.
+    /// From here on the teller tells of what was wanted; first as it stands.
     fn begin_filling(&mut self, wants: u32) -> Result<(), OutOfTurn> {
         if self.phase == Phase::Idle {
             return Err(OutOfTurn::BeforeBegin);
         }
-        for name in self.wanted.take(wants) {
-            // In a snapshot everything has to be told again anyway.
-            if let (Phase::Deltas { .. }, Some(bounds)) = (&self.phase, &self.bounds) {
-                let its = endpoints_of(&self.known, &bounds.peer().name, &name);
-                self.unseen.extend(its);
+        let new: Topics = self.wanted.take(wants);
+        // In a snapshot everything has to be told again anyway.
+        let teller = match (&self.bounds, self.wanted.agent()) {
+            (Some(bounds), _) => Some(&bounds.peer().name),
+            (None, agent) => agent.map(|agent| &agent.cluster),
+        };
+        if let (Phase::Deltas { .. }, Some(teller)) = (&self.phase, teller) {
+            for first in new.iter().flat_map(|topic| topic.firsts(teller)) {
+                let its = self.known.range(&first..).map(|(key, _)| key);
+                self.unseen.extend(its.take_while(|key| together(&first, key)).cloned());
             }
         }
         Ok(())
@@ -487,8 +530,11 @@ impl Mirror {
         let gone: Vec<Key> = match std::mem::replace(&mut self.phase, deltas) {
             Phase::Snapshot { seen, .. } => {
                 let gone = self.known.keys().rev().filter(|key| !seen.contains(key));
-                // What was asked for and is not told yet will be told as it stands.
-                gone.filter(|key| !self.wanted.awaits(key)).cloned().collect()
+                // What was asked for and is not told yet will be told as it stands; but what is told in any case was told.
+                let agent = self.wanted.agent();
+                let node = |key: &Key| agent.filter(|_| self.local.contains(key));
+                let waits = |key: &Key| self.wanted.awaits(key) && !self.wanted.believes(key, node(key));
+                gone.filter(|key| !waits(key)).cloned().collect()
             }
             _ => std::mem::take(&mut self.unseen).into_iter().collect(),
         };
@@ -502,12 +548,4 @@ impl Mirror {
         heard.synced = !self.wanted.is_waiting();
         Ok(())
     }
-}
-
-/// The endpoints of a service of one cluster among keys.
-fn endpoints_of(known: &BTreeMap<Key, u32>, cluster: &ClusterName, name: &ObjectName) -> Vec<Key> {
-    let service = ServiceKey { cluster: cluster.clone(), name: name.clone() };
-    let first = Key::Endpoint(EndpointKey { service: service.clone(), name: String::new() });
-    let its = |key: &&Key| matches!(key, Key::Endpoint(endpoint) if endpoint.service == service);
-    known.range(first..).map(|(key, _)| key).take_while(its).cloned().collect()
 }

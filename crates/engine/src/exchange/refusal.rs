@@ -19,13 +19,14 @@ pub enum Reason {
     WrongId,
     /// A pod range that another cluster has already.
     CidrOverlap,
-    /// A node's range, or an endpoint's address, outside the pod ranges of its cluster.
+    /// A node's range, or an endpoint's or pod's address, outside the pod ranges of its cluster.
     OutsideCidrs,
-    /// An endpoint on a node of another cluster.
+    /// An endpoint or pod on a node of another cluster.
     ForeignNode,
     /// A node with the WireGuard key of a node of ours.
     ForeignKey,
-    /// A service that is neither shared nor exported, or something that never leaves its cluster.
+    /// A service that is neither shared nor exported, a namespace that is not shared, a policy that is not distributed, or
+    /// something that never leaves its cluster.
     NotExported,
     /// Bytes that do not parse as the object they claim to be.
     Malformed,

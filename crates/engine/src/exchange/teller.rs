@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{Change, ClusterName, EndpointKey, Key, NodeName, Object, ObjectName, PublicKey, ServiceKey};
+use model::policy::{Labels, NamespaceName, PodName};
+use model::{
+    Change, ClusterName, EndpointKey, Key, Node, NodeName, Object, ObjectName, PublicKey, ServiceKey,
+};
 
 use super::{Cursor, Limits, Log, Position, Told};
 
@@ -12,7 +15,8 @@ use super::{Cursor, Limits, Log, Position, Told};
 pub enum Audience {
     /// The cluster's own agents: everything of their cluster, and what other clusters export to it.
     Agents,
-    /// Controllers of other clusters: the own cluster, its nodes, its shared and exported services with their endpoints.
+    /// Controllers of other clusters: the own cluster, its nodes, its shared and exported services with their endpoints, its
+    /// shared namespaces with their pods, the policies that it distributes.
     Peers,
 }
 
@@ -105,8 +109,36 @@ impl Teller {
         }
         self.mind_wanted(&key);
         match &*object {
-            Object::Cluster(_) | Object::Node(_) => {
+            Object::Cluster(_) => {
                 self.peers.upsert(object);
+            }
+            Object::Node(node) => {
+                // Labels are for policies of the own cluster.
+                let object = match node.labels.is_empty() {
+                    true => object,
+                    false => Arc::new(Object::Node(Node { labels: Labels::new(), ..node.clone() })),
+                };
+                self.peers.upsert(object);
+            }
+            Object::Policy(policy) if policy.distribute => {
+                self.peers.upsert(object);
+            }
+            Object::Policy(_) => self.withdraw(&key),
+            Object::Namespace(namespace) if namespace.shared => {
+                let name = namespace.name.clone();
+                let first = self.peers.get(&key).is_none();
+                self.peers.upsert(object);
+                if first {
+                    for pod in pods(&self.agents, &name) {
+                        self.peers.upsert(pod);
+                    }
+                }
+            }
+            Object::Namespace(_) => self.withdraw(&key),
+            Object::Pod(pod) => {
+                if self.peers.get(&Key::Namespace(pod.name.namespace.clone())).is_some() {
+                    self.peers.upsert(object);
+                }
             }
             Object::Service(service) if service.travels() => {
                 let key = service.key.clone();
@@ -165,8 +197,13 @@ impl Teller {
         };
     }
 
-    /// Takes an object back from the peers; a service with all its endpoints.
+    /// Takes an object back from the peers; a service with all its endpoints, a namespace with all its pods.
     fn withdraw(&mut self, key: &Key) {
+        if let Key::Namespace(namespace) = key {
+            for pod in pods(&self.peers, namespace) {
+                self.peers.delete(&pod.key());
+            }
+        }
         if let Key::Service(service) = key {
             for endpoint in endpoints(&self.peers, service) {
                 self.peers.delete(&endpoint.key());
@@ -181,4 +218,11 @@ fn endpoints(log: &Log, service: &ServiceKey) -> Vec<Arc<Object>> {
     let first = Key::Endpoint(EndpointKey { service: service.clone(), name: String::new() });
     let of_service = |o: &&Arc<Object>| matches!(&***o, Object::Endpoint(e) if e.key.service == *service);
     log.objects_from(&first).take_while(of_service).cloned().collect()
+}
+
+/// The pods of a namespace in a log.
+fn pods(log: &Log, namespace: &NamespaceName) -> Vec<Arc<Object>> {
+    let first = Key::Pod(PodName { namespace: namespace.clone(), name: String::new() });
+    let of_namespace = |o: &&Arc<Object>| matches!(&***o, Object::Pod(p) if p.name.namespace == *namespace);
+    log.objects_from(&first).take_while(of_namespace).cloned().collect()
 }

@@ -2,10 +2,15 @@
 
 mod interests;
 mod partition;
+mod policing;
 mod restraint;
 
 use std::collections::{BTreeSet, VecDeque};
 
+use model::policy::{
+    Labels, Namespace, NamespaceChoice, NamespaceName, Pod, PodName, PodSelector, Policy, PolicyKind,
+    PolicyName, PolicyTier, Selector,
+};
 use model::{
     Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, Key, Kind, Node, NodeName, Object,
     ObjectName, Service, ServiceKey, Topology, World,
@@ -47,6 +52,7 @@ fn node(of: &str, i: u8, net: &str) -> Object {
         pod_cidrs: vec![net.parse().unwrap()],
         public_key: None,
         port: 51820,
+        labels: Default::default(),
     })
 }
 
@@ -74,12 +80,54 @@ fn endpoint(of: &str, i: u8, j: u8, ip: &str, weight: u16) -> Object {
     })
 }
 
+fn namespace_name(of: &str, i: u8) -> NamespaceName {
+    NamespaceName { cluster: name(of), name: format!("ns{i}") }
+}
+
+fn namespace(of: &str, i: u8, shared: bool) -> Object {
+    Object::Namespace(Namespace { name: namespace_name(of, i), labels: Labels::new(), shared })
+}
+
+/// A pod on a node, or on none.
+fn pod(of: &str, i: u8, j: u8, ip: &str, on: Option<u8>) -> Object {
+    Object::Pod(Pod {
+        name: PodName { namespace: namespace_name(of, i), name: format!("p{j}") },
+        ips: vec![ip.parse().unwrap()],
+        node: on.map(|n| NodeName::new(name(of), format!("n{n}")).unwrap()),
+        labels: Labels::new(),
+        ports: Vec::new(),
+    })
+}
+
+fn policy(of: &str, i: u8, distribute: bool) -> Object {
+    let name = PolicyName {
+        cluster: name(of),
+        kind: PolicyKind::NetworkPolicy,
+        namespace: "ns0".into(),
+        name: format!("policy{i}"),
+    };
+    let subject = PodSelector { namespaces: NamespaceChoice::Named("ns0".into()), pods: Selector::default() };
+    let tier = PolicyTier::Namespace;
+    Object::Policy(Policy { name, tier, distribute, subject, ingress: Some(Vec::new()), egress: None })
+}
+
+/// The node whose agent receives.
+fn n0() -> NodeName {
+    NodeName::new(name("aws"), "n0").unwrap()
+}
+
+/// What an agent wants that policies lead to the pods of these clusters.
+fn with_pods(clusters: &[&str]) -> Interest {
+    let topics = Topics { pods: clusters.iter().map(|of| name(of)).collect(), ..Topics::default() };
+    Interest { topics, ..Interest::everything() }
+}
+
 fn object_name(i: u8) -> ObjectName {
     ObjectName::new("demo", format!("s{i}")).unwrap()
 }
 
 fn only(names: impl IntoIterator<Item = u8>) -> Interest {
-    Interest::Only(names.into_iter().map(object_name).collect())
+    Interest::only(Topics::services(names.into_iter().map(object_name)))
 }
 
 /// A receiver with its place at the teller and the objects it holds.
@@ -103,14 +151,14 @@ struct Receiver {
 impl Receiver {
     fn new(audience: Audience) -> Self {
         let mirror = match audience {
-            Audience::Agents => Mirror::trusting(Held::default()),
+            Audience::Agents => Mirror::trusting(Held { agent: Some(n0()), ..Held::default() }),
             Audience::Peers => Mirror::of_peer(aws(), Held::default()),
         };
         Self {
             audience,
             mirror,
             world: World::default(),
-            wanted: Interest::Everything,
+            wanted: Interest::everything(),
             heeds: true,
             stream: None,
             sent: VecDeque::new(),
@@ -137,9 +185,10 @@ impl Receiver {
         let Opening { ask, wants, dropped } = self.mirror.open(self.wanted.clone(), self.heeds);
         self.apply(dropped);
         self.sent = wants.into();
-        self.stream = Some(match self.heeds {
-            true => Cursor::new(ask),
-            false => Cursor::everything(ask.position),
+        self.stream = Some(match (self.heeds, self.audience) {
+            (true, Audience::Agents) => Cursor::new(ask).of_agent(n0()),
+            (true, Audience::Peers) => Cursor::new(ask),
+            (false, _) => Cursor::everything(ask.position),
         });
     }
 
@@ -206,8 +255,11 @@ impl Receiver {
 
     /// A process that starts anew from what it saved.
     fn restart(&mut self) {
-        let held = Held::of(&self.world, self.mirror.position(), |_| true)
-            .with_interest(self.mirror.interest().clone());
+        let held = match self.audience {
+            Audience::Agents => Held::of_agent(&self.world, self.mirror.position(), n0()),
+            Audience::Peers => Held::of(&self.world, self.mirror.position(), |_| true),
+        };
+        let held = held.with_interest(self.mirror.interest().clone());
         self.mirror = match self.audience {
             Audience::Agents => Mirror::trusting(held),
             Audience::Peers => Mirror::of_peer(aws(), held),
@@ -217,11 +269,17 @@ impl Receiver {
 
     /// What it should end with.
     fn expected(&self, world: &World) -> World {
-        let interest = if self.heeds { &self.wanted } else { &Interest::Everything };
+        let interest = if self.heeds { &self.wanted } else { &Interest::default() };
         let mut expected = expected(world, self.audience);
-        let all: Vec<Key> = expected.objects().map(|object| object.key()).collect();
-        for key in all.into_iter().filter(|key| !interest.covers(key)) {
-            expected.apply(Change::Delete(key));
+        let agent = (self.audience == Audience::Agents).then(n0);
+        for object in expected.clone().objects() {
+            let node = match &object {
+                Object::Pod(pod) => pod.node.as_ref(),
+                _ => None,
+            };
+            if !interest.covers(&object.key(), node, agent.as_ref()) {
+                expected.apply(Change::Delete(object.key()));
+            }
         }
         expected
     }
@@ -239,6 +297,11 @@ fn expected(world: &World, audience: Audience) -> World {
             (Object::Service(s), Audience::Peers) => own && s.global,
             (Object::Import(_), Audience::Peers) => false,
             (Object::Endpoint(e), Audience::Peers) => own && global(&e.key.service),
+            (Object::Policy(p), Audience::Peers) => own && p.distribute,
+            (Object::Namespace(n), Audience::Peers) => own && n.shared,
+            (Object::Pod(p), Audience::Peers) => {
+                own && world.namespaces.get(&p.name.namespace).is_some_and(|n| n.shared)
+            }
         };
         if visible {
             out.apply(Change::Upsert(object));
@@ -258,22 +321,29 @@ enum Event {
         lose: bool,
     },
     Restart(usize),
-    /// The receiver wants these services; its stream may be gone, and the teller of another version when it is back.
-    Want(usize, BTreeSet<u8>),
+    /// The receiver wants these services, pods of these clusters, and policies if it is another cluster; its stream may be
+    /// gone, and the teller of another version when it is back.
+    Want(usize, BTreeSet<u8>, BTreeSet<&'static str>, bool),
     Deliver(usize),
     Again(usize, bool),
 }
 
 fn any_change() -> impl Strategy<Value = Change> {
     let of = prop_oneof![4 => Just("aws"), 1 => Just("gcp")];
-    (of, 0u8..4, 0u8..3, 0u8..3, any::<bool>(), 1u16..3).prop_map(|(of, kind, i, j, flag, weight)| {
+    (of, 0u8..8, 0u8..3, 0u8..3, any::<bool>(), 1u16..3).prop_map(|(of, kind, i, j, flag, weight)| {
         let n = if of == "aws" { 1 } else { 2 };
         let object = match kind {
             0 => node(of, i, &format!("10.{n}.{i}.0/24")),
             1 => service(of, i, flag || of == "gcp"),
+            4 => namespace(of, i, flag),
+            5 | 6 => {
+                let on = [None, Some(0), Some(1)][usize::from(weight == 1) * (1 + usize::from(j % 2))];
+                pod(of, i, j, &format!("10.{n}.{i}.{}", j + 1), if kind == 5 { on } else { Some(0) })
+            }
+            7 => policy(of, i, flag),
             _ => endpoint(of, i, j, &format!("10.{n}.{i}.{}", j + 1), weight),
         };
-        if flag && kind != 1 { Change::Delete(object.key()) } else { Change::Upsert(object) }
+        if flag && ![1, 4, 7].contains(&kind) { Change::Delete(object.key()) } else { Change::Upsert(object) }
     })
 }
 
@@ -286,7 +356,15 @@ fn any_event() -> impl Strategy<Value = Event> {
         4 => (0usize..3, 1usize..6, prop::bool::weighted(0.2))
             .prop_map(|(who, count, lose)| Event::Hear { who, count, lose }),
         1 => (0usize..3).prop_map(Event::Restart),
-        1 => (1usize..3, prop::collection::btree_set(0u8..4, 0..4)).prop_map(|(who, names)| Event::Want(who, names)),
+        1 => (
+            0usize..3,
+            prop::collection::btree_set(0u8..4, 0..4),
+            prop::collection::btree_set(prop_oneof![Just("aws"), Just("gcp")], 0..3),
+            any::<bool>(),
+        )
+            .prop_map(|(who, names, pods, policies)| Event::Want(who, names, pods, policies)),
+        1 => (0u8..3).prop_map(|i| Event::Change(Box::new(Change::Delete(Key::Namespace(namespace_name("aws", i)))))),
+        1 => (0u8..3).prop_map(|i| Event::Change(Box::new(Change::Delete(policy("aws", i, true).key())))),
         1 => (1usize..3).prop_map(Event::Deliver),
         1 => (1usize..3, prop::bool::weighted(0.8)).prop_map(|(who, heeds)| Event::Again(who, heeds)),
     ]
@@ -321,7 +399,14 @@ proptest! {
                     }
                 }
                 Event::Restart(who) => receivers[who].restart(),
-                Event::Want(who, names) => receivers[who].want(only(names)),
+                Event::Want(0, _, pods, _) => {
+                    receivers[0].want(with_pods(&pods.into_iter().collect::<Vec<_>>()));
+                }
+                Event::Want(who, names, pods, policies) => {
+                    let pods = pods.into_iter().map(name).collect();
+                    let services = names.into_iter().map(object_name).collect();
+                    receivers[who].want(Interest::only(Topics { services, pods, policies }));
+                }
                 Event::Deliver(who) => {
                     receivers[who].deliver();
                 }
@@ -369,7 +454,7 @@ proptest! {
         agent.connect();
         agent.drain(&teller);
         prop_assert_eq!(agent.snapshots, 0);
-        // A key that was deleted and made again is told twice.
+        // A key that was deleted and made again is told twice, and a pod that moved.
         prop_assert!(agent.heard <= 2 * changed.len(), "{} for {}", agent.heard, changed.len());
     }
 }
@@ -459,7 +544,10 @@ fn another_epoch_means_a_snapshot() {
 /// A mirror of aws that has heard its cluster and a node.
 fn mirror() -> Mirror {
     let mut mirror = Mirror::of_peer(aws(), Held::default());
+    let topics = Topics { pods: [name("aws"), name("gcp")].into(), policies: true, ..Topics::default() };
+    mirror.open(Interest { topics, ..Interest::everything() }, true);
     mirror.handle(Told::Begin { epoch: 7, snapshot: true }, &[]).unwrap();
+    mirror.handle(Told::Taken { wants: 1 }, &[]).unwrap();
     hear(&mut mirror, vec![Object::Cluster(aws()), node("aws", 0, "10.1.0.0/24")]);
     let position = Position { epoch: 7, revision: 2 };
     assert!(mirror.handle(Told::Synced { position }, &[]).unwrap().synced);
@@ -488,6 +576,12 @@ fn what_a_peer_may_not_say() {
         (Reason::OutsideCidrs, node("aws", 1, "10.0.0.0/8")),
         (Reason::OutsideCidrs, endpoint("aws", 0, 0, "10.2.0.1", 1)),
         (Reason::ForeignNode, elsewhere),
+        (Reason::ForeignCluster, namespace("gcp", 0, true)),
+        (Reason::NotExported, namespace("aws", 0, false)),
+        (Reason::ForeignCluster, pod("gcp", 0, 0, "10.1.0.1", None)),
+        (Reason::OutsideCidrs, pod("aws", 0, 0, "10.2.0.1", Some(0))),
+        (Reason::ForeignCluster, policy("gcp", 0, true)),
+        (Reason::NotExported, policy("aws", 0, false)),
         (Reason::NotExported, service("aws", 0, false)),
     ] {
         let mut mirror = mirror();

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use model::policy::{
+    NamespaceChoice, NamespaceName, Operator, PodSelector, PolicyPeer, PolicyPort, PolicyRule, Selector,
+};
 use model::{Access, Hints, NodeName, Object, Prefer, ServiceKey, ServicePort, Terms, Traffic};
 
 /// Bytes for a field's tag and length, and for the numbers that have no size of their own here.
@@ -26,8 +29,28 @@ pub fn weight(object: &Object) -> usize {
                     + ips(&n.private_ips)
                     + ips(&n.public_ips)
                     + nets(&n.pod_cidrs)
+                    + words(&n.labels)
                     + 32
                     + 3 * FIELD
+            }
+            Object::Policy(p) => {
+                let rules = p.ingress.iter().chain(&p.egress).flatten();
+                text(p.name.cluster.as_str())
+                    + text(&p.name.namespace)
+                    + text(&p.name.name)
+                    + pods(&p.subject)
+                    + rules.map(rule).sum::<usize>()
+                    + 8 * FIELD
+            }
+            Object::Namespace(n) => namespace(&n.name) + words(&n.labels) + FIELD,
+            Object::Pod(p) => {
+                let ports: usize = p.ports.iter().map(|p| text(&p.name) + 3 * FIELD).sum();
+                namespace(&p.name.namespace)
+                    + text(&p.name.name)
+                    + ips(&p.ips)
+                    + p.node.as_ref().map_or(0, node)
+                    + words(&p.labels)
+                    + ports
             }
             Object::Service(s) => {
                 let export = s.export.as_ref().map_or(0, |export| 2 * FIELD + terms(&export.terms));
@@ -57,6 +80,55 @@ pub fn weight(object: &Object) -> usize {
                     + 5 * FIELD
             }
         }
+}
+
+fn namespace(name: &NamespaceName) -> usize {
+    text(name.cluster.as_str()) + text(&name.name) + FIELD
+}
+
+fn rule(rule: &PolicyRule) -> usize {
+    let peers = rule.peers.iter().flatten().map(|peer| {
+        2 * FIELD
+            + match peer {
+                PolicyPeer::Pods(some) => pods(some),
+                PolicyPeer::Networks { ranges, except } => packed(ranges) + packed(except) + 4 * FIELD,
+                PolicyPeer::Nodes(nodes) => selector(nodes),
+                PolicyPeer::DomainNames(names) => names.iter().map(|name| text(name)).sum(),
+                PolicyPeer::Entity(_) => FIELD,
+            }
+    });
+    let ports = rule.ports.iter().flatten().map(|port| {
+        4 * FIELD
+            + match port {
+                PolicyPort::Named { name, .. } => text(name),
+                PolicyPort::Ports { .. } | PolicyPort::Icmp { .. } => FIELD,
+            }
+    });
+    text(&rule.path) + text(&rule.name) + 4 * FIELD + peers.sum::<usize>() + ports.sum::<usize>()
+}
+
+fn pods(pods: &PodSelector) -> usize {
+    let namespaces = match &pods.namespaces {
+        NamespaceChoice::Named(name) => text(name),
+        NamespaceChoice::Selected(namespaces) => selector(namespaces),
+    };
+    2 * FIELD + namespaces + selector(&pods.pods)
+}
+
+fn selector(selector: &Selector) -> usize {
+    let requirements = selector.requirements.iter().map(|requirement| {
+        let values = match &requirement.operator {
+            Operator::In(values) | Operator::NotIn(values) => values.iter().map(|value| text(value)).sum(),
+            Operator::Exists | Operator::DoesNotExist => 0,
+        };
+        text(&requirement.key) + 2 * FIELD + values
+    });
+    FIELD + requirements.sum::<usize>()
+}
+
+/// Ranges as policies have them: address and length.
+fn packed(nets: &[IpNet]) -> usize {
+    nets.iter().map(|net| if net.addr().is_ipv4() { 5 } else { 17 }).sum()
 }
 
 fn ports(ports: &[ServicePort]) -> usize {

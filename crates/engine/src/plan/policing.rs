@@ -1,10 +1,18 @@
 //! What the kernel ought to hold of policies.
 //!
 //! A packet at a pod's link is judged thus. The pod's address names the [`Subject`], and that a [`RulesetId`] for the
-//! direction; without one the packet passes. The other end's address names up to [`Identity`]'s three peers, the longest
-//! range around it a [`Network`], and a name that led to it one more; [`Peer::ANY`] is everybody. For each of those peers,
-//! and each length of prefix of the port that the ruleset uses, a [`VerdictKey`] is looked up. Of what is found the highest
-//! precedence of each tier counts: admin, then namespaces', then baseline, as [`model::policy::PolicyTier`] says.
+//! direction; without one the packet passes. What comes from an address of the node's own ([`Policing::own`]) to the pod
+//! passes. The other end's address names up to [`Identity`]'s three peers, the longest range around it a [`Network`]'s class
+//! and world, whoever is at the address, and a name that led to it one more; [`Peer::ANY`] is everybody. An address without an
+//! identity in a range of pods is somebody unknown: where the ruleset denies somebody known it is dropped. For each of those
+//! peers, and each length of prefix of the port that the ruleset uses, a [`VerdictKey`] is looked up, for the packet's protocol
+//! and, with length 0, for every protocol. Of what is found the highest precedence of each tier counts:
+//!
+//! 1. The admin tier's accepts or denies, and that is the end of it; a pass, or nothing, goes on.
+//! 2. The namespaces' tier's accepts or denies likewise. Nothing, where the ruleset isolates, denies; else it goes on.
+//! 3. The baseline tier's denies; whatever else passes.
+//!
+//! `engine::policy::judge` does the same in Rust.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,6 +21,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::entries;
+
+mod diff;
+mod op;
+
+pub use diff::{diff, in_order};
+pub use op::Op;
 
 /// A number that stands for some other ends: a hash of what they are, so it needs no allocator. 0 is [`Peer::ANY`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -39,13 +53,35 @@ pub struct Policing {
     pub verdicts: BTreeMap<VerdictKey, Verdict>,
     /// Who is at which address: pods and nodes.
     pub identities: BTreeMap<IpAddr, Identity>,
-    /// What is known of addresses that nobody is known to be at.
+    /// What is known of ranges of addresses, those of pods among them. The longest one around an address tells all of it.
     #[serde(with = "entries")]
     pub networks: BTreeMap<IpNet, Network>,
     /// What names led to, by address: a peer for each set of names.
     pub named: BTreeMap<IpAddr, Peer>,
     /// The node's own addresses: what comes from there to its own pods always passes, unless it came through the node.
     pub own: BTreeSet<IpAddr>,
+}
+
+impl Policing {
+    /// Takes a change in, as the kernel does.
+    pub fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::SetVerdict(key, is) => drop(self.verdicts.insert(key, is)),
+            Op::DeleteVerdict(key) => drop(self.verdicts.remove(&key)),
+            Op::SetRuleset(id, is) => drop(self.rulesets.insert(id, is)),
+            Op::DeleteRuleset(id) => drop(self.rulesets.remove(&id)),
+            Op::SetNetwork(range, is) => drop(self.networks.insert(range, is)),
+            Op::DeleteNetwork(range) => drop(self.networks.remove(&range)),
+            Op::SetNamed(ip, is) => drop(self.named.insert(ip, is)),
+            Op::DeleteNamed(ip) => drop(self.named.remove(&ip)),
+            Op::SetIdentity(ip, is) => drop(self.identities.insert(ip, is)),
+            Op::DeleteIdentity(ip) => drop(self.identities.remove(&ip)),
+            Op::AddOwn(ip) => drop(self.own.insert(ip)),
+            Op::DeleteOwn(ip) => drop(self.own.remove(&ip)),
+            Op::SetSubject(ip, is) => drop(self.subjects.insert(ip, is)),
+            Op::DeleteSubject(ip) => drop(self.subjects.remove(&ip)),
+        }
+    }
 }
 
 /// A pod that policies are about.
@@ -84,6 +120,13 @@ pub struct Ruleset {
     pub verdicts: u32,
 }
 
+impl Ruleset {
+    /// Whether the kernel has the same to hold of both: it does not count verdicts.
+    pub fn same(&self, other: &Self) -> bool {
+        Self { verdicts: 0, ..*self } == Self { verdicts: 0, ..*other }
+    }
+}
+
 /// What a verdict is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VerdictKey {
@@ -110,6 +153,14 @@ pub struct Verdict {
     pub baseline: Option<Ruling>,
 }
 
+impl Verdict {
+    /// Whether no tier denies or passes on: then it takes nothing away.
+    pub fn only_accepts(&self) -> bool {
+        let rulings = [self.admin, self.namespace, self.baseline];
+        rulings.iter().flatten().all(|ruling| ruling.action == model::policy::PolicyAction::Accept)
+    }
+}
+
 /// A rule's say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruling {
@@ -132,12 +183,13 @@ pub struct Identity {
     pub cluster: Peer,
 }
 
-/// What is known of the addresses of a range that nobody is known to be at.
+/// What is known of the addresses of a range, whoever is at them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// A number for those rules' ranges that contain it.
     pub class: Peer,
-    /// Whether it is in a cluster's ranges of pods: whoever is there is unknown as long as no identity is.
+    /// Whether it is in the ranges of a cluster whose pods are known here: whoever is there is unknown as long as no identity
+    /// is.
     pub pods: bool,
     /// The peer that everything outside of every cluster is, or [`Peer::ANY`] inside.
     pub world: Peer,

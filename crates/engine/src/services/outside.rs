@@ -58,6 +58,8 @@ pub struct FromOutside {
     pub masquerade: bool,
     /// Whom they see in the end: direct server return lets some see the client all the same.
     pub sees: Sees,
+    /// Whether all nodes choose the same backend for a flow (Maglev); else each draws for itself.
+    pub agreed: bool,
     /// What becomes of a packet for which there is no backend.
     pub otherwise: Otherwise,
     /// Who may dial it; everybody if none.
@@ -192,6 +194,7 @@ pub(super) fn explain<'a>(
             backends: backends.iter().copied().cloned().collect(),
             masquerade: entry.masquerade(),
             sees: Sees::of(entry.masquerade(), &seen, direct),
+            agreed: entry.is_agreed(),
             otherwise: entry.otherwise(!backends.is_empty() || anybody()),
             sources: entry.sources.clone(),
         }));

@@ -65,6 +65,8 @@ impl Planner {
         match key {
             Key::Endpoint(endpoint) => drop(self.behind.insert(endpoint.service.name.clone())),
             Key::Cluster(_) | Key::Node(_) | Key::Service(_) | Key::Import(_) => self.survey = None,
+            // They say nothing of services.
+            Key::Policy(_) | Key::Namespace(_) | Key::Pod(_) => {}
         }
     }
 

@@ -103,6 +103,7 @@ pub(crate) fn node(name: BoxedStrategy<NodeName>) -> impl Strategy<Value = Node>
                 .collect(),
             public_key: key.map(|key| PublicKey([key; 32])),
             port: 51820,
+            labels: Default::default(),
             name,
         },
     )

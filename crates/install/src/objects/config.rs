@@ -78,6 +78,7 @@ fn controller_file() -> Tree {
             "clustersetName": (set("multicluster.clustersetName")),
         },
         "services": { "traffic": (set("services.traffic")) },
+        "policy": { "distributed": (set("policy.distributed")), "selectors": (set("policy.selectors")) },
     })
 }
 
@@ -104,6 +105,11 @@ fn agent_file() -> Tree {
             "resetGoneBackends": (set("services.resetGoneBackends")),
             "goneBackendGracePeriodSeconds": (set("services.goneBackendGracePeriodSeconds")),
             "ejectOutliers": (set("services.ejectOutliers")),
+        },
+        "policy": {
+            "enabled": (set("policy.enabled")),
+            "selectors": (set("policy.selectors")),
+            "established": (set("policy.established")),
         },
         "failClosed": (concat("cluster.podCIDRs", "agent.failClosed")),
     })

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use causeway_kernel::bpf::{Datapath, Options};
 use causeway_kernel::cgroup::{self, Cgroup};
 use engine::plan::{State, diff};
-use engine::services::Planner;
-use model::World;
+use engine::services::{LoadBalancerMode, LoadBalancing, Planner, View};
+use model::{NodeName, World};
 
 use crate::net_common::TestNetns;
 use crate::report::Report;
@@ -67,6 +67,18 @@ pub(crate) enum Connects {
     Uncounted,
 }
 
+/// Whose data path it is, and what is around it.
+pub(crate) struct Site<'a> {
+    /// Of pins and control groups; each has its own.
+    pub(crate) name: String,
+    pub(crate) node: &'a TestNetns,
+    pub(crate) me: NodeName,
+    /// The device to the outside, and the one to other nodes.
+    pub(crate) devices: [&'a str; 2],
+    /// Whom backends see of clients outside.
+    pub(crate) mode: LoadBalancerMode,
+}
+
 /// One of ours.
 pub(crate) struct Balancer {
     pub(crate) services: u32,
@@ -74,6 +86,8 @@ pub(crate) struct Balancer {
     pub(crate) planner: Planner,
     pub(crate) world: World,
     pub(crate) state: State,
+    me: NodeName,
+    balancing: LoadBalancing,
     folder: PathBuf,
     cgroup: Cgroup,
 }
@@ -85,25 +99,30 @@ impl Balancer {
             [10, 11, 12, 13].map(|host| [10, range, third, host].into())
         };
         let (near, zone, far) = (servers(1, 0), servers(1, 1), servers(2, 0));
-        Self::open(services, connects, world::world(services, &near, &[&zone, &far]), node, report)
-    }
-
-    /// Loads it, and says how long that took.
-    pub(crate) fn open(
-        services: u32,
-        connects: Connects,
-        world: World,
-        node: &TestNetns,
-        report: &mut Report,
-    ) -> Self {
+        let world = world::world(services, &near, &[&zone, &far]);
         let name = match connects {
             Connects::Counted => format!("{services}_counted"),
             Connects::Uncounted => services.to_string(),
         };
+        let mode = LoadBalancerMode::Snat;
+        let site = Site { name, node, me: world::me(), devices: ["eth0", "cw0"], mode };
+        Self::open(site, services, connects, world, report)
+    }
+
+    /// Loads it, and says how long that took.
+    pub(crate) fn open(
+        site: Site<'_>,
+        services: u32,
+        connects: Connects,
+        world: World,
+        report: &mut Report,
+    ) -> Self {
+        let Site { name, node, me, devices: [underlay, tunnel], mode } = site;
         let folder = Path::new(BPF_FS).join(format!("{PINS}{name}"));
         let cgroup = Cgroup::create(format!("{GROUP}{name}"))
             .unwrap_or_else(|e| panic!("this bench needs root and cgroup2: {e}"));
-        let mut options = Options::new(cgroup.path(), "eth0");
+        let mut options = Options::new(cgroup.path(), underlay);
+        options.tunnel = tunnel.into();
         options.pin_dir = folder.join("v1");
         options.count_connects = connects == Connects::Counted;
         let begun = Instant::now();
@@ -111,10 +130,11 @@ impl Balancer {
         let datapath = node.netns().run(open).expect("enter the namespace");
         let opened = begun.elapsed();
         let (planner, state) = (Planner::default(), State::default());
-        let mut this = Self { services, datapath, planner, world, state, folder, cgroup };
+        let balancing = LoadBalancing { mode, maglev: None };
+        let mut this = Self { services, datapath, planner, world, state, me, balancing, folder, cgroup };
         let (wall, cpu) = this.load();
         report.say(&format!(
-            "ours, {services} services: programs loaded in {opened:.2?}; planned and written in {wall:.2?} \
+            "ours ({name}), {services} services: programs loaded in {opened:.2?}; planned and written in {wall:.2?} \
              ({cpu:.2?} of CPU)"
         ));
         report.cost("load", services, "wall_ms", wall.as_secs_f64() * 1e3);
@@ -124,14 +144,16 @@ impl Balancer {
 
     /// From nothing: everything planned, compared with the empty maps, written.
     fn load(&mut self) -> (Duration, Duration) {
-        let (me, dead) = (world::me(), BTreeSet::new());
+        let dead = BTreeSet::new();
         let (begun, used) = (Instant::now(), cpu_time());
-        let plan = self.planner.plan(&world::view(&self.world, &me, &dead));
+        let view = world::view(&self.world, &self.me, &dead);
+        let plan = self.planner.plan(&View { balancing: &self.balancing, ..view });
         self.state = State {
             frontends: plan.frontends,
             outside: plan.outside,
             sets: plan.sets,
             node_addresses: plan.node_addresses,
+            direct: plan.direct,
             ..State::default()
         };
         let ops = diff(&State::default(), &self.state);

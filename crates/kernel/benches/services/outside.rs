@@ -1,22 +1,31 @@
 //! From a client outside to a node port: packets that no socket hook sees. Ours, and rules as kube-proxy writes them for
-//! nftables; the floor is the node as a plain router, with the client dialling the pod.
+//! nftables; the floor is the node as a plain router, with the client dialling the pod. The pod is the node's own, or another
+//! node's: behind a plain link, or behind our tunnel, as it is between nodes of ours.
 
 mod border;
 
 use std::net::{IpAddr, SocketAddr};
 
+use engine::services::LoadBalancerMode;
+
 use crate::Arguments;
-use crate::balancer::{Balancer, Connects};
+use crate::balancer::{Balancer, Connects, Site};
 use crate::report::Report;
 use crate::rules;
 use crate::statistics::Median;
 use crate::traffic::{Account, Sample, Test};
 use crate::turns::{Arm, take};
-use crate::world::{SERVED, live, node_port, virtuals_outside, world_outside};
-use border::{Border, LINK, MESH, PODS, WIRE};
+use crate::world::{self, SERVED, live, node_port, virtuals_outside, world_outside};
+use border::{Back, Border, LINK, MESH, Nodes, PODS, UNDERLAY, WIRE};
 
 /// How many services there are.
 const SERVICES: [u32; 2] = [1, 10_000];
+
+/// How many there are where the other node is behind the tunnel.
+const BEHIND_THE_TUNNEL: u32 = 10_000;
+
+/// How the tunnels are called; a number follows.
+pub(crate) const TUNNELS: [&str; 4] = ["svc_tp", "svc_ts", "svc_td", "svc_tr"];
 
 /// What is measured, with the size of a message.
 const TESTS: [(Test, usize); 3] = [(Test::Crr, 64), (Test::Flood, 64), (Test::Stream, 8192)];
@@ -26,14 +35,17 @@ const TESTS: [(Test, usize); 3] = [(Test::Crr, 64), (Test::Flood, 64), (Test::St
 enum Mode {
     /// Backends see an address of the node, and answer to it.
     Snat,
+    /// Backends see the client; their own node answers it.
+    Dsr,
 }
 
 impl Mode {
-    const ALL: [Self; 1] = [Self::Snat];
+    const ALL: [Self; 2] = [Self::Snat, Self::Dsr];
 
     fn name(self) -> &'static str {
         match self {
             Self::Snat => "causeway, SNAT",
+            Self::Dsr => "causeway, DSR",
         }
     }
 
@@ -41,22 +53,42 @@ impl Mode {
     fn short(self) -> &'static str {
         match self {
             Self::Snat => "snat",
+            Self::Dsr => "dsr",
         }
     }
 
-    fn open(self, border: &Border, services: u32, report: &mut Report) -> Balancer {
-        let (near, far) = (&border.near.1, &border.far.1);
-        let world = world_outside(services, near, far, WIRE.into(), PODS);
-        let mut ours = Balancer::open(services, Connects::Uncounted, world, &border.node, report);
-        let serve = || {
-            ours.datapath.add_pod(LINK, near)?;
-            match self {
-                Self::Snat => ours.datapath.serve_outside(&[MESH.into()]),
-            }
+    fn setting(self) -> LoadBalancerMode {
+        match self {
+            Self::Snat => LoadBalancerMode::Snat,
+            Self::Dsr => LoadBalancerMode::Dsr,
+        }
+    }
+
+    /// Our data path on the node; on the other one as well if it has to answer by itself.
+    fn open(self, border: &Border, services: u32, report: &mut Report) -> Vec<Balancer> {
+        let is_tunnelled = matches!(border.nodes, Nodes::Tunnelled(_));
+        let count = if self == Self::Dsr && is_tunnelled { 2 } else { 1 };
+        let open = |n: usize| {
+            let (near, far) = (&border.near.1, &border.far.1);
+            let world = world_outside(services, near, far, WIRE.into(), PODS);
+            let way = if is_tunnelled { "tunnel_" } else { "" };
+            let site = Site {
+                name: format!("{way}{}{services}_{n}", self.short()),
+                node: border.nodes.node(n),
+                me: [world::me(), world::other()][n].clone(),
+                devices: [UNDERLAY, border.nodes.tunnel(n)],
+                mode: self.setting(),
+            };
+            let mut ours = Balancer::open(site, services, Connects::Uncounted, world, report);
+            let serve = || {
+                ours.datapath.add_pod(LINK, [near, far][n])?;
+                ours.datapath.serve_outside(&[MESH[n].into()])
+            };
+            let served = border.nodes.node(n).netns().run(serve).expect("enter the namespace");
+            served.unwrap_or_else(|e| panic!("{e}"));
+            ours
         };
-        let served = border.node.netns().run(serve).expect("enter the namespace");
-        served.unwrap_or_else(|e| panic!("{e}"));
-        ours
+        (0..count).map(open).collect()
     }
 }
 
@@ -65,34 +97,67 @@ struct Carrier {
     name: String,
     services: u32,
     border: Border,
-    /// Ours; it ends when this does.
-    _ours: Option<Balancer>,
+    /// Ours; they end when this does.
+    _ours: Vec<Balancer>,
+}
+
+impl Carrier {
+    /// The node as a plain router.
+    fn plain(border: Border) -> Self {
+        Self { name: "the pod itself".into(), services: 0, border, _ours: Vec::new() }
+    }
+
+    fn ours(mode: Mode, services: u32, border: Border, report: &mut Report) -> Self {
+        let ours = mode.open(&border, services, report);
+        Self { name: mode.name().into(), services, border, _ours: ours }
+    }
+
+    fn rules(services: u32, border: Border) -> Self {
+        let virtuals = virtuals_outside(services, &border.near.1, &border.far.1);
+        rules::load_outside(border.nodes.node(0), WIRE.into(), &virtuals);
+        Self { name: rules::Kind::Nftables.name().into(), services, border, _ours: Vec::new() }
+    }
 }
 
 pub(crate) fn measure(arguments: &Arguments, report: &mut Report) {
-    let floor = Border::new("plain");
-    let mut carriers =
-        vec![Carrier { name: "the pod itself".into(), services: 0, border: floor, _ours: None }];
+    on_the_node_and_behind_a_link(arguments, report);
+    behind_the_tunnel(arguments, report);
+}
+
+fn on_the_node_and_behind_a_link(arguments: &Arguments, report: &mut Report) {
+    let mut carriers = vec![Carrier::plain(Border::linked("plain"))];
     for services in SERVICES {
         for mode in Mode::ALL {
-            let border = Border::new(&format!("{}{services}", mode.short()));
-            let ours = mode.open(&border, services, report);
-            carriers.push(Carrier { name: mode.name().into(), services, border, _ours: Some(ours) });
+            let border = Border::linked(&format!("{}{services}", mode.short()));
+            carriers.push(Carrier::ours(mode, services, border, report));
         }
-        let border = Border::new(&format!("rules{services}"));
-        let virtuals = virtuals_outside(services, &border.near.1, &border.far.1);
-        rules::load_outside(&border.node, WIRE.into(), &virtuals);
-        let name = rules::Kind::Nftables.name().into();
-        carriers.push(Carrier { name, services, border, _ours: None });
+        carriers.push(Carrier::rules(services, Border::linked(&format!("rules{services}"))));
     }
-    for (table, is_near) in [("pod on the node", true), ("pod behind a second node", false)] {
-        let arms: Vec<_> = carriers.iter().map(|carrier| arm(carrier, is_near)).collect();
-        arms.iter().for_each(Arm::check);
-        for (test, size) in TESTS {
-            let samples = take(&arms, test, size, arguments.rounds, arguments.window, Account::Machine);
-            report.rows(table, test, size, &arms, &samples, 0);
-            compare(table, test, &arms, &samples, report);
-        }
+    run("pod on the node", &carriers, true, arguments, report);
+    // The link is no tunnel of ours: nobody hands packets on over it as they are.
+    carriers.retain(|carrier| carrier.name != Mode::Dsr.name());
+    run("pod behind a second node", &carriers, false, arguments, report);
+}
+
+fn behind_the_tunnel(arguments: &Arguments, report: &mut Report) {
+    let [plain, snat, dsr, rules] = TUNNELS;
+    let services = BEHIND_THE_TUNNEL;
+    let carriers = [
+        Carrier::plain(Border::tunnelled("tplain", plain, Back::Same)),
+        Carrier::ours(Mode::Snat, services, Border::tunnelled("tsnat", snat, Back::Same), report),
+        Carrier::ours(Mode::Dsr, services, Border::tunnelled("tdsr", dsr, Back::Own), report),
+        Carrier::rules(services, Border::tunnelled("trules", rules, Back::Same)),
+    ];
+    run("pod behind the tunnel", &carriers, false, arguments, report);
+}
+
+fn run(table: &str, carriers: &[Carrier], is_near: bool, arguments: &Arguments, report: &mut Report) {
+    let arms: Vec<_> = carriers.iter().map(|carrier| arm(carrier, is_near)).collect();
+    arms.iter().for_each(Arm::check);
+    for (test, size) in TESTS {
+        let samples = take(&arms, test, size, arguments.rounds, arguments.window, Account::Machine);
+        report.rows(table, test, size, &arms, &samples, 0);
+        compare(table, test, &arms, &samples, report);
     }
 }
 

@@ -12,6 +12,12 @@ use crate::traffic::Server;
 /// How the names of this bench's namespaces begin; [`TestNetns`] puts its own before it.
 pub(crate) const PREFIX: &str = "svc_";
 
+/// How the tunnel of [`Far`] is called; a number follows.
+const FAR: &str = "svc_f";
+
+/// What fits a tunnel.
+pub(crate) const TUNNEL_MTU: u32 = 1420;
+
 /// Removes what a crashed run has left.
 pub(crate) fn clear() {
     let ours = |name: &String| name.starts_with(&format!("cwt_{PREFIX}"));
@@ -25,10 +31,12 @@ pub(crate) fn clear() {
 fn end_tunnel(name: &str) {
     let Ok(netns) = Netns::open(name) else { return };
     for side in 1..=2 {
-        let mut delete = std::process::Command::new("ip");
-        delete.args(["link", "delete", &format!("svc_f{side}")]).stderr(std::process::Stdio::null());
-        // That there is none is the usual case.
-        let _ = netns.run(|| delete.status());
+        for tunnel in [FAR].into_iter().chain(crate::outside::TUNNELS) {
+            let mut delete = std::process::Command::new("ip");
+            delete.args(["link", "delete", &format!("{tunnel}{side}")]).stderr(std::process::Stdio::null());
+            // That there is none is the usual case.
+            let _ = netns.run(|| delete.status());
+        }
     }
 }
 
@@ -102,22 +110,10 @@ pub(crate) struct Far {
 
 impl Far {
     pub(crate) fn new() -> Self {
-        const TUNNEL: u32 = 1420;
-        let ends = pair::pair(Setup { name: "svc_f", kinds: [Kind::Ours, Kind::Ours], mtu: TUNNEL + 80 });
-        for (own, other, pods) in [(0, 1, "10.2.0.0/24"), (1, 0, "10.1.0.0/24")] {
-            let (own, other): (&End, &End) = (&ends[own], &ends[other]);
-            let inside = other.inside.iter().map(|ip| (*ip).into());
-            let peer = Peer {
-                endpoint: Some(std::net::SocketAddr::new(other.underlay[0], pair::PORT)),
-                allowed_ips: inside.chain([pods.parse().expect("a range")]).collect(),
-                keepalive: 0,
-            };
-            own.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");
-            forward(own.netns.netns());
-            own.netns.run(&format!("ip route add {pods} dev {}", own.device.interface()));
-        }
-        let client = pod(ends[0].netns.netns(), "far_c", "client", "10.1.0", &[2], TUNNEL);
-        let answering = pod(ends[1].netns.netns(), "far_s", "server", "10.2.0", &[10, 11, 12, 13], TUNNEL);
+        let ends = tunnel(FAR, &["10.1.0.0/24"]);
+        let client = pod(ends[0].netns.netns(), "far_c", "client", "10.1.0", &[2], TUNNEL_MTU);
+        let answering =
+            pod(ends[1].netns.netns(), "far_s", "server", "10.2.0", &[10, 11, 12, 13], TUNNEL_MTU);
         Self {
             client,
             server: Server::start(answering.netns()),
@@ -128,6 +124,27 @@ impl Far {
             _pod: answering,
         }
     }
+}
+
+/// Two nodes and our tunnel in user space between them. At the first one's end are these ranges, at the second one's
+/// 10.2.0.0/24.
+pub(crate) fn tunnel(name: &'static str, first: &[&str]) -> [End; 2] {
+    let ends = pair::pair(Setup { name, kinds: [Kind::Ours, Kind::Ours], mtu: TUNNEL_MTU + 80 });
+    for (own, other, ranges) in [(0, 1, &["10.2.0.0/24"][..]), (1, 0, first)] {
+        let (own, other): (&End, &End) = (&ends[own], &ends[other]);
+        let inside = other.inside.iter().map(|ip| (*ip).into());
+        let peer = Peer {
+            endpoint: Some(std::net::SocketAddr::new(other.underlay[0], pair::PORT)),
+            allowed_ips: inside.chain(ranges.iter().map(|range| range.parse().expect("a range"))).collect(),
+            keepalive: 0,
+        };
+        own.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");
+        forward(own.netns.netns());
+        for range in ranges {
+            own.netns.run(&format!("ip route add {range} dev {}", own.device.interface()));
+        }
+    }
+    ends
 }
 
 pub(crate) fn addresses(range: &str) -> Vec<IpAddr> {

@@ -31,6 +31,11 @@ pub(crate) fn me() -> NodeName {
     NodeName::new(cluster(), "node").expect("a name")
 }
 
+/// The node behind it.
+pub(crate) fn other() -> NodeName {
+    NodeName::new(cluster(), "other").expect("a name")
+}
+
 fn cluster() -> ClusterName {
     ClusterName::new("bench").expect("a name")
 }
@@ -107,25 +112,37 @@ pub(crate) fn world(services: u32, servers: &[IpAddr], beside: &[&[IpAddr]]) -> 
     world
 }
 
-/// The same with node ports, on a node with these addresses on its wire and in the mesh.
+/// The same with node ports, on a node with this address on its wire, and one behind it; each with a range of pods. Both
+/// are of one location, so that they may answer for each other.
 pub(crate) fn world_outside(
     services: u32,
     near: &[IpAddr],
     far: &[IpAddr],
     wire: IpAddr,
-    pods: &str,
+    pods: [&str; 2],
 ) -> World {
     let mut world = world(services, near, &[far]);
-    world.apply(Change::Upsert(Object::Node(Node {
-        name: me(),
-        topology: Default::default(),
-        location: String::new(),
-        private_ips: vec![wire],
-        public_ips: vec![],
-        pod_cidrs: vec![pods.parse().expect("a range")],
-        public_key: None,
-        port: 51820,
-    })));
+    for (name, private_ips, pods) in [(me(), vec![wire], pods[0]), (other(), vec![], pods[1])] {
+        world.apply(Change::Upsert(Object::Node(Node {
+            name,
+            topology: Default::default(),
+            location: "bench".into(),
+            private_ips,
+            public_ips: vec![],
+            pod_cidrs: vec![pods.parse().expect("a range")],
+            public_key: None,
+            port: 51820,
+            labels: Default::default(),
+        })));
+    }
+    for (servers, node) in [(near, me()), (far, other())] {
+        let endpoints = world.endpoints.values().flat_map(|of| of.values());
+        let theirs = endpoints.filter(|endpoint| endpoint.ips.iter().any(|ip| servers.contains(ip)));
+        let placed = theirs.map(|endpoint| Endpoint { node: Some(node.clone()), ..endpoint.clone() });
+        for endpoint in placed.collect::<Vec<_>>() {
+            world.apply(Change::Upsert(Object::Endpoint(endpoint)));
+        }
+    }
     let with_ports = |service: &Service| {
         let n = v4(&service.vips[0]).to_bits() - vip(0).to_bits();
         let node_port = NonZeroU16::new(node_port(n, services)?)?;

@@ -4,6 +4,7 @@
 //! a change: identities, networks and verdicts, then rulesets, then subjects; and takes away in the other order. Then, if
 //! anything was taken away, [`PolicyMaps::raise_epoch`].
 
+mod apply;
 mod connections;
 mod entries;
 mod events;
@@ -19,7 +20,7 @@ use ipnet::IpNet;
 use nix::time::{ClockId, clock_gettime};
 
 pub use connections::{Connection, Swept};
-pub use events::{Event, EventKind, Events};
+pub use events::{Event, EventKind, EventStream, Events};
 
 use super::bytes::{address, ip, net, prefix};
 use super::object::Object;

@@ -388,16 +388,13 @@ fn ten_thousand_identities_and_a_new_agent() {
     assert_eq!(datapath.policing().observe().unwrap().verdicts.len(), 10_000);
     // Nothing is old yet; a day later everything is.
     let now = causeway_kernel::bpf::policing::clock();
-    let total = datapath.policing().connections().unwrap().len();
-    assert!(total > 0);
+    assert!(!datapath.policing().connections().unwrap().is_empty());
     assert_eq!(datapath.policing_mut().sweep(now).unwrap().removed, 0);
-    let mut removed = 0;
-    loop {
+    // What is still being said of its end may bring one back.
+    let begun = std::time::Instant::now();
+    while !datapath.policing().connections().unwrap().is_empty() {
         let swept = datapath.policing_mut().sweep(now + Duration::from_secs(86_400)).unwrap();
-        removed += swept.removed;
-        if swept.around {
-            break;
-        }
+        assert!(swept.removed <= swept.looked);
+        assert!(begun.elapsed() < Duration::from_secs(5), "they stay");
     }
-    assert!(removed >= total && datapath.policing().connections().unwrap().is_empty());
 }

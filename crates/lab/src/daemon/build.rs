@@ -113,7 +113,11 @@ impl Daemon {
             self.answering(cluster).await
         };
         let machines = try_join_all(cluster.nodes.iter().map(|node| build(&node.site)));
-        let ((), machines) = tokio::try_join!(controller, machines)?;
+        let hosts = try_join_all(cluster.hosts.iter().map(async |host| {
+            let _hand = hands.acquire().await?;
+            host.build().await
+        }));
+        let ((), machines, _) = tokio::try_join!(controller, machines, hosts)?;
         self.journal.line(&format!("{name}: controller answers, {} machines stand", machines.len()));
         for (node, machine) in cluster.nodes.iter().zip(machines) {
             let token = cluster.node_token().await?;

@@ -17,6 +17,7 @@ use wire::local::Token;
 
 use crate::node::controller::ControllerHost;
 use crate::node::machine::{Segment, Site};
+use crate::node::outside::OutsideHost;
 use crate::node::{Node, Objects};
 use crate::plan::{ClusterPlan, Host, NodePlan, Plan};
 use crate::state::{self, Folders};
@@ -32,6 +33,7 @@ pub(super) struct ClusterHost {
     pub(super) objects: Objects,
     pub(super) controller: ControllerHost,
     pub(super) nodes: Vec<Node>,
+    pub(super) hosts: Vec<OutsideHost>,
     /// What could not be placed, as last told.
     pub(super) problems: Mutex<Vec<String>>,
 }
@@ -65,11 +67,17 @@ impl ClusterHost {
                 Folders::of_node(&node.name),
                 (state::node_cgroup(&node.cgroup), state::system_cgroup(&node.cgroup)),
             )?;
-            let config = agent_config(plan, node, &advertise, &fail_closed)?;
+            let config = agent_config(plan, cluster, node, &advertise, &fail_closed)?;
             Ok(Node::new(Arc::new(node.clone()), site, config, causeway.into()))
         });
         let nodes = nodes.collect::<Result<_>>()?;
-        Ok(Self { plan: cluster.clone(), objects, controller, nodes, problems: Mutex::default() })
+        let hosts = cluster.hosts.iter().map(|host| {
+            let cgroup = state::host_cgroup(&host.name);
+            let site = site(&host.host, segments, Folders::of_host(&host.name), (cgroup.clone(), cgroup))?;
+            Ok(OutsideHost::new(host.name.clone(), site))
+        });
+        let hosts = hosts.collect::<Result<_>>()?;
+        Ok(Self { plan: cluster.clone(), objects, controller, nodes, hosts, problems: Mutex::default() })
     }
 
     /// Its name.
@@ -190,11 +198,13 @@ fn controller_config(cluster: &ClusterPlan, advertise: &[SocketAddr]) -> control
         link: Default::default(),
         multicluster: controller::config::MulticlusterConfig::default(),
         services: Default::default(),
+        policy: Default::default(),
     }
 }
 
 fn agent_config(
     plan: &Plan,
+    of: &ClusterPlan,
     node: &NodePlan,
     controllers: &[SocketAddr],
     fail_closed: &[IpNet],
@@ -216,7 +226,8 @@ fn agent_config(
         // What pods of a lab reach is the mesh.
         masquerade: false,
         non_masquerade_cidrs: Vec::new(),
-        services: Default::default(),
+        services: of.services.clone(),
+        policy: Default::default(),
         fail_closed: fail_closed.to_vec(),
         state_dir: "/var/lib/causeway".into(),
         run_dir: "/run/causeway".into(),

@@ -178,7 +178,7 @@ impl Daemon {
         pairs.unwrap_or_default()
     }
 
-    /// Where a command for a pod, a node or a controller runs.
+    /// Where a command for a pod, a node, another host or a controller runs.
     pub fn entrance(&self, text: &str) -> Result<Entrance> {
         let lab = self.lab()?;
         let mut candidates = Vec::new();
@@ -193,9 +193,12 @@ impl Daemon {
                     .iter()
                     .map(|node| Candidate { what: What::Node, name: node.name().to_string() }),
             );
+            candidates.extend(
+                cluster.hosts.iter().map(|host| Candidate { what: What::Host, name: host.name.to_string() }),
+            );
             candidates.push(Candidate { what: What::Controller, name: format!("{name}/_controller") });
         }
-        let found = resolve("pod or node", text, candidates)?;
+        let found = resolve("pod, node or host", text, candidates)?;
         let (cluster, rest) = found.name.split_once('/').context("names of pods and nodes have a cluster")?;
         let cluster = lab.clusters.iter().find(|c| c.name().as_str() == cluster);
         let cluster = cluster.context("the candidates come from these clusters")?;
@@ -207,6 +210,13 @@ impl Daemon {
                     || anyhow!("node {0} is down: `causeway lab start {0}` brings it back", node.name());
                 let target = format!("node {}", node.name());
                 machine_entrance(target, &node.plan.host.netns, &node.sandbox().ok_or_else(down)?)
+            }
+            What::Host => {
+                let host = cluster.hosts.iter().find(|host| host.name.node == rest);
+                let host = host.context("the candidates come from these hosts")?;
+                let sandbox =
+                    host.sandbox().with_context(|| format!("host {} is not built yet", host.name))?;
+                machine_entrance(format!("host {}", host.name), &host.site.host.netns, &sandbox)
             }
             What::Controller | What::Cluster => {
                 let down = || {

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use model::{Cluster, ClusterId, ClusterName, NodeName, Topology};
 
 use super::ranges::{Ranges, Use};
-use super::raw::{RawCluster, RawLab, RawNode};
-use super::{API_VERSION, KIND, Lab, LabCluster, LabNode, Manifest, links, ranges, workload};
+use super::raw::{RawCluster, RawHost, RawLab, RawNode};
+use super::{API_VERSION, KIND, Lab, LabCluster, LabHost, LabNode, Manifest, links, ranges, workload};
 use crate::plan::{MAX_HOSTS, MAX_LOCATIONS, slices};
 
 /// A lab file that was read and is being checked.
@@ -128,8 +128,8 @@ fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Re
     })?;
     let pods = ranges.take(doc, &raw.pod_cidrs, &format!("{at}.podCIDRs"), Use::Pods, &name)?;
     let path = format!("{at}.serviceCIDRs");
-    let services = ranges.take(doc, &raw.service_cidrs, &path, Use::Services, &name)?;
-    ranges::families(doc, &path, &pods, &services)?;
+    let vips = ranges.take(doc, &raw.service_cidrs, &path, Use::Services, &name)?;
+    ranges::families(doc, &path, &pods, &vips)?;
     if raw.nodes.is_empty() {
         let instead =
             format!("at least one, such as `{{name: {name}-1, region: eu-west-1, zone: eu-west-1a}}`");
@@ -143,9 +143,16 @@ fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Re
         nodes.push(one_node(doc, node, &at, &name, &pods)?);
     }
     ranges::between_nodes(doc, at, &nodes)?;
+    let mut hosts = Vec::new();
+    for (i, host) in raw.hosts.iter().enumerate() {
+        let at = format!("{at}.hosts[{i}]");
+        once(doc, &mut seen, "node or host", host.name.clone(), format!("{at}.name"))?;
+        hosts.push(one_host(doc, host, &at, &name)?);
+    }
+    let services = raw.services.over(doc.value.services.over(Default::default()));
     let cluster =
-        Cluster { name, id, pod_cidrs: pods, service_cidrs: services, clusterset_cidrs: clusterset_cidrs() };
-    let lab = LabCluster { cluster, nodes, manifests: Vec::new() };
+        Cluster { name, id, pod_cidrs: pods, service_cidrs: vips, clusterset_cidrs: clusterset_cidrs() };
+    let lab = LabCluster { cluster, nodes, hosts, services, manifests: Vec::new() };
     slices(&lab).map_err(|range| {
         let what = format!("{range} has no room for a slice for each of {} nodes", lab.nodes.len());
         doc.error(&format!("{at}.podCIDRs"), what, "a wider range instead")
@@ -160,18 +167,8 @@ fn one_node(
     cluster: &ClusterName,
     pods: &[IpNet],
 ) -> Result<LabNode, Error> {
-    let name = NodeName::new(cluster.clone(), raw.name.as_str());
-    let name = name.ok().filter(|name| name.node.len() <= MAX_NODE_NAME).ok_or_else(|| {
-        let what = format!("`{}` is not a node's name", raw.name);
-        doc.error(&format!("{at}.name"), what, dns_label(MAX_NODE_NAME))
-    })?;
-    let label = |value: &String, what: &str| match Syntax::Label.allows(value) {
-        true => Ok(value.clone()),
-        false => {
-            let wrong = format!("`{value}` is not a {what}'s name");
-            Err(doc.error(&format!("{at}.{what}"), wrong, dns_label(63)))
-        }
-    };
+    let name = machine_name(doc, &raw.name, at, cluster, "node")?;
+    let label = |value: &str, what: &str| label(doc, value, at, what);
     let labels = labels(doc, raw, at)?;
     let topology = Topology {
         provider: labels.get("causeway.io/provider").cloned().unwrap_or_default(),
@@ -181,6 +178,36 @@ fn one_node(
     let location = raw.location.as_ref().map(|value| label(value, "location")).transpose()?;
     let pod_cidrs = ranges::of_node(doc, &raw.pod_cidrs, &format!("{at}.podCIDRs"), pods)?;
     Ok(LabNode { name, topology, location, labels, pod_cidrs })
+}
+
+fn one_host(doc: &Doc, raw: &RawHost, at: &str, cluster: &ClusterName) -> Result<LabHost, Error> {
+    let name = machine_name(doc, &raw.name, at, cluster, "host")?;
+    Ok(LabHost { name, location: label(doc, &raw.location, at, "location")? })
+}
+
+fn machine_name(
+    doc: &Doc,
+    text: &str,
+    at: &str,
+    cluster: &ClusterName,
+    what: &str,
+) -> Result<NodeName, Error> {
+    let name = NodeName::new(cluster.clone(), text).ok();
+    name.filter(|name| name.node.len() <= MAX_NODE_NAME).ok_or_else(|| {
+        let wrong = format!("`{text}` is not a {what}'s name");
+        doc.error(&format!("{at}.name"), wrong, dns_label(MAX_NODE_NAME))
+    })
+}
+
+/// A region's, zone's or location's name.
+fn label(doc: &Doc, value: &str, at: &str, what: &str) -> Result<String, Error> {
+    match Syntax::Label.allows(value) {
+        true => Ok(value.to_string()),
+        false => {
+            let wrong = format!("`{value}` is not a {what}'s name");
+            Err(doc.error(&format!("{at}.{what}"), wrong, dns_label(63)))
+        }
+    }
 }
 
 fn dns_label(longest: usize) -> String {
@@ -207,13 +234,16 @@ fn labels(doc: &Doc, raw: &RawNode, at: &str) -> Result<BTreeMap<String, String>
 fn segments(doc: &Doc, clusters: &[LabCluster]) -> Result<(), Error> {
     let mut hosts: BTreeMap<(&ClusterName, &str), usize> = BTreeMap::new();
     for (i, lab) in clusters.iter().enumerate() {
-        for (j, node) in lab.nodes.iter().enumerate() {
-            let count = hosts.entry((&lab.cluster.name, node.segment())).or_default();
+        let nodes = lab.nodes.iter().enumerate().map(|(j, node)| (format!("nodes[{j}]"), node.segment()));
+        let beside =
+            lab.hosts.iter().enumerate().map(|(j, host)| (format!("hosts[{j}]"), host.location.as_str()));
+        for (at, segment) in nodes.chain(beside) {
+            let count = hosts.entry((&lab.cluster.name, segment)).or_default();
             *count += 1;
             if *count > MAX_HOSTS {
-                let what = format!("location `{}` has more than {MAX_HOSTS} nodes", node.segment());
+                let what = format!("location `{segment}` has more than {MAX_HOSTS} nodes and hosts");
                 let instead = "another region or location for some of them";
-                return Err(doc.error(&format!("clusters[{i}].nodes[{j}]"), what, instead));
+                return Err(doc.error(&format!("clusters[{i}].{at}"), what, instead));
             }
         }
     }

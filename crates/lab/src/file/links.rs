@@ -44,7 +44,8 @@ fn end(doc: &Doc, text: &str, path: &str, clusters: &[LabCluster]) -> Result<End
         let known: Vec<&str> = clusters.iter().map(|lab| lab.cluster.name.as_str()).collect();
         return Err(doc.error(path, format!("there is no cluster `{name}`"), instead_of(name, known)));
     };
-    let known: BTreeSet<&str> = lab.nodes.iter().map(LabNode::segment).collect();
+    let hosts = lab.hosts.iter().map(|host| host.location.as_str());
+    let known: BTreeSet<&str> = lab.nodes.iter().map(LabNode::segment).chain(hosts).collect();
     if let Some(location) = location
         && !known.contains(location)
     {

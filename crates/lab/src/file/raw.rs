@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use agent::config::LoadBalancerAlgorithm;
+use engine::services::{LoadBalancerMode, TableSize};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -11,6 +13,9 @@ use serde::de::IgnoredAny;
 pub(super) struct RawLab {
     pub(super) api_version: String,
     pub(super) kind: String,
+    /// Of every cluster that does not say.
+    #[serde(default)]
+    pub(super) services: RawServices,
     pub(super) clusters: Vec<RawCluster>,
     #[serde(default)]
     pub(super) links: Vec<RawLink>,
@@ -31,6 +36,10 @@ pub(super) struct RawCluster {
     pub(super) service_cidrs: Vec<String>,
     pub(super) nodes: Vec<RawNode>,
     #[serde(default)]
+    pub(super) hosts: Vec<RawHost>,
+    #[serde(default)]
+    pub(super) services: RawServices,
+    #[serde(default)]
     pub(super) manifests: Vec<String>,
 }
 
@@ -47,6 +56,37 @@ pub(super) struct RawNode {
     pub(super) labels: BTreeMap<String, String>,
     #[serde(default, rename = "podCIDRs")]
     pub(super) pod_cidrs: Vec<String>,
+}
+
+/// One of a cluster's `hosts`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RawHost {
+    pub(super) name: String,
+    pub(super) location: String,
+}
+
+/// What agents do for services, as far as it is said: the words of their configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct RawServices {
+    load_balancer_mode: Option<LoadBalancerMode>,
+    load_balancer_algorithm: Option<LoadBalancerAlgorithm>,
+    maglev_table_size: Option<TableSize>,
+    eject_outliers: Option<bool>,
+}
+
+impl RawServices {
+    /// The agents' configuration; what is not said here is as in `rest`.
+    pub(super) fn over(&self, rest: agent::config::Services) -> agent::config::Services {
+        agent::config::Services {
+            load_balancer_mode: self.load_balancer_mode.unwrap_or(rest.load_balancer_mode),
+            load_balancer_algorithm: self.load_balancer_algorithm.unwrap_or(rest.load_balancer_algorithm),
+            maglev_table_size: self.maglev_table_size.unwrap_or(rest.maglev_table_size),
+            eject_outliers: self.eject_outliers.unwrap_or(rest.eject_outliers),
+            ..rest
+        }
+    }
 }
 
 /// One of `links`.

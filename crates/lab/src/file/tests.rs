@@ -78,6 +78,46 @@ fn header() {
 }
 
 #[test]
+fn machines_that_are_no_nodes() {
+    let with = |hosts: &str| GOOD.replacen("  manifests: []", &format!("  hosts: [{hosts}]"), 1);
+    let lab = read(&with("{name: office, location: downtown}")).unwrap();
+    assert_eq!(lab.clusters[0].hosts[0].name.to_string(), "aws/office");
+    assert_eq!(lab.clusters[0].hosts[0].location, "downtown");
+    let linked = with("{name: office, location: downtown}").replace("[aws, gcp]", "[aws/downtown, gcp]");
+    assert_eq!(read(&linked).unwrap().links[0].between[0].to_string(), "aws/downtown");
+    for (host, words) in [
+        ("{name: aws-2, location: x}", "node or host `aws-2` is there already, on line 10"),
+        ("{name: Office, location: x}", "`Office` is not a host's name"),
+        ("{name: office, location: a/b}", "`a/b` is not a location's name"),
+        ("{name: office}", "location"),
+    ] {
+        let error = read(&with(host)).unwrap_err().to_string();
+        assert!(error.starts_with("lab.yaml:11:") && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn what_agents_do_for_services() {
+    let said =
+        GOOD.replacen("  manifests: []", "  services: {loadBalancerMode: dsr, maglevTableSize: 251}", 1);
+    let lab = read(&format!("{said}services: {{loadBalancerAlgorithm: maglev, maglevTableSize: 509}}\n"));
+    let [aws, gcp] = &lab.unwrap().clusters[..] else { panic!("two clusters") };
+    let words = |lab: &LabCluster| serde_json::to_value(&lab.services).unwrap();
+    assert_eq!(words(aws)["loadBalancerMode"], "dsr");
+    assert_eq!(words(gcp)["loadBalancerMode"], "snat");
+    assert_eq!([aws, gcp].map(|lab| words(lab)["maglevTableSize"].clone()), [251, 509]);
+    assert_eq!([aws, gcp].map(|lab| words(lab)["loadBalancerAlgorithm"].clone()), ["maglev", "maglev"]);
+    for (wrong, word) in [
+        ("loadBalancerMode: both", "both"),
+        ("maglevTableSize: 250", "250"),
+        ("nodePortAddresses: []", "nodePortAddresses"),
+    ] {
+        let error = read(&format!("{GOOD}services: {{{wrong}}}\n")).unwrap_err().to_string();
+        assert!(error.starts_with("lab.yaml:20:") && error.contains(word), "{error}");
+    }
+}
+
+#[test]
 fn names_and_numbers() {
     refused("name: aws\n", "name: AWS\n", 4, "clusters[0].name", &["`AWS`", "a-z"]);
     refused("name: gcp\n", "name: aws\n", 12, "clusters[1].name", &["`aws`", "line 4", "another"]);

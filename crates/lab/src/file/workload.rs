@@ -64,6 +64,8 @@ pub fn check(cluster: &model::Cluster, nodes: &[&str], objects: &[Located<Object
             Object::Namespace(_)
             | Object::NetworkPolicy(_)
             | Object::ClusterNetworkPolicy(_)
+            | Object::CiliumNetworkPolicy(_)
+            | Object::CiliumClusterwideNetworkPolicy(_)
             | Object::ServiceExport(_)
             | Object::ServiceImport(_) => {}
         }

@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{ClusterPlan, Host, Location, NodePlan, Plan, slices, wires};
+use super::{ClusterPlan, Host, HostPlan, Location, NodePlan, Plan, slices, wires};
 use crate::file::{Lab, LabCluster, LabNode};
 
 /// The most locations a lab can have.
 pub const MAX_LOCATIONS: usize = 250;
 
-/// The most nodes a location can have.
+/// The most nodes and other hosts a location can have.
 pub const MAX_HOSTS: usize = 249;
 
 /// The host number of a cluster's controller, on the cluster's first location.
@@ -64,25 +64,35 @@ fn cluster_plan(lab: &LabCluster, locations: &mut Vec<Location>) -> ClusterPlan 
     let mut taken: BTreeMap<u8, u8> = BTreeMap::new();
     let cidrs = slices(lab).expect("the lab file's check has sliced these ranges before");
     let mut nodes = Vec::new();
+    let mut place = |segment: &str| {
+        let location = locate(lab, segment, first, locations);
+        let taken = taken.entry(location).or_default();
+        *taken += 1;
+        (location, *taken)
+    };
     for (node, pod_cidrs) in lab.nodes.iter().zip(cidrs) {
-        let number = locate(lab, node, first, locations);
-        let hosts = taken.entry(number).or_default();
-        *hosts += 1;
-        nodes.push(node_plan(node, number, *hosts, pod_cidrs));
+        nodes.push(node_plan(node, place(node.segment()), pod_cidrs));
     }
+    // After the nodes, so that a host more changes no node's address.
+    let hosts = lab.hosts.iter().map(|beside| {
+        let netns = format!("cwh_{}_{}", beside.name.cluster, beside.name.node);
+        HostPlan { name: beside.name.clone(), host: host(netns, place(&beside.location)) }
+    });
+    let hosts = hosts.collect();
     let segment = locations[first].number;
     let name = lab.cluster.name.as_str();
     ClusterPlan {
         cluster: lab.cluster.clone(),
-        controller: host(format!("cwc_{name}"), segment, CONTROLLER_HOST),
+        controller: host(format!("cwc_{name}"), (segment, CONTROLLER_HOST)),
         nodes,
+        hosts,
+        services: lab.services.clone(),
         manifests: lab.manifests.clone(),
     }
 }
 
-/// The number of the node's location, made when it is the first on it.
-fn locate(lab: &LabCluster, node: &LabNode, first: usize, locations: &mut Vec<Location>) -> u8 {
-    let name = node.segment();
+/// The number of the location of this name, made when a machine is the first on it.
+fn locate(lab: &LabCluster, name: &str, first: usize, locations: &mut Vec<Location>) -> u8 {
     if let Some(known) = locations[first..].iter().find(|location| location.name == name) {
         return known.number;
     }
@@ -105,7 +115,7 @@ fn locate(lab: &LabCluster, node: &LabNode, first: usize, locations: &mut Vec<Lo
     number
 }
 
-fn node_plan(node: &LabNode, location: u8, number: u8, pod_cidrs: Vec<IpNet>) -> NodePlan {
+fn node_plan(node: &LabNode, place: (u8, u8), pod_cidrs: Vec<IpNet>) -> NodePlan {
     let (cluster, name) = (&node.name.cluster, &node.name.node);
     let mut labels = node.labels.clone();
     labels.insert("kubernetes.io/hostname".into(), name.clone());
@@ -117,14 +127,15 @@ fn node_plan(node: &LabNode, location: u8, number: u8, pod_cidrs: Vec<IpNet>) ->
     NodePlan {
         name: node.name.clone(),
         topology: node.topology.clone(),
-        host: host(format!("cwn_{cluster}_{name}"), location, number),
+        host: host(format!("cwn_{cluster}_{name}"), place),
         cgroup: format!("{cluster}/{name}"),
         pod_cidrs,
         labels,
     }
 }
 
-fn host(netns: String, location: u8, number: u8) -> Host {
+/// A machine with this number on this location.
+fn host(netns: String, (location, number): (u8, u8)) -> Host {
     let addresses = Addresses {
         private: vec![private_v4(location, number), private_v6(location, number)],
         public: vec![public_v4(location, number), public_v6(location, number)],

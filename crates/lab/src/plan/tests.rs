@@ -72,6 +72,19 @@ fn places_and_addresses() {
 }
 
 #[test]
+fn machines_that_are_no_nodes() {
+    let nodes = "{name: a1, region: west, zone: w1}], hosts: [{name: office, location: west}, {name: home, location: far}";
+    let plan = plan(&cluster("aws", 1, "10.1.0.0/16", nodes), "");
+    let hosts = &plan.clusters[0].hosts;
+    let places: Vec<_> =
+        hosts.iter().map(|h| (h.host.netns.as_str(), h.host.location, h.host.number)).collect();
+    assert_eq!(places, [("cwh_aws_office", 1, 2), ("cwh_aws_home", 2, 1)]);
+    assert_eq!(hosts[1].host.addresses.public, nets(&["198.18.2.1/32", "2001:db8:2::1/128"]));
+    assert_eq!(plan.locations[1].netns, "cwl_aws_far");
+    assert!(plan.wire(1, 2).is_some());
+}
+
+#[test]
 fn ways() {
     let plan = two_clusters();
     let rtt = |a, b| plan.wire(a, b).map(|wire| (wire.shape.rtt.as_millis(), wire.shape.rate));

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-/// What one can name: `CLUSTER/NAMESPACE/NAME` is a pod, `CLUSTER/NODE` a node, `CLUSTER` a cluster,
-/// `CLUSTER/_controller` its controller.
+/// What one can name: `CLUSTER/NAMESPACE/NAME` is a pod, `CLUSTER/NODE` a node, `CLUSTER/HOST` another host, `CLUSTER` a
+/// cluster, `CLUSTER/_controller` its controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
     /// A pod.
     Pod,
     /// A node.
     Node,
+    /// A machine that is no node.
+    Host,
     /// A cluster.
     Cluster,
     /// A cluster's controller.
@@ -21,6 +23,7 @@ impl fmt::Display for What {
         f.write_str(match self {
             Self::Pod => "pod",
             Self::Node => "node",
+            Self::Host => "host",
             Self::Cluster => "cluster",
             Self::Controller => "controller",
         })
@@ -110,6 +113,7 @@ mod tests {
             (What::Pod, "gcp/aws-1/echo-9"),
             (What::Node, "aws/aws-1"),
             (What::Node, "aws/aws-2"),
+            (What::Host, "aws/office"),
             (What::Cluster, "aws"),
         ];
         all.iter().map(|(what, name)| Candidate { what: *what, name: (*name).into() }).collect()
@@ -126,6 +130,7 @@ mod tests {
             ("9", "gcp/aws-1/echo-9"),
             ("aws-1", "aws/aws-1"),
             ("aws/aws-2", "aws/aws-2"),
+            ("office", "aws/office"),
             ("aws", "aws"),
         ] {
             assert_eq!(resolve("pod or node", text, lab()).unwrap().name, name, "{text}");

@@ -6,10 +6,10 @@ use model::{NodeName, Tier};
 use wire::local;
 
 use super::{
-    AgentStatus, BackendStatus, ClusterStatus, ControllerStatus, LabStatus, LinkStatus, NodeStatus,
-    PodStatus, ServiceStatus, WireStatus,
+    AgentStatus, BackendStatus, ClusterStatus, ControllerStatus, HostStatus, LabStatus, LinkStatus,
+    NodeStatus, PodStatus, ServiceStatus, WireStatus,
 };
-use crate::plan::{ClusterPlan, Location, NodePlan, Plan, Wire};
+use crate::plan::{ClusterPlan, HostPlan, Location, NodePlan, Plan, Wire};
 
 /// What an agent or controller answered: its status, or why there is none.
 pub type Asked<T> = Result<T, String>;
@@ -56,6 +56,7 @@ pub fn merge(
         let reports: Vec<(&NodePlan, &NodeReport)> =
             cluster.nodes.iter().filter_map(|node| Some((node, of(&node.name)?))).collect();
         status.nodes.extend(reports.iter().map(|(node, report)| node_status(plan, node, report)));
+        status.hosts.extend(cluster.hosts.iter().map(|host| host_status(plan, host)));
         status.services.extend(services(&reports, from));
     }
     status.wires = plan.wires.iter().filter_map(|wire| wire_status(plan, wire, cuts)).collect();
@@ -128,6 +129,17 @@ fn node_status(plan: &Plan, node: &NodePlan, report: &NodeReport) -> NodeStatus 
         agent,
         tunnels,
         features,
+    }
+}
+
+fn host_status(plan: &Plan, HostPlan { name, host }: &HostPlan) -> HostStatus {
+    HostStatus {
+        cluster: name.cluster.clone(),
+        name: name.node.clone(),
+        netns: host.netns.clone(),
+        location: location(plan, host.location).map_or_else(String::new, |l| l.name.clone()),
+        private_ips: host.private_ips(),
+        public_ips: host.public_ips(),
     }
 }
 

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use causeway_link::NodeReport;
 use causeway_link::agent::{self, AgentEvent, AgentOptions, Proof};
 use causeway_link::controller::{ControllerOptions, Handle, Server, TokenTerms};
-use engine::exchange::Held;
+use engine::exchange::{Held, Interest};
 use model::{Change, Cluster, Key, KubeProxy, NodeName, PublicKey, World};
 use prost::Message as _;
 use sim::shape::{self, Pods};
@@ -233,7 +233,8 @@ impl Agent {
             controllers: vec![controller.advertised],
             proof: Proof::JoinToken(token),
             state_dir: folder,
-            held: Held::default(),
+            held: Held::default().with_interest(Interest::nothing()),
+            pods: watch::channel(Some(Default::default())).1,
             report: receiver,
         });
         Ok(Self { events, _report: report, world: World::default() })
@@ -255,7 +256,7 @@ impl Agent {
                     AgentEvent::Synced { .. } => synced = true,
                     AgentEvent::Disconnected { error } => println!("agent: {error}"),
                     AgentEvent::Problem(problem) => println!("agent: {problem}"),
-                    AgentEvent::Connected { .. } => {}
+                    AgentEvent::Connected { .. } | AgentEvent::Interest(_) => {}
                 }
             }
             Ok(())

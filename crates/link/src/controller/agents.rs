@@ -97,14 +97,15 @@ async fn talk<T>(
     mut incoming: Streaming<pb::Frame>,
     outbox: &Outbox<T>,
 ) -> Error {
-    let desk = Desk::new();
+    let desk = Desk::new(Some(node.clone()));
+    let wishes = Wishes { shared, of: shared.wishes.begin() };
     let hear = async {
         outbox.send(shared.hello()).await;
         if let Err(error) = greeted(&mut incoming, remote).await {
             return error;
         }
         loop {
-            if let Err(error) = hear(shared, node, remote, &mut incoming, &desk).await {
+            if let Err(error) = hear(&wishes, node, remote, &mut incoming, &desk).await {
                 return error;
             }
         }
@@ -145,17 +146,36 @@ pub(crate) async fn greeted(
     }
 }
 
+/// What an agent's stream wishes to hear of other clusters; over with the stream.
+struct Wishes<'a> {
+    shared: &'a Shared,
+    of: u64,
+}
+
+impl Drop for Wishes<'_> {
+    fn drop(&mut self) {
+        self.shared.wishes.end(self.of);
+    }
+}
+
 async fn hear(
-    shared: &Shared,
+    wishes: &Wishes<'_>,
     node: &NodeName,
     remote: SocketAddr,
     incoming: &mut Streaming<pb::Frame>,
     desk: &Desk,
 ) -> Result<(), Error> {
+    let shared = wishes.shared;
     let frame = next(incoming.message().await, remote)?;
     match frames::read(frame).map_err(ProtocolError::Parse)? {
-        Said::Subscribe(ask) => desk.subscribe(ask),
-        Said::Want(want) => desk.want(want)?,
+        Said::Subscribe(ask) => {
+            desk.subscribe(ask);
+            shared.wishes.set(wishes.of, desk.pods());
+        }
+        Said::Want(want) => {
+            desk.want(want)?;
+            shared.wishes.set(wishes.of, desk.pods());
+        }
         Said::Ping(ping) => desk.answer(ping.sent),
         Said::Report(report) => {
             let node = node.clone();

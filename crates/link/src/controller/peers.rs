@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::exchange::{Audience, Interest};
+use engine::exchange::{Audience, Interest, Topics};
 use model::ClusterName;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
@@ -236,7 +236,7 @@ impl Peer<'_> {
         session: u64,
         on_greeting: impl FnOnce(),
     ) -> Error {
-        let desk = Desk::new();
+        let desk = Desk::new(None);
         let hear = async {
             let greeting = match greeted(incoming, self.remote).await {
                 Ok(hello) => hello,
@@ -257,14 +257,19 @@ impl Peer<'_> {
                 return Error::Stopping;
             }
             wanted.mark_changed();
+            let mut pods = self.shared.wishes.subscribe();
             let mut begun = false;
             loop {
                 let done = tokio::select! {
                     // What is asked for comes before anything is told.
                     biased;
-                    changed = wanted.changed() => {
-                        let names = wanted.borrow_and_update().as_ref().map(|names| (**names).clone());
-                        let interest = Interest::Only(names.unwrap_or_default());
+                    changed = async {
+                        tokio::select! {
+                            changed = wanted.changed() => changed,
+                            changed = pods.changed() => changed,
+                        }
+                    } => {
+                        let interest = self.interest();
                         match (changed, std::mem::replace(&mut begun, true)) {
                             (Err(_), _) => Err(Error::Stopping),
                             (Ok(()), false) => self.open(&desk, session, interest, heeds, true).await,
@@ -275,9 +280,7 @@ impl Peer<'_> {
                         Ok(frame) => match self.hear(frame, &desk, session).await {
                             // What it may say has changed, so everything has to be heard again.
                             Ok(true) => {
-                                let names = self.shared.wanted.borrow().as_ref().map(|names| (**names).clone());
-                                let interest = Interest::Only(names.unwrap_or_default());
-                                self.open(&desk, session, interest, heeds, false).await
+                                self.open(&desk, session, self.interest(), heeds, false).await
                             }
                             Ok(false) => Ok(()),
                             Err(error) => Err(error),
@@ -300,6 +303,17 @@ impl Peer<'_> {
             error = tell => error,
             error = announce(self.shared, outbox) => error,
         }
+    }
+
+    /// What is of use here of what the cluster could say.
+    fn interest(&self) -> Interest {
+        let services = self.shared.wanted.borrow().as_ref().map(|names| (**names).clone());
+        let wished = self.shared.wishes.subscribe().borrow().contains(self.cluster);
+        Interest::only(Topics {
+            services: services.unwrap_or_default(),
+            pods: wished.then(|| self.cluster.clone()).into_iter().collect(),
+            policies: self.shared.options.links.policies,
+        })
     }
 
     /// Takes new roots from the cluster, if they follow from the ones that are pinned.

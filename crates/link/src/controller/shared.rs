@@ -16,6 +16,7 @@ use wire::pb;
 use super::links::Links;
 use super::review::Patience;
 use super::session::Session;
+use super::wishes::Wishes;
 use super::{ControllerEvent, ControllerOptions};
 use crate::pki::{Authority, Credentials, Trust};
 use crate::tally::{Refused, Tally};
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) published: watch::Sender<bool>,
     /// The services whose endpoints in other clusters are of use here; none before anything was published.
     pub(crate) wanted: watch::Sender<Option<Arc<BTreeSet<ObjectName>>>>,
+    /// The clusters whose pods agents want.
+    pub(crate) wishes: Wishes,
     /// Whether nothing is to be told for now.
     pub(crate) holding: AtomicBool,
     /// Ticks when the own certificate has been renewed.
@@ -72,6 +75,7 @@ impl Shared {
         let authority = Authority::open(&dir, &own.name, options.lifetimes.clone(), SystemTime::now())?;
         let saved = watch::Sender::new(());
         let held = std::mem::take(&mut options.held);
+        let wishes = Wishes::new(&held);
         let links = Links::open(&dir, own.clone(), held, saved.clone(), options.links)?;
         let trust = Trust::default();
         trust.set(&own.name, authority.roots().clone());
@@ -97,6 +101,7 @@ impl Shared {
             teller: Mutex::new(teller),
             published: watch::Sender::default(),
             wanted: watch::Sender::default(),
+            wishes,
             holding: AtomicBool::new(false),
             renewed: watch::Sender::default(),
             stop: watch::Sender::default(),

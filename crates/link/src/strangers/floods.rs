@@ -158,11 +158,11 @@ async fn wishes_without_end() {
     let (aws, gcp, _azure) = between(Budget::default()).await;
     let mut raw = Raw::greeted(&aws, gcp.claim(&gcp.controller())).await;
     let interest = Some(pb::Interest::default());
-    raw.say(Body::Subscribe(pb::Subscribe { position: None, interest, keeps: true })).await;
+    raw.say(Body::Subscribe(pb::Subscribe { interest, keeps: true, ..pb::Subscribe::default() })).await;
     for want in 0..20 {
         let name =
             |i: u32| pb::ServiceName { namespace: "demo".into(), name: format!("s{}", want * 16_384 + i) };
-        let want = pb::Want { add: (0..16_384).map(name).collect(), remove: vec![] };
+        let want = pb::Want { add: (0..16_384).map(name).collect(), ..pb::Want::default() };
         if raw.out.send(pb::Frame { body: Some(Body::Want(want)) }).await.is_err() {
             break;
         }

@@ -3,7 +3,7 @@
 
 pub(crate) mod proxy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,6 +49,7 @@ pub(crate) fn node(cluster: &str, n: u64, i: u64) -> Object {
         pod_cidrs: vec![format!("10.{n}.{i}.0/24").parse().unwrap()],
         public_key: Some(PublicKey([(16 * n + i) as u8; 32])),
         port: 51820,
+        labels: Default::default(),
     })
 }
 
@@ -244,6 +245,7 @@ pub(crate) async fn eventually(what: &str, so: impl Fn() -> bool) {
 pub(crate) struct Agent {
     pub(crate) events: mpsc::Receiver<AgentEvent>,
     pub(crate) report: watch::Sender<NodeReport>,
+    pub(crate) pods: watch::Sender<Option<BTreeSet<ClusterName>>>,
     pub(crate) world: World,
     pub(crate) position: Option<Position>,
     /// Changes heard since the last stream began.
@@ -297,15 +299,18 @@ impl Agent {
         position: Option<Position>,
     ) -> Self {
         let (sender, receiver) = watch::channel(report(1));
+        let (pods, wanted) = watch::channel(Some(BTreeSet::new()));
         let events = agent::spawn(AgentOptions {
-            node,
+            node: node.clone(),
             controllers,
             proof,
             state_dir: dir.to_path_buf(),
-            held: Held::of(&world, position, |_| true),
+            held: Held::of_agent(&world, position, node.clone()).with_interest(Interest::everything()),
+            pods: wanted,
             report: receiver,
         });
-        Self { events, report: sender, world, position, heard: 0, errors: Vec::new(), dir: dir.to_path_buf() }
+        let dir = dir.to_path_buf();
+        Self { events, report: sender, pods, world, position, heard: 0, errors: Vec::new(), dir }
     }
 
     /// Takes events in until `enough`.
@@ -315,6 +320,7 @@ impl Agent {
                 let event = self.events.recv().await.expect("the agent lives");
                 match &event {
                     AgentEvent::Connected { .. } => self.heard = 0,
+                    AgentEvent::Interest(_) => {}
                     AgentEvent::Changes { changes, position } => {
                         self.heard += changes.len();
                         for change in changes {

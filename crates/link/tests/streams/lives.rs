@@ -8,7 +8,7 @@ use crate::common::{
     Controller, cluster, endpoint, eventually, link, name, node, pair, service, service_key, upserts,
 };
 use causeway_link::controller::{ControllerEvent, LinkSettings};
-use engine::exchange::Interest;
+use engine::exchange::{Interest, Topics};
 use model::{Change, Object};
 use wire::local::LinkState;
 
@@ -190,7 +190,7 @@ async fn endpoints_travel_to_whoever_uses_them() {
     gcp.handle.publish(upserts([service("gcp", "service-7", true)]));
     gcp.until("the endpoints", |gcp, event| gcp.link("aws").endpoints == 20 && is_synced(event)).await;
     assert_eq!(gcp.world.endpoints[&service_key("aws", "service-7")].len(), 20);
-    let only = Interest::Only([service_key("aws", "service-7").name].into());
+    let only = Interest::only(Topics::services([service_key("aws", "service-7").name]));
     assert_eq!(gcp.interests[&name("aws")], only);
     assert_eq!(gcp.link("aws").flow.wanted, Some(1));
     // A restart resumes with what it has.

@@ -8,6 +8,7 @@ mod agents;
 mod doctor;
 mod lives;
 mod peers;
+mod policing;
 mod rotation;
 mod service_account;
 mod standby;

@@ -1,6 +1,7 @@
 //! Which question goes to which method.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request};
@@ -12,11 +13,19 @@ use engine::plan::State;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wire::local::{
-    AgentStatus, AuthorityStatus, CniRequest, CniResponse, ControllerStatus, Examination, Examine, LinkJoin,
-    LinkJoined, LinkTerms, MtuAsk, MtuStatus, MulticlusterStatus, Rotate, ServicesReport, Token,
+    AgentStatus, AuthorityStatus, CniRequest, CniResponse, ControllerStatus, DeniedFlows, Examination,
+    Examine, LinkJoin, LinkJoined, LinkTerms, MOST_POLICY_QUESTIONS, MtuAsk, MtuStatus, MulticlusterStatus,
+    PolicyAnswer, PolicyLint, PolicyQuestion, PolicyQuestions, PolicyShow, PolicyShowAsk, Rotate,
+    ServicesReport, Token,
 };
 
 use crate::http::{self, Vitals};
+
+/// For how long whoever watches denied flows waits for the next, if he does not say.
+const WATCHED: u64 = 10;
+
+/// And at most, in seconds: less than [`crate::client`] waits for an answer.
+const LONGEST_WATCHED: u64 = 20;
 
 /// No question is longer, in bytes.
 const LONGEST_QUESTION: usize = 1 << 20;
@@ -52,6 +61,13 @@ struct From {
     from: Option<String>,
 }
 
+/// From where on to read, and how long to wait.
+#[derive(Debug, Deserialize)]
+struct After {
+    after: Option<u64>,
+    wait: Option<u64>,
+}
+
 /// What an agent answers.
 pub trait AgentApi: Vitals {
     /// `GET /v1/status`.
@@ -62,6 +78,13 @@ pub trait AgentApi: Vitals {
     fn services(&self, from: Option<String>) -> impl Future<Output = Result<ServicesReport, Refusal>> + Send;
     /// `POST /v1/mtu`: how large packets may be on the way to another cluster's nodes.
     fn mtu(&self, ask: MtuAsk) -> impl Future<Output = Result<MtuStatus, Refusal>> + Send;
+    /// `GET /v1/policy/denied?after=N&wait=SECONDS`: flows that were denied after number `after`; where there are none, the
+    /// first that is within `wait`. [`crate::Denied::since`] answers that.
+    fn denied(
+        &self,
+        after: Option<u64>,
+        wait: Duration,
+    ) -> impl Future<Output = Result<DeniedFlows, Refusal>> + Send;
     /// `POST /v1/cni`. What goes wrong goes wrong in CNI's own words.
     fn cni(&self, request: CniRequest) -> impl Future<Output = CniResponse> + Send;
 }
@@ -84,12 +107,21 @@ pub trait ControllerApi: Vitals {
     fn examine(&self, examine: Examine) -> impl Future<Output = Result<Vec<Examination>, Refusal>> + Send;
     /// `POST /v1/authority/rotate`: goes over to the next root.
     fn rotate(&self, rotate: Rotate) -> impl Future<Output = Result<AuthorityStatus, Refusal>> + Send;
+    /// `POST /v1/policy/check`: who may talk to whom; an answer for each question, in their order.
+    fn policy_check(
+        &self,
+        questions: Vec<PolicyQuestion>,
+    ) -> impl Future<Output = Result<Vec<PolicyAnswer>, Refusal>> + Send;
+    /// `POST /v1/policy/show`: what holds for a pod of the cluster.
+    fn policy_show(&self, ask: PolicyShowAsk) -> impl Future<Output = Result<PolicyShow, Refusal>> + Send;
+    /// `GET /v1/policy/lint`: what is hardly meant as it is written.
+    fn policy_lint(&self) -> impl Future<Output = Result<PolicyLint, Refusal>> + Send;
 }
 
 /// The agent's local API.
 pub fn agent_router<A: AgentApi>(api: Arc<A>) -> Router {
     let (status, plan, services, cni) = (api.clone(), api.clone(), api.clone(), api.clone());
-    let mtu = api.clone();
+    let (mtu, denied) = (api.clone(), api.clone());
     let router = Router::new()
         .route("/v1/status", get(async move || answer(status.status().await)))
         .route("/v1/plan", get(async move || answer(plan.plan().await)))
@@ -97,6 +129,13 @@ pub fn agent_router<A: AgentApi>(api: Arc<A>) -> Router {
         .route(
             "/v1/services",
             get(async move |Query(From { from }): Query<From>| answer(services.services(from).await)),
+        )
+        .route(
+            "/v1/policy/denied",
+            get(async move |Query(After { after, wait }): Query<After>| {
+                let wait = Duration::from_secs(wait.unwrap_or(WATCHED).min(LONGEST_WATCHED));
+                answer(denied.denied(after, wait).await)
+            }),
         )
         .route(
             "/v1/cni",
@@ -112,7 +151,7 @@ pub fn agent_router<A: AgentApi>(api: Arc<A>) -> Router {
 pub fn controller_router<C: ControllerApi>(api: Arc<C>) -> Router {
     let (status, node, link, join) = (api.clone(), api.clone(), api.clone(), api.clone());
     let (remove, examine, rotate) = (api.clone(), api.clone(), api.clone());
-    let services = api.clone();
+    let (services, check, show, lint) = (api.clone(), api.clone(), api.clone(), api.clone());
     let router = Router::new()
         .route("/v1/status", get(async move || answer(status.status().await)))
         .route("/v1/services", get(async move || answer(services.services().await)))
@@ -127,7 +166,20 @@ pub fn controller_router<C: ControllerApi>(api: Arc<C>) -> Router {
             "/v1/links/{cluster}",
             delete(async move |Path(cluster): Path<String>| answer(remove.remove_link(&cluster).await)),
         )
-        .route("/v1/authority/rotate", understood(async move |request| rotate.rotate(request).await));
+        .route("/v1/authority/rotate", understood(async move |request| rotate.rotate(request).await))
+        .route(
+            "/v1/policy/check",
+            understood(async move |PolicyQuestions { questions }| {
+                if questions.len() > MOST_POLICY_QUESTIONS {
+                    let many = questions.len();
+                    let text = format!("{many} questions at once: at most {MOST_POLICY_QUESTIONS} are taken");
+                    return Err(Refusal::Wrong(text));
+                }
+                check.policy_check(questions).await
+            }),
+        )
+        .route("/v1/policy/show", understood(async move |ask| show.policy_show(ask).await))
+        .route("/v1/policy/lint", get(async move || answer(lint.policy_lint().await)));
     finish(router, api)
 }
 

@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use wire::local::TunnelStatus;
 
-use super::{ByCluster, ByKind, ByMap, ByReason};
+use super::{ByCluster, ByDirection, ByKind, ByMap, ByReason};
 use crate::dns::{Counters, Reason};
 
 type Measured = Gauge<f64, AtomicU64>;
@@ -48,6 +48,9 @@ pub struct AgentMetrics {
     connections_reset: Counter,
     backends_ejected: Gauge,
     backend_ejections: Counter,
+    policy_denied: Family<ByDirection, Counter>,
+    policy_untold: Counter,
+    policy_closed: Gauge,
     reconnects: Counter,
     connected: Gauge,
 }
@@ -77,6 +80,9 @@ impl AgentMetrics {
             connections_reset: Counter::default(),
             backends_ejected: Gauge::default(),
             backend_ejections: Counter::default(),
+            policy_denied: Family::default(),
+            policy_untold: Counter::default(),
+            policy_closed: Gauge::default(),
             reconnects: Counter::default(),
             connected: Gauge::default(),
         };
@@ -131,6 +137,21 @@ impl AgentMetrics {
             "service_backend_ejections",
             "Backends that were ejected because they failed connects",
             new.backend_ejections.clone(),
+        );
+        r.register(
+            "policy_denied_flows",
+            "Flows that policy denied and the packet path told of, by direction and reason",
+            new.policy_denied.clone(),
+        );
+        r.register(
+            "policy_denied_flows_untold",
+            "Flows that policy denied and nobody was told of: there were too many",
+            new.policy_untold.clone(),
+        );
+        r.register(
+            "policy_closed",
+            "Directions of pods in which nothing passes: their rules find no room, or are not known yet",
+            new.policy_closed.clone(),
         );
         r.register("exchange_reconnects", "Streams to a controller begun anew", new.reconnects.clone());
         r.register("exchange_connected", "Whether the stream to a controller is up", new.connected.clone());
@@ -224,6 +245,22 @@ impl AgentMetrics {
         self.backend_ejections.inner().store(ejections, Ordering::Relaxed);
     }
 
+    /// So many flows alike were denied; `reason` is the numbered reason's name.
+    pub fn count_denied(&self, egress: bool, reason: &str, count: u64) {
+        let direction = if egress { "egress" } else { "ingress" };
+        self.policy_denied.get_or_create(&ByDirection { direction, reason: reason.into() }).inc_by(count);
+    }
+
+    /// So many were denied in all that nobody was told of.
+    pub fn set_denied_untold(&self, count: u64) {
+        self.policy_untold.inner().store(count, Ordering::Relaxed);
+    }
+
+    /// So many directions of pods are closed.
+    pub fn set_policy_closed(&self, now: usize) {
+        self.policy_closed.set(i64::try_from(now).unwrap_or(i64::MAX));
+    }
+
     /// The stream to the controller was begun anew.
     pub fn count_reconnect(&self) {
         self.reconnects.inc();
@@ -283,6 +320,10 @@ mod tests {
         metrics.count_aborted(3);
         metrics.count_reset(2);
         metrics.set_ejected(1, 4);
+        metrics.count_denied(true, "policy_isolated", 2);
+        metrics.count_denied(false, "policy_isolated", 1);
+        metrics.set_denied_untold(5);
+        metrics.set_policy_closed(1);
         metrics.count_reconnect();
         metrics.set_connected(true);
         let text = metrics.encode();
@@ -305,6 +346,10 @@ mod tests {
             "causeway_connections_reset_total 2",
             "causeway_service_backends_ejected 1",
             "causeway_service_backend_ejections_total 4",
+            "causeway_policy_denied_flows_total{direction=\"egress\",reason=\"policy_isolated\"} 2",
+            "causeway_policy_denied_flows_total{direction=\"ingress\",reason=\"policy_isolated\"} 1",
+            "causeway_policy_denied_flows_untold_total 5",
+            "causeway_policy_closed 1",
             "causeway_exchange_reconnects_total 1",
             "causeway_exchange_connected 1",
             "# EOF",

@@ -160,6 +160,9 @@ impl ControllerMetrics {
         let kind = match kind {
             Kind::Cluster => "cluster",
             Kind::Node => "node",
+            Kind::Policy => "policy",
+            Kind::Namespace => "namespace",
+            Kind::Pod => "pod",
             Kind::Service => "service",
             Kind::Import => "import",
             Kind::Endpoint => "endpoint",

@@ -154,6 +154,9 @@ pub struct ServiceOutside {
     /// Whom backends see in the end: with direct server return some see the client although there is a masquerade.
     #[serde(default)]
     pub sees: Sees,
+    /// Whether all nodes choose the same backend for a flow (Maglev); else each draws for itself.
+    #[serde(default)]
+    pub agreed: bool,
     /// What becomes of packets for which there is no backend.
     pub otherwise: Otherwise,
     /// Who may dial it; everybody if none.

@@ -147,3 +147,120 @@ fn later_versions_may_add() {
     let node = parse_object(pb::Object { object: Some(body) }).unwrap();
     assert_eq!(parse_object(encode_object(&node)), Ok(node));
 }
+
+fn a_policy() -> pb::Policy {
+    let rule = pb::PolicyRule {
+        path: "spec.ingress[0]".into(),
+        action: pb::PolicyAction::Accept.into(),
+        ..pb::PolicyRule::default()
+    };
+    pb::Policy {
+        name: Some(pb::PolicyName {
+            cluster: "aws".into(),
+            kind: pb::PolicyKind::NetworkPolicy.into(),
+            namespace: "demo".into(),
+            name: "allow".into(),
+        }),
+        tier: pb::PolicyTier::Namespace.into(),
+        subject: Some(pb::PodSelector {
+            namespaces: Some(pb::pod_selector::Namespaces::Named("demo".into())),
+            pods: None,
+        }),
+        ingress: Some(pb::PolicyRules { rules: vec![rule] }),
+        ..pb::Policy::default()
+    }
+}
+
+fn with_peers(peers: Vec<pb::policy_peer::Peer>) -> impl FnOnce(&mut pb::Policy) {
+    let peers = peers.into_iter().map(|peer| pb::PolicyPeer { peer: Some(peer) }).collect();
+    |p| p.ingress.as_mut().unwrap().rules[0].peers = Some(pb::PolicyPeers { peers })
+}
+
+fn networks(ranges: usize, length: u8) -> pb::policy_peer::Peer {
+    let v4 = (0..ranges).flat_map(|n| [10, (n >> 16) as u8, (n >> 8) as u8, n as u8, length]);
+    pb::policy_peer::Peer::Networks(pb::Networks { ranges4: v4.collect(), ..pb::Networks::default() })
+}
+
+#[test]
+fn policies_that_are_none() {
+    use pb::policy_peer::Peer;
+    type Spoil = Box<dyn FnOnce(&mut pb::Policy)>;
+    let selector = |requirements| pb::Selector { requirements };
+    let requirement = |operator, values| pb::Requirement { key: "app".into(), operator, values };
+    let port = |port| {
+        move |p: &mut pb::Policy| {
+            let ports = vec![pb::PolicyPort { port }];
+            p.ingress.as_mut().unwrap().rules[0].ports = Some(pb::PolicyPorts { ports });
+        }
+    };
+    let range =
+        |protocol, first, last| Some(pb::policy_port::Port::Range(pb::PortRange { protocol, first, last }));
+    let rules = |n: usize| {
+        move |p: &mut pb::Policy| {
+            let rules = &mut p.ingress.as_mut().unwrap().rules;
+            *rules = vec![rules[0].clone(); n];
+        }
+    };
+    let cases: Vec<(&str, Spoil)> = vec![
+        ("name is missing", Box::new(|p| p.name = None)),
+        ("kind of policy 9", Box::new(|p| p.name.as_mut().unwrap().kind = 9)),
+        ("a/b", Box::new(|p| p.name.as_mut().unwrap().name = "a/b[0]".into())),
+        ("tier of policies 0", Box::new(|p| p.tier = 0)),
+        ("priority is 1001", Box::new(|p| p.priority = 1001)),
+        ("subject is missing", Box::new(|p| p.subject = None)),
+        ("choice of namespaces", Box::new(|p| p.subject.as_mut().unwrap().namespaces = None)),
+        ("action of a rule 7", Box::new(|p| p.ingress.as_mut().unwrap().rules[0].action = 7)),
+        ("a rule's path", Box::new(|p| p.ingress.as_mut().unwrap().rules[0].path.clear())),
+        ("a rule's name", Box::new(|p| p.ingress.as_mut().unwrap().rules[0].name = "a\nb".into())),
+        ("65537 parts", Box::new(rules(65_537))),
+        ("entity 77", Box::new(with_peers(vec![Peer::Entity(77)]))),
+        ("operator 5", Box::new(with_peers(vec![Peer::Nodes(selector(vec![requirement(5, vec![])]))]))),
+        (
+            "parts of a policy",
+            Box::new(with_peers(vec![Peer::Nodes(selector(vec![requirement(1, vec!["a".into(); 65_536])]))])),
+        ),
+        ("10.0.0.1/31", Box::new(with_peers(vec![networks(2, 31)]))),
+        ("10.0.0.0/33", Box::new(with_peers(vec![networks(1, 33)]))),
+        ("131073 a policy's ranges", Box::new(with_peers(vec![networks(65_537, 32), networks(65_536, 32)]))),
+        (
+            "has 3 bytes",
+            Box::new(with_peers(vec![Peer::Networks(pb::Networks {
+                except6: vec![1; 20],
+                ..pb::Networks::default()
+            })])),
+        ),
+        (
+            "peer is missing",
+            Box::new(|p| {
+                let peers = vec![pb::PolicyPeer { peer: None }];
+                p.ingress.as_mut().unwrap().rules[0].peers = Some(pb::PolicyPeers { peers });
+            }),
+        ),
+        ("protocol number 0", Box::new(port(range(0, 1, 2)))),
+        ("a port is 65536", Box::new(port(range(1, 1, 65536)))),
+        ("last port of a range is 1", Box::new(port(range(1, 2, 1)))),
+        ("a port is missing", Box::new(port(None))),
+        (
+            "type of ICMP is 256",
+            Box::new(port(Some(pb::policy_port::Port::Icmp(pb::Icmp { v6: false, r#type: Some(256) })))),
+        ),
+    ];
+    assert!(parse_object(pb::Object { object: Some(pb::object::Object::Policy(a_policy())) }).is_ok());
+    for (expected, spoil) in cases {
+        let mut policy = a_policy();
+        spoil(&mut policy);
+        let message = refused(pb::object::Object::Policy(policy));
+        assert!(message.contains(expected), "{message:?} does not say {expected:?}");
+    }
+}
+
+#[test]
+fn a_policy_of_a_hundred_thousand_ranges_passes() {
+    let mut policy = a_policy();
+    with_peers(vec![networks(100_000, 32)])(&mut policy);
+    let change = pb::change::Change::Upsert(pb::Object { object: Some(pb::object::Object::Policy(policy)) });
+    let bytes = pb::Change { change: Some(change) }.encode_to_vec();
+    assert!(bytes.len() < limits::FRAME_BYTES / 2, "{} bytes", bytes.len());
+    let Ok(Change::Upsert(Object::Policy(policy))) = decode_change(&bytes) else { panic!("refused") };
+    assert_eq!(policy.size(), (2, 100_000));
+}

@@ -46,7 +46,7 @@ fn service() -> ServiceReport {
             {"address": "fd20::1", "port": 80, "protocol": "TCP", "backends": [], "masquerade": true,
              "otherwise": "refuse", "sources": []},
             {"address": "fd30::1", "port": 80, "protocol": "TCP", "backends": ["demo/echo-0"], "masquerade": true,
-             "sees": "either", "otherwise": "refuse", "sources": null},
+             "sees": "either", "agreed": true, "otherwise": "refuse", "sources": null},
         ],
         "doubts": ["port 81/SCTP: not this way"],
         "problems": [], "differences": ["10.101.0.1:80/TCP: planned, but the data path has no entry for it"],
@@ -96,11 +96,11 @@ fn shown() {
   demo/echo-0  aws/aws-1  a     node            1  100.0 %  in
   demo/echo-1  gcp/gcp-1  a     elsewhere       1    0.0 %  out  its cluster's weight is 0
 
-  FROM OUTSIDE         BACKENDS            SEEN AS                 WHO MAY
-  198.51.100.1:80/TCP  demo/echo-0         themselves              192.0.2.0/24, 10.0.0.0/8
-  [fd10::1]:30080/TCP  none here: dropped  themselves              everybody
-  [fd20::1]:80/TCP     none: refused       the node                nobody
-  [fd30::1]:80/TCP     demo/echo-0         themselves or the node  everybody
+  FROM OUTSIDE         BACKENDS            CHOSEN BY                 SEEN AS                 WHO MAY
+  198.51.100.1:80/TCP  demo/echo-0         each node                 themselves              192.0.2.0/24, 10.0.0.0/8
+  [fd10::1]:30080/TCP  none here: dropped  each node                 themselves              everybody
+  [fd20::1]:80/TCP     none: refused       each node                 the node                nobody
+  [fd30::1]:80/TCP     demo/echo-0         all nodes alike (Maglev)  themselves or the node  everybody
   ! demo/echo: port 81/SCTP: not this way
   ! demo/echo: 10.101.0.1:80/TCP: planned, but the data path has no entry for it
 "

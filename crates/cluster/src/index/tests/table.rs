@@ -1,5 +1,8 @@
 //! Objects to changes, case by case: what every source of objects has to say.
 
+mod policies;
+
+use model::policy::Pod;
 use model::{Access, Change, Cluster, ClusterId, ClusterName, Endpoint, Hints, Object};
 
 use crate::manifest::{Id, Manifest, parse};
@@ -17,6 +20,8 @@ pub(crate) fn cluster() -> Cluster {
 /// What happens, and what is to be said of it, each change in one line.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
+    /// Whether it is about policies, namespaces and pods, or about the rest.
+    pub(crate) policing: bool,
     pub(crate) steps: Vec<(Step, &'static [&'static str])>,
 }
 
@@ -33,10 +38,46 @@ pub(crate) fn manifests(text: &str) -> Vec<Manifest> {
         .collect()
 }
 
+impl Case {
+    /// The changes that it is about, each in one line.
+    pub(crate) fn lines(&self, changes: &[Change]) -> Vec<String> {
+        lines(changes, self.policing)
+    }
+}
+
+/// Changes in one line each: those of policies, namespaces and pods, or the others.
+pub(crate) fn lines(changes: &[Change], policing: bool) -> Vec<String> {
+    changes.iter().filter(|change| is_policing(change) == policing).map(whole_line).collect()
+}
+
+/// A change in one line, unless it is one of policies, namespaces and pods.
+pub(crate) fn line(change: &Change) -> Option<String> {
+    (!is_policing(change)).then(|| whole_line(change))
+}
+
+fn is_policing(change: &Change) -> bool {
+    use model::Kind::{Namespace, Pod, Policy};
+    matches!(change.key().kind(), Policy | Namespace | Pod)
+}
+
 /// A change in one line.
-pub(crate) fn line(change: &Change) -> String {
+pub(crate) fn whole_line(change: &Change) -> String {
     let join = |parts: Vec<String>| parts.join(",");
     match change {
+        Change::Upsert(Object::Policy(policy)) => policies::line(policy),
+        Change::Upsert(Object::Namespace(namespace)) => format!(
+            "namespace {} {}{}",
+            namespace.name,
+            labels(&namespace.labels),
+            if namespace.shared { "" } else { " unshared" },
+        ),
+        Change::Upsert(Object::Pod(Pod { name, ips, node, labels, ports })) => format!(
+            "pod {name} {} on {} {}{}",
+            join(ips.iter().map(ToString::to_string).collect()),
+            node.as_ref().map_or("nothing".into(), ToString::to_string),
+            self::labels(labels),
+            ports.iter().map(|p| format!(" {}={}/{}", p.name, p.port, p.protocol)).collect::<String>(),
+        ),
         Change::Delete(key) => format!("- {key}"),
         Change::Upsert(Object::Cluster(cluster)) => format!("cluster {}", cluster.name),
         Change::Upsert(Object::Node(node)) => format!(
@@ -92,6 +133,10 @@ pub(crate) fn line(change: &Change) -> String {
             )
         }
     }
+}
+
+fn labels(labels: &model::policy::Labels) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// What a service asks of its cluster beyond virtual addresses.
@@ -155,7 +200,7 @@ const A_GONE: &str = "- endpoint aws/demo/echo/a";
 
 /// What is told of endpoints that nobody writes slices for, and no slice would say so.
 pub(super) fn derived() -> Vec<Case> {
-    let case = |name, steps| Case { name, steps };
+    let case = |name, steps| Case { name, policing: false, steps };
     vec![case(
         "hints: as Kubernetes' controller would write them, as slices have them",
         vec![
@@ -197,7 +242,11 @@ pub(super) fn derived() -> Vec<Case> {
 
 /// Every case starts from nothing.
 pub(crate) fn table() -> Vec<Case> {
-    let case = |name, steps| Case { name, steps };
+    services().into_iter().chain(policies::cases()).collect()
+}
+
+fn services() -> Vec<Case> {
+    let case = |name, steps| Case { name, policing: false, steps };
     vec![
         case(
             "nodes: topology, addresses, ranges",

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodSpec, PodStatus, Service};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, Namespace, Node, Pod, PodSpec, PodStatus, Service,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -12,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::target::What;
 use crate::Complaint;
+use crate::manifest::cilium::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 use crate::manifest::multicluster::{ServiceExport, ServiceImport};
 use crate::manifest::policy::ClusterNetworkPolicy;
 use crate::manifest::{Id, Kind, Manifest};
@@ -56,14 +59,6 @@ impl Named {
     pub(super) fn node(self) -> String {
         self.metadata.name
     }
-
-    fn bare(self) -> ObjectMeta {
-        ObjectMeta {
-            name: Some(self.metadata.name),
-            namespace: Some(self.metadata.namespace).filter(|namespace| !namespace.is_empty()),
-            ..ObjectMeta::default()
-        }
-    }
 }
 
 impl Arrival {
@@ -87,7 +82,6 @@ fn manifest(kind: Kind, text: &RawValue) -> serde_json::Result<Manifest> {
     fn whole<T: DeserializeOwned + Into<Manifest>>(text: &RawValue) -> serde_json::Result<Manifest> {
         serde_json::from_str::<T>(text.get()).map(Into::into)
     }
-    let bare = || Named::read(text).map(Named::bare);
     match kind {
         Kind::Pod => serde_json::from_str::<SlimPod>(text.get()).map(|pod| Pod::from(pod).into()),
         Kind::Node => whole::<Node>(text),
@@ -96,11 +90,10 @@ fn manifest(kind: Kind, text: &RawValue) -> serde_json::Result<Manifest> {
         Kind::ServiceExport => whole::<ServiceExport>(text),
         Kind::ServiceImport => whole::<ServiceImport>(text),
         Kind::Namespace => whole::<Namespace>(text),
-        // Of these only that they are there is of any use.
-        Kind::NetworkPolicy => Ok(NetworkPolicy { metadata: bare()?, ..NetworkPolicy::default() }.into()),
-        Kind::ClusterNetworkPolicy => {
-            Ok(ClusterNetworkPolicy { metadata: bare()?, ..ClusterNetworkPolicy::default() }.into())
-        }
+        Kind::NetworkPolicy => whole::<NetworkPolicy>(text),
+        Kind::ClusterNetworkPolicy => whole::<ClusterNetworkPolicy>(text),
+        Kind::CiliumNetworkPolicy => whole::<CiliumNetworkPolicy>(text),
+        Kind::CiliumClusterwideNetworkPolicy => whole::<CiliumClusterwideNetworkPolicy>(text),
         Kind::Deployment => unreachable!("Deployments are not watched"),
     }
 }
@@ -145,6 +138,24 @@ struct SlimMeta {
 #[serde(rename_all = "camelCase")]
 struct SlimSpec {
     host_network: Option<bool>,
+    node_name: Option<String>,
+    #[serde(default)]
+    containers: Vec<SlimContainer>,
+    #[serde(default)]
+    init_containers: Vec<SlimContainer>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimContainer {
+    restart_policy: Option<String>,
+    ports: Option<Vec<ContainerPort>>,
+}
+
+impl From<SlimContainer> for Container {
+    fn from(SlimContainer { restart_policy, ports }: SlimContainer) -> Self {
+        Container { restart_policy, ports, ..Container::default() }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -170,7 +181,13 @@ impl From<SlimPod> for Pod {
                 deletion_timestamp: metadata.deletion_timestamp,
                 ..ObjectMeta::default()
             },
-            spec: Some(PodSpec { host_network: spec.host_network, ..PodSpec::default() }),
+            spec: Some(PodSpec {
+                host_network: spec.host_network,
+                node_name: spec.node_name,
+                containers: spec.containers.into_iter().map(Into::into).collect(),
+                init_containers: Some(spec.init_containers.into_iter().map(Into::into).collect()),
+                ..PodSpec::default()
+            }),
             status: Some(PodStatus {
                 phase: status.phase,
                 pod_ip: status.pod_ip,

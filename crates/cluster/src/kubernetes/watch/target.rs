@@ -20,7 +20,7 @@ pub(super) struct Target {
 }
 
 /// In the order in which what they say is best taken in.
-pub(super) const TARGETS: [Target; 10] = [
+pub(super) const TARGETS: [Target; 12] = [
     Target { what: What::Ranges, needed: true },
     Target { what: What::Object(Kind::Node), needed: true },
     Target { what: What::Object(Kind::Namespace), needed: true },
@@ -29,6 +29,8 @@ pub(super) const TARGETS: [Target; 10] = [
     Target { what: What::Object(Kind::EndpointSlice), needed: true },
     Target { what: What::Object(Kind::NetworkPolicy), needed: true },
     Target { what: What::Object(Kind::ClusterNetworkPolicy), needed: false },
+    Target { what: What::Object(Kind::CiliumNetworkPolicy), needed: false },
+    Target { what: What::Object(Kind::CiliumClusterwideNetworkPolicy), needed: false },
     Target { what: What::Object(Kind::ServiceExport), needed: false },
     Target { what: What::Object(Kind::ServiceImport), needed: false },
 ];

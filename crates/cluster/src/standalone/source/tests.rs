@@ -3,12 +3,14 @@
 use std::fs;
 
 use super::*;
-use crate::index::tests::{Step, cluster, line, manifests, table};
+use crate::index::tests::{Step, cluster, lines, manifests, table};
 use crate::standalone::Store;
 
 struct Bench {
     folder: tempfile::TempDir,
     source: Source,
+    /// Whether changes of policies, namespaces and pods are looked at, or the others.
+    policing: bool,
 }
 
 impl Bench {
@@ -18,7 +20,7 @@ impl Bench {
 
     fn over(folder: tempfile::TempDir) -> Self {
         let source = Source::new(Folder::new(folder.path().to_path_buf()), cluster(), Unsaid::default());
-        Self { folder, source }
+        Self { folder, source, policing: false }
     }
 
     fn write(&mut self, name: &str, text: &str) -> (Vec<String>, Vec<String>) {
@@ -39,10 +41,7 @@ impl Bench {
     fn lines(&mut self, read: impl FnOnce(&mut Source) -> Said) -> (Vec<String>, Vec<String>) {
         let Said { changes, problems, .. } = read(&mut self.source);
         let dir = format!("{}/", self.folder.path().display());
-        (
-            changes.iter().map(line).collect(),
-            problems.iter().map(|problem| problem.replace(&dir, "")).collect(),
-        )
+        (lines(&changes, self.policing), problems.iter().map(|problem| problem.replace(&dir, "")).collect())
     }
 }
 
@@ -57,7 +56,7 @@ fn the_table_through_a_folder() {
     for case in table() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let mut bench = Bench::over(folder);
+        let mut bench = Bench { policing: case.policing, ..Bench::over(folder) };
         bench.load();
         for (n, (step, expected)) in case.steps.iter().enumerate() {
             match step {
@@ -165,7 +164,7 @@ fn memory_decides_between_two_that_fall_on_one_place() {
         cluster.service_cidrs = vec!["10.101.0.0/29".parse().unwrap()];
         let folder_of = tempfile::TempDir::path(&folder).to_path_buf();
         let source = Source::new(Folder::new(folder_of), cluster, Unsaid::default());
-        Bench { folder, source }
+        Bench { folder, source, policing: false }
     };
     let mut bench = small(tempfile::tempdir().unwrap());
     bench.load();

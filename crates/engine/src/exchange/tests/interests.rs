@@ -131,14 +131,15 @@ fn a_teller_that_knows_no_interests_tells_everything() {
 
 #[test]
 fn names_without_end_are_asked_for_in_parts() {
-    let many =
-        Interest::Only((0..20_000).map(|i| ObjectName::new("demo", format!("x{i}")).unwrap()).collect());
+    let many = Interest::only(Topics::services(
+        (0..20_000).map(|i| ObjectName::new("demo", format!("x{i}")).unwrap()),
+    ));
     let mut teller = teller();
     let mut peer = Receiver::wanting(many);
     peer.drain(&teller);
     assert_eq!(peer.mirror.interest().named(), Some(20_000));
     peer.connect();
-    assert_eq!(peer.stream.as_ref().and_then(Cursor::named), Some(8192));
+    assert_eq!(peer.stream.as_ref().map(Cursor::named), Some(8192));
     assert!(peer.sent.iter().all(|want| want.add.len() <= 4096));
     teller.apply(Change::Upsert(service("aws", 3, true)));
     peer.drain(&teller);

@@ -1,11 +1,14 @@
 //! What the packet path tells of packets that policies are about.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, RingBuf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::bpf::{Be32, BpfError, abi, bytes};
 
@@ -75,6 +78,35 @@ impl Events {
     /// How many were told by a packet path of another version, and are not understood.
     pub fn strange(&self) -> u64 {
         self.strange
+    }
+}
+
+/// Events, awaited.
+pub struct EventStream(AsyncFd<Events>);
+
+impl EventStream {
+    /// Awaits events from now on; inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The runtime cannot watch the descriptor.
+    pub fn new(events: Events) -> io::Result<Self> {
+        // SAFETY: the ring owns its map's descriptor, which is valid, and neither replaced nor closed while it lives here.
+        let registered = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };
+        Ok(Self(registered?))
+    }
+
+    /// The next one.
+    ///
+    /// # Errors
+    /// The runtime ends.
+    pub async fn next(&mut self) -> io::Result<Event> {
+        loop {
+            let mut ready = self.0.readable_mut().await?;
+            if let Some(event) = ready.get_inner_mut().poll() {
+                return Ok(event);
+            }
+            ready.clear_ready();
+        }
     }
 }
 

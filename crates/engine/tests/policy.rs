@@ -1,0 +1,265 @@
+//! What is said of policies: by which rule something passes or not, and what may be meant otherwise than it is written.
+
+use causeway_engine as engine;
+
+use std::net::IpAddr;
+
+use engine::policy::explain::{End, Tier, Unexplained, Why};
+use engine::policy::{Distributed, Flaw, Planner, Scope, Selectors, Settings, interest};
+use model::policy::{
+    CLUSTER_LABEL, Labels, Namespace, NamespaceChoice, NamespaceName, Operator, Pod, PodName, PodSelector,
+    Policy, PolicyAction, PolicyEntity, PolicyKind, PolicyName, PolicyPeer, PolicyPort, PolicyRule,
+    PolicyTier, Requirement, Selector,
+};
+use model::{ClusterName, NodeName, Protocol};
+
+fn cluster(name: &str) -> ClusterName {
+    ClusterName::new(name).unwrap()
+}
+
+fn me() -> NodeName {
+    NodeName::new(cluster("aws"), "n1").unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn with(key: &str, values: &[&str]) -> Selector {
+    let operator = Operator::In(values.iter().map(|value| value.to_string()).collect());
+    Selector { requirements: vec![Requirement { key: key.into(), operator }] }
+}
+
+fn namespace(of: &str) -> NamespaceName {
+    NamespaceName { cluster: cluster(of), name: "shop".into() }
+}
+
+fn pod(of: &str, name: &str, at: &str) -> Pod {
+    Pod {
+        name: PodName { namespace: namespace(of), name: name.into() },
+        ips: vec![ip(at)],
+        node: Some(NodeName::new(cluster(of), "n1").unwrap()),
+        labels: [("app".to_string(), name.to_string())].into(),
+        ports: Vec::new(),
+    }
+}
+
+fn peer(pods: Selector) -> PolicyPeer {
+    PolicyPeer::Pods(PodSelector { namespaces: NamespaceChoice::Named("shop".into()), pods })
+}
+
+fn rule(action: PolicyAction, peers: Option<Vec<PolicyPeer>>, ports: Option<Vec<PolicyPort>>) -> PolicyRule {
+    PolicyRule { path: String::new(), name: String::new(), action, peers, ports }
+}
+
+fn tcp(first: u16, last: u16) -> PolicyPort {
+    PolicyPort::Ports { protocol: Protocol::Tcp, first, last }
+}
+
+fn policy(name: &str, tier: PolicyTier, app: &str, mut ingress: Vec<PolicyRule>) -> Policy {
+    for (at, rule) in ingress.iter_mut().enumerate() {
+        rule.path = format!("spec.ingress[{at}]");
+    }
+    let kind = match tier {
+        PolicyTier::Namespace => PolicyKind::NetworkPolicy,
+        _ => PolicyKind::ClusterNetworkPolicy,
+    };
+    let of = if kind == PolicyKind::NetworkPolicy { "shop" } else { "" };
+    Policy {
+        name: PolicyName { cluster: cluster("aws"), kind, namespace: of.into(), name: name.into() },
+        tier,
+        distribute: false,
+        subject: PodSelector { namespaces: NamespaceChoice::Named("shop".into()), pods: with("app", &[app]) },
+        ingress: Some(ingress),
+        egress: None,
+    }
+}
+
+fn planner(scope: Scope, policies: &[Policy]) -> Planner {
+    let mut planner = Planner::new(Settings { scope, ..Settings::of_node(me()) });
+    for (of, range) in [("aws", "10.1.0.0/16"), ("gce", "10.2.0.0/16")] {
+        planner.handle_cluster(&cluster(of), Some(&[range.parse().unwrap()]));
+        planner.handle_namespace(&namespace(of), Some(&Labels::new()));
+    }
+    let pods = [
+        pod("aws", "web", "10.1.0.2"),
+        pod("aws", "db", "10.1.0.3"),
+        pod("aws", "job", "10.1.0.4"),
+        pod("gce", "web", "10.2.0.2"),
+    ];
+    pods.iter().for_each(|pod| planner.handle_pod(&pod.name, Some(pod)));
+    planner.handle_node(&me(), Some((&Labels::new(), &[ip("192.168.0.1")])));
+    policies.iter().for_each(|policy| planner.handle_policy(&policy.name, Some(policy)));
+    planner.handle_subscribed([cluster("aws"), cluster("gce")].into());
+    planner.poll();
+    planner
+}
+
+fn end(of: &str, name: &str) -> End {
+    End::Pod(PodName { namespace: namespace(of), name: name.into() })
+}
+
+#[test]
+fn the_rule_that_decides() {
+    use PolicyAction::{Accept, Deny, Pass};
+    let mut named = rule(Deny, Some(vec![peer(with("app", &["job"]))]), Some(vec![tcp(5432, 5432)]));
+    named.name = "no-jobs".into();
+    let admin = policy(
+        "guard",
+        PolicyTier::Admin { priority: 7 },
+        "db",
+        vec![rule(Pass, Some(vec![peer(with("app", &["web"]))]), None), named],
+    );
+    let accepts = policy(
+        "db",
+        PolicyTier::Namespace,
+        "db",
+        vec![rule(Accept, Some(vec![peer(with("app", &["web", "job"]))]), Some(vec![tcp(5432, 5433)]))],
+    );
+    let planner = planner(Scope::Node(me()), &[admin, accepts]);
+    let ask = |from: &End, to: &End, port| planner.check(from, to, 6, port).unwrap();
+    let (web, db, job) = (end("aws", "web"), end("aws", "db"), end("aws", "job"));
+
+    let passed = ask(&web, &db, 5432);
+    assert!(passed.allowed);
+    assert_eq!((passed.egress.why, passed.ingress.why), (Why::NoPolicy, Why::Rule));
+    let found = passed.ingress.rule.unwrap();
+    assert_eq!(
+        (found.policy.name.as_str(), found.tier, found.path.as_str()),
+        ("db", Tier::Namespace, "spec.ingress[0]")
+    );
+
+    let denied = ask(&job, &db, 5432);
+    let found = denied.ingress.rule.clone().unwrap();
+    assert!(!denied.allowed);
+    assert_eq!((found.tier, found.priority, found.name.as_str()), (Tier::Admin, Some(7), "no-jobs"));
+    let json = serde_json::to_value(&denied).unwrap();
+    assert_eq!(json["ingress"]["why"], "rule");
+    assert_eq!(json["ingress"]["rule"]["tier"], "admin");
+    assert_eq!(json["egress"]["why"], "noPolicy");
+
+    assert!(ask(&job, &db, 5433).allowed);
+    assert_eq!(ask(&web, &db, 80).ingress.why, Why::Isolated);
+    // A pod of another cluster is not meant by a selector that does not name clusters.
+    let other = ask(&end("gce", "web"), &db, 5432);
+    assert_eq!((other.egress.why, other.ingress.why), (Why::Elsewhere, Why::Isolated));
+    assert_eq!(ask(&End::Node(me()), &db, 80).ingress.why, Why::OwnNode);
+    assert_eq!(ask(&End::Address(ip("10.1.9.9")), &db, 5432).ingress.why, Why::PeerUnknown);
+    assert!(ask(&End::Address(ip("8.8.8.8")), &web, 80).allowed);
+
+    let nobody = end("aws", "nobody");
+    assert!(matches!(planner.check(&nobody, &db, 6, 80), Err(Unexplained::Pod(_))));
+    let v6 = End::Address(ip("2001:db8::1"));
+    assert_eq!(planner.check(&v6, &db, 6, 80), Err(Unexplained::Family));
+}
+
+#[test]
+fn what_holds_for_a_pod() {
+    let base = policy(
+        "base",
+        PolicyTier::Baseline { priority: 1 },
+        "db",
+        vec![rule(PolicyAction::Deny, None, None)],
+    );
+    let accepts = policy("db", PolicyTier::Namespace, "db", vec![rule(PolicyAction::Accept, None, None)]);
+    let mut planner = planner(Scope::Node(me()), &[base, accepts.clone()]);
+    let End::Pod(name) = end("aws", "db") else { unreachable!() };
+    let shown = planner.show(&name).unwrap();
+    assert!(shown.ingress.isolated && !shown.egress.isolated);
+    let order: Vec<&str> = shown.ingress.rules.iter().map(|rule| rule.policy.name.as_str()).collect();
+    assert_eq!(order, ["db", "base"]);
+    assert_eq!(shown.ingress.policies.len(), 2);
+    assert!(shown.egress.policies.is_empty() && shown.egress.rules.is_empty());
+
+    let fresh = PodName { name: "fresh".into(), ..name };
+    planner.attach(&fresh, &[ip("10.1.0.9")]);
+    planner.poll();
+    assert_eq!(planner.show(&fresh).unwrap().ingress.closed, Some(Why::LabelsUnknown));
+    let asked = planner.check(&end("aws", "web"), &End::Pod(fresh), 6, 80).unwrap();
+    assert_eq!(asked.ingress.why, Why::LabelsUnknown);
+    let End::Pod(other) = end("gce", "web") else { unreachable!() };
+    assert!(matches!(planner.show(&other), Err(Unexplained::Pod(_))));
+}
+
+fn flaws(policies: &[Policy]) -> Vec<(String, Flaw)> {
+    let found = planner(Scope::Cluster(cluster("aws")), policies).lint();
+    assert!(found.iter().all(|its| !its.advice.is_empty()));
+    found.into_iter().map(|its| (its.path, its.flaw)).collect()
+}
+
+#[test]
+fn what_may_be_meant_otherwise() {
+    use PolicyAction::{Accept, Deny};
+    let ns = |rules| policy("p", PolicyTier::Namespace, "db", rules);
+    let web = || peer(with("app", &["web"]));
+    let net = |range: &str, except: &[&str]| PolicyPeer::Networks {
+        ranges: vec![range.parse().unwrap()],
+        except: except.iter().map(|range| range.parse().unwrap()).collect(),
+    };
+    let first = |flaw| vec![("spec.ingress[0]".to_string(), flaw)];
+    let second = |flaw| vec![("spec.ingress[1]".to_string(), flaw)];
+
+    assert!(flaws(&[ns(vec![rule(Accept, Some(vec![web()]), Some(vec![tcp(80, 80)]))])]).is_empty());
+    let lost = policy("p", PolicyTier::Namespace, "nobody", vec![]);
+    assert_eq!(flaws(&[lost]), [("spec".to_string(), Flaw::SelectsNoPod)]);
+    assert_eq!(
+        flaws(&[ns(vec![rule(Accept, Some(vec![peer(with("app", &["wbe"]))]), None)])]),
+        first(Flaw::PeerIsNobody)
+    );
+    assert_eq!(flaws(&[ns(vec![rule(Accept, None, None)])]), first(Flaw::AcceptsEverybody));
+    assert_eq!(
+        flaws(&[ns(vec![rule(Accept, Some(vec![net("0.0.0.0/0", &[])]), None)])]),
+        first(Flaw::RangeHasPods)
+    );
+    assert!(flaws(&[ns(vec![rule(Accept, Some(vec![net("0.0.0.0/0", &["10.0.0.0/8"])]), None)])]).is_empty());
+    let every = PolicyPeer::Pods(PodSelector {
+        namespaces: NamespaceChoice::Selected(Selector::default()),
+        pods: Selector::default(),
+    });
+    assert_eq!(flaws(&[ns(vec![rule(Accept, Some(vec![every]), None)])]), first(Flaw::EveryPod));
+    let excludes = Requirement { key: "app".into(), operator: Operator::NotIn(["job".to_string()].into()) };
+    let excludes = peer(Selector { requirements: vec![excludes] });
+    assert_eq!(flaws(&[ns(vec![rule(Accept, Some(vec![excludes]), None)])]), first(Flaw::OnlyExcludes));
+
+    // A rule that another one leaves nothing to.
+    let admin = |rules| policy("p", PolicyTier::Admin { priority: 1 }, "db", rules);
+    let narrow = || rule(Accept, Some(vec![web()]), Some(vec![tcp(81, 90)]));
+    let wide = |action| rule(action, Some(vec![web()]), Some(vec![tcp(80, 100)]));
+    assert_eq!(flaws(&[admin(vec![wide(Deny), narrow()])]), second(Flaw::Shadowed));
+    assert!(flaws(&[admin(vec![narrow(), wide(Deny)])]).is_empty());
+    assert_eq!(flaws(&[ns(vec![narrow(), wide(Accept)])]), first(Flaw::Shadowed));
+    assert_eq!(flaws(&[ns(vec![narrow(), wide(Deny)])]), first(Flaw::Shadowed));
+    assert_eq!(flaws(&[ns(vec![narrow(), narrow()])]), second(Flaw::Shadowed), "one of two stays");
+}
+
+#[test]
+fn whose_pods_are_to_be_known() {
+    use PolicyAction::Accept;
+    let (aws, gce) = (cluster("aws"), cluster("gce"));
+    let clusters = [aws.clone(), gce.clone()];
+    let namespaces = [Namespace { name: namespace("aws"), labels: Labels::new(), shared: true }];
+    let pods = [pod("aws", "db", "10.1.0.3"), Pod { node: None, ..pod("aws", "web", "10.1.0.2") }];
+    let ask = |settings: &Settings, policy: Policy| {
+        interest(settings, &clusters, &namespaces, &pods, [&policy]).into_iter().collect::<Vec<_>>()
+    };
+    let settings = Settings::of_node(me());
+    let wide = Settings { selectors: Selectors::Clusterset, ..settings.clone() };
+    let web = || vec![rule(Accept, Some(vec![peer(with("app", &["web"]))]), None)];
+    let ns = |rules| policy("p", PolicyTier::Namespace, "db", rules);
+    assert_eq!(ask(&settings, ns(web())), std::slice::from_ref(&aws));
+    assert_eq!(ask(&wide, ns(web())), [aws.clone(), gce.clone()]);
+    let named = peer(with(CLUSTER_LABEL, &["gce"]));
+    assert_eq!(ask(&settings, ns(vec![rule(Accept, Some(vec![named]), None)])), std::slice::from_ref(&gce));
+    assert!(ask(&settings, ns(vec![])).is_empty());
+    assert!(ask(&settings, ns(vec![rule(Accept, None, None)])).is_empty());
+    let entity = PolicyPeer::Entity(PolicyEntity::ClusterMesh);
+    assert!(ask(&settings, ns(vec![rule(Accept, Some(vec![entity]), None)])).is_empty(), "by ranges");
+    let others = policy("p", PolicyTier::Namespace, "web", web());
+    assert!(ask(&settings, others).is_empty(), "no own pod is selected");
+    let mut foreign = ns(web());
+    foreign.name.cluster = gce;
+    foreign.distribute = true;
+    assert!(ask(&settings, foreign.clone()).is_empty());
+    let accepting = Settings { distributed: Distributed::Accept, ..settings };
+    assert_eq!(ask(&accepting, foreign), [aws], "the cluster that applies it is the local one");
+}
