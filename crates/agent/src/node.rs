@@ -37,7 +37,7 @@ use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outliers::Watch;
 use crate::outlook::{Outlook, Plan};
-use crate::police::{self, Police};
+use crate::police::{self, Police, Unenforced};
 use crate::problems::Problems;
 use crate::services::Held;
 use crate::{install, status, underlay};
@@ -427,8 +427,9 @@ impl Node {
             }
             self.follow_health_checks().await;
             if let Some(police) = &self.police {
-                let wrong = police.poll();
-                self.problems.set_machine("policy", (!wrong.is_empty()).then(|| wrong.join("; ")));
+                let Unenforced { closed, why } = police.poll();
+                self.vital.metrics.set_policy_closed(closed);
+                self.problems.set_machine("policy", (!why.is_empty()).then(|| why.join("; ")));
             }
             self.refresh_vital();
         }

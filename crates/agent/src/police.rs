@@ -42,6 +42,14 @@ pub(crate) struct Police {
     cluster: ClusterName,
 }
 
+/// What cannot be enforced as it is written.
+pub(crate) struct Unenforced {
+    /// How many directions of pods let nothing pass because of it.
+    pub(crate) closed: usize,
+    /// Why, each in a sentence.
+    pub(crate) why: Vec<String>,
+}
+
 struct Inner {
     planner: Planner,
     /// Whose link a device is.
@@ -143,8 +151,7 @@ impl Police {
     }
 
     /// Looks after what ends by itself: names, and connections that are long silent. To be called about once a second.
-    /// Says what cannot be enforced as it is written, and why.
-    pub(crate) fn poll(&self) -> Vec<String> {
+    pub(crate) fn poll(&self) -> Unenforced {
         let now = self.started.elapsed();
         let mut inner = self.inner();
         self.keep_talking(&mut inner, now);
@@ -161,7 +168,10 @@ impl Police {
         let names = inner.planner.due(Duration::MAX).map(|(name, ip)| (name.to_owned(), ip)).collect();
         inner.learned.write(names);
         let problems = inner.planner.problems();
-        problems.iter().map(ToString::to_string).chain(inner.failed.clone()).collect()
+        Unenforced {
+            closed: problems.iter().filter(|problem| problem.closes()).count(),
+            why: problems.iter().map(ToString::to_string).chain(inner.failed.clone()).collect(),
+        }
     }
 
     /// Where connections go on, the names that led there are learned again: who talks need not ask again.

@@ -4,12 +4,10 @@
 
 mod common;
 
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use common::traffic::{Heart, STILL, TIMEOUT, load, restart, samples};
 use common::{CAUSEWAY, Folder, good, items, status, until};
 use serde_json::Value;
 
@@ -49,8 +47,6 @@ links:
 const REPLICAS: [(&str, usize); 3] = [("left", 8), ("middle", 6), ("right", 6)];
 /// New connections a second, from all clouds together.
 const RATE: usize = 500;
-/// When a client gives up.
-const TIMEOUT: Duration = Duration::from_secs(3);
 /// For how long: a pod's end takes some two seconds, and each cloud replaces one at a time.
 const DURATION: Duration = Duration::from_secs(24);
 
@@ -125,29 +121,6 @@ fn service<'a>(status: &'a Value, cluster: &str, name: &str) -> &'a Value {
     services.find(|s| s["cluster"] == cluster && s["name"] == name).unwrap_or(&Value::Null)
 }
 
-/// Sends a load from a cloud's client.
-fn load(cluster: &str, url: &str, rate: usize, duration: Duration) -> Child {
-    let seconds = |time: Duration| format!("{}s", time.as_secs());
-    let (timeout, duration) = (seconds(TIMEOUT), seconds(duration));
-    let (client, rate) = (format!("{cluster}/demo/client"), rate.to_string());
-    let words = ["causeway", "lab", "load", "--url", url, "--rate", &rate, "--duration", &duration];
-    let options = ["--timeout", &timeout, "-o", "json"];
-    Command::new(CAUSEWAY)
-        .args(["lab", "exec", &client, "--"])
-        .args(words)
-        .args(options)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("run causeway")
-}
-
-/// What became of each request.
-fn samples(load: Child) -> Vec<Value> {
-    let output = load.wait_with_output().expect("wait for the load");
-    let lines = String::from_utf8(output.stdout).expect("JSON is text");
-    lines.lines().map(|line| serde_json::from_str(line).expect("a sample")).collect()
-}
-
 fn url(cluster: &str, name: &str) -> String {
     let status = status();
     let vip =
@@ -185,7 +158,7 @@ fn shares_are_kept() {
     });
     explained();
     let status = status();
-    let samples = samples(load("left", &url("left", "graded"), 1_000, Duration::from_secs(10)));
+    let samples = samples(load("left/demo/client", &url("left", "graded"), 1_000, Duration::from_secs(10)));
     let answered = samples.iter().filter(|sample| sample["outcome"] == "ok").count();
     assert_eq!((samples.len(), answered), (10_000, 10_000));
     for tier in ["node", "zone", "region", "cluster", "elsewhere"] {
@@ -262,48 +235,14 @@ fn nobody_notices_a_rolling_restart() {
     }
 }
 
-/// Pods that are told to leave answer for a second more. A machine that stands still for a good part of it leaves nobody the
-/// time to hear that they go.
-const STILL: Duration = Duration::from_millis(500);
-
-/// Notices when the machine stands still.
-struct Heart {
-    stop: Arc<AtomicBool>,
-    beats: JoinHandle<Duration>,
-}
-
-impl Heart {
-    fn new() -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let beats = std::thread::spawn(move || {
-            let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
-            while !stopped.load(Ordering::Relaxed) {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "how long it really sleeps is what is measured"
-                )]
-                std::thread::sleep(Duration::from_millis(10));
-                longest = longest.max(last.elapsed());
-                last = Instant::now();
-            }
-            longest
-        });
-        Self { stop, beats }
-    }
-
-    fn longest_gap(self) -> Duration {
-        self.stop.store(true, Ordering::Relaxed);
-        self.beats.join().expect("it only sleeps")
-    }
-}
-
 /// What became of every request meanwhile, and the cloud that it was sent from; and how long the replacing took.
 fn rolling_restart() -> (Vec<(&'static str, Value)>, Duration) {
     until("all ready", |status| {
         items(status, "pods").iter().filter(|pod| pod["ready"] == true).count() == 20 + 3 + 3
     });
-    let loads = REPLICAS.map(|(cluster, _)| load(cluster, &url(cluster, "echo"), RATE / 3 + 1, DURATION));
+    let loads = REPLICAS.map(|(cluster, _)| {
+        load(&format!("{cluster}/demo/client"), &url(cluster, "echo"), RATE / 3 + 1, DURATION)
+    });
     let begun = Instant::now();
     let restarts = REPLICAS.map(|(cluster, replicas)| {
         std::thread::spawn(move || {
@@ -320,18 +259,4 @@ fn rolling_restart() -> (Vec<(&'static str, Value)>, Duration) {
         samples(load).into_iter().map(move |sample| (cluster, sample))
     };
     (loads.into_iter().zip(REPLICAS).flat_map(of_cloud).collect(), took)
-}
-
-/// Deletes a pod; returns when another one of its name is ready and every cloud has heard.
-fn restart(cluster: &str, pod: &str) {
-    let named = |status: &Value| -> Value {
-        let mut pods = items(status, "pods").iter();
-        pods.find(|p| p["cluster"] == cluster && p["name"] == pod).cloned().unwrap_or_default()
-    };
-    let before = named(&status());
-    good(&["delete", "pod", &format!("demo/{pod}"), "--cluster", cluster]);
-    until(pod, |status| {
-        let now = named(status);
-        now["ready"] == true && now["ips"] != before["ips"]
-    });
 }

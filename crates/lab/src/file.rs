@@ -50,8 +50,19 @@ pub struct LabCluster {
     pub hosts: Vec<LabHost>,
     /// What its agents do for services.
     pub services: agent::config::Services,
+    /// What holds for its policies.
+    pub policy: LabPolicy,
     /// Its Kubernetes objects.
     pub manifests: Vec<Manifest>,
+}
+
+/// What holds for a cluster's policies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LabPolicy {
+    /// For its agents, and its controller as far as it must agree with them.
+    pub agents: agent::config::Policy,
+    /// What becomes of policies that other clusters distribute.
+    pub distributed: engine::policy::Distributed,
 }
 
 /// One machine of a lab.

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use model::{Cluster, NodeName, Topology};
 use serde::{Deserialize, Serialize};
 
-use crate::file::{Lab, Manifest, Shape};
+use crate::file::{Lab, LabPolicy, Manifest, Shape};
 
 pub use address::{Addresses, CONTROLLER_HOST, GATEWAY_HOST, MAX_HOSTS, MAX_LOCATIONS, RESERVED};
 pub use slice::{SMALLEST_SLICE_V4, SMALLEST_SLICE_V6, slices};
@@ -43,6 +43,8 @@ pub struct ClusterPlan {
     pub hosts: Vec<HostPlan>,
     /// What its agents do for services.
     pub services: agent::config::Services,
+    /// What holds for its policies.
+    pub policy: LabPolicy,
     /// Its Kubernetes objects.
     pub manifests: Vec<Manifest>,
 }

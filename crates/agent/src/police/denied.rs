@@ -31,7 +31,8 @@ pub(crate) fn watch(police: Arc<Police>, vital: Arc<Vital>, me: NodeName) -> Res
         loop {
             match events.next().await {
                 Ok(event) if event.reason.verdict() == Verdict::Drop => {
-                    vital.denied.record(police.tell(&event, &me))
+                    vital.metrics.count_denied(event.from_pod, event.reason.name(), 1);
+                    vital.denied.record(police.tell(&event, &me));
                 }
                 // The controller says who it is as soon as it knows.
                 Ok(event) => debug!(peer = %event.peer.ip(), "nobody is known to be there yet"),

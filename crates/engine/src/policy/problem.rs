@@ -77,6 +77,16 @@ pub enum Problem {
     },
 }
 
+impl Problem {
+    /// Whether a pod lets nothing pass in some direction because of it.
+    pub fn closes(&self) -> bool {
+        match self {
+            Self::Verdicts { .. } | Self::Networks { .. } | Self::Rules { .. } | Self::Labels { .. } => true,
+            Self::Identities { .. } | Self::Names { .. } => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Direction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -198,7 +198,10 @@ fn controller_config(cluster: &ClusterPlan, advertise: &[SocketAddr]) -> control
         link: Default::default(),
         multicluster: controller::config::MulticlusterConfig::default(),
         services: Default::default(),
-        policy: Default::default(),
+        policy: controller::config::Policy {
+            distributed: cluster.policy.distributed,
+            selectors: cluster.policy.agents.selectors,
+        },
     }
 }
 
@@ -227,7 +230,7 @@ fn agent_config(
         masquerade: false,
         non_masquerade_cidrs: Vec::new(),
         services: of.services.clone(),
-        policy: Default::default(),
+        policy: of.policy.agents,
         fail_closed: fail_closed.to_vec(),
         state_dir: "/var/lib/causeway".into(),
         run_dir: "/run/causeway".into(),

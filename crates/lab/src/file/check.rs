@@ -150,9 +150,10 @@ fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Re
         hosts.push(one_host(doc, host, &at, &name)?);
     }
     let services = raw.services.over(doc.value.services.over(Default::default()));
+    let policy = raw.policy.over(doc.value.policy.over(Default::default()));
     let cluster =
         Cluster { name, id, pod_cidrs: pods, service_cidrs: vips, clusterset_cidrs: clusterset_cidrs() };
-    let lab = LabCluster { cluster, nodes, hosts, services, manifests: Vec::new() };
+    let lab = LabCluster { cluster, nodes, hosts, services, policy, manifests: Vec::new() };
     slices(&lab).map_err(|range| {
         let what = format!("{range} has no room for a slice for each of {} nodes", lab.nodes.len());
         doc.error(&format!("{at}.podCIDRs"), what, "a wider range instead")

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use agent::config::LoadBalancerAlgorithm;
+use engine::policy::{Distributed, Established, Selectors};
 use engine::services::{LoadBalancerMode, TableSize};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
+use super::LabPolicy;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -16,6 +19,9 @@ pub(super) struct RawLab {
     /// Of every cluster that does not say.
     #[serde(default)]
     pub(super) services: RawServices,
+    /// Of every cluster that does not say.
+    #[serde(default)]
+    pub(super) policy: RawPolicy,
     pub(super) clusters: Vec<RawCluster>,
     #[serde(default)]
     pub(super) links: Vec<RawLink>,
@@ -39,6 +45,8 @@ pub(super) struct RawCluster {
     pub(super) hosts: Vec<RawHost>,
     #[serde(default)]
     pub(super) services: RawServices,
+    #[serde(default)]
+    pub(super) policy: RawPolicy,
     #[serde(default)]
     pub(super) manifests: Vec<String>,
 }
@@ -85,6 +93,30 @@ impl RawServices {
             maglev_table_size: self.maglev_table_size.unwrap_or(rest.maglev_table_size),
             eject_outliers: self.eject_outliers.unwrap_or(rest.eject_outliers),
             ..rest
+        }
+    }
+}
+
+/// What holds for policies, as far as it is said: the words of the agents' configuration and the controller's.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct RawPolicy {
+    enabled: Option<bool>,
+    selectors: Option<Selectors>,
+    established: Option<Established>,
+    distributed: Option<Distributed>,
+}
+
+impl RawPolicy {
+    /// What holds; what is not said here is as in `rest`.
+    pub(super) fn over(&self, rest: LabPolicy) -> LabPolicy {
+        LabPolicy {
+            agents: agent::config::Policy {
+                enabled: self.enabled.unwrap_or(rest.agents.enabled),
+                selectors: self.selectors.unwrap_or(rest.agents.selectors),
+                established: self.established.unwrap_or(rest.agents.established),
+            },
+            distributed: self.distributed.unwrap_or(rest.distributed),
         }
     }
 }

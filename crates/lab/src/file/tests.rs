@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use engine::policy::Distributed;
+
 use super::*;
 
 const GOOD: &str = r#"apiVersion: lab.causeway.io/v1alpha1
@@ -113,6 +115,21 @@ fn what_agents_do_for_services() {
         ("nodePortAddresses: []", "nodePortAddresses"),
     ] {
         let error = read(&format!("{GOOD}services: {{{wrong}}}\n")).unwrap_err().to_string();
+        assert!(error.starts_with("lab.yaml:20:") && error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn what_holds_for_policies() {
+    let said = GOOD.replacen("  manifests: []", "  policy: {established: keep, distributed: accept}", 1);
+    let lab = read(&format!("{said}policy: {{selectors: clusterset, established: cut}}\n"));
+    let [aws, gcp] = &lab.unwrap().clusters[..] else { panic!("two clusters") };
+    let words = |lab: &LabCluster| serde_json::to_value(lab.policy.agents).unwrap();
+    assert_eq!([aws, gcp].map(|lab| words(lab)["established"].clone()), ["keep", "cut"]);
+    assert_eq!([aws, gcp].map(|lab| words(lab)["selectors"].clone()), ["clusterset", "clusterset"]);
+    assert_eq!([aws, gcp].map(|lab| lab.policy.distributed == Distributed::Accept), [true, false]);
+    for (wrong, word) in [("selectors: all", "all"), ("mode: strict", "mode")] {
+        let error = read(&format!("{GOOD}policy: {{{wrong}}}\n")).unwrap_err().to_string();
         assert!(error.starts_with("lab.yaml:20:") && error.contains(word), "{error}");
     }
 }

@@ -49,7 +49,6 @@ pub struct AgentMetrics {
     backends_ejected: Gauge,
     backend_ejections: Counter,
     policy_denied: Family<ByDirection, Counter>,
-    policy_untold: Counter,
     policy_closed: Gauge,
     reconnects: Counter,
     connected: Gauge,
@@ -81,7 +80,6 @@ impl AgentMetrics {
             backends_ejected: Gauge::default(),
             backend_ejections: Counter::default(),
             policy_denied: Family::default(),
-            policy_untold: Counter::default(),
             policy_closed: Gauge::default(),
             reconnects: Counter::default(),
             connected: Gauge::default(),
@@ -142,11 +140,6 @@ impl AgentMetrics {
             "policy_denied_flows",
             "Flows that policy denied and the packet path told of, by direction and reason",
             new.policy_denied.clone(),
-        );
-        r.register(
-            "policy_denied_flows_untold",
-            "Flows that policy denied and nobody was told of: there were too many",
-            new.policy_untold.clone(),
         );
         r.register(
             "policy_closed",
@@ -251,11 +244,6 @@ impl AgentMetrics {
         self.policy_denied.get_or_create(&ByDirection { direction, reason: reason.into() }).inc_by(count);
     }
 
-    /// So many were denied in all that nobody was told of.
-    pub fn set_denied_untold(&self, count: u64) {
-        self.policy_untold.inner().store(count, Ordering::Relaxed);
-    }
-
     /// So many directions of pods are closed.
     pub fn set_policy_closed(&self, now: usize) {
         self.policy_closed.set(i64::try_from(now).unwrap_or(i64::MAX));
@@ -322,7 +310,6 @@ mod tests {
         metrics.set_ejected(1, 4);
         metrics.count_denied(true, "policy_isolated", 2);
         metrics.count_denied(false, "policy_isolated", 1);
-        metrics.set_denied_untold(5);
         metrics.set_policy_closed(1);
         metrics.count_reconnect();
         metrics.set_connected(true);
@@ -348,7 +335,6 @@ mod tests {
             "causeway_service_backend_ejections_total 4",
             "causeway_policy_denied_flows_total{direction=\"egress\",reason=\"policy_isolated\"} 2",
             "causeway_policy_denied_flows_total{direction=\"ingress\",reason=\"policy_isolated\"} 1",
-            "causeway_policy_denied_flows_untold_total 5",
             "causeway_policy_closed 1",
             "causeway_exchange_reconnects_total 1",
             "causeway_exchange_connected 1",
