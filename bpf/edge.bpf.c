@@ -236,7 +236,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 ip)
 	__u64 now;
 	int kind;
 
-	if (skb->tc_index == ROUTE_TAKEN)
+	/* What came in by some device was met there. */
+	if (skb->tc_index == ROUTE_TAKEN || skb->ingress_ifindex)
 		return verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED);
 	now = bpf_ktime_get_ns();
 	kind = packet_read(skb, ip, NAT_EGRESS);

@@ -25,6 +25,9 @@
 /* Whether the kernel (5.18) lets us name the error; else a refused client sees EPERM. Set before loading. */
 volatile const __u8 have_set_retval = 0;
 
+/* The node's own network namespace (SO_NETNS_COOKIE), or 0: only there is `localhost` the node. Set before loading. */
+volatile const __u64 node_netns = 0;
+
 static __always_inline int refuse(void)
 {
 	if (have_set_retval)
@@ -62,15 +65,24 @@ static __always_inline void write_v6(struct bpf_sock_addr *ctx, const __be32 ip[
 	ctx->user_port = port;
 }
 
+/* Whether ports of every node are dialled there. */
+static __always_inline bool is_node(struct bpf_sock_addr *ctx, const __be32 ip[4])
+{
+	if (ip_is_localhost(ip) && bpf_get_netns_cookie(ctx) != node_netns)
+		return false;
+	return bpf_map_lookup_elem(&node_addresses, ip);
+}
+
 /* The ladder of what is dialled, or NULL when it is no service. */
-static __always_inline struct cw_ladder *find_ladder(const struct cw_address *dialled, __u32 protocol)
+static __always_inline struct cw_ladder *find_ladder(struct bpf_sock_addr *ctx, const struct cw_address *dialled,
+						     __u32 protocol)
 {
 	struct cw_frontend key = { .port = dialled->port, .protocol = protocol };
 	struct cw_ladder *ladder;
 
 	ip_copy(key.ip, dialled->ip);
 	ladder = bpf_map_lookup_elem(&frontends, &key);
-	if (!ladder && bpf_map_lookup_elem(&node_addresses, dialled->ip)) {
+	if (!ladder && is_node(ctx, dialled->ip)) {
 		/* A port of every node is written down once, under the family's unspecified address. */
 		if (!ip_is_v4(key.ip))
 			key.ip[0] = key.ip[1] = key.ip[2] = 0;
@@ -90,7 +102,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, const struct cw
 	struct cw_ladder *ladder;
 	__u64 now;
 
-	ladder = find_ladder(dialled, ctx->protocol);
+	ladder = find_ladder(ctx, dialled, ctx->protocol);
 	if (!ladder) {
 		/* A datagram socket may connect again: to no service this time. */
 		bpf_sk_storage_delete(&translations, ctx->sk);
@@ -114,7 +126,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, const struct cw
 static __always_inline int send_to(struct bpf_sock_addr *ctx, const struct cw_address *dialled,
 				   struct cw_backend **chosen)
 {
-	struct cw_ladder *ladder = find_ladder(dialled, IPPROTO_UDP);
+	struct cw_ladder *ladder = find_ladder(ctx, dialled, IPPROTO_UDP);
 
 	if (!ladder)
 		return PROCEED;

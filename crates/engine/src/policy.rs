@@ -25,6 +25,7 @@ mod select;
 mod settings;
 mod subjects;
 mod tracked;
+mod verdicts;
 mod world;
 
 pub use compiled::Direction;

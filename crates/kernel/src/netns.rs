@@ -50,6 +50,27 @@ pub enum NetnsError {
     },
 }
 
+/// The number of the calling thread's network namespace that never is another's (Linux 5.14, `SO_NETNS_COOKIE`).
+///
+/// # Errors
+/// The kernel does not say it.
+pub fn cookie() -> io::Result<u64> {
+    let asking = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`, which has as many and lives through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            asking.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &mut length,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+}
+
 fn kernel(attempt: &'static str, target: impl Into<String>) -> impl FnOnce(io::Error) -> NetnsError {
     let target = target.into();
     move |source| NetnsError::Kernel { attempt, target, source }

@@ -342,13 +342,17 @@ fn node_ports_are_dialled_at_any_address_of_a_node() {
                 &[(Tier::Node, &v6)],
             )
         });
-    let ips = ["127.0.0.98", "127.0.0.99", "fd00:9::12"];
+    let ips = ["127.0.0.1", "127.0.0.98", "127.0.0.99", "::1", "fd00:9::12"];
     wanted.state.node_addresses = ips.iter().map(|ip| ip.parse().unwrap()).collect();
     converge(&mut datapath, &wanted);
     with_servers(&node, &[BACK4[0], BACK6[0]], || {
-        for (at, answer) in
-            [("127.0.0.98:30080", BACK4[0]), ("127.0.0.99:30080", BACK4[0]), ("[fd00:9::12]:30080", BACK6[0])]
-        {
+        for (at, answer) in [
+            ("127.0.0.1:30080", BACK4[0]),
+            ("127.0.0.98:30080", BACK4[0]),
+            ("127.0.0.99:30080", BACK4[0]),
+            ("[::1]:30080", BACK6[0]),
+            ("[fd00:9::12]:30080", BACK6[0]),
+        ] {
             let at: SocketAddr = at.parse().unwrap();
             assert_eq!(tcp(at).unwrap(), (answer.to_string(), at), "{at}");
             assert_eq!(udp_unconnected(&udp_socket(at), at).unwrap(), (answer.to_string(), at), "{at}");
@@ -362,6 +366,13 @@ fn node_ports_are_dialled_at_any_address_of_a_node() {
             );
         }
     });
+    // A pod's localhost is its own.
+    let before = counted(&datapath, "lb_no_frontend");
+    node.inside(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        tcp("127.0.0.1:30080".parse().unwrap()).unwrap_err();
+    });
+    assert_eq!(counted(&datapath, "lb_no_frontend"), before + 1);
     wanted.state.node_addresses.clear();
     converge(&mut datapath, &wanted);
     with_servers(&node, &[BACK4[0]], || {

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use model::policy::PolicyAction;
 
 use super::compiled::Direction;
+use super::verdicts::Verdicts;
 use crate::plan::policing::{
     Identity, Judged, Network, Peer, Policing, Ruleset, RulesetId, Ruling, Subject, Verdict, VerdictKey,
 };
@@ -68,11 +69,28 @@ pub fn judge(policing: &Policing, packet: &Packet) -> Judgement {
     judge_in(&Tables { subjects, rulesets, verdicts, identities, networks, named, from_own }, packet)
 }
 
+/// Verdicts, however they are kept.
+pub(super) trait Find {
+    fn find(&self, key: &VerdictKey) -> Option<&Verdict>;
+}
+
+impl Find for BTreeMap<VerdictKey, Verdict> {
+    fn find(&self, key: &VerdictKey) -> Option<&Verdict> {
+        self.get(key)
+    }
+}
+
+impl Find for Verdicts {
+    fn find(&self, key: &VerdictKey) -> Option<&Verdict> {
+        self.get(key)
+    }
+}
+
 /// What a packet is judged by, wherever it is kept.
 pub(super) struct Tables<'a> {
     pub(super) subjects: &'a BTreeMap<IpAddr, Subject>,
     pub(super) rulesets: &'a BTreeMap<RulesetId, Ruleset>,
-    pub(super) verdicts: &'a BTreeMap<VerdictKey, Verdict>,
+    pub(super) verdicts: &'a dyn Find,
     pub(super) identities: &'a BTreeMap<IpAddr, Identity>,
     pub(super) networks: &'a BTreeMap<IpNet, Network>,
     pub(super) named: &'a BTreeMap<IpAddr, Peer>,
@@ -108,7 +126,7 @@ pub(super) fn judge_in(policing: &Tables<'_>, packet: &Packet) -> Judgement {
     let mut verdict = Verdict::default();
     for peer in [Peer::ANY].into_iter().chain(peers.into_iter().filter(|peer| *peer != Peer::ANY)) {
         for key in keys(packet, id, peer, ruleset.lengths) {
-            if let Some(found) = policing.verdicts.get(&key) {
+            if let Some(found) = policing.verdicts.find(&key) {
                 higher(&mut verdict.admin, found.admin);
                 higher(&mut verdict.namespace, found.namespace);
                 higher(&mut verdict.baseline, found.baseline);

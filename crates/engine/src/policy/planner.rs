@@ -174,7 +174,7 @@ impl Planner {
         Policing {
             subjects: self.subjects.now().clone(),
             rulesets: self.written.rulesets.now().clone(),
-            verdicts: self.written.verdicts.now().clone(),
+            verdicts: self.written.verdicts.iter().collect(),
             identities: self.identities.now().clone(),
             networks: self.known_networks.now().clone(),
             named: self.named.now().clone(),
@@ -345,7 +345,7 @@ impl Planner {
         Tables {
             subjects: self.subjects.now(),
             rulesets: self.written.rulesets.now(),
-            verdicts: self.written.verdicts.now(),
+            verdicts: &self.written.verdicts,
             identities: self.identities.now(),
             networks: self.known_networks.now(),
             named: self.named.now(),

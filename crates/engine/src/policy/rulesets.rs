@@ -11,7 +11,8 @@ use super::identities::Identities;
 use super::matchers::{MatcherId, Matchers, Whom};
 use super::ports::Ports;
 use super::tracked::Tracked;
-use crate::plan::policing::{Peer, Ruleset, RulesetId, Ruling, Verdict, VerdictKey};
+use super::verdicts::{Rows, Verdicts};
+use crate::plan::policing::{Peer, Ruleset, RulesetId, Ruling, Verdict};
 
 /// The most rules of a ruleset: verdicts name them by 16 bits.
 const MOST_RULES: usize = 1 << 16;
@@ -168,8 +169,8 @@ impl Held {
     }
 
     /// All verdicts, or none where there are more than that.
-    fn rows(&self, sources: &Sources<'_>, most: usize) -> Option<BTreeMap<(Peer, Ports), Verdict>> {
-        let mut rows: BTreeMap<(Peer, Ports), Verdict> = BTreeMap::new();
+    fn rows(&self, sources: &Sources<'_>, most: usize) -> Option<Rows> {
+        let mut rows = Rows::new();
         for line in &self.lines {
             let tier = self.policies[line.policy].tier;
             for peer in line.rule.matchers.iter().flat_map(|matcher| sources.peers(*matcher)) {
@@ -223,7 +224,7 @@ fn put(verdict: &mut Verdict, tier: PolicyTier, ruling: Ruling) {
 #[derive(Debug, Default)]
 pub(super) struct Written {
     pub(super) rulesets: Tracked<RulesetId, Ruleset>,
-    pub(super) verdicts: Tracked<VerdictKey, Verdict>,
+    pub(super) verdicts: Verdicts,
     /// How many verdicts are about a peer, and how many of those do not only accept.
     uses: BTreeMap<Peer, (u32, u32)>,
 }
@@ -237,14 +238,12 @@ impl Written {
 
     /// Makes room for a ruleset and writes it down, whole.
     pub(super) fn write(&mut self, id: RulesetId, held: &mut Held, sources: &Sources<'_>, limit: usize) {
-        let most = limit.saturating_sub(self.verdicts.now().len());
+        let most = limit.saturating_sub(self.verdicts.len());
         let Some(rows) = held.rows(sources, most) else {
             held.no_room = Some(NoRoom::Verdicts);
             return;
         };
-        for ((peer, ports), verdict) in rows {
-            self.put(key(id, peer, ports), Some(verdict), held);
-        }
+        self.replace(id, rows, held);
         self.rulesets.put(id, Some(held.ruleset()));
     }
 
@@ -257,15 +256,14 @@ impl Written {
         limit: usize,
     ) {
         let row = held.row(peer, sources);
-        let gone: Vec<VerdictKey> =
-            self.of_peer(id, peer).filter(|key| !row.contains_key(&part(key))).collect();
-        for key in gone {
-            self.put(key, None, held);
+        let known: Vec<Ports> = self.verdicts.of_peer(id, peer).collect();
+        for ports in known.into_iter().filter(|ports| !row.contains_key(ports)) {
+            self.put(id, (peer, ports), None, held);
         }
         for (ports, verdict) in row {
-            self.put(key(id, peer, ports), Some(verdict), held);
+            self.put(id, (peer, ports), Some(verdict), held);
         }
-        if self.verdicts.now().len() > limit {
+        if self.verdicts.len() > limit {
             self.erase(id, held);
             held.no_room = Some(NoRoom::Verdicts);
         } else {
@@ -275,47 +273,47 @@ impl Written {
 
     /// Takes a ruleset away.
     pub(super) fn erase(&mut self, id: RulesetId, held: &mut Held) {
-        let first = VerdictKey { ruleset: id, peer: Peer::ANY, protocol: 0, bits: 0, port: 0 };
-        let all = self.verdicts.now().range(first..).map(|(key, _)| *key);
-        for key in all.take_while(|key| key.ruleset == id).collect::<Vec<_>>() {
-            self.put(key, None, held);
-        }
+        self.replace(id, Rows::new(), held);
         self.rulesets.put(id, None);
     }
 
-    fn of_peer(&self, id: RulesetId, peer: Peer) -> impl Iterator<Item = VerdictKey> {
-        let first = VerdictKey { ruleset: id, peer, protocol: 0, bits: 0, port: 0 };
-        let all = self.verdicts.now().range(first..).map(|(key, _)| *key);
-        all.take_while(move |key| key.ruleset == id && key.peer == peer)
+    fn replace(&mut self, id: RulesetId, rows: Rows, held: &mut Held) {
+        for ((peer, ports), verdict) in &rows {
+            self.count(*peer, *ports, None, Some(*verdict), held);
+        }
+        for ((peer, ports), was) in self.verdicts.replace(id, rows) {
+            self.count(peer, ports, Some(was), None, held);
+        }
     }
 
-    fn put(&mut self, key: VerdictKey, verdict: Option<Verdict>, held: &mut Held) {
-        let was = self.verdicts.now().get(&key).copied();
-        if was == verdict {
-            return;
+    fn put(&mut self, id: RulesetId, row: (Peer, Ports), verdict: Option<Verdict>, held: &mut Held) {
+        let was = self.verdicts.put(id, row, verdict);
+        if was != verdict {
+            self.count(row.0, row.1, was, verdict, held);
         }
-        let (all, denying) = self.uses.entry(key.peer).or_default();
+    }
+
+    fn count(
+        &mut self,
+        peer: Peer,
+        ports: Ports,
+        was: Option<Verdict>,
+        is: Option<Verdict>,
+        held: &mut Held,
+    ) {
+        let (all, denying) = self.uses.entry(peer).or_default();
+        if let Some(is) = is {
+            *all += 1;
+            *denying += u32::from(!is.only_accepts());
+        }
         if let Some(was) = was {
             *all -= 1;
             *denying -= u32::from(!was.only_accepts());
         }
-        if let Some(is) = verdict {
-            *all += 1;
-            *denying += u32::from(!is.only_accepts());
-        }
         if *all == 0 {
-            self.uses.remove(&key.peer);
+            self.uses.remove(&peer);
         }
-        let length = &mut held.lengths[usize::from(key.bits)];
-        *length = *length + u32::from(verdict.is_some()) - u32::from(was.is_some());
-        self.verdicts.put(key, verdict);
+        let length = &mut held.lengths[usize::from(ports.bits)];
+        *length = *length + u32::from(is.is_some()) - u32::from(was.is_some());
     }
-}
-
-fn key(ruleset: RulesetId, peer: Peer, Ports { protocol, bits, port }: Ports) -> VerdictKey {
-    VerdictKey { ruleset, peer, protocol, bits, port }
-}
-
-fn part(key: &VerdictKey) -> Ports {
-    Ports { protocol: key.protocol, bits: key.bits, port: key.port }
 }

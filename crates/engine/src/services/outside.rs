@@ -5,7 +5,7 @@
 //! node's own backends or nobody, and keep their addresses. What leads where sockets are led is not said twice.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use model::{Endpoint, EndpointKey, Node};
@@ -44,6 +44,16 @@ impl NodePortAddresses {
                 known().chain(node.mesh_ips()).filter(inside).collect()
             }
         }
+    }
+
+    /// The addresses of `localhost` at which they are dialled, on the node itself.
+    pub(super) fn localhost(&self) -> impl Iterator<Item = IpAddr> {
+        let dialled = |ip: &IpAddr| match self {
+            Self::All => true,
+            Self::Primary => false,
+            Self::Ranges(ranges) => ranges.iter().any(|range| range.contains(ip)),
+        };
+        [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].into_iter().filter(dialled)
     }
 }
 

@@ -192,9 +192,9 @@ impl<'a> Standpoint<'a> {
         self.addresses(&NodePortAddresses::All)
     }
 
-    /// The addresses of the cluster's nodes at which node ports are dialled.
+    /// Where node ports are dialled by this node's sockets: at addresses of the cluster's nodes, and at its own `localhost`.
     pub(super) fn node_port_addresses(&self) -> BTreeSet<IpAddr> {
-        self.addresses(self.node_ports)
+        self.addresses(self.node_ports).into_iter().chain(self.node_ports.localhost()).collect()
     }
 
     fn addresses(&self, which: &NodePortAddresses) -> BTreeSet<IpAddr> {

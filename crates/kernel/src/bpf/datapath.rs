@@ -20,7 +20,7 @@ use super::sys::Hook;
 use super::table::Table;
 use super::tables::TableMap;
 use super::{BpfError, abi, bytes, pins};
-use crate::features;
+use crate::{features, netns};
 
 /// Where pins belong: the folder of the layout this version speaks.
 pub const PIN_DIR: &str = "/sys/fs/bpf/causeway/v1";
@@ -110,9 +110,12 @@ impl Datapath {
         pins::remove_smaller(folder, "counters", abi::Reason::ALL.len())?;
         let flow_idle = u64::try_from(options.flow_idle.as_nanos()).unwrap_or(u64::MAX);
         let have_set_retval = u8::from(features::has_set_retval());
+        // Kernels before 5.14 do not say it; there node ports are not dialled at localhost.
+        let node_netns = netns::cookie().unwrap_or_default();
         let have_tables = u8::from(options.tables);
         let mut loader = object::loader(&[SOCK, OUTLIERS, GUARD, POD, EDGE, POLICY], folder);
         loader.override_global("flow_idle", &flow_idle, false);
+        loader.override_global("node_netns", &node_netns, false);
         loader.override_global("have_tables", &have_tables, false);
         loader.override_global("have_set_retval", &have_set_retval, false);
         // One a direction.

@@ -43,7 +43,7 @@ impl Planner {
         self.matchers.handle_classes(classes);
         let changed = self.matchers.poll_changed(&self.around);
         self.write(changed);
-        if self.full_at > self.written.verdicts.now().len() {
+        if self.full_at > self.written.verdicts.len() {
             self.find_room();
             self.write(BTreeSet::new());
         }
@@ -144,7 +144,7 @@ impl Planner {
                 self.unwritten.extend(users);
             }
         }
-        if self.full_at > self.written.verdicts.now().len() {
+        if self.full_at > self.written.verdicts.len() {
             self.full_at = 0;
             let full = self.rulesets.iter().filter(|(_, held)| held.no_room == Some(NoRoom::Verdicts));
             self.unwritten.extend(full.map(|(id, _)| *id));
@@ -204,7 +204,7 @@ impl Planner {
         for id in turned {
             let Some(held) = self.rulesets.get(&id) else { continue };
             if held.no_room == Some(NoRoom::Verdicts) {
-                self.full_at = self.written.verdicts.now().len();
+                self.full_at = self.written.verdicts.len();
             }
             let assigned = held.pods.iter().filter_map(|pod| self.assigned.get(pod));
             self.stale_subjects.extend(assigned.flat_map(|assigned| &assigned.ips));

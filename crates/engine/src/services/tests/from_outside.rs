@@ -300,16 +300,18 @@ fn two_families_two_ports_two_protocols() {
 
 #[test]
 fn node_ports_at_some_of_a_nodes_addresses() {
-    let every = ["10.1.1.1", "10.1.2.1", "172.16.0.1", "172.16.0.2", "198.18.0.1", "198.18.0.2"];
+    let every =
+        ["10.1.1.1", "10.1.2.1", "127.0.0.1", "172.16.0.1", "172.16.0.2", "198.18.0.1", "198.18.0.2", "::1"];
     let ranges = |written: &[&str]| {
         NodePortAddresses::Ranges(written.iter().map(|range| range.parse().unwrap()).collect())
     };
     for (which, want) in [
         (NodePortAddresses::All, &every[..]),
-        (NodePortAddresses::Primary, &every[2..4]),
+        (NodePortAddresses::Primary, &every[3..5]),
         (ranges(&["198.18.0.0/16", "10.1.1.0/24"]), &["10.1.1.1", "198.18.0.1", "198.18.0.2"]),
         (ranges(&["192.0.2.0/24"]), &[]),
-        (ranges(&["::/0"]), &[]),
+        (ranges(&["::/0"]), &["::1"]),
+        (ranges(&["127.0.0.0/8"]), &["127.0.0.1"]),
     ] {
         let plan = see_with(&everywhere(|_| ()), "a/1", &[], &which).plan;
         let dialled: Vec<_> = plan.node_addresses.iter().map(ToString::to_string).collect();
