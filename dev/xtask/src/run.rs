@@ -28,7 +28,8 @@ pub(crate) enum Bench {
     /// cluster, at node ports), `--out DIR`, `--rounds N`.
     Services,
     /// Policies: streams and new connections between pods that they are about, against pods that nobody judges and against
-    /// sets of nftables and ipset; how long a change takes, and what the maps take. `--rounds N`, `--window MS`.
+    /// sets of nftables and ipset; how long a change takes, planned and in the kernel, and what the maps take. `--rounds N`,
+    /// `--window MS`.
     Policy,
 }
 
@@ -134,7 +135,8 @@ pub(crate) fn bench(what: Option<Bench>, rest: &[String]) -> Result<()> {
             run(cargo(&["bench", "-p", "causeway-kernel", "--bench", "services", "--"]).args(rest))
         }
         Some(Bench::Policy) => {
-            run(cargo(&["bench", "-p", "causeway-kernel", "--bench", "policy", "--"]).args(rest))
+            run(cargo(&["bench", "-p", "causeway-kernel", "--bench", "policy", "--"]).args(rest))?;
+            run(&mut cargo(&["bench", "-p", "causeway-engine", "--bench", "policy"]))
         }
         Some(what) if !rest.is_empty() => {
             let name = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();

@@ -129,9 +129,9 @@ impl Report {
 /// Microseconds of a new connection by the number of services, which is on a logarithmic scale.
 fn chart(points: &[(String, u32, Median)]) -> String {
     const COLOURS: [&str; 6] = ["#555555", "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#cc79a7"];
-    let (width, height, left, bottom) = (720.0, 420.0, 60.0, 50.0);
+    let (width, height, left, right, bottom) = (720.0, 420.0, 60.0, 30.0, 50.0);
     let top = points.iter().map(|(.., m)| m.high).fold(1.0, f64::max) * 1.05;
-    let x = |services: u32| left + (f64::from(services.max(1))).log10() / 5.0 * (width - left - 20.0);
+    let x = |services: u32| left + (f64::from(services.max(1))).log10() / 5.0 * (width - left - right);
     let y = |us: f64| (height - bottom) - us / top * (height - bottom - 30.0);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" \
@@ -157,7 +157,7 @@ fn chart(points: &[(String, u32, Median)]) -> String {
             "<line x1=\"{left}\" y1=\"{0:.1}\" x2=\"{1}\" y2=\"{0:.1}\" stroke=\"#dddddd\"/>\n<text x=\"{2}\" \
              y=\"{0:.1}\" text-anchor=\"end\">{us:.0}</text>",
             y(us),
-            width - 20.0,
+            width - right,
             left - 6.0
         )
         .expect("a string takes all");
@@ -194,7 +194,8 @@ fn chart(points: &[(String, u32, Median)]) -> String {
             )
             .expect("a string takes all");
         }
-        let at = 44.0 + 16.0 * n as f64;
+        // Below what was measured: that starts far from nothing.
+        let at = height - bottom - 12.0 - 16.0 * (names.len() - 1 - n) as f64;
         writeln!(svg, "<text x=\"{}\" y=\"{at}\" fill=\"{colour}\">{name}</text>", left + 12.0)
             .expect("a string takes all");
     }
