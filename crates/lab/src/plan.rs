@@ -43,6 +43,8 @@ pub struct ClusterPlan {
     pub hosts: Vec<HostPlan>,
     /// What its agents do for services.
     pub services: agent::config::Services,
+    /// Which of its nodes have tunnels to which.
+    pub mesh: controller::config::Mesh,
     /// Its Kubernetes objects.
     pub manifests: Vec<Manifest>,
 }
@@ -62,6 +64,8 @@ pub struct NodePlan {
     pub pod_cidrs: Vec<IpNet>,
     /// All its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A machine without Causeway.
@@ -159,7 +163,7 @@ impl NodePlan {
         serde_json::json!({
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": self.name.node, "labels": self.labels},
+            "metadata": {"name": self.name.node, "labels": self.labels, "annotations": self.annotations},
             "spec": {"podCIDR": cidrs.first(), "podCIDRs": cidrs},
             "status": {"addresses": listed, "conditions": [{"type": "Ready", "status": "True"}]},
         })

@@ -199,6 +199,7 @@ fn controller_config(cluster: &ClusterPlan, advertise: &[SocketAddr]) -> control
         multicluster: controller::config::MulticlusterConfig::default(),
         services: Default::default(),
         policy: Default::default(),
+        mesh: cluster.mesh.clone(),
     }
 }
 

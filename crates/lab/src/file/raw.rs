@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent::config::LoadBalancerAlgorithm;
+use controller::config::Mesh;
 use engine::services::{LoadBalancerMode, TableSize};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -16,6 +17,9 @@ pub(super) struct RawLab {
     /// Of every cluster that does not say.
     #[serde(default)]
     pub(super) services: RawServices,
+    /// Of every cluster that does not say.
+    #[serde(default)]
+    pub(super) mesh: Option<Mesh>,
     pub(super) clusters: Vec<RawCluster>,
     #[serde(default)]
     pub(super) links: Vec<RawLink>,
@@ -40,6 +44,8 @@ pub(super) struct RawCluster {
     #[serde(default)]
     pub(super) services: RawServices,
     #[serde(default)]
+    pub(super) mesh: Option<Mesh>,
+    #[serde(default)]
     pub(super) manifests: Vec<String>,
 }
 
@@ -54,6 +60,8 @@ pub(super) struct RawNode {
     pub(super) location: Option<String>,
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) annotations: BTreeMap<String, String>,
     #[serde(default, rename = "podCIDRs")]
     pub(super) pod_cidrs: Vec<String>,
 }

@@ -87,6 +87,7 @@ fn cluster_plan(lab: &LabCluster, locations: &mut Vec<Location>) -> ClusterPlan 
         nodes,
         hosts,
         services: lab.services.clone(),
+        mesh: lab.mesh.clone(),
         manifests: lab.manifests.clone(),
     }
 }
@@ -131,6 +132,7 @@ fn node_plan(node: &LabNode, place: (u8, u8), pod_cidrs: Vec<IpNet>) -> NodePlan
         cgroup: format!("{cluster}/{name}"),
         pod_cidrs,
         labels,
+        annotations: node.annotations.clone(),
     }
 }
 
