@@ -47,6 +47,10 @@ services:
 policy:
   distributed: {{ .Values.policy.distributed | toRawJson }}
   selectors: {{ .Values.policy.selectors | toRawJson }}
+mesh:
+  granularity: {{ .Values.mesh.granularity | toRawJson }}
+  locations: {{ .Values.mesh.locations | toRawJson }}
+  topologyLabel: {{ .Values.mesh.topologyLabel | toRawJson }}
 {{- end -}}
 {{- define "causeway.agentConfig" -}}
 cluster: {{ .Values.cluster.name | toRawJson }}

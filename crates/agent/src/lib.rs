@@ -7,6 +7,7 @@ mod cleanup;
 pub mod cni;
 pub mod config;
 mod datapath;
+mod endpoints;
 mod health_checks;
 mod install;
 mod mtu;

@@ -1,5 +1,7 @@
 //! The node as the agent drives it: what it knows, what the kernel holds, and the way from one to the other.
 
+mod gateways;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -7,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use engine::exchange::{Interest, Position};
-use engine::health::{Event as Verdict, Prober, Ranking};
+use engine::health::{Event as Verdict, Gateways, Prober, Ranking};
 use engine::mesh::Unserved;
 use engine::plan::{self, Op, State};
 use engine::services::{Departed, Fill, HealthCheck, Planner};
@@ -32,6 +34,7 @@ use crate::api::{Ask, Paths, Vital};
 use crate::cni::PodNetwork;
 use crate::config::Config;
 use crate::datapath::{self, Datapath, Masqueraded};
+use crate::endpoints::Endpoints;
 use crate::health_checks::HealthChecks;
 use crate::names::Names;
 use crate::neighbour::Neighbour;
@@ -82,6 +85,14 @@ pub(crate) struct Node {
     pub(crate) observed: State,
     /// What it ought to hold.
     pub(crate) desired: State,
+    /// Over which peer each node is reached, as the newest plan has it.
+    via: BTreeMap<NodeName, NodeName>,
+    /// Which gateways carry nothing.
+    gateways: Gateways,
+    /// Whether somebody fell silent, answers again or is reached in another way since they were judged.
+    judge: bool,
+    /// Where names of endpoints lead.
+    endpoints: Endpoints,
     /// Whom an address of the mesh belongs to.
     pub(crate) probed: BTreeMap<IpAddr, NodeName>,
     pub(crate) echo_id: u16,
@@ -155,6 +166,7 @@ impl Node {
                 me,
                 world,
                 settings,
+                seen: Default::default(),
                 port: config.wireguard_port,
                 fixed: config.dns.iter().flat_map(|dns| dns.own_addresses()).collect(),
                 dead: Default::default(),
@@ -173,6 +185,10 @@ impl Node {
             desired: State::default(),
             config,
             datapath,
+            via: BTreeMap::new(),
+            gateways: Gateways::default(),
+            judge: false,
+            endpoints: Endpoints::new(),
             probed: BTreeMap::new(),
             echo_id: (seed & 0xffff) as u16,
             problems: Problems::default(),
@@ -265,7 +281,8 @@ impl Node {
         let probe = self.prober.deadline().map(|at| self.started + at);
         let gone = self.departed.as_ref().and_then(Departed::deadline).map(|at| self.started + at);
         let look = self.outliers.as_ref().map(Watch::deadline);
-        let timers = [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone, look];
+        let again = self.gateways.deadline().map(|at| self.started + at);
+        let timers = [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone, look, again];
         timers.into_iter().flatten().min().expect("two of them are always there")
     }
 
@@ -356,6 +373,7 @@ impl Node {
             Verdict::Died(name) => (name, true),
             Verdict::Revived(name) => (name, false),
         };
+        self.judge = true;
         let id = model::Node::id(name);
         let op = if dead { Op::MarkDead(id) } else { Op::MarkAlive(id) };
         if dead {
@@ -398,13 +416,6 @@ impl Node {
         gone.unwrap_or_default()
     }
 
-    /// The ranges that lead to a peer, as they were granted to it.
-    pub(crate) fn ranges_of(&self, peer: &NodeName) -> Vec<IpNet> {
-        let key = self.outlook.world.nodes.get(peer).and_then(|node| node.public_key);
-        let peer = key.and_then(|key| self.desired.tunnel.peers.get(&key));
-        peer.map(|peer| peer.allowed_ips.iter().copied().collect()).unwrap_or_default()
-    }
-
     /// Looks after what nobody reports: a device that vanished, clusters that came nearer, a kernel that was changed
     /// by others. Returns whether the device is another one now.
     pub(crate) async fn poll_check(&mut self) -> bool {
@@ -422,6 +433,8 @@ impl Node {
                 self.serve_outside();
             }
             self.replan |= self.outlook.measure(self.prober.cluster_rtts());
+            self.replan |= self.endpoints.poll(&self.outlook.world, &mut self.outlook.seen.resolved);
+            self.problems.set_machine("endpoints", self.endpoints.problem());
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
             }
@@ -589,7 +602,7 @@ impl Node {
         }
         self.replan = false;
         let begun = Instant::now();
-        let Plan { state: mut desired, own, health_checks, problems, full, fills } =
+        let Plan { state: mut desired, own, via, health_checks, problems, full, fills } =
             self.outlook.plan(&mut self.planner, &self.observed);
         self.checks = health_checks;
         self.full = full;
@@ -603,7 +616,9 @@ impl Node {
         if self.told.position.is_some() {
             self.problems.set_claims(problems);
         }
-        let probed = self.outlook.probed(&desired);
+        let probed = self.outlook.probed(&desired, &via);
+        self.judge |= self.via != via;
+        self.via = via;
         self.probed = probed.iter().map(|(name, ip)| (*ip, name.clone())).collect();
         self.outlook.reached = probed.iter().map(|(name, _)| name.clone()).collect();
         self.prober.set_peers(probed, self.now());

@@ -21,6 +21,8 @@ pub(crate) struct Outlook {
     pub(crate) me: NodeName,
     pub(crate) world: World,
     pub(crate) settings: mesh::Settings,
+    /// Gateways that carry nothing, and where names of endpoints lead.
+    pub(crate) seen: mesh::Seen,
     pub(crate) port: u16,
     /// Addresses that the tunnel's device has beside those of the mesh.
     pub(crate) fixed: BTreeSet<IpNet>,
@@ -50,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) state: State,
     /// The slices that were granted to this node.
     pub(crate) own: Vec<IpNet>,
+    /// The nodes that tunnels lead to, and over which peer.
+    pub(crate) via: BTreeMap<NodeName, NodeName>,
     /// What load balancers may ask the node about.
     pub(crate) health_checks: Vec<HealthCheck>,
     /// What was claimed but not granted.
@@ -64,7 +68,7 @@ impl Outlook {
     /// What follows from it. The planner has been told of every change to the world. Where not everything fits, what is in
     /// `held` already comes first.
     pub(crate) fn plan(&self, planner: &mut Planner, held: &State) -> Plan {
-        let mesh = mesh::plan(&self.world, &self.me, &self.settings);
+        let mesh = mesh::plan(&self.world, &self.me, &self.settings, &self.seen);
         let mut services = planner.plan(&self.view());
         let wanted = services.fills(&self.limits);
         services.fit(&self.view(), &held.frontends, &self.limits);
@@ -79,11 +83,11 @@ impl Outlook {
         problems.extend(services.problems.iter().map(ToString::to_string));
         let (health_checks, refused) = services::health_checks(&self.view());
         problems.extend(refused.iter().map(ToString::to_string));
-        let own = mesh.own.clone();
+        let (own, via) = (mesh.own.clone(), mesh.via.clone());
         let mut state = State::assemble(mesh, services, &self.dead);
         state.tunnel.port = self.port;
         state.tunnel.addresses.extend(&self.fixed);
-        Plan { state, own, health_checks, problems, full, fills: wanted.to_vec() }
+        Plan { state, own, via, health_checks, problems, full, fills: wanted.to_vec() }
     }
 
     /// Takes in how far the other clusters are. Returns whether they stand in another order now.
@@ -120,11 +124,14 @@ impl Outlook {
         }
     }
 
-    /// Whom to probe, and at which address: the other nodes that have a tunnel, in a family that this node has too.
-    pub(crate) fn probed(&self, state: &State) -> Vec<(NodeName, IpAddr)> {
-        let others = self.world.nodes.values().filter(|node| node.name != self.me);
-        let reached =
-            others.filter(|node| node.public_key.is_some_and(|k| state.tunnel.peers.contains_key(&k)));
+    /// Whom to probe, and at which address: the other nodes that tunnels lead to, be it over others, in a family that this
+    /// node has too.
+    pub(crate) fn probed(
+        &self,
+        state: &State,
+        via: &BTreeMap<NodeName, NodeName>,
+    ) -> Vec<(NodeName, IpAddr)> {
+        let reached = via.keys().filter_map(|name| self.world.nodes.get(name));
         let speaks = |ip: &IpAddr| self.mesh_ips(state).iter().any(|mine| mine.is_ipv4() == ip.is_ipv4());
         reached
             .filter_map(|node| Some((node.name.clone(), node.mesh_ips().into_iter().find(speaks)?)))

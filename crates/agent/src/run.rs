@@ -141,6 +141,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         }
         node.poll_outliers();
         probe(&mut node, &echo, &aborts).await;
+        node.poll_gateways();
         node.settle().await;
         // After the plan: whoever dials anew is led elsewhere.
         aborts.reset(node.poll_gone());

@@ -150,7 +150,7 @@ fn plan(log: &Log) -> (Duration, usize) {
     };
     let began = Instant::now();
     let services = services::plan(&View::new(&world, &me));
-    let mesh = mesh::plan(&world, &me, &settings);
+    let mesh = mesh::plan(&world, &me, &settings, &mesh::Seen::default());
     assert!(mesh.routes.len() + services.frontends.len() > 0);
     (began.elapsed(), services.frontends.len())
 }

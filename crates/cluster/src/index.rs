@@ -10,6 +10,7 @@ mod addresses;
 mod complaint;
 mod export;
 mod labels;
+mod mesh;
 mod namespace;
 mod node;
 mod nodes;
@@ -39,6 +40,7 @@ use nodes::Nodes;
 use policy::Policies;
 use space::Space;
 
+pub use mesh::Meshing;
 pub use node::WIREGUARD_PORT;
 pub(crate) use service::{HEAVIEST, WEIGHT};
 pub use traffic::{is_global, traffic};
@@ -54,17 +56,19 @@ pub enum Endpoints {
 }
 
 /// What holds where objects do not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsaid {
     /// How backends of the own cluster stand to each other.
     pub spread: Spread,
     /// Whether a namespace is shared with other clusters.
     pub shared: bool,
+    /// Which nodes have tunnels to which, and what says where they are.
+    pub mesh: Meshing,
 }
 
 impl Default for Unsaid {
     fn default() -> Self {
-        Self { spread: Spread::default(), shared: true }
+        Self { spread: Spread::default(), shared: true, mesh: Meshing::default() }
     }
 }
 
@@ -109,7 +113,7 @@ impl Index {
 
     /// The same, where this holds unless objects say otherwise.
     pub fn with_unsaid(self, unsaid: Unsaid) -> Self {
-        Self { unsaid, ..self }
+        Self { nodes: Nodes::new(unsaid.mesh.clone()), unsaid, ..self }
     }
 
     /// The cluster whose objects these are.

@@ -1,13 +1,16 @@
 //! What a controller is told when it starts: one YAML file, refused as a whole when anything in it is unknown.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cluster::index::Meshing;
 use engine::policy::{Distributed, Selectors};
 use ipnet::IpNet;
 use link::Address;
 use link::controller::{Budget, Lifetimes, LinkSettings};
+use model::mesh::Granularity;
 use model::{Cluster, ClusterId, ClusterName, Spread};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +54,48 @@ pub struct Config {
     /// What holds for all policies.
     #[serde(default)]
     pub policy: Policy,
+    /// Which nodes have tunnels to which.
+    #[serde(default)]
+    pub mesh: Mesh,
+}
+
+/// Which nodes have tunnels to which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Mesh {
+    /// `full`: each node to every other. `location`: between locations by gateways. `cross`: the same, but that nodes
+    /// which everybody reaches need none.
+    pub granularity: Granularity,
+    /// The same for single locations, by their names.
+    pub locations: BTreeMap<String, LocationConfig>,
+    /// The label of nodes that names their location, where no annotation does.
+    pub topology_label: String,
+}
+
+/// What holds for one location.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LocationConfig {
+    /// As in [`Mesh::granularity`].
+    pub granularity: Granularity,
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        let Meshing { granularity, topology_label, .. } = Meshing::default();
+        Self { granularity, locations: BTreeMap::new(), topology_label }
+    }
+}
+
+impl From<&Mesh> for Meshing {
+    fn from(mesh: &Mesh) -> Self {
+        let locations = mesh.locations.iter().map(|(name, of)| (name.clone(), of.granularity));
+        Self {
+            granularity: mesh.granularity,
+            locations: locations.collect(),
+            topology_label: mesh.topology_label.clone(),
+        }
+    }
 }
 
 /// What holds for all policies.
@@ -346,6 +391,9 @@ fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let Authority { root_days, rotate_after_days, grace_days } = config.authority;
     if rotate_after_days == 0 || root_days <= rotate_after_days.saturating_add(grace_days) {
         return field("authority.rootDays", "give more than rotateAfterDays and graceDays together");
+    }
+    if config.mesh.topology_label.is_empty() {
+        return field("mesh.topologyLabel", "name a label, such as topology.kubernetes.io/region");
     }
     if let Source::Kubernetes { certificate_seconds: ..600, .. } = config.source {
         return field("source.kubernetes.certificateSeconds", "give at least 600: clocks differ");

@@ -261,6 +261,7 @@ mod tests {
             public_key: None,
             port: 0,
             labels: Default::default(),
+            mesh: Default::default(),
         }
     }
 

@@ -92,7 +92,11 @@ async fn begin(
     }
     let nodes = Nodes::default();
     let (mut inner, from_disk) = remembered(config, &cluster, site.map(|site| (site, nodes.clone())))?;
-    let unsaid = Unsaid { spread: config.services.traffic, shared: config.multicluster.share_namespaces };
+    let unsaid = Unsaid {
+        spread: config.services.traffic,
+        shared: config.multicluster.share_namespaces,
+        mesh: (&config.mesh).into(),
+    };
     let mut objects = match (&config.source, site) {
         (Source::Standalone { path }, _) => {
             Objects::Folder(standalone::watch(path, &cluster, unsaid).context("watching the source")?)

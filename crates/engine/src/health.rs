@@ -1,9 +1,10 @@
 //! Who answers through the mesh, and how far away the other clusters are.
 //!
-//! [`Prober`] decides whom to ask when and whom to call dead; [`Ranking`] orders clusters by their
+//! [`Prober`] decides whom to ask when and whom to call dead; [`Gateways`] tells which of them carry nothing; [`Ranking`] orders clusters by their
 //! [`scores`]: what was measured, what the way costs, how much each is wanted.
 //! Neither sends anything: the caller carries probes (ICMP echo to a peer's mesh address) and answers.
 
+mod gateways;
 mod prober;
 mod ranking;
 mod rtt;
@@ -12,6 +13,7 @@ mod score;
 mod tests;
 mod timing;
 
+pub use gateways::Gateways;
 pub use prober::{Event, Probe, Prober};
 pub use ranking::Ranking;
 pub use score::{Way, scores};

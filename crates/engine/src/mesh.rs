@@ -1,11 +1,15 @@
 //! The mesh: which tunnels this node keeps, which routes lead into them, and what may never leave in the clear.
 //!
-//! Every node with a key has a tunnel to every other. A range belongs to one owner: whoever claims what is taken
+//! Nodes stand in segments: by themselves, or with the others of their location. Inside a segment each node with a key
+//! has a tunnel to every other; between segments those have that carry the others' traffic. A range belongs to one owner: whoever claims what is taken
 //! gets nothing of it and is reported. This node's own claims come first, then the others' in the order of their
 //! names, so every node of the clusterset judges alike about everybody but itself.
 
 mod claims;
 mod endpoint;
+mod outside;
+mod problem;
+mod segment;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +21,8 @@ use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
 
 use crate::plan::{Masquerade, Peer, Route, RouteVia, Tunnel};
 use claims::Claims;
+pub use problem::Problem;
+use segment::Segment;
 
 /// The UDP port of a node that has not said another.
 pub const DEFAULT_PORT: u16 = 51820;
@@ -40,6 +46,16 @@ pub struct Settings {
     pub masquerade: Option<Vec<IpNet>>,
     /// What becomes of packets to service addresses that nobody has.
     pub unserved: Unserved,
+}
+
+/// What this node has seen itself, beside what it was told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Nodes that are no gateways for now: they do not answer, or carry nothing
+    /// ([`crate::health::Gateways`]).
+    pub out: BTreeSet<NodeName>,
+    /// Where the names lead that endpoints are given by; what leads nowhere is not here.
+    pub resolved: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// What becomes of packets to addresses of services that no socket was led away from.
@@ -66,70 +82,10 @@ pub struct Mesh {
     pub masquerade: Masquerade,
     /// This node's own slices, as far as they were granted: what its pods take addresses from.
     pub own: Vec<IpNet>,
+    /// The other nodes that tunnels lead to, and over which peer: themselves, or a gateway.
+    pub via: BTreeMap<NodeName, NodeName>,
     /// What was claimed and not granted.
     pub problems: Vec<Problem>,
-}
-
-/// A claim that was not granted. The rest of the mesh works without it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// The world does not have this node yet.
-    #[error("node {0} is not known to its own cluster yet: check that its Node object exists")]
-    Myself(NodeName),
-    /// Two clusters claim one range.
-    #[error(
-        "cluster {loser}'s pod range {range} overlaps cluster {winner}'s and is left out: give them disjoint ranges"
-    )]
-    Clusters {
-        /// The range that is not used.
-        range: IpNet,
-        /// Who claimed it too late.
-        loser: ClusterName,
-        /// Who has it.
-        winner: ClusterName,
-    },
-    /// A cluster's pod range has this machine's own address in it.
-    #[error(
-        "cluster {cluster}'s pod range {range} contains this node's own address {address} and is left out: pods need a range that no machine has"
-    )]
-    Underlay {
-        /// Whose range.
-        cluster: ClusterName,
-        /// The range that is not used.
-        range: IpNet,
-        /// The address in it.
-        address: IpAddr,
-    },
-    /// A node claims a range outside its cluster's.
-    #[error("node {node}'s pod range {range} is outside cluster {}'s pod ranges and is left out", node.cluster)]
-    Outside {
-        /// Who claims it.
-        node: NodeName,
-        /// The range.
-        range: IpNet,
-    },
-    /// Two nodes claim one range.
-    #[error("node {loser}'s pod range {range} overlaps node {winner}'s and is left out")]
-    Nodes {
-        /// The range that is not used.
-        range: IpNet,
-        /// Who claimed it too late.
-        loser: NodeName,
-        /// Who has it.
-        winner: NodeName,
-    },
-    /// Two nodes show one key.
-    #[error(
-        "node {loser} shows node {winner}'s WireGuard key {key} and gets no tunnel: remove its private.key and restart its agent"
-    )]
-    Keys {
-        /// The key.
-        key: PublicKey,
-        /// Who showed it too late.
-        loser: NodeName,
-        /// Who has it.
-        winner: NodeName,
-    },
 }
 
 /// Who has what, once every claim is judged.
@@ -139,7 +95,7 @@ struct Granted<'a> {
 }
 
 /// What the mesh looks like from the node `me`.
-pub fn plan(world: &World, me: &NodeName, settings: &Settings) -> Mesh {
+pub fn plan(world: &World, me: &NodeName, settings: &Settings, seen: &Seen) -> Mesh {
     let mut mesh = Mesh::default();
     mesh.tunnel.mtu = settings.mtu;
     mesh.guarded.extend(settings.fail_closed.iter().map(IpNet::trunc));
@@ -155,26 +111,29 @@ pub fn plan(world: &World, me: &NodeName, settings: &Settings) -> Mesh {
     if settings.unserved == Unserved::Refuse {
         refuse_services(world.clusters.get(&me.cluster), &mut mesh);
     }
+    let mut delivers = false;
     if let Some(node) = myself {
         let mine = slices.get(me).map_or(&[][..], Vec::as_slice);
         let ips = Node { pod_cidrs: mine.to_vec(), ..node.clone() }.mesh_ips();
         mesh.tunnel.addresses.extend(ips.iter().map(|ip| IpNet::from(*ip)));
         mesh.own = mine.to_vec();
         let granted = Granted { ranges, slices };
-        add_peers(world, node, &ips, &granted, settings, &mut mesh);
+        delivers = add_peers(world, node, &ips, &granted, settings, seen, &mut mesh);
     }
     if let Some(except) = &settings.masquerade {
-        masquerade(world.clusters.get(&me.cluster), except, &mut mesh);
+        masquerade(world.clusters.get(&me.cluster), except, delivers, &mut mesh);
     }
     mesh
 }
 
-/// This node's pods show its address wherever theirs lead nowhere.
-fn masquerade(my_cluster: Option<&Cluster>, except: &[IpNet], mesh: &mut Mesh) {
+/// This node's pods show its address wherever theirs lead nowhere; and so do all, where it `delivers` what others send to
+/// ranges beside the mesh.
+fn masquerade(my_cluster: Option<&Cluster>, except: &[IpNet], delivers: bool, mesh: &mut Mesh) {
     let services = my_cluster.into_iter().flat_map(|c| c.service_cidrs.iter().chain(&c.clusterset_cidrs));
     let except = mesh.guarded.iter().chain(services).chain(except).map(IpNet::trunc).collect();
+    let sources = if delivers { mesh.guarded.iter().copied().collect() } else { mesh.own.clone() };
     mesh.masquerade = Masquerade {
-        sources: mesh.own.iter().copied().collect(),
+        sources: IpNet::aggregate(&sources).into_iter().collect(),
         except: IpNet::aggregate(&except).into_iter().collect(),
     };
 }
@@ -241,37 +200,76 @@ fn refuse_services(my_cluster: Option<&Cluster>, mesh: &mut Mesh) {
     }
 }
 
+/// Puts the peers in, and the routes to them. Returns whether this node delivers what others send to ranges beside the
+/// mesh.
 fn add_peers(
     world: &World,
     me: &Node,
     my_ips: &[IpAddr],
     granted: &Granted,
     settings: &Settings,
+    seen: &Seen,
     mesh: &mut Mesh,
-) {
-    let mut keys: BTreeMap<PublicKey, &NodeName> = BTreeMap::new();
+) -> bool {
+    let keys = claim_keys(world, me, mesh);
+    let here = |node: &Node| {
+        node.name == me.name || keys.contains_key(&node.name) && granted.slices.contains_key(&node.name)
+    };
+    let segments = segment::segments(world, here);
+    let is_mine = |segment: &&Segment| segment.members.iter().any(|member| member.name == me.name);
+    let mine = segments.values().find(is_mine).expect("this node is here");
+    let my_carriers = mine.carriers(&seen.out);
+    let carried = my_carriers.get(&me.name).map(Vec::as_slice);
+
+    // Each node, and the peer that leads to it.
+    let mut ways: Vec<(&Node, &Node)> = Vec::with_capacity(world.nodes.len());
+    ways.extend(mine.members.iter().filter(|member| member.name != me.name).map(|member| (*member, *member)));
+    for segment in segments.values().filter(|segment| !is_mine(segment)) {
+        for (gateway, nodes) in segment.carriers(&seen.out) {
+            let hop = if carried.is_some() { &world.nodes[gateway] } else { mine.carrier(me, &seen.out) };
+            ways.extend(nodes.into_iter().map(|node| (node, hop)));
+        }
+    }
+    for (node, hop) in &ways {
+        let peer = mesh.tunnel.peers.entry(keys[&hop.name]).or_insert_with(|| {
+            let path = endpoint::choose(me, hop, &granted.ranges, seen);
+            let needed = if path.may_cross_nat { settings.keepalive } else { 0 };
+            let keepalive = me.mesh.keepalive.unwrap_or(needed);
+            Peer { endpoint: path.endpoint, allowed_ips: BTreeSet::new(), keepalive }
+        });
+        mesh.via.insert(node.name.clone(), hop.name.clone());
+        let slices = &granted.slices[&node.name];
+        peer.allowed_ips.extend(slices);
+        for range in slices {
+            add_route(*range, my_ips, &mut mesh.routes);
+        }
+    }
+    let scene = outside::Scene { me, my_ips, segments: &segments, mine, granted, keys: &keys, carried };
+    outside::add(&scene, &ways, mesh)
+}
+
+/// A route into the tunnel. Without an address of the family there is nothing to send from: the dead end takes it.
+fn add_route(to: IpNet, my_ips: &[IpAddr], routes: &mut BTreeMap<(IpNet, u32), Route>) {
+    if let Some(source) = my_ips.iter().find(|ip| ip.is_ipv4() == to.addr().is_ipv4()) {
+        routes.insert((to, TUNNEL_METRIC), Route { via: RouteVia::Tunnel, source: Some(*source) });
+    }
+}
+
+/// Grants the nodes their keys.
+fn claim_keys<'a>(world: &'a World, me: &Node, mesh: &mut Mesh) -> BTreeMap<&'a NodeName, PublicKey> {
+    let mut owners: BTreeMap<PublicKey, &NodeName> = BTreeMap::new();
+    let mut keys = BTreeMap::new();
     for node in mine_first(world, &me.name) {
         let Some(key) = node.public_key else { continue };
-        if let Some(winner) = keys.get(&key) {
+        if let Some(winner) = owners.get(&key) {
             let (loser, winner) = (node.name.clone(), (*winner).clone());
             mesh.problems.push(Problem::Keys { key, loser, winner });
             continue;
         }
-        keys.insert(key, &node.name);
-        let Some(slices) = granted.slices.get(&node.name).filter(|_| node.name != me.name) else { continue };
-        let path = endpoint::choose(me, node, &granted.ranges);
-        let keepalive = if path.may_cross_nat { settings.keepalive } else { 0 };
-        let allowed_ips = slices.iter().copied().collect();
-        mesh.tunnel.peers.insert(key, Peer { endpoint: path.endpoint, allowed_ips, keepalive });
-        for range in slices {
-            // Without an address of the family there is nothing to send from: the dead end takes it.
-            let Some(source) = my_ips.iter().find(|ip| ip.is_ipv4() == range.addr().is_ipv4()) else {
-                continue;
-            };
-            let route = Route { via: RouteVia::Tunnel, source: Some(*source) };
-            mesh.routes.insert((*range, TUNNEL_METRIC), route);
-        }
+        owners.insert(key, &node.name);
+        keys.insert(&node.name, key);
     }
+    keys
 }
 
 /// This node, then those of its cluster, then the others: what is claimed twice stays with who is nearer to us, so no

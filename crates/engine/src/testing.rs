@@ -41,6 +41,7 @@ pub(crate) fn node(name: &str, region: &str, zone: &str) -> Node {
         public_key: None,
         port: 51820,
         labels: Default::default(),
+        mesh: Default::default(),
     }
 }
 

@@ -24,7 +24,7 @@ fn state(situation: &Situation) -> State {
         masquerade: Some(vec![]),
         unserved: mesh::Unserved::Refuse,
     };
-    let mesh = mesh::plan(world, &me, &settings);
+    let mesh = mesh::plan(world, &me, &settings, &mesh::Seen::default());
     let services = services::plan(&View { dead, ranking, ..View::new(world, &me) });
     State::assemble(mesh, services, dead)
 }

@@ -10,6 +10,7 @@ mod cluster;
 mod controllers;
 mod dns;
 mod link;
+mod mesh;
 mod multicluster;
 mod pods;
 mod policy;
@@ -25,6 +26,7 @@ pub use cluster::{Cidr, Cluster};
 pub use controllers::{ApiServer, Authority, Controllers};
 pub use dns::Dns;
 pub use link::{Budget, Link};
+pub use mesh::{Granularity, Location, Mesh};
 pub use multicluster::Multicluster;
 pub use pods::{
     Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,
@@ -52,6 +54,8 @@ pub struct Settings {
     pub controllers: Controllers,
     /// The nodes' daemon: tunnels, services, pods' network.
     pub agent: Agent,
+    /// Which nodes have tunnels to which.
+    pub mesh: Mesh,
     /// What links to other clusters may cost, and when what they brought is forgotten.
     pub link: Link,
     /// The Multi-Cluster Services API: services that clusters export to each other.
@@ -72,6 +76,7 @@ impl Default for Settings {
             image: Image::default(),
             controllers: Controllers::default(),
             agent: Agent::default(),
+            mesh: Mesh::default(),
             link: Link::default(),
             multicluster: Multicluster::default(),
             services: Services::default(),

@@ -52,6 +52,8 @@ pub struct LabCluster {
     pub services: agent::config::Services,
     /// What holds for its policies.
     pub policy: LabPolicy,
+    /// Which of its nodes have tunnels to which.
+    pub mesh: controller::config::Mesh,
     /// Its Kubernetes objects.
     pub manifests: Vec<Manifest>,
 }
@@ -76,6 +78,8 @@ pub struct LabNode {
     pub location: Option<String>,
     /// Labels beyond those that every node has.
     pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
     /// The ranges of its pods, where the file says so; the plan takes the rest from the cluster's.
     pub pod_cidrs: Vec<IpNet>,
 }

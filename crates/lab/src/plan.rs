@@ -45,6 +45,8 @@ pub struct ClusterPlan {
     pub services: agent::config::Services,
     /// What holds for its policies.
     pub policy: LabPolicy,
+    /// Which of its nodes have tunnels to which.
+    pub mesh: controller::config::Mesh,
     /// Its Kubernetes objects.
     pub manifests: Vec<Manifest>,
 }
@@ -64,6 +66,8 @@ pub struct NodePlan {
     pub pod_cidrs: Vec<IpNet>,
     /// All its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A machine without Causeway.
@@ -161,7 +165,7 @@ impl NodePlan {
         serde_json::json!({
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": self.name.node, "labels": self.labels},
+            "metadata": {"name": self.name.node, "labels": self.labels, "annotations": self.annotations},
             "spec": {"podCIDR": cidrs.first(), "podCIDRs": cidrs},
             "status": {"addresses": listed, "conditions": [{"type": "Ready", "status": "True"}]},
         })

@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod key;
+pub mod mesh;
 mod name;
 mod network;
 mod object;
@@ -15,6 +16,7 @@ mod world;
 
 pub use endpoint::{Endpoint, EndpointKey, EndpointPort, Hints, Tier};
 pub use key::PublicKey;
+pub use mesh::NodeMesh;
 pub use name::{ClusterId, ClusterName, NameError, NodeName, ObjectName};
 pub use network::{KubeProxy, Port, Protocol, overlaps};
 pub use object::{Change, Cluster, Key, Kind, Node, Object, Topology};

@@ -11,7 +11,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::policy::{Labels, Namespace, NamespaceName, Pod, PodName, Policy, PolicyName};
 use crate::{
-    ClusterId, ClusterName, Endpoint, EndpointKey, Import, NodeName, PublicKey, Service, ServiceKey,
+    ClusterId, ClusterName, Endpoint, EndpointKey, Import, NodeMesh, NodeName, PublicKey, Service, ServiceKey,
 };
 
 /// One control plane, and the address ranges that are its own.
@@ -77,6 +77,9 @@ pub struct Node {
     /// Its labels, for policies that select nodes; of nodes of the own cluster only: they do not leave it.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+    /// How it takes part in the mesh.
+    #[serde(default)]
+    pub mesh: NodeMesh,
 }
 
 impl Node {

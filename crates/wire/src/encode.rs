@@ -5,9 +5,11 @@ mod policy;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use model::mesh::{Gateway, Granularity};
 use model::{
-    Access, Change, Cluster, Endpoint, EndpointKey, Export, Hints, Import, Key, Node, NodeName, NodePort,
-    Object, ObjectName, Port, Prefer, Protocol, Service, ServiceKey, ServicePort, Spread, Terms, Traffic,
+    Access, Change, Cluster, Endpoint, EndpointKey, Export, Hints, Import, Key, Node, NodeMesh, NodeName,
+    NodePort, Object, ObjectName, Port, Prefer, Protocol, Service, ServiceKey, ServicePort, Spread, Terms,
+    Traffic,
 };
 
 use crate::pb;
@@ -64,6 +66,26 @@ pub fn encode_cluster(cluster: &Cluster) -> pb::Cluster {
     }
 }
 
+fn encode_node_mesh(mesh: &NodeMesh) -> pb::NodeMesh {
+    let granularity = match mesh.granularity {
+        Granularity::Full => pb::Granularity::Full,
+        Granularity::Location => pb::Granularity::Location,
+        Granularity::Cross => pb::Granularity::Cross,
+    };
+    let gateway = match mesh.gateway {
+        Gateway::Neutral => pb::Gateway::Neutral,
+        Gateway::Wanted => pb::Gateway::Wanted,
+        Gateway::Unwanted => pb::Gateway::Unwanted,
+    };
+    pb::NodeMesh {
+        granularity: granularity.into(),
+        gateway: gateway.into(),
+        endpoint: mesh.endpoint.as_ref().map(ToString::to_string).unwrap_or_default(),
+        keepalive: mesh.keepalive.map(u32::from),
+        allowed_location_ips: encode_nets(&mesh.allowed_location_ips),
+    }
+}
+
 fn encode_node(node: &Node) -> pb::Node {
     pb::Node {
         name: Some(encode_node_name(&node.name)),
@@ -77,6 +99,7 @@ fn encode_node(node: &Node) -> pb::Node {
         public_key: node.public_key.map(|key| key.0.to_vec()).unwrap_or_default(),
         port: u32::from(node.port),
         labels: node.labels.clone(),
+        mesh: (node.mesh != NodeMesh::default()).then(|| encode_node_mesh(&node.mesh)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why bytes were not understood.
 
 use model::NameError;
+use model::mesh::NoEndpoint;
 
 /// Why a message is not what it claims to be. Nothing of it is used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum ParseError {
     /// A name that is none.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// An end of a tunnel that is none.
+    #[error(transparent)]
+    Endpoint(NoEndpoint),
     /// An address that is neither 4 nor 16 bytes.
     #[error("an address in {field} has {bytes} bytes: IPv4 has 4, IPv6 has 16")]
     Address {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use model::mesh::{self, Gateway, Granularity};
 use model::{
-    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Key, Node, NodeName,
-    Object, ObjectName, Port, Protocol, PublicKey, ServiceKey, Topology,
+    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Key, Node, NodeMesh,
+    NodeName, Object, ObjectName, Port, Protocol, PublicKey, ServiceKey, Topology,
 };
 use prost::Message;
 
@@ -130,6 +131,30 @@ fn node(n: pb::Node) -> Result<Node, ParseError> {
         public_key: parse_public_key(&n.public_key)?,
         port: u16::try_from(n.port).map_err(|_| range("a node's port", n.port, 0))?,
         labels: labels(n.labels)?,
+        mesh: n.mesh.map(node_mesh).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn node_mesh(m: pb::NodeMesh) -> Result<NodeMesh, ParseError> {
+    let endpoint = text("a tunnel's endpoint", m.endpoint, 0, mesh::Endpoint::MAX_CHARS)?;
+    let endpoint = (!endpoint.is_empty()).then(|| endpoint.parse().map_err(ParseError::Endpoint));
+    let keepalive = m.keepalive.map(|seconds| {
+        u16::try_from(seconds).map_err(|_| range("a node's persistent keepalive", seconds, 0))
+    });
+    Ok(NodeMesh {
+        granularity: match pb::Granularity::try_from(m.granularity).unwrap_or_default() {
+            pb::Granularity::Full => Granularity::Full,
+            pb::Granularity::Location => Granularity::Location,
+            pb::Granularity::Cross => Granularity::Cross,
+        },
+        gateway: match pb::Gateway::try_from(m.gateway).unwrap_or_default() {
+            pb::Gateway::Neutral => Gateway::Neutral,
+            pb::Gateway::Wanted => Gateway::Wanted,
+            pb::Gateway::Unwanted => Gateway::Unwanted,
+        },
+        endpoint: endpoint.transpose()?,
+        keepalive: keepalive.transpose()?,
+        allowed_location_ips: nets("allowed location IPs", m.allowed_location_ips)?,
     })
 }
 

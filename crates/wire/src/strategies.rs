@@ -5,10 +5,11 @@ mod policy;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use model::mesh::{Gateway, Granularity};
 use model::{
     Access, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export, Hints,
-    Import, Node, NodeName, NodePort, Object, ObjectName, Port, Prefer, Protocol, PublicKey, Service,
-    ServiceKey, ServicePort, Spread, Terms, Topology, Traffic,
+    Import, Node, NodeMesh, NodeName, NodePort, Object, ObjectName, Port, Prefer, Protocol, PublicKey,
+    Service, ServiceKey, ServicePort, Spread, Terms, Topology, Traffic,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -64,6 +65,7 @@ prop_compose! {
         public_key in option::of(any::<[u8; 32]>()),
         port: u16,
         labels in policy::labels(),
+        mesh in node_mesh(),
     ) -> Node {
         let (region, zone, location, provider) = places;
         Node {
@@ -76,7 +78,23 @@ prop_compose! {
             public_key: public_key.map(PublicKey),
             port,
             labels,
+            mesh,
         }
+    }
+}
+
+prop_compose! {
+    fn node_mesh()(
+        granularity in prop_oneof![
+            Just(Granularity::Full), Just(Granularity::Location), Just(Granularity::Cross),
+        ],
+        gateway in prop_oneof![Just(Gateway::Neutral), Just(Gateway::Wanted), Just(Gateway::Unwanted)],
+        endpoint in option::of(("[a-z]{1,9}\\.[a-z]{1,9}", 1..=u16::MAX)),
+        keepalive: Option<u16>,
+        allowed_location_ips in vec(net4(), 0..3),
+    ) -> NodeMesh {
+        let endpoint = endpoint.map(|(name, port)| format!("{name}:{port}").parse().unwrap());
+        NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips }
     }
 }
 

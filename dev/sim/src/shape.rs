@@ -77,6 +77,7 @@ fn node(c: usize, n: usize, random: &mut Random) -> Node {
         public_key: Some(PublicKey(key)),
         port: 51820,
         labels: Default::default(),
+        mesh: Default::default(),
     }
 }
 

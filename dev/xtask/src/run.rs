@@ -143,6 +143,7 @@ pub(crate) fn bench(what: Option<Bench>, rest: &[String]) -> Result<()> {
             bail!("bench {name} takes no arguments: {}", rest.join(" "))
         }
         Some(Bench::Wireguard) => {
+            run(&mut cargo(&["bench", "-p", "causeway-engine", "--bench", "mesh"]))?;
             run(&mut cargo(&["bench", "-p", "causeway-kernel", "--bench", "wireguard"]))
         }
         Some(Bench::Kubernetes) => {

@@ -116,6 +116,7 @@ fn the_world_says_what_the_file_does_not() {
         public_key: None,
         port: 51820,
         labels: Default::default(),
+        mesh: Default::default(),
     };
     let of = |config: &Config, node| (config.topology(node), config.location(node));
     let place = |region: &str, zone: &str, location: &str| {

@@ -30,6 +30,7 @@ fn outlook() -> Outlook {
             public_key: None,
             port: 51820,
             labels: Default::default(),
+            mesh: Default::default(),
         }));
     }
     for (service, vip) in [("echo", "10.101.0.1"), ("other", "10.101.0.1")] {
@@ -68,6 +69,7 @@ fn outlook() -> Outlook {
             masquerade: None,
             unserved: Unserved::Leave,
         },
+        seen: Default::default(),
         port: 51820,
         dead: Default::default(),
         reached: Default::default(),

@@ -148,6 +148,7 @@ impl Lan {
                 public_key: Some(node.public_key()),
                 port: 51820,
                 labels: Default::default(),
+                mesh: Default::default(),
             }));
         }
         let mut echo = service(&cluster, "echo", VIP, "n2", &[Self::BACKEND]);

@@ -9,34 +9,38 @@ use model::{Cluster, NodeName, Topology};
 
 use super::complaint::{complain, short, some};
 use super::labels::Labels;
+use super::mesh;
 use crate::Complaint;
+use crate::index::Meshing;
 
 /// The port of a node's tunnel, until the node itself says otherwise.
 pub const WIREGUARD_PORT: u16 = 51820;
 
 /// The longest name of a provider that counts: a label's value.
 const LONGEST_PROVIDER: usize = 63;
-const REGION: &str = "topology.kubernetes.io/region";
+pub(super) const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// Whose machine a node is, as annotation or label, where `spec.providerID` does not say it or not as wished.
 const PROVIDER: &str = "causeway.io/provider";
-/// What puts a node into a location of its own choosing, as annotation or label; the first one counts.
-const LOCATION: [&str; 2] = ["causeway.io/location", "kilo.squat.ai/location"];
 
 /// The node as others see it, ranges aside.
-pub(super) fn node(name: NodeName, object: &Node, found: &mut Vec<Complaint>) -> model::Node {
+pub(super) fn node(
+    name: NodeName,
+    object: &Node,
+    settings: &Meshing,
+    found: &mut Vec<Complaint>,
+) -> model::Node {
     let labels = object.metadata.labels.as_ref();
-    let annotations = object.metadata.annotations.as_ref();
     let topology = Topology {
         provider: provider(object).unwrap_or_default().to_string(),
         region: get(labels, REGION).unwrap_or_default().to_string(),
         zone: get(labels, ZONE).unwrap_or_default().to_string(),
     };
-    let private_ips = addresses(object, "InternalIP", found);
-    let chosen = LOCATION.iter().find_map(|key| get(annotations, key).or_else(|| get(labels, key)));
+    let private_ips =
+        mesh::forced_private_ips(object, found).unwrap_or_else(|| addresses(object, "InternalIP", found));
     let location = match private_ips.is_empty() {
         true => name.node.clone(), // nobody shares a private network with it
-        false => chosen.unwrap_or(&topology.region).to_string(),
+        false => mesh::location(object, &settings.topology_label).unwrap_or_default().to_string(),
     };
     model::Node {
         location,
@@ -46,6 +50,7 @@ pub(super) fn node(name: NodeName, object: &Node, found: &mut Vec<Complaint>) ->
         public_key: None,
         port: WIREGUARD_PORT,
         labels: Labels::new(labels, found).to_map(),
+        mesh: mesh::part(object, settings, found),
         topology,
         name,
     }
@@ -62,7 +67,7 @@ fn provider(object: &Node) -> Option<&str> {
     })
 }
 
-fn get<'a>(map: Option<&'a BTreeMap<String, String>>, key: &str) -> Option<&'a str> {
+pub(super) fn get<'a>(map: Option<&'a BTreeMap<String, String>>, key: &str) -> Option<&'a str> {
     map?.get(key).map(String::as_str).filter(|value| !value.is_empty())
 }
 

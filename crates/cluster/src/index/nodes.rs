@@ -9,11 +9,13 @@ use model::{Change, Cluster, Key, NodeName, Object, overlaps};
 use super::complaint::{Complaints, From, complain};
 use super::node;
 use crate::Complaint;
+use crate::index::Meshing;
 use crate::manifest::{Id, Kind};
 
 /// The nodes of a cluster.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
+    settings: Meshing,
     held: BTreeMap<String, Held>,
     /// The ranges that each node was given by us, for one that comes without.
     given: BTreeMap<String, Vec<String>>,
@@ -36,6 +38,11 @@ struct Held {
 }
 
 impl Nodes {
+    /// None yet; what they do not say is as in these settings.
+    pub(super) fn new(settings: Meshing) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.held.keys().map(String::as_str)
     }
@@ -67,7 +74,7 @@ impl Nodes {
             None => (None, Vec::new()),
         };
         let held = Held {
-            bare: node::node(name, object, &mut found),
+            bare: node::node(name, object, &self.settings, &mut found),
             created: created.map_or(i64::MAX, |time| time.0.as_second()),
             written: node::written_cidrs(object),
             claimed,

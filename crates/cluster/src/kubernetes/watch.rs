@@ -79,7 +79,7 @@ impl Default for WatchOptions {
 pub fn watch(client: Client, cluster: &Cluster, options: WatchOptions) -> mpsc::Receiver<Event> {
     let (events, receiver) = mpsc::channel(QUEUE);
     let (say, heard) = mpsc::channel(ARRIVALS);
-    let index = Index::new(cluster.clone(), Endpoints::FromSlices).with_unsaid(options.unsaid);
+    let index = Index::new(cluster.clone(), Endpoints::FromSlices).with_unsaid(options.unsaid.clone());
     let options = Arc::new(options);
     let mut readers = JoinSet::new();
     // Slices are joined with pods: those that came first would be said twice.

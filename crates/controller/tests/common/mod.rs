@@ -137,6 +137,7 @@ impl Replica {
             multicluster,
             services: Default::default(),
             policy: Default::default(),
+            mesh: Default::default(),
         };
         let (stop, stopped) = oneshot::channel();
         let (kill, killed) = oneshot::channel();

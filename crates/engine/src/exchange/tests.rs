@@ -53,6 +53,7 @@ fn node(of: &str, i: u8, net: &str) -> Object {
         public_key: None,
         port: 51820,
         labels: Default::default(),
+        mesh: Default::default(),
     })
 }
 

@@ -30,6 +30,8 @@ pub fn weight(object: &Object) -> usize {
                     + ips(&n.public_ips)
                     + nets(&n.pod_cidrs)
                     + words(&n.labels)
+                    + n.mesh.endpoint.as_ref().map_or(0, |e| text(&e.to_string()))
+                    + nets(&n.mesh.allowed_location_ips)
                     + 32
                     + 3 * FIELD
             }

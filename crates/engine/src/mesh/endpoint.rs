@@ -3,9 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use model::mesh::Host;
 use model::{ClusterName, Node};
 
+use super::Seen;
 use super::claims::Claims;
+use super::segment::Place;
 
 /// The way to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,19 +19,15 @@ pub(super) struct Path {
     pub(super) may_cross_nat: bool,
 }
 
-/// A neighbour's private address where both have one, else its public one; IPv4 first, in a family both speak.
-/// Never an address inside the pods' `ranges`: a tunnel does not run through itself.
-pub(super) fn choose(me: &Node, peer: &Node, ranges: &Claims<&ClusterName>) -> Path {
+/// A neighbour's private address where both have one, else the endpoint that somebody chose for it, else its public
+/// address; IPv4 first, in a family both speak. Never an address inside the pods' `ranges`: a tunnel does not run
+/// through itself.
+pub(super) fn choose(me: &Node, peer: &Node, ranges: &Claims<&ClusterName>, seen: &Seen) -> Path {
     let inside = |ip: &IpAddr| ranges.owner_of(&IpNet::from(*ip)).is_some();
     let usable = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast() && !inside(ip);
     let first = |ips: &[IpAddr], v4: bool| ips.iter().copied().find(|ip| ip.is_ipv4() == v4 && usable(ip));
 
-    // A location that nobody chose is the region's name, and two providers may have a region of one name.
-    let one_place = me.topology.provider == peer.topology.provider || me.location != me.topology.region;
-    let neighbours = me.name.cluster == peer.name.cluster
-        && me.location == peer.location
-        && !me.location.is_empty()
-        && one_place;
+    let neighbours = Place::of(me).is_some_and(|place| Place::of(peer) == Some(place));
     let private = [true, false].into_iter().filter(|_| neighbours).find_map(|v4| {
         first(&me.private_ips, v4)?;
         first(&peer.private_ips, v4)
@@ -39,12 +38,26 @@ pub(super) fn choose(me: &Node, peer: &Node, ranges: &Claims<&ClusterName>) -> P
             first(&peer.public_ips, v4)
         })
     };
-    let chosen = private.or_else(public).filter(|_| peer.port != 0);
+    let forced = peer.mesh.endpoint.as_ref().filter(|_| private.is_none());
+    let chosen = match forced {
+        // A name that leads nowhere is nobody's trouble but its node's: it must come to us.
+        Some(endpoint) => {
+            let ips = match &endpoint.host {
+                Host::Ip(ip) => std::slice::from_ref(ip),
+                Host::Dns(name) => seen.resolved.get(name).map_or(&[][..], Vec::as_slice),
+            };
+            let mine = [&me.private_ips, &me.public_ips];
+            let speaks = |v4: bool| mine.iter().any(|ips| first(ips, v4).is_some());
+            let spoken = [true, false].into_iter().filter(|v4| speaks(*v4)).find_map(|v4| first(ips, v4));
+            let any = || [true, false].into_iter().find_map(|v4| first(ips, v4));
+            spoken.or_else(any).map(|ip| SocketAddr::new(ip, endpoint.port))
+        }
+        None => private.or_else(public).filter(|_| peer.port != 0).map(|ip| SocketAddr::new(ip, peer.port)),
+    };
     Path {
-        endpoint: chosen.map(|ip| SocketAddr::new(ip, peer.port)),
-        may_cross_nat: chosen.is_some()
-            && private.is_none()
-            && chosen.is_some_and(|ip| first(&me.public_ips, ip.is_ipv4()).is_none()),
+        endpoint: chosen,
+        may_cross_nat: private.is_none()
+            && chosen.is_some_and(|to| first(&me.public_ips, to.is_ipv4()).is_none()),
     }
 }
 
@@ -142,7 +155,7 @@ mod tests {
                 node.public_ips = public.iter().map(|ip| ip.parse().unwrap()).collect();
                 node
             };
-            let path = choose(&side("a/1", mine), &side("a/2", its), &ranges);
+            let path = choose(&side("a/1", mine), &side("a/2", its), &ranges, &Seen::default());
             let endpoint = endpoint.map(|e| e.parse().unwrap());
             assert_eq!(path, Path { endpoint, may_cross_nat: *nat }, "{what}");
         }
@@ -156,7 +169,7 @@ mod tests {
             node.private_ips = vec![IpAddr::from([172, 16, 0, n])];
             node.public_ips = vec![IpAddr::from([198, 18, 0, n])];
         }
-        let path = choose(&a, &b, &Claims::default());
+        let path = choose(&a, &b, &Claims::default(), &Seen::default());
         assert_eq!(path.endpoint, Some("198.18.0.2:51820".parse().unwrap()));
     }
 
@@ -167,7 +180,9 @@ mod tests {
             node.private_ips = vec![IpAddr::from([172, 16, 0, n])];
             node.public_ips = vec![IpAddr::from([198, 18, 0, n])];
         }
-        let to = |a: &Node, b: &Node| choose(a, b, &Claims::default()).endpoint.unwrap().ip().to_string();
+        let to = |a: &Node, b: &Node| {
+            choose(a, b, &Claims::default(), &Seen::default()).endpoint.unwrap().ip().to_string()
+        };
         assert_eq!(to(&a, &b), "172.16.0.2", "of neither is anything known");
         (a.topology.provider, b.topology.provider) = ("p".into(), "q".into());
         assert_eq!(to(&a, &b), "198.18.0.2", "nobody chose the location");
@@ -181,6 +196,6 @@ mod tests {
         a.public_ips = vec![IpAddr::from([198, 18, 0, 1])];
         b.public_ips = vec![IpAddr::from([198, 18, 0, 2])];
         b.port = 0;
-        assert_eq!(choose(&a, &b, &Claims::default()).endpoint, None);
+        assert_eq!(choose(&a, &b, &Claims::default(), &Seen::default()).endpoint, None);
     }
 }

@@ -1,5 +1,8 @@
+mod outside;
+mod topology;
+
 use super::*;
-use crate::testing::{cluster, meshed, node, node_name, world};
+use crate::testing::{cluster, meshed, node_name, world};
 
 fn settings() -> Settings {
     Settings {
@@ -34,7 +37,7 @@ fn two_clusters() -> World {
 }
 
 fn plan_of(world: &World) -> Mesh {
-    plan(world, &node_name("a/1"), &settings())
+    plan(world, &node_name("a/1"), &settings(), &Seen::default())
 }
 
 /// The plan as an operator would type it.
@@ -99,7 +102,7 @@ fn without_a_key_there_is_no_tunnel_and_the_dead_end_stays() {
 
 #[test]
 fn a_node_nobody_knows_yet_guards_and_waits() {
-    let mesh = plan(&two_clusters(), &node_name("a/9"), &settings());
+    let mesh = plan(&two_clusters(), &node_name("a/9"), &settings(), &Seen::default());
     assert_eq!(mesh.problems, [Problem::Myself(node_name("a/9"))]);
     assert!(mesh.tunnel.peers.is_empty() && mesh.tunnel.addresses.is_empty());
     assert_eq!(mesh.guarded.len(), 4);
@@ -118,7 +121,8 @@ fn a_family_i_do_not_speak_is_left_to_the_dead_end() {
 #[test]
 fn extra_ranges_are_guarded() {
     let fail_closed = vec!["10.99.1.2/16".parse().unwrap()];
-    let mesh = plan(&two_clusters(), &node_name("a/1"), &Settings { fail_closed, ..settings() });
+    let mesh =
+        plan(&two_clusters(), &node_name("a/1"), &Settings { fail_closed, ..settings() }, &Seen::default());
     assert!(mesh.guarded.contains(&net("10.99.0.0/16")));
 }
 
@@ -247,7 +251,8 @@ fn five_thousand_nodes() {
             nodes.push(node);
         }
     }
-    let mesh = plan(&world(clusters, nodes, vec![], vec![]), &node("c1/n0", "", "").name, &settings());
+    let mesh =
+        plan(&world(clusters, nodes, vec![], vec![]), &node_name("c1/n0"), &settings(), &Seen::default());
     assert_eq!((mesh.tunnel.peers.len(), mesh.problems.len()), (4_999, 0));
     assert_eq!(mesh.routes.len(), 4_999 + 50);
 }
@@ -255,7 +260,8 @@ fn five_thousand_nodes() {
 #[test]
 fn outside_the_mesh_pods_show_the_nodes_address() {
     let masquerade = |world: &World, settings| {
-        let Masquerade { sources, except } = plan(world, &node_name("a/1"), &settings).masquerade;
+        let mesh = plan(world, &node_name("a/1"), &settings, &Seen::default());
+        let Masquerade { sources, except } = mesh.masquerade;
         let text = |ranges: BTreeSet<IpNet>| ranges.iter().map(ToString::to_string).collect::<Vec<_>>();
         (text(sources), text(except))
     };
@@ -281,7 +287,8 @@ fn outside_the_mesh_pods_show_the_nodes_address() {
 #[test]
 fn beside_kube_proxy_service_addresses_are_left_alone() {
     let unserved = |unserved| {
-        let mesh = plan(&two_clusters(), &node_name("a/1"), &Settings { unserved, ..settings() });
+        let mesh =
+            plan(&two_clusters(), &node_name("a/1"), &Settings { unserved, ..settings() }, &Seen::default());
         mesh.routes.values().filter(|route| route.via == RouteVia::Unreachable).count()
     };
     assert_eq!((unserved(Unserved::Refuse), unserved(Unserved::Leave)), (2, 0));

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Op, SetId, State, Table, TableKey, Touched};
+use model::PublicKey;
+
+use super::{Op, Peer, SetId, State, Table, TableKey, Touched};
 
 /// The operations that turn `observed` into `desired`, in the order to apply them.
 pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
@@ -25,9 +27,14 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
         ops.push(Op::TunnelPort(is.port));
     }
     ops.extend(is.addresses.difference(&was.addresses).map(|a| Op::AddAddress(*a)));
-    // A range that moves from one peer to another is set on the new owner; WireGuard then takes it from the old one.
+    // A range that moves from one peer to another is set on the new owner; WireGuard then takes it from the old one. Who
+    // gains comes first, so that at no time nobody has it.
+    let gains = |(key, peer): &(&PublicKey, &Peer)| {
+        was.peers.get(key).is_none_or(|old| !peer.allowed_ips.is_subset(&old.allowed_ips))
+    };
+    let (gaining, others): (Vec<_>, Vec<_>) = changed(&was.peers, &is.peers).partition(gains);
+    ops.extend(gaining.into_iter().chain(others).map(|(k, p)| Op::SetPeer(*k, p.clone())));
     ops.extend(gone(&was.peers, &is.peers).map(|k| Op::DeletePeer(*k)));
-    ops.extend(changed(&was.peers, &is.peers).map(|(k, p)| Op::SetPeer(*k, p.clone())));
     ops.extend(
         changed(&observed.routes, &desired.routes).map(|((to, m), r)| Op::SetRoute(*to, *m, r.clone())),
     );

@@ -104,6 +104,7 @@ pub(crate) fn node(name: BoxedStrategy<NodeName>) -> impl Strategy<Value = Node>
             public_key: key.map(|key| PublicKey([key; 32])),
             port: 51820,
             labels: Default::default(),
+            mesh: Default::default(),
             name,
         },
     )

@@ -79,6 +79,11 @@ fn controller_file() -> Tree {
         },
         "services": { "traffic": (set("services.traffic")) },
         "policy": { "distributed": (set("policy.distributed")), "selectors": (set("policy.selectors")) },
+        "mesh": {
+            "granularity": (set("mesh.granularity")),
+            "locations": (set("mesh.locations")),
+            "topologyLabel": (set("mesh.topologyLabel")),
+        },
     })
 }
 

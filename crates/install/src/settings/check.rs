@@ -87,6 +87,9 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
     if !MAGLEV_TABLES.contains(&settings.services.maglev_table_size) {
         say("services.maglevTableSize", "", format!("give one of {MAGLEV_TABLES:?}"));
     }
+    if settings.mesh.topology_label.is_empty() {
+        say("mesh.topologyLabel", "", "name a label, such as topology.kubernetes.io/region".into());
+    }
     let controllers = &settings.controllers;
     if controllers.nodes.is_empty() {
         say(
@@ -171,7 +174,7 @@ mod tests {
     #[test]
     fn what_is_wrong() {
         type Spoil = fn(&mut Settings);
-        let cases: [(&[&str], Spoil); 17] = [
+        let cases: [(&[&str], Spoil); 18] = [
             (&[], |_| ()),
             (&["cluster.name", "controllers.nodes", "controllers.addresses"], |s| *s = Settings::default()),
             (&["cluster.name"], |s| s.cluster.name = "Home".into()),
@@ -191,6 +194,7 @@ mod tests {
                 s.services.node_port_addresses = vec!["192.0.2.0/24".into(), "primary".into()];
             }),
             (&["services.maglevTableSize"], |s| s.services.maglev_table_size = 1000),
+            (&["mesh.topologyLabel"], |s| s.mesh.topology_label.clear()),
             (&["agent.cni.binDirs"], |s| s.agent.cni.bin_dirs.push("bin".into())),
             (&["agent.cni.confDir"], |s| s.agent.cni.conf_dir = "net.d".into()),
         ];

@@ -133,6 +133,7 @@ pub(crate) fn world_outside(
             public_key: None,
             port: 51820,
             labels: Default::default(),
+            mesh: Default::default(),
         })));
     }
     for (servers, node) in [(near, me()), (far, other())] {

@@ -202,6 +202,7 @@ fn controller_config(cluster: &ClusterPlan, advertise: &[SocketAddr]) -> control
             distributed: cluster.policy.distributed,
             selectors: cluster.policy.agents.selectors,
         },
+        mesh: cluster.mesh.clone(),
     }
 }
 

@@ -153,7 +153,15 @@ fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Re
     let policy = raw.policy.over(doc.value.policy.over(Default::default()));
     let cluster =
         Cluster { name, id, pod_cidrs: pods, service_cidrs: vips, clusterset_cidrs: clusterset_cidrs() };
-    let lab = LabCluster { cluster, nodes, hosts, services, policy, manifests: Vec::new() };
+    let (mesh, mesh_at) = match (&raw.mesh, &doc.value.mesh) {
+        (Some(mesh), _) => (mesh.clone(), format!("{at}.mesh")),
+        (None, mesh) => (mesh.clone().unwrap_or_default(), "mesh".to_string()),
+    };
+    if !Syntax::LabelKey.allows(&mesh.topology_label) {
+        let what = format!("`{}` is no label's key", mesh.topology_label);
+        return Err(doc.error(&format!("{mesh_at}.topologyLabel"), what, Syntax::LabelKey.words()));
+    }
+    let lab = LabCluster { cluster, nodes, hosts, services, policy, mesh, manifests: Vec::new() };
     slices(&lab).map_err(|range| {
         let what = format!("{range} has no room for a slice for each of {} nodes", lab.nodes.len());
         doc.error(&format!("{at}.podCIDRs"), what, "a wider range instead")
@@ -171,6 +179,13 @@ fn one_node(
     let name = machine_name(doc, &raw.name, at, cluster, "node")?;
     let label = |value: &str, what: &str| label(doc, value, at, what);
     let labels = labels(doc, raw, at)?;
+    for key in raw.annotations.keys() {
+        if !Syntax::LabelKey.allows(key) {
+            let path = field(&format!("{at}.annotations"), key);
+            return Err(doc.error(&path, format!("`{key}` is not allowed here"), Syntax::LabelKey.words()));
+        }
+    }
+    let annotations = raw.annotations.clone();
     let topology = Topology {
         provider: labels.get("causeway.io/provider").cloned().unwrap_or_default(),
         region: label(&raw.region, "region")?,
@@ -178,7 +193,7 @@ fn one_node(
     };
     let location = raw.location.as_ref().map(|value| label(value, "location")).transpose()?;
     let pod_cidrs = ranges::of_node(doc, &raw.pod_cidrs, &format!("{at}.podCIDRs"), pods)?;
-    Ok(LabNode { name, topology, location, labels, pod_cidrs })
+    Ok(LabNode { name, topology, location, labels, annotations, pod_cidrs })
 }
 
 fn one_host(doc: &Doc, raw: &RawHost, at: &str, cluster: &ClusterName) -> Result<LabHost, Error> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent::config::LoadBalancerAlgorithm;
+use controller::config::Mesh;
 use engine::policy::{Distributed, Established, Selectors};
 use engine::services::{LoadBalancerMode, TableSize};
 use serde::Deserialize;
@@ -22,6 +23,7 @@ pub(super) struct RawLab {
     /// Of every cluster that does not say.
     #[serde(default)]
     pub(super) policy: RawPolicy,
+    pub(super) mesh: Option<Mesh>,
     pub(super) clusters: Vec<RawCluster>,
     #[serde(default)]
     pub(super) links: Vec<RawLink>,
@@ -47,6 +49,7 @@ pub(super) struct RawCluster {
     pub(super) services: RawServices,
     #[serde(default)]
     pub(super) policy: RawPolicy,
+    pub(super) mesh: Option<Mesh>,
     #[serde(default)]
     pub(super) manifests: Vec<String>,
 }
@@ -62,6 +65,8 @@ pub(super) struct RawNode {
     pub(super) location: Option<String>,
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) annotations: BTreeMap<String, String>,
     #[serde(default, rename = "podCIDRs")]
     pub(super) pod_cidrs: Vec<String>,
 }

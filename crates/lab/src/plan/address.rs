@@ -88,6 +88,7 @@ fn cluster_plan(lab: &LabCluster, locations: &mut Vec<Location>) -> ClusterPlan 
         hosts,
         services: lab.services.clone(),
         policy: lab.policy,
+        mesh: lab.mesh.clone(),
         manifests: lab.manifests.clone(),
     }
 }
@@ -132,6 +133,7 @@ fn node_plan(node: &LabNode, place: (u8, u8), pod_cidrs: Vec<IpNet>) -> NodePlan
         cgroup: format!("{cluster}/{name}"),
         pod_cidrs,
         labels,
+        annotations: node.annotations.clone(),
     }
 }
 

@@ -190,6 +190,7 @@ mod tests {
             cgroup: "aws/aws-1".into(),
             pod_cidrs: vec![],
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
         }
     }
 

@@ -81,6 +81,7 @@ mod tests {
             cgroup: "aws/aws-1".into(),
             pod_cidrs: vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
             labels: Default::default(),
+            annotations: Default::default(),
         };
         let rest = "search demo.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n";
         for (ips, server) in

@@ -50,6 +50,7 @@ pub(crate) fn node(cluster: &str, n: u64, i: u64) -> Object {
         public_key: Some(PublicKey([(16 * n + i) as u8; 32])),
         port: 51820,
         labels: Default::default(),
+        mesh: Default::default(),
     })
 }
 

@@ -1,0 +1,48 @@
+//! Over whom others are reached, and who is not to carry anything for now.
+
+use ipnet::IpNet;
+use model::NodeName;
+use model::mesh::Granularity;
+use tracing::{info, warn};
+
+use super::Node;
+
+impl Node {
+    /// The ranges that lead to a node, as they were granted to it.
+    pub(crate) fn ranges_of(&self, node: &NodeName) -> Vec<IpNet> {
+        let nodes = &self.outlook.world.nodes;
+        let hop = self.via.get(node).and_then(|hop| nodes.get(hop)?.public_key);
+        let peer = hop.and_then(|key| self.desired.tunnel.peers.get(&key));
+        let ranges =
+            nodes.get(node).map(|node| node.pod_cidrs.iter()).into_iter().flatten().map(IpNet::trunc);
+        ranges.filter(|range| peer.is_some_and(|peer| peer.allowed_ips.contains(range))).collect()
+    }
+
+    /// Lets traffic go by other gateways than those that do not answer or carry nothing.
+    pub(crate) fn poll_gateways(&mut self) {
+        let now = self.now();
+        let due = self.gateways.deadline().is_some_and(|at| at <= now);
+        if !std::mem::take(&mut self.judge) && !due {
+            return;
+        }
+        if !self.gateways.follow(&self.via, &self.outlook.dead, now) {
+            return;
+        }
+        let (before, out) = (&self.outlook.seen.out, self.gateways.out());
+        for gateway in out.difference(before).filter(|name| self.is_gateway(name)) {
+            warn!(%gateway, "carries nothing; traffic goes by others");
+        }
+        for gateway in before.difference(out).filter(|name| self.via.contains_key(name)) {
+            info!(%gateway, "may carry traffic again, if it is a gateway");
+        }
+        self.outlook.seen.out.clone_from(out);
+        // In a full mesh nobody carries for others.
+        let mut nodes = self.outlook.world.nodes.values();
+        self.replan |= nodes.any(|node| node.mesh.granularity != Granularity::Full);
+    }
+
+    /// Whether others are reached over the node.
+    fn is_gateway(&self, name: &NodeName) -> bool {
+        self.via.iter().any(|(node, hop)| hop == name && node != hop)
+    }
+}

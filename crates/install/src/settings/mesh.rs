@@ -1,0 +1,52 @@
+//! Which nodes have tunnels to which.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which nodes have tunnels to which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Mesh {
+    /// `full`: each node to every other. `location`: inside a location each to every other, between locations by gateways.
+    /// `cross`: as `location`, but that nodes which everybody reaches need no gateway.
+    pub granularity: Granularity,
+    /// The same for single locations, by their names.
+    pub locations: BTreeMap<String, Location>,
+    /// The label of nodes that names their location, where the annotation `causeway.io/location` (or Kilo's) does not.
+    #[schemars(length(min = 1))]
+    pub topology_label: String,
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self {
+            granularity: Granularity::default(),
+            locations: BTreeMap::new(),
+            topology_label: "topology.kubernetes.io/region".into(),
+        }
+    }
+}
+
+/// What holds for one location.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Location {
+    /// As `mesh.granularity`.
+    pub granularity: Granularity,
+}
+
+/// With whom nodes have tunnels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(
+    missing_docs,
+    reason = "the field's own words; comments would turn them into alternatives in the schema"
+)]
+pub enum Granularity {
+    #[default]
+    Full,
+    Location,
+    Cross,
+}
