@@ -37,6 +37,7 @@ use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outliers::Watch;
 use crate::outlook::{Outlook, Plan};
+use crate::peers::Peers;
 use crate::police::{self, Police};
 use crate::problems::Problems;
 use crate::services::Held;
@@ -114,6 +115,8 @@ pub(crate) struct Node {
     key: PrivateKey,
     started: Instant,
     told: Told,
+    /// Laptops and other peers that are no nodes.
+    peers: Peers,
     replan: bool,
     check_at: Instant,
     observe_at: Instant,
@@ -143,6 +146,7 @@ impl Node {
             masquerade: (config.masquerade && translates).then(|| config.non_masquerade_cidrs.clone()),
             // Where Kubernetes is, kube-proxy is, was or may come.
             unserved: if config.service_account.is_some() { Unserved::Leave } else { Unserved::Refuse },
+            peers: mesh::external::PeerSettings { now: crate::peers::now(), ..Default::default() },
         };
         let now = Instant::now();
         let untold =
@@ -196,6 +200,7 @@ impl Node {
             key,
             started: now,
             told,
+            peers: Peers::default(),
             replan: true,
             check_at: now,
             observe_at: now + OBSERVE_EVERY,
@@ -422,6 +427,9 @@ impl Node {
                 self.serve_outside();
             }
             self.replan |= self.outlook.measure(self.prober.cluster_rtts());
+            let outlook = &mut self.outlook;
+            self.replan |=
+                self.peers.follow(&outlook.world, &outlook.me.cluster, &mut outlook.settings.peers);
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
             }

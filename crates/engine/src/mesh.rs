@@ -6,6 +6,7 @@
 
 mod claims;
 mod endpoint;
+pub mod external;
 #[cfg(test)]
 mod tests;
 
@@ -13,10 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
+use model::{Cluster, ClusterName, Node, NodeName, PeerName, PublicKey, World};
 
 use crate::plan::{Masquerade, Peer, Route, RouteVia, Tunnel};
 use claims::Claims;
+use external::PeerSettings;
 
 /// The UDP port of a node that has not said another.
 pub const DEFAULT_PORT: u16 = 51820;
@@ -40,6 +42,8 @@ pub struct Settings {
     pub masquerade: Option<Vec<IpNet>>,
     /// What becomes of packets to service addresses that nobody has.
     pub unserved: Unserved,
+    /// What peers that are no nodes depend on.
+    pub peers: PeerSettings,
 }
 
 /// What becomes of packets to addresses of services that no socket was led away from.
@@ -118,6 +122,52 @@ pub enum Problem {
         /// Who has it.
         winner: NodeName,
     },
+    /// A peer has a key that somebody has already.
+    #[error("peer {peer} has the WireGuard key of {winner} and is left out: give it a key of its own")]
+    PeerKey {
+        /// Which.
+        peer: PeerName,
+        /// Who has the key: `node a/n1`.
+        winner: String,
+    },
+    /// A peer wants addresses that are no peer's.
+    #[error("peer {peer}'s range {range} overlaps addresses of {of} and is left out: give it others")]
+    PeerTaken {
+        /// Which.
+        peer: PeerName,
+        /// The range that is not used.
+        range: IpNet,
+        /// Whose they are.
+        of: String,
+    },
+    /// Two peers want one range.
+    #[error("peer {peer}'s range {range} overlaps peer {winner}'s and is left out: the first by name has it")]
+    PeerRange {
+        /// Who claims it too late.
+        peer: PeerName,
+        /// The range that is not used.
+        range: IpNet,
+        /// Who has it.
+        winner: PeerName,
+    },
+    /// None of the nodes that are to have a peer's tunnel is there.
+    #[error(
+        "peer {peer} has no gateway: none of the nodes that it names is there with a key; change its annotation causeway.io/gateway"
+    )]
+    PeerGateway {
+        /// Which.
+        peer: PeerName,
+    },
+    /// A peer would be dialled through a tunnel.
+    #[error(
+        "peer {peer} is not dialled at {address}, which is an address inside the mesh: it has to dial us"
+    )]
+    PeerEndpoint {
+        /// Which.
+        peer: PeerName,
+        /// The address.
+        address: IpAddr,
+    },
     /// Two nodes show one key.
     #[error(
         "node {loser} shows node {winner}'s WireGuard key {key} and gets no tunnel: remove its private.key and restart its agent"
@@ -130,6 +180,20 @@ pub enum Problem {
         /// Who has it.
         winner: NodeName,
     },
+}
+
+impl Problem {
+    /// The peer that is no node, if it is about one.
+    pub fn peer(&self) -> Option<&PeerName> {
+        match self {
+            Self::PeerKey { peer, .. }
+            | Self::PeerTaken { peer, .. }
+            | Self::PeerRange { peer, .. }
+            | Self::PeerGateway { peer }
+            | Self::PeerEndpoint { peer, .. } => Some(peer),
+            _ => None,
+        }
+    }
 }
 
 /// Who has what, once every claim is judged.
@@ -155,6 +219,7 @@ pub fn plan(world: &World, me: &NodeName, settings: &Settings) -> Mesh {
     if settings.unserved == Unserved::Refuse {
         refuse_services(world.clusters.get(&me.cluster), &mut mesh);
     }
+    let mut leaving = BTreeSet::new();
     if let Some(node) = myself {
         let mine = slices.get(me).map_or(&[][..], Vec::as_slice);
         let ips = Node { pod_cidrs: mine.to_vec(), ..node.clone() }.mesh_ips();
@@ -162,9 +227,11 @@ pub fn plan(world: &World, me: &NodeName, settings: &Settings) -> Mesh {
         mesh.own = mine.to_vec();
         let granted = Granted { ranges, slices };
         add_peers(world, node, &ips, &granted, settings, &mut mesh);
+        leaving = external::add(world, node, &ips, &settings.peers, &mut mesh);
     }
     if let Some(except) = &settings.masquerade {
         masquerade(world.clusters.get(&me.cluster), except, &mut mesh);
+        mesh.masquerade.sources.extend(leaving);
     }
     mesh
 }
@@ -262,7 +329,9 @@ fn add_peers(
         let path = endpoint::choose(me, node, &granted.ranges);
         let keepalive = if path.may_cross_nat { settings.keepalive } else { 0 };
         let allowed_ips = slices.iter().copied().collect();
-        mesh.tunnel.peers.insert(key, Peer { endpoint: path.endpoint, allowed_ips, keepalive });
+        let preshared_key = None;
+        let end = Peer { endpoint: path.endpoint, allowed_ips, keepalive, preshared_key };
+        mesh.tunnel.peers.insert(key, end);
         for range in slices {
             // Without an address of the family there is nothing to send from: the dead end takes it.
             let Some(source) = my_ips.iter().find(|ip| ip.is_ipv4() == range.addr().is_ipv4()) else {

@@ -10,7 +10,8 @@ use crate::pb;
 /// 1.4 (2026-11): services declare what the backends of a cluster carry together.
 /// 1.5 (2026-11): policies, and the pods and namespaces that they select, for whoever says that they are of use there;
 /// labels of nodes.
-pub const VERSION: pb::Version = pb::Version { major: 1, minor: 5 };
+/// 1.6 (2026-11): peers, and the ranges of their addresses.
+pub const VERSION: pb::Version = pb::Version { major: 1, minor: 6 };
 
 /// Whether the other side knows what came with 1.2.
 pub fn knows_interests(theirs: Option<pb::Version>) -> bool {

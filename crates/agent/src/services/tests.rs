@@ -67,6 +67,7 @@ fn outlook() -> Outlook {
             keepalive: 0,
             masquerade: None,
             unserved: Unserved::Leave,
+            peers: Default::default(),
         },
         port: 51820,
         dead: Default::default(),

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::plan;
 use ipnet::IpNet;
-use model::PublicKey;
+use model::{PresharedKey, PublicKey};
 use nix::ifaddrs::getifaddrs;
 use thiserror::Error;
 use wireguard::{AllowedChange, PeerChange};
@@ -202,6 +202,7 @@ impl Device {
                     endpoint: told.or(peer.endpoint),
                     allowed_ips: peer.allowed_ips.into_iter().collect(),
                     keepalive: peer.keepalive,
+                    preshared_key: Some(PresharedKey(*peer.preshared_key)).filter(|key| key.0 != [0; 32]),
                 },
             );
             observed.peers.insert(
@@ -257,6 +258,8 @@ impl Device {
             public_key: key.0,
             endpoint,
             keepalive: Some(peer.keepalive),
+            // All zeros are none, for WireGuard itself.
+            preshared_key: Some(peer.preshared_key.as_ref().map_or([0; 32], |key| key.0)),
             replace_allowed_ips: true,
             allowed_ips: peer.allowed_ips.iter().copied().map(AllowedChange::Add).collect(),
             ..PeerChange::default()

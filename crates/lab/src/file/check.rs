@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cluster::manifest::syntax::Syntax;
 use cluster::yaml::{Error, Located, field, nearest};
-use controller::config::clusterset_cidrs;
+use controller::config::{clusterset_cidrs, peer_cidrs};
 use ipnet::IpNet;
 use model::{Cluster, ClusterId, ClusterName, NodeName, Topology};
 
@@ -150,8 +150,15 @@ fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Re
         hosts.push(one_host(doc, host, &at, &name)?);
     }
     let services = raw.services.over(doc.value.services.over(Default::default()));
-    let cluster =
-        Cluster { name, id, pod_cidrs: pods, service_cidrs: vips, clusterset_cidrs: clusterset_cidrs() };
+    let mut cluster = Cluster {
+        name,
+        id,
+        pod_cidrs: pods,
+        service_cidrs: vips,
+        clusterset_cidrs: clusterset_cidrs(),
+        peer_cidrs: Vec::new(),
+    };
+    cluster.peer_cidrs = peer_cidrs(&cluster);
     let lab = LabCluster { cluster, nodes, hosts, services, manifests: Vec::new() };
     slices(&lab).map_err(|range| {
         let what = format!("{range} has no room for a slice for each of {} nodes", lab.nodes.len());
