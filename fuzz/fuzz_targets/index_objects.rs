@@ -14,6 +14,7 @@ fn cluster() -> Cluster {
         pod_cidrs: vec!["10.1.0.0/16".parse().expect("a range"), "fd00:1::/48".parse().expect("a range")],
         service_cidrs: vec!["10.101.0.0/16".parse().expect("a range")],
         clusterset_cidrs: vec![],
+        peer_cidrs: vec![],
     }
 }
 
@@ -26,6 +27,7 @@ fn object(kind: Kind, text: &str) -> Option<Manifest> {
     match kind {
         Kind::Namespace => read::<Namespace>(text),
         Kind::Node => read::<Node>(text),
+        Kind::Peer => read::<cluster::manifest::peer::Peer>(text),
         Kind::Service => read::<Service>(text),
         Kind::Deployment => read::<k8s_openapi::api::apps::v1::Deployment>(text),
         Kind::Pod => read::<Pod>(text),

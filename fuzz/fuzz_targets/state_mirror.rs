@@ -12,6 +12,7 @@ fn cluster(name: &str, id: u64, net: &str) -> Cluster {
         pod_cidrs: vec![net.parse().unwrap()],
         service_cidrs: Vec::new(),
         clusterset_cidrs: Vec::new(),
+        peer_cidrs: Vec::new(),
     }
 }
 

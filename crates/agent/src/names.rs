@@ -70,7 +70,7 @@ impl Names {
     /// Follows changes of objects, which the outlook has in it already.
     pub(crate) fn follow(&mut self, outlook: &Outlook, keys: &[Key]) {
         self.shared.apply(self.planner.follow(&outlook.view(), keys));
-        if keys.iter().any(|key| matches!(key, Key::Cluster(_))) {
+        if keys.iter().any(|key| matches!(key, Key::Cluster(_) | Key::Peer(_))) {
             self.follow_askers(outlook);
         }
     }
@@ -101,7 +101,7 @@ impl Names {
         self.shared.counters()
     }
 
-    /// Who may ask: the machine itself, and the mesh's pods, those of the own cluster first.
+    /// Who may ask: the machine itself, and the mesh's pods and peers, those of the own cluster's pods first.
     fn follow_askers(&self, outlook: &Outlook) {
         let own = outlook.world.clusters.get(&outlook.me.cluster);
         let others = outlook.world.clusters.values().filter(|cluster| cluster.name != outlook.me.cluster);
@@ -109,6 +109,7 @@ impl Names {
             own.into_iter().chain(others).flat_map(|cluster| cluster.pod_cidrs.iter().copied()).collect();
         let itself = self.dns.listen.iter().map(|ip| IpNet::from(*ip));
         let loopback = ["127.0.0.0/8", "::1/128"].map(|net| net.parse().expect("they are prefixes"));
+        askers.extend(model::allowed(outlook.world.peers.values()));
         askers.extend(itself.chain(loopback));
         self.shared.set_askers(askers);
     }

@@ -40,6 +40,7 @@ use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outliers::Watch;
 use crate::outlook::{Outlook, Plan};
+use crate::peers::Peers;
 use crate::police::{self, Police, Unenforced};
 use crate::problems::Problems;
 use crate::services::Held;
@@ -125,6 +126,8 @@ pub(crate) struct Node {
     key: PrivateKey,
     started: Instant,
     told: Told,
+    /// Laptops and other peers that are no nodes.
+    peers: Peers,
     replan: bool,
     check_at: Instant,
     observe_at: Instant,
@@ -154,6 +157,7 @@ impl Node {
             masquerade: (config.masquerade && translates).then(|| config.non_masquerade_cidrs.clone()),
             // Where Kubernetes is, kube-proxy is, was or may come.
             unserved: if config.service_account.is_some() { Unserved::Leave } else { Unserved::Refuse },
+            peers: mesh::external::PeerSettings { now: crate::peers::now(), ..Default::default() },
         };
         let now = Instant::now();
         let untold =
@@ -212,6 +216,7 @@ impl Node {
             key,
             started: now,
             told,
+            peers: Peers::default(),
             replan: true,
             check_at: now,
             observe_at: now + OBSERVE_EVERY,
@@ -435,6 +440,9 @@ impl Node {
             self.replan |= self.outlook.measure(self.prober.cluster_rtts());
             self.replan |= self.endpoints.poll(&self.outlook.world, &mut self.outlook.seen.resolved);
             self.problems.set_machine("endpoints", self.endpoints.problem());
+            let outlook = &mut self.outlook;
+            self.replan |=
+                self.peers.follow(&outlook.world, &outlook.me.cluster, &mut outlook.settings.peers);
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
             }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use engine::services::{Explained, Standing, Why};
 use model::{EndpointKey, Node, PublicKey};
 use wire::local::{
-    AgentStatus, BackendStatus, FeatureStatus, KubeProxyStatus, PortStatus, ServiceStatus, TunnelStatus,
+    AgentStatus, BackendStatus, FeatureStatus, KubeProxyStatus, PeerStatus, PortStatus, ServiceStatus,
+    TunnelStatus,
 };
 
 /// One service as this node sees it.
@@ -81,6 +82,26 @@ pub(crate) fn tunnels(node: &crate::node::Node, observed: &kernel::wireguard::Ob
     node.desired.tunnel.peers.iter().filter_map(one).collect()
 }
 
+/// The peers that are no nodes and have a tunnel here, with what the device knows of them.
+fn peers(node: &crate::node::Node, observed: &kernel::wireguard::Observed) -> Vec<PeerStatus> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let one = |peer: &model::Peer| {
+        let planned = node.desired.tunnel.peers.get(&peer.public_key)?;
+        let stats = observed.peers.get(&peer.public_key).copied().unwrap_or_default();
+        Some(PeerStatus {
+            cluster: peer.name.cluster.clone(),
+            name: peer.name.peer.clone(),
+            public_key: peer.public_key,
+            allowed_ips: planned.allowed_ips.iter().copied().collect(),
+            endpoint: stats.endpoint,
+            last_handshake_seconds: stats.last_handshake.map(|at| now.saturating_sub(at).as_secs_f64()),
+            rx_bytes: stats.rx_bytes,
+            tx_bytes: stats.tx_bytes,
+        })
+    };
+    node.outlook.world.peers.values().filter_map(one).collect()
+}
+
 /// Everything the agent says of itself.
 pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Observed) -> AgentStatus {
     let waiting_for = node.waiting_for();
@@ -104,6 +125,7 @@ pub(crate) fn agent(node: &crate::node::Node, observed: &kernel::wireguard::Obse
         public_key: observed.public_key,
         wireguard: if node.datapath.device.is_kernel() { "kernel" } else { "userspace" }.into(),
         tunnels: tunnels(node, observed),
+        peers: peers(node, observed),
         services: services.filter(|explained| !explained.import).map(service).collect(),
         underlay: node.underlay.clone(),
         pod_cidrs: node.pod_network().map(|network| network.pod_cidrs).unwrap_or_default(),

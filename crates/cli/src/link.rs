@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::local::{AuthorityStatus, ControllerStatus, LinkJoin, LinkJoined, LinkTerms, Rotate, Token};
 
+pub(crate) use token::expiry;
+
 use crate::seat::Seat;
 use crate::status::Output;
 

@@ -4,6 +4,7 @@ mod check;
 mod clusters;
 mod cni;
 mod completion;
+mod connect;
 mod daemon;
 mod demo;
 mod echo;
@@ -13,9 +14,11 @@ mod lab;
 mod link;
 mod load;
 mod logging;
+mod peer;
 mod policy;
 mod seat;
 mod services;
+mod showconf;
 mod status;
 mod uninstall;
 mod upgrade;
@@ -54,6 +57,12 @@ enum Verb {
     Services(services::Args),
     /// Who may talk to whom, and which rule says so.
     Policy(policy::Args),
+    /// Laptops, offices and other WireGuard clients that are no nodes.
+    Peer(Box<peer::Args>),
+    /// Make this machine a client of the mesh, for as long as the command runs.
+    Connect(connect::Args),
+    /// A node's or a client's WireGuard configuration.
+    Showconf(showconf::Args),
     /// Nodes by location and the tunnels between them, as a picture or as data.
     Graph(graph::Args),
     /// Install into a Kubernetes cluster, or print the manifests.
@@ -106,6 +115,9 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Status(args) => status::run(args).await,
         Verb::Services(args) => services::run(args).await,
         Verb::Policy(args) => policy::run(args).await,
+        Verb::Peer(args) => peer::run(*args).await,
+        Verb::Connect(args) => connect::run(args).await,
+        Verb::Showconf(args) => showconf::run(args).await,
         Verb::Graph(args) => graph::run(args).await,
         Verb::Install(args) => install::run(*args).await,
         Verb::Upgrade(args) => upgrade::run(*args).await,

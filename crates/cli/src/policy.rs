@@ -45,7 +45,7 @@ enum Verb {
 /// `causeway policy check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-FROM and TO: NAMESPACE/POD, CLUSTER/NAMESPACE/POD, node:NAME, an address, or `world`. In a lab any end of a pod's name
+FROM and TO: NAMESPACE/POD, CLUSTER/NAMESPACE/POD, node:NAME, peer:NAME, an address, or `world`. In a lab any end of a pod's name
 that only one has will do.
 Examples:
   causeway policy check x/a y/b --port 80

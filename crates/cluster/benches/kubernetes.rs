@@ -59,6 +59,7 @@ fn cluster() -> Cluster {
         pod_cidrs: ["10.64.0.0/11", "10.128.0.0/9"].map(|range| range.parse().expect("a range")).into(),
         service_cidrs: vec!["10.96.0.0/16".parse().expect("a range")],
         clusterset_cidrs: vec![],
+        peer_cidrs: vec![],
     }
 }
 
@@ -147,6 +148,7 @@ fn plan(log: &Log) -> (Duration, usize) {
         keepalive: 0,
         masquerade: None,
         unserved: mesh::Unserved::Refuse,
+        peers: Default::default(),
     };
     let began = Instant::now();
     let services = services::plan(&View::new(&world, &me));

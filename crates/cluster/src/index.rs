@@ -1,4 +1,4 @@
-//! From Kubernetes objects to what travels: nodes, policies, namespaces, pods, services, endpoints. Pure: objects in,
+//! From Kubernetes objects to what travels: nodes, peers, policies, namespaces, pods, services, endpoints. Pure: objects in,
 //! changes out.
 //!
 //! Every change touches only what it concerns: a pod, the services that have it; a service, its own endpoints; of a
@@ -14,6 +14,7 @@ mod mesh;
 mod namespace;
 mod node;
 mod nodes;
+mod peer;
 mod pod;
 mod policy;
 mod service;
@@ -37,11 +38,13 @@ use complaint::{Complaints, From};
 use labels::Labels;
 use namespace::Namespaces;
 use nodes::Nodes;
+use peer::Peers;
 use policy::Policies;
 use space::Space;
 
 pub use mesh::Meshing;
 pub use node::WIREGUARD_PORT;
+pub(crate) use peer::read as read_peer;
 pub(crate) use service::{HEAVIEST, WEIGHT};
 pub use traffic::{is_global, traffic};
 
@@ -78,6 +81,7 @@ pub struct Index {
     cluster: Arc<Cluster>,
     endpoints: Endpoints,
     nodes: Nodes,
+    peers: Peers,
     spaces: BTreeMap<String, Space>,
     addresses: Addresses,
     namespaces: Namespaces,
@@ -99,6 +103,7 @@ impl Index {
             cluster: Arc::new(cluster),
             endpoints,
             nodes: Nodes::default(),
+            peers: Peers::default(),
             spaces: BTreeMap::new(),
             addresses: Addresses::default(),
             namespaces: Namespaces::default(),
@@ -135,6 +140,7 @@ impl Index {
             Manifest::Node(object) => {
                 return self.nodes.apply(&id, object, &self.cluster, &mut self.complaints);
             }
+            Manifest::Peer(object) => self.peers.apply(&self.cluster, object, &mut found),
             Manifest::Service(object) => {
                 let changes = self.space(&id).apply_service(&id, object, &mut found);
                 self.look_at_export(&id);
@@ -194,6 +200,7 @@ impl Index {
                 Vec::new()
             }
             Kind::Node => self.nodes.delete(id, &self.cluster, &mut self.complaints),
+            Kind::Peer => self.peers.delete(id),
             Kind::Service => {
                 let changes = self.space(id).delete_service(&id.name);
                 self.look_at_export(id);
@@ -248,13 +255,14 @@ impl Index {
     pub fn ids(&self, kind: Kind) -> BTreeSet<Id> {
         let complained = self.complaints.ids(kind).cloned();
         let nodes = self.nodes.names().filter(|_| kind == Kind::Node).map(|name| Id::new(kind, "", name));
+        let peers = self.peers.ids().filter(|_| kind == Kind::Peer);
         let spaces = self.spaces.iter();
         let spaces = spaces.flat_map(|(namespace, space)| {
             space.names(kind).into_iter().map(move |name| Id::new(kind, namespace, name))
         });
         let policies = self.policies.ids(kind).cloned();
         let noticed = self.noticed.get(&kind).into_iter().flatten().cloned();
-        complained.chain(nodes).chain(spaces).chain(policies).chain(noticed).collect()
+        complained.chain(nodes).chain(peers).chain(spaces).chain(policies).chain(noticed).collect()
     }
 
     fn notice(&mut self, id: &Id, fact: Fact) {

@@ -10,6 +10,7 @@ pub mod error;
 pub mod lease;
 pub mod meshnode;
 pub mod multicluster;
+pub mod peer;
 pub mod report;
 mod retry;
 pub mod review;

@@ -7,6 +7,7 @@ mod check;
 pub mod cilium;
 mod kind;
 pub mod multicluster;
+pub mod peer;
 pub mod policy;
 pub mod syntax;
 
@@ -24,6 +25,7 @@ use crate::yaml::{self, Error, Located, Reason, nearest};
 use cilium::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 pub use kind::{Id, Kind, UnknownKind};
 use multicluster::{ServiceExport, ServiceImport};
+use peer::Peer;
 use policy::ClusterNetworkPolicy;
 
 /// One object.
@@ -33,6 +35,8 @@ pub enum Manifest {
     Namespace(Box<Namespace>),
     /// A machine.
     Node(Box<Node>),
+    /// A WireGuard client that is no node.
+    Peer(Box<Peer>),
     /// What clients dial.
     Service(Box<Service>),
     /// What answers.
@@ -61,6 +65,7 @@ macro_rules! each {
         match $manifest {
             Manifest::Namespace($object) => $does,
             Manifest::Node($object) => $does,
+            Manifest::Peer($object) => $does,
             Manifest::Service($object) => $does,
             Manifest::Pod($object) => $does,
             Manifest::Deployment($object) => $does,
@@ -81,6 +86,7 @@ impl Manifest {
         match self {
             Self::Namespace(_) => Kind::Namespace,
             Self::Node(_) => Kind::Node,
+            Self::Peer(_) => Kind::Peer,
             Self::Service(_) => Kind::Service,
             Self::Pod(_) => Kind::Pod,
             Self::Deployment(_) => Kind::Deployment,
@@ -131,7 +137,7 @@ macro_rules! into_manifest {
     )*};
 }
 
-into_manifest!(Namespace Node Service Pod Deployment EndpointSlice NetworkPolicy ClusterNetworkPolicy
+into_manifest!(Namespace Node Peer Service Pod Deployment EndpointSlice NetworkPolicy ClusterNetworkPolicy
     CiliumNetworkPolicy CiliumClusterwideNetworkPolicy ServiceExport ServiceImport);
 
 /// Reads the objects of a text, `kind: List` taken apart. Each is right by itself and none occurs twice; an object
@@ -193,6 +199,7 @@ fn read(document: &Located<()>) -> Result<Located<Manifest>, Error> {
     let mut manifest = match kind {
         Kind::Namespace => document.read::<Namespace>()?.map(Into::into),
         Kind::Node => document.read::<Node>()?.map(Into::into),
+        Kind::Peer => document.read::<Peer>()?.map(Into::into),
         Kind::Service => document.read::<Service>()?.map(Into::into),
         Kind::Pod => document.read::<Pod>()?.map(Into::into),
         Kind::Deployment => document.read::<Deployment>()?.map(Into::into),

@@ -79,6 +79,7 @@ fn a_watched_pod_costs_less_than_a_kilobyte() {
         pod_cidrs: vec!["10.0.0.0/8".parse().unwrap()],
         service_cidrs: vec!["172.30.0.0/16".parse().unwrap()],
         clusterset_cidrs: vec![],
+        peer_cidrs: vec![],
     };
     let mut index = Index::new(cluster, Endpoints::FromSlices);
     let before = resident();

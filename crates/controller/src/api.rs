@@ -14,8 +14,8 @@ use serve::local::{Access, ControllerApi, Refusal, controller_router};
 use tokio::time::Instant;
 use wire::local::{
     AuthorityStatus, ComplaintStatus, ControllerStatus, Examination, Examine, LinkJoin, LinkJoined,
-    LinkTerms, MulticlusterStatus, PolicyAnswer, PolicyLint, PolicyQuestion, PolicyShow, PolicyShowAsk,
-    RoleStatus, Rotate, SourceStatus, Token,
+    LinkTerms, MeshReport, MulticlusterStatus, PeerWrite, PolicyAnswer, PolicyLint, PolicyQuestion,
+    PolicyShow, PolicyShowAsk, RoleStatus, Rotate, SourceStatus, Token,
 };
 
 use crate::config::Config;
@@ -147,6 +147,7 @@ fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Cluster => "clusters",
         Kind::Node => "nodes",
+        Kind::Peer => "peers",
         Kind::Policy => "policies",
         Kind::Namespace => "namespaces",
         Kind::Pod => "pods",
@@ -234,6 +235,18 @@ impl ControllerApi for Controller {
 
     async fn policy_show(&self, ask: PolicyShowAsk) -> Result<PolicyShow, Refusal> {
         policy::show(&*policy::judge(self), ask)
+    }
+
+    async fn mesh(&self) -> Result<MeshReport, Refusal> {
+        Ok(Self::mesh(self))
+    }
+
+    async fn add_peer(&self, write: PeerWrite) -> Result<(), Refusal> {
+        self.write_peer(write).await
+    }
+
+    async fn remove_peer(&self, name: &str) -> Result<(), Refusal> {
+        Self::remove_peer(self, name).await
     }
 
     async fn policy_lint(&self) -> Result<PolicyLint, Refusal> {

@@ -243,6 +243,10 @@ pub struct ClusterConfig {
     /// outside it.
     #[serde(default = "clusterset_cidrs", rename = "clustersetCIDRs")]
     pub clusterset_cidrs: Vec<IpNet>,
+    /// The ranges that `causeway peer add` takes addresses from, and whose addresses other clusters reach. No two clusters
+    /// have a part of them in common. Empty: those of [`peer_cidrs`].
+    #[serde(default, rename = "peerCIDRs")]
+    pub peer_cidrs: Vec<IpNet>,
     /// The length of the IPv4 range that a node is given where nobody else gives it one.
     #[serde(default = "node_mask_size_v4", rename = "nodeMaskSizeIPv4")]
     pub node_mask_size_v4: u8,
@@ -254,9 +258,18 @@ pub struct ClusterConfig {
 impl ClusterConfig {
     /// A cluster with the usual sizes.
     pub fn new(cluster: Cluster) -> Self {
-        let Cluster { name, id, pod_cidrs, service_cidrs, clusterset_cidrs } = cluster;
+        let Cluster { name, id, pod_cidrs, service_cidrs, clusterset_cidrs, peer_cidrs } = cluster;
         let (node_mask_size_v4, node_mask_size_v6) = (node_mask_size_v4(), node_mask_size_v6());
-        Self { name, id, pod_cidrs, service_cidrs, clusterset_cidrs, node_mask_size_v4, node_mask_size_v6 }
+        Self {
+            name,
+            id,
+            pod_cidrs,
+            service_cidrs,
+            clusterset_cidrs,
+            peer_cidrs,
+            node_mask_size_v4,
+            node_mask_size_v6,
+        }
     }
 }
 
@@ -268,10 +281,15 @@ impl From<ClusterConfig> for Cluster {
             pod_cidrs,
             service_cidrs,
             clusterset_cidrs,
+            peer_cidrs: chosen,
             node_mask_size_v4: _,
             node_mask_size_v6: _,
         } = config;
-        Self { name, id, pod_cidrs, service_cidrs, clusterset_cidrs }
+        let mut cluster = Self { name, id, pod_cidrs, service_cidrs, clusterset_cidrs, peer_cidrs: chosen };
+        if cluster.peer_cidrs.is_empty() {
+            cluster.peer_cidrs = peer_cidrs(&cluster);
+        }
+        cluster
     }
 }
 
@@ -303,6 +321,17 @@ pub enum Source {
 /// routes (240.0.0.0/4 is reserved by RFC 1112; fd00::/8 is RFC 4193's).
 pub fn clusterset_cidrs() -> Vec<IpNet> {
     ["243.0.0.0/16", "fd43:c5e7::/112"].map(|range| range.parse().expect("a range")).into()
+}
+/// Peers' addresses where nobody chose others: of every cluster others, by its id, and none that its pods or services have.
+pub fn peer_cidrs(cluster: &Cluster) -> Vec<IpNet> {
+    let id = cluster.id.get();
+    let [high, low] = id.to_be_bytes();
+    let v4 = IpNet::new([10, 254 + high, low, 0].into(), 24);
+    let v6 = IpNet::new(std::net::Ipv6Addr::from([0xfd43, 0xc5e8, id, 0, 0, 0, 0, 0]).into(), 64);
+    let others = cluster.pod_cidrs.iter().chain(&cluster.service_cidrs).chain(&cluster.clusterset_cidrs);
+    let others: Vec<IpNet> = others.copied().collect();
+    let free = |range: &IpNet| !others.iter().any(|other| model::overlaps(other, range));
+    v4.into_iter().chain(v6).filter(free).collect()
 }
 fn node_mask_size_v4() -> u8 {
     24
@@ -377,6 +406,11 @@ fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     }
     if config.cluster.pod_cidrs.is_empty() {
         return field("cluster.podCIDRs", "give at least one range, such as 10.1.0.0/16");
+    }
+    let ranges = &config.cluster;
+    let others = ranges.pod_cidrs.iter().chain(&ranges.service_cidrs).chain(&ranges.clusterset_cidrs);
+    if others.into_iter().any(|other| ranges.peer_cidrs.iter().any(|range| model::overlaps(range, other))) {
+        return field("cluster.peerCIDRs", "give ranges that neither pods nor services have a part of");
     }
     let ClusterConfig { pod_cidrs, node_mask_size_v4, node_mask_size_v6, .. } = &config.cluster;
     for (is_v4, name, size, longest) in [

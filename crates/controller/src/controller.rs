@@ -26,6 +26,7 @@ use crate::doubts::Doubts;
 use crate::known::{Known, Report, report};
 use crate::mesh::Mesh;
 use crate::multicluster::Multicluster;
+use crate::peers::Place;
 use crate::site::Nodes;
 
 /// How long what linked clusters said may wait before it is on disk, at least: what a crash costs is asked for again.
@@ -45,6 +46,8 @@ pub(crate) struct Controller {
     /// Which clusters a selector of pods means that names none.
     pub(crate) selectors: Selectors,
     pub(crate) handle: Handle,
+    /// Where the cluster's objects are written.
+    pub(crate) place: Place,
     inner: Mutex<Inner>,
     pub(crate) metrics: ControllerMetrics,
     /// Ticks when there may be something to write to the API server.
@@ -113,11 +116,17 @@ impl Kubernetes {
 }
 
 impl Controller {
-    pub(crate) fn new(cluster: Cluster, selectors: Selectors, handle: Handle, inner: Inner) -> Arc<Self> {
+    pub(crate) fn new(
+        cluster: Cluster,
+        selectors: Selectors,
+        handle: Handle,
+        place: Place,
+        inner: Inner,
+    ) -> Arc<Self> {
         let metrics = ControllerMetrics::new(env!("CARGO_PKG_VERSION"));
         let inner = Mutex::new(inner);
         let (to_write, saving_peers) = (Notify::new(), Mutex::default());
-        Arc::new(Self { cluster, selectors, handle, inner, metrics, to_write, saving_peers })
+        Arc::new(Self { cluster, selectors, handle, place, inner, metrics, to_write, saving_peers })
     }
 
     pub(crate) fn handle_source(&self, event: Event) {

@@ -92,7 +92,7 @@ fn find(own: ClusterName, told: &[Arc<Object>]) -> BTreeMap<Id, Vec<Complaint>> 
     for object in told {
         world.apply(Change::Upsert(match &**object {
             // They say nothing of services.
-            Object::Policy(_) | Object::Namespace(_) | Object::Pod(_) => continue,
+            Object::Peer(_) | Object::Policy(_) | Object::Namespace(_) | Object::Pod(_) => continue,
             // Without what nothing follows from here, of which there is much.
             Object::Endpoint(e) => Object::Endpoint(Endpoint {
                 ready: e.ready,

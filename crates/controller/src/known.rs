@@ -74,11 +74,21 @@ impl Known {
 
     /// Everything known, as changes from nothing, to be told once; what changes later is handed out as it comes.
     pub(crate) fn begin(&mut self) -> Vec<Change> {
-        let World { clusters, nodes, policies, namespaces, pods, services, imports, endpoints } =
-            self.untold.take().unwrap_or_default();
+        let World {
+            clusters,
+            nodes,
+            peers: clients,
+            policies,
+            namespaces,
+            pods,
+            services,
+            imports,
+            endpoints,
+        } = self.untold.take().unwrap_or_default();
         let endpoints = endpoints.into_values().flat_map(BTreeMap::into_values).map(Object::Endpoint);
         let own = clusters.into_values().map(Object::Cluster);
         let own = own.chain(nodes.into_values().map(Object::Node));
+        let own = own.chain(clients.into_values().map(Object::Peer));
         let own = own.chain(policies.into_values().map(Object::Policy));
         let own = own.chain(namespaces.into_values().map(Object::Namespace));
         let own = own.chain(pods.into_values().map(Object::Pod));
@@ -247,6 +257,7 @@ mod tests {
             pod_cidrs: vec!["10.1.0.0/16".parse().unwrap()],
             service_cidrs: vec![],
             clusterset_cidrs: vec![],
+            peer_cidrs: vec![],
         }
     }
 

@@ -13,6 +13,7 @@ mod imports;
 mod known;
 mod mesh;
 mod multicluster;
+mod peers;
 mod policy;
 mod run;
 mod site;

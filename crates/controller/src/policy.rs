@@ -110,6 +110,7 @@ fn check_one(judge: &dyn Judge, question: PolicyQuestion) -> Result<PolicyCheck,
     let question = PolicyQuestion { from: from.or_in(own), to: to.or_in(own), protocol, port, family };
     let judged = judge.check(&question)?;
     let end = |end: &PolicyEnd, decision: PolicyDecision| match end.cluster() {
+        _ if end.is_peer() => PolicyDecision::nobody(),
         Some(cluster) if cluster == own => PolicyDecision { judged_by: Some(own.clone()), ..decision },
         Some(cluster) => PolicyDecision::not_judged(cluster.clone()),
         None => PolicyDecision::nobody(),

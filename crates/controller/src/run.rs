@@ -26,6 +26,7 @@ use crate::disk::Disk;
 use crate::known::Known;
 use crate::mesh::Mesh;
 use crate::multicluster::Multicluster;
+use crate::peers::Place;
 use crate::site::{Nodes, Site};
 use crate::writer::Writer;
 
@@ -132,7 +133,12 @@ async fn begin(
     let (handle, streams) = Server::start(options).await?;
     handle.publish(inner.known.begin());
     info!(cluster = %cluster.name, listen = %handle.local_addr(), "agents and clusters are served");
-    let controller = Controller::new(cluster, config.policy.selectors, handle, inner);
+    let place = match (&config.source, site) {
+        (Source::Standalone { path }, _) => Place::Folder(path.clone()),
+        (Source::Kubernetes { .. }, Some(site)) => Place::Server(site.client.clone()),
+        (Source::Kubernetes { .. }, None) => unreachable!("a source of Kubernetes has a site"),
+    };
+    let controller = Controller::new(cluster, config.policy.selectors, handle, place, inner);
     crate::api::start(&controller, front, config).await?;
     Ok((controller, objects, streams))
 }

@@ -15,6 +15,7 @@ async fn gcp(dir: &std::path::Path) -> (Handle, tokio::task::JoinHandle<()>) {
         pod_cidrs: vec!["10.2.0.0/16".parse().unwrap()],
         service_cidrs: vec![],
         clusterset_cidrs: vec![],
+        peer_cidrs: vec![],
     };
     let listen = ports::free();
     let options = ControllerOptions::new(cluster, listen, vec![listen], dir);

@@ -7,6 +7,7 @@
 
 mod claims;
 mod endpoint;
+pub mod external;
 mod outside;
 mod problem;
 mod segment;
@@ -21,6 +22,7 @@ use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
 
 use crate::plan::{Masquerade, Peer, Route, RouteVia, Tunnel};
 use claims::Claims;
+use external::PeerSettings;
 pub use problem::Problem;
 use segment::Segment;
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub masquerade: Option<Vec<IpNet>>,
     /// What becomes of packets to service addresses that nobody has.
     pub unserved: Unserved,
+    /// What peers that are no nodes depend on.
+    pub peers: PeerSettings,
 }
 
 /// What this node has seen itself, beside what it was told.
@@ -112,6 +116,7 @@ pub fn plan(world: &World, me: &NodeName, settings: &Settings, seen: &Seen) -> M
         refuse_services(world.clusters.get(&me.cluster), &mut mesh);
     }
     let mut delivers = false;
+    let mut leaving = BTreeSet::new();
     if let Some(node) = myself {
         let mine = slices.get(me).map_or(&[][..], Vec::as_slice);
         let ips = Node { pod_cidrs: mine.to_vec(), ..node.clone() }.mesh_ips();
@@ -119,9 +124,11 @@ pub fn plan(world: &World, me: &NodeName, settings: &Settings, seen: &Seen) -> M
         mesh.own = mine.to_vec();
         let granted = Granted { ranges, slices };
         delivers = add_peers(world, node, &ips, &granted, settings, seen, &mut mesh);
+        leaving = external::add(world, node, &ips, &settings.peers, &mut mesh);
     }
     if let Some(except) = &settings.masquerade {
         masquerade(world.clusters.get(&me.cluster), except, delivers, &mut mesh);
+        mesh.masquerade.sources.extend(leaving);
     }
     mesh
 }
@@ -235,7 +242,7 @@ fn add_peers(
             let path = endpoint::choose(me, hop, &granted.ranges, seen);
             let needed = if path.may_cross_nat { settings.keepalive } else { 0 };
             let keepalive = me.mesh.keepalive.unwrap_or(needed);
-            Peer { endpoint: path.endpoint, allowed_ips: BTreeSet::new(), keepalive }
+            Peer { endpoint: path.endpoint, allowed_ips: BTreeSet::new(), keepalive, preshared_key: None }
         });
         mesh.via.insert(node.name.clone(), hop.name.clone());
         let slices = &granted.slices[&node.name];

@@ -26,6 +26,7 @@ pub(crate) fn cluster(name: &str, id: u64, pod_cidrs: &[&str]) -> Cluster {
         pod_cidrs: pod_cidrs.iter().map(|net| net.parse().unwrap()).collect(),
         service_cidrs: Vec::new(),
         clusterset_cidrs: Vec::new(),
+        peer_cidrs: Vec::new(),
     }
 }
 

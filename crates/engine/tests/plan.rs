@@ -21,6 +21,7 @@ fn state(situation: &Situation) -> State {
         mtu: 1420,
         fail_closed: vec![],
         keepalive: 25,
+        preshared_key: None,
         masquerade: Some(vec![]),
         unserved: mesh::Unserved::Refuse,
     };

@@ -263,3 +263,68 @@ fn whose_pods_are_to_be_known() {
     let accepting = Settings { distributed: Distributed::Accept, ..settings };
     assert_eq!(ask(&accepting, foreign), [aws], "the cluster that applies it is the local one");
 }
+
+#[test]
+fn a_peer_that_is_no_node_is_meant_where_its_label_is_asked_for() {
+    use model::{Gateways, PEER_LABEL, Peer, PeerName, PublicKey};
+
+    let named = |label: &str, value: &str| peer(with(label, &[value]));
+    let accept = |whom| vec![rule(PolicyAction::Accept, Some(vec![whom]), None)];
+    let everybody = PolicyPeer::Pods(PodSelector {
+        namespaces: NamespaceChoice::Selected(Selector { requirements: vec![] }),
+        pods: Selector { requirements: vec![] },
+    });
+    let any_peer = peer(Selector {
+        requirements: vec![Requirement { key: PEER_LABEL.into(), operator: Operator::Exists }],
+    });
+    let nobody = peer(Selector {
+        requirements: vec![Requirement { key: PEER_LABEL.into(), operator: Operator::DoesNotExist }],
+    });
+    let abroad = peer(Selector {
+        requirements: [with(PEER_LABEL, &["alice"]), with(CLUSTER_LABEL, &["gce"])]
+            .into_iter()
+            .flat_map(|selector| selector.requirements)
+            .collect(),
+    });
+    for (what, whom, meant) in [
+        ("its name", named(PEER_LABEL, "alice"), true),
+        ("another's name", named(PEER_LABEL, "bob"), false),
+        ("any peer", any_peer, true),
+        ("none", nobody, false),
+        ("its other labels alone", named("team", "web"), false),
+        ("all pods of all namespaces", everybody, false),
+        ("another cluster's", abroad, false),
+        ("its cluster", PolicyPeer::Entity(PolicyEntity::Cluster), false),
+        ("the world", PolicyPeer::Entity(PolicyEntity::World), true),
+    ] {
+        let mut planner =
+            planner(Scope::Node(me()), &[policy("db", PolicyTier::Namespace, "db", accept(whom))]);
+        let alice = Peer {
+            name: PeerName::new(cluster("aws"), "alice").unwrap(),
+            public_key: PublicKey([1; 32]),
+            allowed_ips: vec!["10.254.1.1/32".parse().unwrap(), "192.168.77.0/24".parse().unwrap()],
+            endpoint: None,
+            keepalive: 0,
+            preshared_key: None,
+            gateways: Gateways::All,
+            allow: Default::default(),
+            expires: None,
+            labels: [("team".to_string(), "web".to_string())].into(),
+        };
+        planner.handle_peer(&alice.name, Some(&alice));
+        planner.poll();
+        let name = PodName {
+            namespace: NamespaceName { cluster: cluster("aws"), name: String::new() },
+            name: "alice".into(),
+        };
+        assert_eq!(name.to_string(), "peer:aws/alice");
+        for from in [End::Pod(name), End::Address(ip("10.254.1.1"))] {
+            assert_eq!(planner.check(&from, &end("aws", "db"), 6, 80).unwrap().allowed, meant, "{what}");
+        }
+        planner.handle_peer(&alice.name, None);
+        planner.poll();
+        let from = End::Address(ip("10.254.1.1"));
+        let world = what == "the world";
+        assert_eq!(planner.check(&from, &end("aws", "db"), 6, 80).unwrap().allowed, world, "gone: {what}");
+    }
+}

@@ -1,4 +1,4 @@
-//! The kinds of the MCS API and of the About API, where a cluster has none: others may have brought them, and then they are
+//! The kinds of the MCS API and of the About API, and Kilo's for peers, where a cluster has none: others may have brought them, and then they are
 //! theirs.
 //!
 //! The definitions are our own words for the fields of the API: `multicluster.x-k8s.io` (KEP-1645) in v1beta1, which is
@@ -19,7 +19,7 @@ const LABEL: (&str, &str) = ("app.kubernetes.io/name", "causeway");
 
 /// The definitions, in the order in which they are made.
 pub fn definitions() -> Vec<Value> {
-    vec![exports(), imports(), properties()]
+    vec![exports(), imports(), properties(), peers()]
 }
 
 /// Makes a definition that is not there, and keeps one that we made up to date. None for one that somebody else has brought,
@@ -102,7 +102,7 @@ fn definition(
                 "listKind": format!("{kind}List"),
                 "plural": plural,
                 "singular": kind.to_ascii_lowercase(),
-                "shortNames": [short],
+                "shortNames": if short.is_empty() { vec![] } else { vec![short] },
             },
             "scope": scope,
             "versions": versions,
@@ -167,6 +167,61 @@ fn conditions() -> Value {
             },
         },
     })
+}
+
+/// Kilo's kind for WireGuard clients that are no nodes, with its fields.
+fn peers() -> Value {
+    let host = json!({
+        "description": "The host, by name or by address.",
+        "type": "object",
+        "properties": { "dns": { "type": "string" }, "ip": { "type": "string" } },
+    });
+    let endpoint = json!({
+        "description": "Where it is dialled; without it, it has to dial a node first.",
+        "type": "object",
+        "required": ["dnsOrIP", "port"],
+        "properties": {
+            "dnsOrIP": host,
+            "port": { "type": "integer", "format": "int32", "minimum": 1.0, "maximum": 65535.0 },
+        },
+    });
+    let spec = json!({
+        "description": "What it is.",
+        "type": "object",
+        "required": ["allowedIPs", "publicKey"],
+        "properties": {
+            "allowedIPs": {
+                "description": "The ranges of addresses behind it.",
+                "type": "array",
+                "minItems": 1,
+                "items": { "type": "string" },
+            },
+            "endpoint": endpoint,
+            "persistentKeepalive": {
+                "description": "Seconds between packets that keep a NAT's mapping open.",
+                "type": "integer",
+            },
+            "presharedKey": { "description": "What both ends know beside their keys.", "type": "string" },
+            "publicKey": { "description": "Its WireGuard key.", "type": "string", "minLength": 1 },
+        },
+    });
+    let schema = json!({
+        "description": "A WireGuard client that is no node: a laptop, an office's router.",
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": { "type": "string" },
+            "kind": { "type": "string" },
+            "metadata": { "type": "object" },
+            "spec": spec,
+        },
+    });
+    let columns = json!([
+        { "name": "Addresses", "type": "string", "jsonPath": ".spec.allowedIPs" },
+        { "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" },
+    ]);
+    let version = version("v1alpha1", true, &schema, &columns);
+    definition("kilo.squat.ai", "Peer", "peers", "", "Cluster", vec![version])
 }
 
 fn exports() -> Value {

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::{ClusterName, NodeName, Tier};
 use serde::{Deserialize, Serialize};
-use wire::local::{FeatureStatus, PortStatus, TunnelStatus};
+use wire::local::{FeatureStatus, PeerStatus, PortStatus, TunnelStatus};
 
 pub use merge::{Asked, ControllerReport, NodeReport, merge};
 pub use settled::{Expected, unsettled};
@@ -114,6 +114,9 @@ pub struct NodeStatus {
     pub agent: AgentStatus,
     /// Its tunnels.
     pub tunnels: Vec<TunnelStatus>,
+    /// Laptops and other peers that have a tunnel with it.
+    #[serde(default)]
+    pub peers: Vec<PeerStatus>,
     /// What its kernel can and cannot do.
     pub features: Vec<FeatureStatus>,
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use model::{ClusterName, World};
@@ -72,7 +73,10 @@ pub fn save_encoded(path: &Path, state: Encoder) -> Result<(), Error> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let temporary = path.with_extension("new");
-    let written = std::fs::File::create(&temporary).and_then(|mut file| {
+    // Preshared keys of peers are in it.
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options.open(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_data()
     });

@@ -36,7 +36,7 @@ pub enum NameError {
 }
 
 /// Checks `value` against RFC 1123's label, or (with `dots`) a subdomain of such labels.
-fn check(what: &'static str, value: &str, max: usize, dots: bool) -> Result<(), NameError> {
+pub(crate) fn check(what: &'static str, value: &str, max: usize, dots: bool) -> Result<(), NameError> {
     let label = |l: &str| {
         let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         edge(l.chars().next())

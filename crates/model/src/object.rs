@@ -1,5 +1,5 @@
-//! What travels: clusters, nodes, policies, namespaces, pods, services, imports, endpoints; their keys; a change to one of
-//! them.
+//! What travels: clusters, nodes, peers, policies, namespaces, pods, services, imports, endpoints; their keys; a change to
+//! one of them.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -11,7 +11,8 @@ use siphasher::sip::SipHasher13;
 
 use crate::policy::{Labels, Namespace, NamespaceName, Pod, PodName, Policy, PolicyName};
 use crate::{
-    ClusterId, ClusterName, Endpoint, EndpointKey, Import, NodeMesh, NodeName, PublicKey, Service, ServiceKey,
+    ClusterId, ClusterName, Endpoint, EndpointKey, Import, NodeMesh, NodeName, Peer, PeerName, PublicKey,
+    Service, ServiceKey,
 };
 
 /// One control plane, and the address ranges that are its own.
@@ -27,6 +28,9 @@ pub struct Cluster {
     pub service_cidrs: Vec<IpNet>,
     /// The ranges its imports take addresses from (clusterset IPs); meaningful inside the cluster only.
     pub clusterset_cidrs: Vec<IpNet>,
+    /// The ranges whose addresses its peers may have so that other clusters reach them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peer_cidrs: Vec<IpNet>,
 }
 
 /// Where a node stands. A zone is comparable only inside its region, and both only inside their provider.
@@ -121,6 +125,8 @@ pub enum Kind {
     Cluster,
     /// [`Node`]
     Node,
+    /// [`Peer`]
+    Peer,
     /// [`Policy`]
     Policy,
     /// [`Namespace`]
@@ -137,9 +143,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Cluster,
         Self::Node,
+        Self::Peer,
         Self::Policy,
         Self::Namespace,
         Self::Pod,
@@ -156,6 +163,8 @@ pub enum Object {
     Cluster(Cluster),
     /// A node.
     Node(Node),
+    /// A peer.
+    Peer(Peer),
     /// A policy.
     Policy(Policy),
     /// A namespace.
@@ -176,6 +185,7 @@ impl Object {
         match self {
             Self::Cluster(c) => Key::Cluster(c.name.clone()),
             Self::Node(n) => Key::Node(n.name.clone()),
+            Self::Peer(p) => Key::Peer(p.name.clone()),
             Self::Policy(p) => Key::Policy(p.name.clone()),
             Self::Namespace(n) => Key::Namespace(n.name.clone()),
             Self::Pod(p) => Key::Pod(p.name.clone()),
@@ -193,6 +203,8 @@ pub enum Key {
     Cluster(ClusterName),
     /// Of a [`Node`].
     Node(NodeName),
+    /// Of a [`Peer`].
+    Peer(PeerName),
     /// Of a [`Policy`].
     Policy(PolicyName),
     /// Of a [`Namespace`].
@@ -213,6 +225,7 @@ impl Key {
         match self {
             Self::Cluster(name) => name,
             Self::Node(name) => &name.cluster,
+            Self::Peer(name) => &name.cluster,
             Self::Policy(name) => &name.cluster,
             Self::Namespace(name) => &name.cluster,
             Self::Pod(name) => &name.namespace.cluster,
@@ -226,6 +239,7 @@ impl Key {
         match self {
             Self::Cluster(_) => Kind::Cluster,
             Self::Node(_) => Kind::Node,
+            Self::Peer(_) => Kind::Peer,
             Self::Policy(_) => Kind::Policy,
             Self::Namespace(_) => Kind::Namespace,
             Self::Pod(_) => Kind::Pod,
@@ -241,6 +255,7 @@ impl fmt::Display for Key {
         match self {
             Self::Cluster(name) => write!(f, "cluster {name}"),
             Self::Node(name) => write!(f, "node {name}"),
+            Self::Peer(name) => write!(f, "peer {name}"),
             Self::Policy(name) => write!(f, "policy {name}"),
             Self::Namespace(name) => write!(f, "namespace {name}"),
             Self::Pod(name) => write!(f, "pod {name}"),

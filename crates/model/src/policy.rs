@@ -67,7 +67,11 @@ pub struct PodName {
 
 impl fmt::Display for PodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        match self.namespace.name.as_str() {
+            // A peer: it is in no namespace.
+            "" => write!(f, "peer:{}/{}", self.namespace.cluster, self.name),
+            _ => write!(f, "{}/{}", self.namespace, self.name),
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::policy::{Namespace, NamespaceName, Pod, PodName, Policy, PolicyName};
 use crate::{
-    Change, Cluster, ClusterName, Endpoint, EndpointKey, Import, Key, Node, NodeName, Object, Service,
-    ServiceKey,
+    Change, Cluster, ClusterName, Endpoint, EndpointKey, Import, Key, Node, NodeName, Object, Peer, PeerName,
+    Service, ServiceKey,
 };
 
 /// Everything a process knows: its own cluster's objects, and read-only copies of the others'.
@@ -15,6 +15,8 @@ pub struct World {
     pub clusters: BTreeMap<ClusterName, Cluster>,
     /// Nodes by name.
     pub nodes: BTreeMap<NodeName, Node>,
+    /// Peers by name.
+    pub peers: BTreeMap<PeerName, Peer>,
     /// Policies by name: the own cluster's, and those of others that are taken here.
     pub policies: BTreeMap<PolicyName, Policy>,
     /// Namespaces by name: the own cluster's, and others' as far as they are of use.
@@ -43,6 +45,7 @@ impl World {
         match key {
             Key::Cluster(name) => self.clusters.get(name).cloned().map(Object::Cluster),
             Key::Node(name) => self.nodes.get(name).cloned().map(Object::Node),
+            Key::Peer(name) => self.peers.get(name).cloned().map(Object::Peer),
             Key::Policy(name) => self.policies.get(name).cloned().map(Object::Policy),
             Key::Namespace(name) => self.namespaces.get(name).cloned().map(Object::Namespace),
             Key::Pod(name) => self.pods.get(name).cloned().map(Object::Pod),
@@ -58,6 +61,7 @@ impl World {
     pub fn objects(&self) -> impl Iterator<Item = Object> {
         let clusters = self.clusters.values().cloned().map(Object::Cluster);
         let nodes = self.nodes.values().cloned().map(Object::Node);
+        let peers = self.peers.values().cloned().map(Object::Peer);
         let services = self.services.values().cloned().map(Object::Service);
         let imports = self.imports.values().cloned().map(Object::Import);
         let endpoints = self.endpoints.values().flat_map(BTreeMap::values).cloned().map(Object::Endpoint);
@@ -65,7 +69,7 @@ impl World {
         let namespaces = self.namespaces.values().cloned().map(Object::Namespace);
         let pods = self.pods.values().cloned().map(Object::Pod);
         let policing = policies.chain(namespaces).chain(pods);
-        clusters.chain(nodes).chain(policing).chain(services).chain(imports).chain(endpoints)
+        clusters.chain(nodes).chain(peers).chain(policing).chain(services).chain(imports).chain(endpoints)
     }
 
     /// How many objects there are.
@@ -74,6 +78,7 @@ impl World {
         let policing = self.policies.len() + self.namespaces.len() + self.pods.len();
         self.clusters.len()
             + self.nodes.len()
+            + self.peers.len()
             + policing
             + self.services.len()
             + self.imports.len()
@@ -96,6 +101,7 @@ impl World {
         match object {
             Object::Cluster(c) => put(&mut self.clusters, c.name.clone(), c),
             Object::Node(n) => put(&mut self.nodes, n.name.clone(), n),
+            Object::Peer(p) => put(&mut self.peers, p.name.clone(), p),
             Object::Policy(p) => put(&mut self.policies, p.name.clone(), p),
             Object::Namespace(n) => put(&mut self.namespaces, n.name.clone(), n),
             Object::Pod(p) => put(&mut self.pods, p.name.clone(), p),
@@ -112,6 +118,7 @@ impl World {
         match key {
             Key::Cluster(name) => self.clusters.remove(name).map(Object::Cluster),
             Key::Node(name) => self.nodes.remove(name).map(Object::Node),
+            Key::Peer(name) => self.peers.remove(name).map(Object::Peer),
             Key::Policy(name) => self.policies.remove(name).map(Object::Policy),
             Key::Namespace(name) => self.namespaces.remove(name).map(Object::Namespace),
             Key::Pod(name) => self.pods.remove(name).map(Object::Pod),

@@ -13,8 +13,8 @@ use causeway_serve::{Health, Vitals};
 use engine::plan::{Backend, Frontend, Ladder, Op, Route, RouteVia, State, TierSpan};
 use wire::local::{
     AgentStatus, AuthorityStatus, Check, CniRequest, CniResponse, ControllerStatus, DeniedFlows, Examination,
-    Examine, LinkJoin, LinkJoined, LinkTerms, MOST_POLICY_QUESTIONS, MtuAsk, MtuPeer, MtuStatus,
-    MulticlusterStatus, PolicyAnswer, PolicyCheck, PolicyDecision, PolicyLint, PolicyProtocol,
+    Examine, LinkJoin, LinkJoined, LinkTerms, MOST_POLICY_QUESTIONS, MeshReport, MtuAsk, MtuPeer, MtuStatus,
+    MulticlusterStatus, PeerWrite, PolicyAnswer, PolicyCheck, PolicyDecision, PolicyLint, PolicyProtocol,
     PolicyQuestion, PolicyQuestions, PolicyShow, PolicyShowAsk, Rotate, ServicesReport, StreamStatus, Token,
 };
 
@@ -49,6 +49,7 @@ impl AgentApi for Fake {
             public_key: None,
             wireguard: "userspace".into(),
             tunnels: vec![],
+            peers: vec![],
             services: vec![],
             features: vec![],
             pending_operations: 0,
@@ -127,6 +128,16 @@ impl ControllerApi for Fake {
     }
     async fn policy_show(&self, ask: PolicyShowAsk) -> Result<PolicyShow, Refusal> {
         Err(Refusal::Wrong(format!("there is no pod {}", ask.pod)))
+    }
+    async fn mesh(&self) -> Result<MeshReport, Refusal> {
+        let cluster = "aws".parse().unwrap();
+        Ok(MeshReport { cluster, clusters: vec![], nodes: vec![], peers: vec![] })
+    }
+    async fn add_peer(&self, write: PeerWrite) -> Result<(), Refusal> {
+        Err(Refusal::Wrong(write.manifest))
+    }
+    async fn remove_peer(&self, name: &str) -> Result<(), Refusal> {
+        Err(Refusal::Wrong(format!("there is no peer {name}")))
     }
     async fn policy_lint(&self) -> Result<PolicyLint, Refusal> {
         Ok(PolicyLint { cluster: "aws".parse().unwrap(), policies: 2, findings: vec![] })

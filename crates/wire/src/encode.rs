@@ -1,5 +1,6 @@
 //! From `model` to protobuf.
 
+mod peer;
 mod policy;
 
 use std::net::IpAddr;
@@ -30,6 +31,7 @@ pub fn encode_object(object: &Object) -> pb::Object {
     let body = match object {
         Object::Cluster(cluster) => Body::Cluster(encode_cluster(cluster)),
         Object::Node(node) => Body::Node(encode_node(node)),
+        Object::Peer(peer) => Body::Peer(peer::peer(peer)),
         Object::Policy(policy) => Body::Policy(policy::policy(policy)),
         Object::Namespace(namespace) => Body::Namespace(policy::namespace(namespace)),
         Object::Pod(pod) => Body::Pod(policy::pod(pod)),
@@ -45,6 +47,7 @@ fn encode_key(key: &Key) -> pb::Key {
     let body = match key {
         Key::Cluster(name) => Body::Cluster(name.to_string()),
         Key::Node(name) => Body::Node(encode_node_name(name)),
+        Key::Peer(name) => Body::Peer(peer::peer_name(name)),
         Key::Policy(name) => Body::Policy(policy::policy_name(name)),
         Key::Namespace(name) => Body::Namespace(policy::namespace_name(name)),
         Key::Pod(name) => Body::Pod(policy::pod_name(name)),
@@ -63,6 +66,7 @@ pub fn encode_cluster(cluster: &Cluster) -> pb::Cluster {
         pod_cidrs: encode_nets(&cluster.pod_cidrs),
         service_cidrs: encode_nets(&cluster.service_cidrs),
         clusterset_cidrs: encode_nets(&cluster.clusterset_cidrs),
+        peer_cidrs: encode_nets(&cluster.peer_cidrs),
     }
 }
 

@@ -14,6 +14,8 @@ pub const FAREWELL_CHARS: usize = 512;
 pub const RANGES: usize = 64;
 /// Addresses of a node, each kind.
 pub const NODE_IPS: usize = 64;
+/// Nodes that may have a peer's tunnel.
+pub const GATEWAYS: usize = 64;
 /// Ports of a service or endpoint.
 pub const PORTS: usize = 1024;
 /// Addresses of a service beside its virtual ones, each kind.

@@ -10,8 +10,10 @@
 //! `POST /v1/tokens/link` ([`LinkTerms`]) → [`Token`]; `POST /v1/links` ([`LinkJoin`]) → [`LinkJoined`];
 //! `DELETE /v1/links/CLUSTER`; `POST /v1/links/doctor` ([`Examine`]) → [`Examination`]s; `POST /v1/authority/rotate`
 //! ([`Rotate`]) → [`AuthorityStatus`]; `POST /v1/policy/check` ([`PolicyQuestions`]) → [`PolicyAnswer`]s, in their order;
-//! `POST /v1/policy/show` ([`PolicyShowAsk`]) → [`PolicyShow`]; `GET /v1/policy/lint` → [`PolicyLint`].
+//! `POST /v1/policy/show` ([`PolicyShowAsk`]) → [`PolicyShow`]; `GET /v1/policy/lint` → [`PolicyLint`];
+//! `GET /v1/mesh` → [`MeshReport`]; `POST /v1/peers` ([`PeerWrite`]); `DELETE /v1/peers/NAME`.
 
+mod peers;
 mod policy;
 mod services;
 
@@ -22,6 +24,7 @@ use ipnet::IpNet;
 use model::{ClusterName, KubeProxy, NodeName, ObjectName, Protocol, PublicKey, ServiceKey, Tier, Topology};
 use serde::{Deserialize, Serialize};
 
+pub use peers::{MeshReport, PeerWrite};
 pub use policy::{
     ActionName, DecidedBy, DeniedFlow, DeniedFlows, EndError, Family, FlowEnd, MOST_POLICY_QUESTIONS,
     PolicyAnswer, PolicyCheck, PolicyDecision, PolicyDirection, PolicyEnd, PolicyFinding, PolicyLint,
@@ -63,6 +66,9 @@ pub struct AgentStatus {
     pub wireguard: String,
     /// The tunnels.
     pub tunnels: Vec<TunnelStatus>,
+    /// Laptops and other peers that have a tunnel with this node.
+    #[serde(default)]
+    pub peers: Vec<PeerStatus>,
     /// The services as this node sees them.
     pub services: Vec<ServiceStatus>,
     /// The device that reaches other nodes.
@@ -135,6 +141,29 @@ pub struct TunnelStatus {
     pub tx_bytes: u64,
     /// Whether it answers through the data path.
     pub alive: bool,
+}
+
+/// A peer that is no node and has a tunnel with this one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStatus {
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// Its name.
+    pub name: String,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// What is behind it.
+    #[serde(rename = "allowedIPs")]
+    pub allowed_ips: Vec<IpNet>,
+    /// Where packets go; none before it was heard.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds since the last handshake; none before the first.
+    pub last_handshake_seconds: Option<f64>,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
 }
 
 /// One service as a node sees it.

@@ -11,6 +11,7 @@ use model::{
 };
 use prost::Message;
 
+mod peer;
 mod policy;
 mod service;
 
@@ -64,6 +65,7 @@ fn key_of(object: &pb::Object) -> Option<Key> {
     match object.object.as_ref()? {
         Body::Cluster(c) => Some(Key::Cluster(ClusterName::new(&*c.name).ok()?)),
         Body::Node(n) => Some(Key::Node(node_name(n.name.clone()?).ok()?)),
+        Body::Peer(p) => Some(Key::Peer(peer::peer_name(p.name.clone()).ok()?)),
         Body::Policy(p) => Some(Key::Policy(policy::policy_name(p.name.clone()).ok()?)),
         Body::Namespace(n) => Some(Key::Namespace(policy::namespace_name(n.name.clone()).ok()?)),
         Body::Pod(p) => Some(Key::Pod(policy::pod_name(p.name.clone()).ok()?)),
@@ -79,6 +81,7 @@ pub fn parse_key(key: pb::Key) -> Result<Key, ParseError> {
     Ok(match key.key.ok_or(ParseError::Missing("key"))? {
         Body::Cluster(name) => Key::Cluster(ClusterName::new(name)?),
         Body::Node(name) => Key::Node(node_name(name)?),
+        Body::Peer(name) => Key::Peer(peer::peer_name(Some(name))?),
         Body::Policy(name) => Key::Policy(policy::policy_name(Some(name))?),
         Body::Namespace(name) => Key::Namespace(policy::namespace_name(Some(name))?),
         Body::Pod(name) => Key::Pod(policy::pod_name(Some(name))?),
@@ -94,6 +97,7 @@ pub fn parse_object(object: pb::Object) -> Result<Object, ParseError> {
     Ok(match object.object.ok_or(ParseError::Missing("object"))? {
         Body::Cluster(cluster) => Object::Cluster(parse_cluster(cluster)?),
         Body::Node(n) => Object::Node(node(n)?),
+        Body::Peer(p) => Object::Peer(peer::peer(p)?),
         Body::Policy(p) => Object::Policy(policy::policy(p)?),
         Body::Namespace(n) => Object::Namespace(policy::namespace(n)?),
         Body::Pod(p) => Object::Pod(policy::pod(p)?),
@@ -111,6 +115,7 @@ pub fn parse_cluster(cluster: pb::Cluster) -> Result<Cluster, ParseError> {
         pod_cidrs: nets("pod CIDRs", cluster.pod_cidrs)?,
         service_cidrs: nets("service CIDRs", cluster.service_cidrs)?,
         clusterset_cidrs: nets("clusterset CIDRs", cluster.clusterset_cidrs)?,
+        peer_cidrs: nets("peer CIDRs", cluster.peer_cidrs)?,
     })
 }
 

@@ -116,6 +116,7 @@ impl Encoder {
                 clusters: clusters.iter().map(ToString::to_string).collect(),
                 policies: *policies,
             }),
+            peers: true,
         };
         prost::encoding::message::encode(PLACES, &place, &mut self.bytes);
     }
@@ -149,7 +150,8 @@ pub fn decode(bytes: &[u8]) -> Result<Saved, StateError> {
         }
     }
     if saved.skipped == 0 {
-        for place in snapshot.places {
+        // Whoever did not know of peers was told of none, and has to be told everything.
+        for place in snapshot.places.into_iter().filter(|place| place.peers) {
             let interest =
                 place.interest.map(|all| parse_service_names(all.services, usize::MAX)).transpose();
             let policing = |policing: pb::Policing| -> Result<Policing, ParseError> {
@@ -258,6 +260,7 @@ mod tests {
                 position: Some(pb::Position::default()),
                 interest: None,
                 policing: None,
+                peers: true,
             }],
             objects: world
                 .objects()

@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use model::mesh::{Gateway, Granularity};
 use model::{
-    Access, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export, Hints,
-    Import, Node, NodeMesh, NodeName, NodePort, Object, ObjectName, Port, Prefer, Protocol, PublicKey,
-    Service, ServiceKey, ServicePort, Spread, Terms, Topology, Traffic,
+    Access, Allow, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export,
+    Gateways, Hints, Import, Node, NodeMesh, NodeName, NodePort, Object, ObjectName, Peer, PeerEndpoint,
+    PeerHost, PeerName, Port, Prefer, PresharedKey, Protocol, PublicKey, Service, ServiceKey, ServicePort,
+    Spread, Terms, Topology, Traffic,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -25,6 +26,7 @@ pub(crate) fn object() -> impl Strategy<Value = Object> {
     prop_oneof![
         cluster().prop_map(Object::Cluster),
         node().prop_map(Object::Node),
+        peer().prop_map(Object::Peer),
         policy::policy().prop_map(Object::Policy),
         policy::namespace().prop_map(Object::Namespace),
         policy::pod().prop_map(Object::Pod),
@@ -39,15 +41,12 @@ fn cluster_name() -> impl Strategy<Value = ClusterName> {
 }
 
 fn cluster() -> impl Strategy<Value = Cluster> {
-    (cluster_name(), 1u64..=511, vec(net(), 0..4), vec(net(), 0..4), vec(net(), 0..2)).prop_map(
-        |(name, id, pod_cidrs, service_cidrs, clusterset_cidrs)| Cluster {
-            name,
-            id: ClusterId::new(id).unwrap(),
-            pod_cidrs,
-            service_cidrs,
-            clusterset_cidrs,
-        },
-    )
+    let ranges = (vec(net(), 0..4), vec(net(), 0..4), vec(net(), 0..2), vec(net(), 0..2));
+    (cluster_name(), 1u64..=511, ranges).prop_map(|(name, id, ranges)| {
+        let (pod_cidrs, service_cidrs, clusterset_cidrs, peer_cidrs) = ranges;
+        let id = ClusterId::new(id).unwrap();
+        Cluster { name, id, pod_cidrs, service_cidrs, clusterset_cidrs, peer_cidrs }
+    })
 }
 
 fn node_name() -> impl Strategy<Value = NodeName> {
@@ -95,6 +94,36 @@ prop_compose! {
     ) -> NodeMesh {
         let endpoint = endpoint.map(|(name, port)| format!("{name}:{port}").parse().unwrap());
         NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips }
+    }
+}
+
+prop_compose! {
+    fn peer()(
+        (cluster, name) in (cluster_name(), "[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,3}"),
+        public_key: [u8; 32],
+        allowed_ips in vec(net(), 1..4),
+        host in option::of(prop_oneof![ip().prop_map(PeerHost::Ip), "[a-z0-9]{1,20}".prop_map(PeerHost::Dns)]),
+        port in 1..=u16::MAX,
+        keepalive: u16,
+        preshared_key in option::of(any::<[u8; 32]>()),
+        gateways in vec("[a-z0-9]{1,20}", 0..3),
+        allow in vec(prop_oneof![Just(Allow::Pods), Just(Allow::Services), net().prop_map(Allow::Range)], 0..4),
+        expires in option::of(any::<i64>()),
+        labels in policy::labels(),
+    ) -> Peer {
+        let port = Port::new(port).unwrap();
+        Peer {
+            name: PeerName::new(cluster, name).unwrap(),
+            public_key: PublicKey(public_key),
+            allowed_ips,
+            endpoint: host.map(|host| PeerEndpoint { host, port }),
+            keepalive,
+            preshared_key: preshared_key.map(PresharedKey),
+            gateways: if gateways.is_empty() { Gateways::All } else { Gateways::Named(gateways) },
+            allow: allow.into_iter().collect(),
+            expires,
+            labels,
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use crate::pb;
 /// 1.4 (2026-11): services declare what the backends of a cluster carry together.
 /// 1.5 (2026-11): policies, and the pods and namespaces that they select, for whoever says that they are of use there;
 /// labels of nodes.
-/// 1.6 (2026-11): how nodes take part in the mesh: with whom they have tunnels, who is a gateway.
+/// 1.6 (2026-11): how nodes take part in the mesh: with whom they have tunnels, who is a gateway; peers that are no nodes, and
+/// the ranges of their addresses.
 pub const VERSION: pb::Version = pb::Version { major: 1, minor: 6 };
 
 /// Whether the other side knows what came with 1.2.

@@ -50,6 +50,7 @@ pub fn cluster(c: usize) -> Cluster {
             .into(),
         service_cidrs: ["10.96.0.0/16", "fd96::/112"].map(|range| range.parse().expect("a range")).into(),
         clusterset_cidrs: Vec::new(),
+        peer_cidrs: Vec::new(),
     }
 }
 

@@ -135,6 +135,7 @@ impl Lan {
             pod_cidrs: nets(&["10.1.0.0/16", "fd00:1::/48"]),
             service_cidrs: nets(&["10.101.0.0/16"]),
             clusterset_cidrs: vec![],
+            peer_cidrs: vec![],
         })];
         for (node, ips) in self.nodes.iter().zip(Self::NODES) {
             let n = node.number;

@@ -35,6 +35,11 @@ pub(super) fn write(graph: &Graph) -> String {
         let (a, b) = (quoted(&tunnel.a.to_string()), quoted(&tunnel.b.to_string()));
         let _ = writeln!(text, "  {a} -- {b} [label={}, {style}];", quoted(&tunnel.rtt()));
     }
+    for peer in &graph.peers {
+        let style = if peer.alive { "color=\"#64748b\"" } else { "color=\"#dc2626\", style=dashed" };
+        let (name, node) = (quoted(&format!("peer {}", peer.peer)), quoted(&peer.node.to_string()));
+        let _ = writeln!(text, "  {name} [shape=ellipse];\n  {name} -- {node} [{style}];");
+    }
     text.push('}');
     text
 }

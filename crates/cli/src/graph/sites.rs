@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use model::{ClusterName, NodeName, Topology};
 use serde::Serialize;
-use wire::local::{AgentStatus, TunnelStatus};
+use wire::local::{AgentStatus, PeerStatus, TunnelStatus};
 
 /// A node and its tunnels, in its own words.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub(crate) struct Site {
     pub(crate) ready: bool,
     /// Its tunnels.
     pub(crate) tunnels: Vec<TunnelStatus>,
+    /// Peers that are no nodes and have a tunnel with it.
+    pub(crate) peers: Vec<PeerStatus>,
 }
 
 impl From<AgentStatus> for Site {
@@ -30,6 +32,7 @@ impl From<AgentStatus> for Site {
             location: status.location,
             ready: status.ready,
             tunnels: status.tunnels,
+            peers: status.peers,
         }
     }
 }
@@ -43,6 +46,7 @@ impl TryFrom<lab::status::NodeStatus> for Site {
             location: node.location,
             ready: node.agent.ready,
             tunnels: node.tunnels,
+            peers: node.peers,
         })
     }
 }
@@ -54,6 +58,9 @@ pub(crate) struct Graph {
     pub(crate) locations: Vec<Location>,
     /// One for each pair of nodes.
     pub(crate) tunnels: Vec<Tunnel>,
+    /// One for each laptop or other peer that is no node, and each node that it has a tunnel with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) peers: Vec<Peer>,
 }
 
 /// Nodes of one place.
@@ -93,6 +100,23 @@ pub(crate) enum State {
     /// It was not asked, and nobody who was reaches it.
     Dead,
 }
+
+/// A tunnel of a peer that is no node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Peer {
+    /// The peer, `CLUSTER/NAME`.
+    pub(crate) peer: String,
+    /// The node.
+    pub(crate) node: NodeName,
+    /// Whether they have agreed on keys lately.
+    pub(crate) alive: bool,
+    /// Seconds since the last handshake.
+    pub(crate) last_handshake_seconds: Option<f64>,
+}
+
+/// Keys live so many seconds (WireGuard's Reject-After-Time).
+const ALIVE: f64 = 180.0;
 
 /// Two nodes that keep a tunnel.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -145,6 +169,7 @@ impl Graph {
         Self {
             locations: locations.into_iter().map(location).collect(),
             tunnels: tunnels.into_iter().map(|((a, b), ends)| Tunnel::new(a, b, &ends)).collect(),
+            peers: peers(sites),
         }
     }
 
@@ -154,6 +179,19 @@ impl Graph {
             location.nodes.iter().position(|node| node.name == *name).map(|n| (l, n))
         })
     }
+}
+
+fn peers(sites: &[Site]) -> Vec<Peer> {
+    let one = |site: &Site, peer: &PeerStatus| Peer {
+        peer: format!("{}/{}", peer.cluster, peer.name),
+        node: site.name.clone(),
+        alive: peer.last_handshake_seconds.is_some_and(|seconds| seconds < ALIVE),
+        last_handshake_seconds: peer.last_handshake_seconds,
+    };
+    let all = sites.iter().flat_map(|site| site.peers.iter().map(move |peer| one(site, peer)));
+    let mut all: Vec<Peer> = all.collect();
+    all.sort_by(|a, b| (&a.peer, &a.node).cmp(&(&b.peer, &b.node)));
+    all
 }
 
 impl Node {

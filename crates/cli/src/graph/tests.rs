@@ -56,6 +56,7 @@ fn sites(clusters: usize, nodes: usize, dead: Option<&str>) -> Vec<Site> {
                     tunnel(c, (pc, pn), !with_dead)
                 })
                 .collect(),
+            peers: vec![],
         })
         .collect()
 }

@@ -36,7 +36,7 @@ pub(super) fn read(argument: &str) -> Result<String> {
 }
 
 /// Reads a duration such as `90s`, `15m`, `2h` or `7d`, in seconds.
-pub(super) fn expiry(text: &str) -> Result<u64, String> {
+pub(crate) fn expiry(text: &str) -> Result<u64, String> {
     let help = || "write something like 90s, 15m, 2h or 7d".to_string();
     let unit = text.chars().last().ok_or_else(help)?;
     let seconds = match unit {

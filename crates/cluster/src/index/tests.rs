@@ -2,6 +2,7 @@
 
 mod complaints;
 mod exports;
+mod peers;
 mod refusals;
 mod sharing;
 mod slices;

@@ -23,6 +23,8 @@ pub fn controller_rules() -> (Vec<PolicyRule>, Vec<PolicyRule>) {
         rule("multicluster.x-k8s.io", &["serviceexports"], read),
         rule("multicluster.x-k8s.io", &["serviceexports/status", "serviceimports/status"], &["patch"]),
         rule("multicluster.x-k8s.io", &["serviceimports"], &["list", "watch", "create", "patch", "delete"]),
+        // Written by `causeway peer`.
+        rule("kilo.squat.ai", &["peers"], &["get", "list", "watch", "create", "patch", "delete"]),
         rule("about.k8s.io", &["clusterproperties"], &["list", "create", "patch", "delete"]),
         rule("causeway.io", &["meshnodes"], &["list", "watch", "create", "patch", "delete"]),
         rule("causeway.io", &["meshnodes/status"], &["patch"]),

@@ -2,6 +2,7 @@
 
 mod multicluster;
 mod node;
+mod peer;
 mod pod;
 mod policy;
 mod service;
@@ -33,6 +34,7 @@ pub(super) fn check(at: At<'_>, manifest: &Manifest) -> Result {
     match manifest {
         Manifest::Namespace(_) => Ok(()),
         Manifest::Node(node) => node::check(at, node),
+        Manifest::Peer(peer) => peer::check(at, peer),
         Manifest::Service(service) => service::check(at, service),
         Manifest::Pod(pod) => pod::check(at, pod),
         Manifest::Deployment(deployment) => pod::check_deployment(at, deployment),

@@ -12,6 +12,8 @@ pub enum Kind {
     Namespace,
     /// v1
     Node,
+    /// kilo.squat.ai/v1alpha1
+    Peer,
     /// v1
     Service,
     /// apps/v1
@@ -49,9 +51,10 @@ pub struct UnknownKind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Namespace,
         Self::Node,
+        Self::Peer,
         Self::Service,
         Self::Deployment,
         Self::Pod,
@@ -69,6 +72,7 @@ impl Kind {
         match self {
             Self::Namespace => "Namespace",
             Self::Node => "Node",
+            Self::Peer => "Peer",
             Self::Service => "Service",
             Self::Deployment => "Deployment",
             Self::Pod => "Pod",
@@ -87,6 +91,7 @@ impl Kind {
         match self {
             Self::Namespace => "namespace",
             Self::Node => "node",
+            Self::Peer => "peer",
             Self::Service => "service",
             Self::Deployment => "deployment",
             Self::Pod => "pod",
@@ -113,6 +118,8 @@ impl Kind {
         match self {
             Self::Namespace => "ns",
             Self::Node => "no",
+            // Kilo gives it none.
+            Self::Peer => "peer",
             Self::Service => "svc",
             Self::Deployment => "deploy",
             Self::Pod => "po",
@@ -131,6 +138,7 @@ impl Kind {
     pub fn api_versions(self) -> &'static [&'static str] {
         match self {
             Self::Namespace | Self::Node | Self::Service | Self::Pod => &["v1"],
+            Self::Peer => &["kilo.squat.ai/v1alpha1"],
             Self::Deployment => &["apps/v1"],
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
             Self::NetworkPolicy => &["networking.k8s.io/v1"],
@@ -151,7 +159,11 @@ impl Kind {
     pub fn namespaced(self) -> bool {
         !matches!(
             self,
-            Self::Namespace | Self::Node | Self::ClusterNetworkPolicy | Self::CiliumClusterwideNetworkPolicy
+            Self::Namespace
+                | Self::Node
+                | Self::Peer
+                | Self::ClusterNetworkPolicy
+                | Self::CiliumClusterwideNetworkPolicy
         )
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn cluster() -> Cluster {
         pod_cidrs: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/48".parse().unwrap()],
         service_cidrs: vec!["10.101.0.0/16".parse().unwrap()],
         clusterset_cidrs: vec![],
+        peer_cidrs: vec![],
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{Cluster, Key, Node, NodeName, Object, PublicKey, overlaps};
+use model::{Cluster, Key, Node, NodeName, Object, Peer, PublicKey, overlaps};
 
 use super::{Reason, Refusal};
 
@@ -83,6 +83,7 @@ impl Bounds {
         match object {
             Object::Cluster(cluster) => self.check_cluster(cluster, around.clusters),
             Object::Node(node) => self.check_node(node, around),
+            Object::Peer(peer) => self.check_peer(peer, around),
             Object::Service(service) if service.travels() => Ok(()),
             Object::Service(_) | Object::Import(_) => Err(refuse(
                 Reason::NotExported,
@@ -113,10 +114,11 @@ impl Bounds {
         Err(refuse(Reason::ForeignCluster, Some(key.clone()), detail))
     }
 
-    /// Takes an accepted cluster in. Returns whether its pod ranges differ from before: then everything that was
+    /// Takes an accepted cluster in. Returns whether its ranges differ from before: then everything that was
     /// checked by the old ones has to be told again.
     pub fn accept(&mut self, cluster: &Cluster) -> bool {
-        let moved = self.peer.pod_cidrs != cluster.pod_cidrs;
+        let ranges = |cluster: &Cluster| (cluster.pod_cidrs.clone(), cluster.peer_cidrs.clone());
+        let moved = ranges(&self.peer) != ranges(cluster);
         self.peer = cluster.clone();
         moved
     }
@@ -130,6 +132,32 @@ impl Bounds {
             return Err(refuse(Reason::WrongId, Some(Key::Cluster(cluster.name.clone())), detail));
         }
         free_ranges(cluster, others)
+    }
+
+    /// A peer has addresses of its cluster's ranges for peers, which are nobody else's.
+    fn check_peer(&self, peer: &Peer, around: &Around<'_>) -> Result<(), Box<Refusal>> {
+        let refused = |reason, detail| Err(refuse(reason, Some(Key::Peer(peer.name.clone())), detail));
+        if let Some(ours) = around.key_of.and_then(|key_of| key_of(&peer.public_key)) {
+            return refused(Reason::ForeignKey, format!("it has the WireGuard key of our node {ours}"));
+        }
+        for net in &peer.allowed_ips {
+            if !self.peer.peer_cidrs.iter().any(|own| own.contains(net)) {
+                let detail = format!("its range {net} is in none of {}'s ranges for peers", self.peer.name);
+                return refused(Reason::OutsideCidrs, detail);
+            }
+            let taken = |cluster: &&Cluster| {
+                let theirs = cluster.pod_cidrs.iter().chain(&cluster.peer_cidrs);
+                cluster.name != self.peer.name && theirs.into_iter().any(|other| overlaps(other, net))
+            };
+            if let Some(other) = around.clusters.iter().find(taken) {
+                let detail = format!(
+                    "its range {net} overlaps ranges of {}; give the two clusters other peerCIDRs",
+                    other.name
+                );
+                return refused(Reason::CidrOverlap, detail);
+            }
+        }
+        Ok(())
     }
 
     fn check_node(&self, node: &Node, around: &Around<'_>) -> Result<(), Box<Refusal>> {

@@ -112,7 +112,11 @@ impl Cursor {
                 let wanted = self.interest.every_service || self.interest.topics.services.contains(name);
                 wanted && !self.fill.services.contains(name)
             }
-            Object::Cluster(_) | Object::Node(_) | Object::Service(_) | Object::Import(_) => true,
+            Object::Cluster(_)
+            | Object::Node(_)
+            | Object::Peer(_)
+            | Object::Service(_)
+            | Object::Import(_) => true,
             Object::Policy(_) | Object::Namespace(_) | Object::Pod(_) => {
                 self.tells(&object.key(), node_of(object))
             }

@@ -29,6 +29,11 @@ pub fn digest(epoch: u64, key: &Key) -> u64 {
             text(&name.node);
             2
         }
+        Key::Peer(name) => {
+            text(name.cluster.as_str());
+            text(&name.peer);
+            9
+        }
         Key::Service(key) => {
             service(key);
             3

@@ -1,4 +1,4 @@
-//! What a receiver wants of what there is much of. Clusters, nodes and services always travel; endpoints, pods and
+//! What a receiver wants of what there is much of. Clusters, nodes, peers and services always travel; endpoints, pods and
 //! namespaces only to whoever uses them, and policies of other clusters only to whoever takes them.
 
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ impl Topics {
             Key::Pod(pod) => self.pods.contains(&pod.namespace.cluster),
             Key::Namespace(namespace) => self.pods.contains(&namespace.cluster),
             Key::Policy(_) => self.policies,
-            Key::Cluster(_) | Key::Node(_) | Key::Service(_) | Key::Import(_) => false,
+            Key::Cluster(_) | Key::Node(_) | Key::Peer(_) | Key::Service(_) | Key::Import(_) => false,
         }
     }
 
@@ -182,7 +182,7 @@ impl Interest {
     /// Whether an object is wanted. `node`: the node that a pod is on. `agent`: the node whose agent wants it, if it is one.
     pub fn covers(&self, key: &Key, node: Option<&NodeName>, agent: Option<&NodeName>) -> bool {
         match key {
-            Key::Cluster(_) | Key::Node(_) | Key::Service(_) | Key::Import(_) => true,
+            Key::Cluster(_) | Key::Node(_) | Key::Peer(_) | Key::Service(_) | Key::Import(_) => true,
             Key::Endpoint(_) => self.every_service || self.topics.cover(key),
             Key::Policy(_) => self.policing && (agent.is_some() || self.topics.policies),
             Key::Namespace(name) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::policy::{Labels, NamespaceName, PodName};
 use model::{
-    Change, ClusterName, EndpointKey, Key, Node, NodeName, Object, ObjectName, PublicKey, ServiceKey,
+    Change, ClusterName, EndpointKey, Key, Node, NodeName, Object, ObjectName, Peer, PublicKey, ServiceKey,
 };
 
 use super::{Cursor, Limits, Log, Position, Told};
@@ -15,7 +15,7 @@ use super::{Cursor, Limits, Log, Position, Told};
 pub enum Audience {
     /// The cluster's own agents: everything of their cluster, and what other clusters export to it.
     Agents,
-    /// Controllers of other clusters: the own cluster, its nodes, its shared and exported services with their endpoints, its
+    /// Controllers of other clusters: the own cluster, its nodes and peers, its shared and exported services with their endpoints, its
     /// shared namespaces with their pods, the policies that it distributes.
     Peers,
 }
@@ -120,6 +120,10 @@ impl Teller {
                 };
                 self.peers.upsert(object);
             }
+            Object::Peer(peer) => match self.abroad(peer) {
+                Some(peer) => drop(self.peers.upsert(Arc::new(Object::Peer(peer)))),
+                None => self.withdraw(&key),
+            },
             Object::Policy(policy) if policy.distribute => {
                 self.peers.upsert(object);
             }
@@ -159,6 +163,17 @@ impl Teller {
             }
         }
         true
+    }
+
+    /// What other clusters are told of a peer: its addresses in the ranges that the cluster has for peers, and which node
+    /// has its tunnel. Nothing, if it has none there.
+    fn abroad(&self, peer: &Peer) -> Option<Peer> {
+        let own = self.agents.get(&Key::Cluster(self.own.clone()));
+        let Some(Object::Cluster(cluster)) = own.map(|object| &**object) else { return None };
+        let ours = |net: &&ipnet::IpNet| cluster.peer_cidrs.iter().any(|range| range.contains(*net));
+        let allowed_ips: Vec<_> = peer.allowed_ips.iter().filter(ours).copied().collect();
+        let peer = Peer { allowed_ips, endpoint: None, preshared_key: None, ..peer.clone() };
+        (!peer.allowed_ips.is_empty()).then_some(peer)
     }
 
     /// Notes the key that a node of ours has from now on.

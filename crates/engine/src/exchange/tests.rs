@@ -1,5 +1,6 @@
 //! The log and the mirror together: whatever happens on the way, the receiver ends with the teller's world.
 
+mod clients;
 mod interests;
 mod partition;
 mod policing;
@@ -31,6 +32,7 @@ fn cluster(cluster: &str, id: u64, nets: &[&str]) -> Cluster {
         pod_cidrs: nets.iter().map(|net| net.parse().unwrap()).collect(),
         service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
         clusterset_cidrs: Vec::new(),
+        peer_cidrs: Vec::new(),
     }
 }
 
@@ -294,7 +296,7 @@ fn expected(world: &World, audience: Audience) -> World {
         let global = |key: &ServiceKey| world.services.get(key).is_some_and(|s| s.global);
         let visible = match (&object, audience) {
             (_, Audience::Agents) => true,
-            (Object::Cluster(_) | Object::Node(_), Audience::Peers) => own,
+            (Object::Cluster(_) | Object::Node(_) | Object::Peer(_), Audience::Peers) => own,
             (Object::Service(s), Audience::Peers) => own && s.global,
             (Object::Import(_), Audience::Peers) => false,
             (Object::Endpoint(e), Audience::Peers) => own && global(&e.key.service),

@@ -7,7 +7,10 @@ use ipnet::IpNet;
 use model::policy::{
     NamespaceChoice, NamespaceName, Operator, PodSelector, PolicyPeer, PolicyPort, PolicyRule, Selector,
 };
-use model::{Access, Hints, NodeName, Object, Prefer, ServiceKey, ServicePort, Terms, Traffic};
+use model::{
+    Access, Gateways, Hints, NodeName, Object, Peer, PeerHost, Prefer, ServiceKey, ServicePort, Terms,
+    Traffic,
+};
 
 /// Bytes for a field's tag and length, and for the numbers that have no size of their own here.
 const FIELD: usize = 8;
@@ -17,7 +20,7 @@ pub fn weight(object: &Object) -> usize {
     FIELD * 4
         + match object {
             Object::Cluster(c) => {
-                let ranges = [&c.pod_cidrs, &c.service_cidrs, &c.clusterset_cidrs];
+                let ranges = [&c.pod_cidrs, &c.service_cidrs, &c.clusterset_cidrs, &c.peer_cidrs];
                 text(c.name.as_str()) + FIELD + ranges.map(|ranges| nets(ranges)).iter().sum::<usize>()
             }
             Object::Node(n) => {
@@ -35,6 +38,7 @@ pub fn weight(object: &Object) -> usize {
                     + 32
                     + 3 * FIELD
             }
+            Object::Peer(p) => peer(p),
             Object::Policy(p) => {
                 let rules = p.ingress.iter().chain(&p.egress).flatten();
                 text(p.name.cluster.as_str())
@@ -82,6 +86,26 @@ pub fn weight(object: &Object) -> usize {
                     + 5 * FIELD
             }
         }
+}
+
+fn peer(peer: &Peer) -> usize {
+    let gateways = match &peer.gateways {
+        Gateways::All => 0,
+        Gateways::Named(nodes) => nodes.iter().map(|node| text(node)).sum(),
+    };
+    let endpoint = peer.endpoint.as_ref().map_or(0, |endpoint| match &endpoint.host {
+        PeerHost::Ip(_) => 16 + 3 * FIELD,
+        PeerHost::Dns(name) => text(name) + 2 * FIELD,
+    });
+    text(peer.name.cluster.as_str())
+        + text(&peer.name.peer)
+        + nets(&peer.allowed_ips)
+        + gateways
+        + peer.allow.len() * (16 + 3 * FIELD)
+        + endpoint
+        + words(&peer.labels)
+        + 2 * 32
+        + 8 * FIELD
 }
 
 fn namespace(name: &NamespaceName) -> usize {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{ClusterName, NodeName, PublicKey};
+use model::{ClusterName, NodeName, PeerName, PublicKey};
 
 /// A claim that was not granted. The rest of the mesh works without it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +53,52 @@ pub enum Problem {
         /// Who has it.
         winner: NodeName,
     },
+    /// A peer has a key that somebody has already.
+    #[error("peer {peer} has the WireGuard key of {winner} and is left out: give it a key of its own")]
+    PeerKey {
+        /// Which.
+        peer: PeerName,
+        /// Who has the key: `node a/n1`.
+        winner: String,
+    },
+    /// A peer wants addresses that are no peer's.
+    #[error("peer {peer}'s range {range} overlaps addresses of {of} and is left out: give it others")]
+    PeerTaken {
+        /// Which.
+        peer: PeerName,
+        /// The range that is not used.
+        range: IpNet,
+        /// Whose they are.
+        of: String,
+    },
+    /// Two peers want one range.
+    #[error("peer {peer}'s range {range} overlaps peer {winner}'s and is left out: the first by name has it")]
+    PeerRange {
+        /// Who claims it too late.
+        peer: PeerName,
+        /// The range that is not used.
+        range: IpNet,
+        /// Who has it.
+        winner: PeerName,
+    },
+    /// None of the nodes that are to have a peer's tunnel is there.
+    #[error(
+        "peer {peer} has no gateway: none of the nodes that it names is there with a key; change its annotation causeway.io/gateway"
+    )]
+    PeerGateway {
+        /// Which.
+        peer: PeerName,
+    },
+    /// A peer would be dialled through a tunnel.
+    #[error(
+        "peer {peer} is not dialled at {address}, which is an address inside the mesh: it has to dial us"
+    )]
+    PeerEndpoint {
+        /// Which.
+        peer: PeerName,
+        /// The address.
+        address: IpAddr,
+    },
     /// Two nodes show one key.
     #[error(
         "node {loser} shows node {winner}'s WireGuard key {key} and gets no tunnel: remove its private.key and restart its agent"
@@ -101,4 +147,18 @@ pub enum Problem {
         /// The address in it.
         endpoint: IpAddr,
     },
+}
+
+impl Problem {
+    /// The peer that is no node, if it is about one.
+    pub fn peer(&self) -> Option<&PeerName> {
+        match self {
+            Self::PeerKey { peer, .. }
+            | Self::PeerTaken { peer, .. }
+            | Self::PeerRange { peer, .. }
+            | Self::PeerGateway { peer }
+            | Self::PeerEndpoint { peer, .. } => Some(peer),
+            _ => None,
+        }
+    }
 }

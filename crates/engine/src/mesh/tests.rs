@@ -11,6 +11,7 @@ fn settings() -> Settings {
         keepalive: 25,
         masquerade: None,
         unserved: Unserved::Refuse,
+        peers: Default::default(),
     }
 }
 

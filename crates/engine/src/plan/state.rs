@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use model::{Port, Protocol, PublicKey, Tier};
+use model::{Port, PresharedKey, Protocol, PublicKey, Tier};
 use serde::{Deserialize, Serialize};
 
 use super::entries;
@@ -82,6 +82,9 @@ pub struct Peer {
     pub allowed_ips: BTreeSet<IpNet>,
     /// Seconds between packets that keep a NAT's mapping open; 0 for none.
     pub keepalive: u16,
+    /// What both ends know beside their keys. It is shown nowhere.
+    #[serde(skip)]
+    pub preshared_key: Option<PresharedKey>,
 }
 
 /// A route.

@@ -19,6 +19,13 @@ pub(super) struct Who {
     pub(super) ports: Vec<NamedPort>,
 }
 
+impl Who {
+    /// Whether it is a peer that is no node: those are in no namespace.
+    pub(super) fn is_peer(&self) -> bool {
+        self.namespace.name.is_empty()
+    }
+}
+
 /// All identities, and which have what label.
 #[derive(Debug, Default)]
 pub(super) struct Identities {

@@ -10,7 +10,9 @@ use model::{ClusterName, NodeName};
 use super::classes::Member;
 use super::identities::{Identities, Who};
 use super::peer::{self, number};
-use super::select::{could_be_in, could_match, is_cluster, matches, names_cluster, only_clusters};
+use super::select::{
+    could_be_in, could_match, is_cluster, matches, names_cluster, names_peer, only_clusters,
+};
 use super::settings::Selectors;
 use crate::plan::policing::{Peer, RulesetId};
 
@@ -60,6 +62,17 @@ impl Surroundings {
     /// Whether the selector means such pods.
     fn selects(&self, selector: &PodSelector, who: &Who) -> bool {
         let cluster = &who.namespace.cluster;
+        if who.is_peer() {
+            // It is in no namespace: which one the selector is about says nothing, what it asks of one's labels is not met.
+            let in_namespace = match &selector.namespaces {
+                NamespaceChoice::Named(_) => true,
+                NamespaceChoice::Selected(selector) => matches(selector, cluster, &Labels::new()),
+            };
+            return names_peer(selector)
+                && self.counts(selector, cluster)
+                && in_namespace
+                && matches(&selector.pods, cluster, &who.labels);
+        }
         self.counts(selector, cluster)
             && match &selector.namespaces {
                 NamespaceChoice::Named(name) => *name == who.namespace.name,
@@ -139,6 +152,7 @@ impl Whom {
                 !only_clusters(&selector.pods) && around.selects(selector, who)
             }
             Self::Pods(Some(PolicyPeer::Pods(selector))) => around.selects(selector, who),
+            Self::Pods(_) if who.is_peer() => false,
             Self::Pods(whom) => {
                 let cluster = &who.namespace.cluster;
                 let everywhere = match whom {
@@ -195,6 +209,9 @@ impl Whom {
         if let Some(candidates) = identities.with_labels(&selector.pods) {
             return candidates.filter_map(meant).collect();
         }
+        if names_peer(selector) {
+            return identities.iter().filter_map(meant).collect();
+        }
         match &selector.namespaces {
             NamespaceChoice::Named(name) => {
                 let named = around
@@ -217,6 +234,7 @@ impl Whom {
             _ => None,
         };
         selector.pods.requirements.iter().find_map(values).unwrap_or_else(|| match &selector.namespaces {
+            _ if names_peer(selector) => vec![Anchor::Anywhere],
             NamespaceChoice::Named(name) => vec![Anchor::Namespace(name.clone())],
             NamespaceChoice::Selected(_) => vec![Anchor::Anywhere],
         })

@@ -1,10 +1,10 @@
 //! Whom a selector means. Pods and namespaces have the name of their cluster as a label without carrying it.
 
-use model::ClusterName;
 use model::policy::{
     CILIUM_CLUSTER_LABEL, CLUSTER_LABEL, Labels, NamespaceChoice, Operator, PodSelector, Requirement,
     Selector,
 };
+use model::{ClusterName, PEER_LABEL};
 
 /// Whether a label is the name of the cluster.
 pub(super) fn is_cluster(key: &str) -> bool {
@@ -42,6 +42,11 @@ pub(super) fn names_cluster(selector: &PodSelector) -> bool {
         NamespaceChoice::Selected(selector) => named(selector),
     };
     by_namespace || named(&selector.pods)
+}
+
+/// Whether a selector of pods means peers that are no nodes, too: only one that asks for their label does.
+pub(super) fn names_peer(selector: &PodSelector) -> bool {
+    selector.pods.requirements.iter().any(|its| its.key == PEER_LABEL)
 }
 
 /// Whether a selector of pods may mean pods of a cluster at all.

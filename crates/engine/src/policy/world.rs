@@ -20,6 +20,7 @@ impl Planner {
                 let ips = node.map(addresses).unwrap_or_default();
                 self.handle_node(name, node.map(|node| (&node.labels, ips.as_slice())));
             }
+            Key::Peer(name) => self.handle_peer(name, world.peers.get(name)),
             Key::Namespace(name) => {
                 self.handle_namespace(name, world.namespaces.get(name).map(|namespace| &namespace.labels));
             }

@@ -66,7 +66,7 @@ impl Planner {
             Key::Endpoint(endpoint) => drop(self.behind.insert(endpoint.service.name.clone())),
             Key::Cluster(_) | Key::Node(_) | Key::Service(_) | Key::Import(_) => self.survey = None,
             // They say nothing of services.
-            Key::Policy(_) | Key::Namespace(_) | Key::Pod(_) => {}
+            Key::Peer(_) | Key::Policy(_) | Key::Namespace(_) | Key::Pod(_) => {}
         }
     }
 

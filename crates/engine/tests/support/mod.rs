@@ -69,6 +69,7 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         pod_cidrs: vec![v4(other.unwrap_or(c), 0, 0, 16), v6(c, 0, 0, 48)],
         service_cidrs: vec![v4(100 + c, 0, 0, 16)],
         clusterset_cidrs: vec![],
+        peer_cidrs: vec![],
     })
 }
 

@@ -48,6 +48,7 @@ fn controller_file() -> Tree {
             "podCIDRs": (set("cluster.podCIDRs")),
             "serviceCIDRs": (set("cluster.serviceCIDRs")),
             "clustersetCIDRs": (set("multicluster.clustersetCIDRs")),
+            "peerCIDRs": (set("cluster.peerCIDRs")),
             "nodeMaskSizeIPv4": (set("cluster.nodeMaskSizeIPv4")),
             "nodeMaskSizeIPv6": (set("cluster.nodeMaskSizeIPv6")),
         },

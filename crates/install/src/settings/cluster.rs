@@ -26,6 +26,10 @@ pub struct Cluster {
     #[serde(rename = "serviceCIDRs")]
     #[schemars(length(min = 1))]
     pub service_cidrs: Vec<Cidr>,
+    /// The ranges that `causeway peer add` takes addresses from, and at which other clusters reach peers; no linked cluster
+    /// may overlap. Empty: 10.254.ID.0/24 and fd43:c5e8:ID::/64, with the cluster's id.
+    #[serde(rename = "peerCIDRs")]
+    pub peer_cidrs: Vec<Cidr>,
     /// How large an IPv4 slice a node gets that has none from Kubernetes (`spec.podCIDRs`).
     #[serde(rename = "nodeMaskSizeIPv4")]
     #[schemars(range(min = 8, max = 30))]
@@ -44,6 +48,7 @@ impl Default for Cluster {
             id: 1,
             pod_cidrs: vec![cidr("10.42.0.0/16")],
             service_cidrs: vec![cidr("10.43.0.0/16")],
+            peer_cidrs: Vec::new(),
             node_mask_size_ipv4: 24,
             node_mask_size_ipv6: 64,
         }

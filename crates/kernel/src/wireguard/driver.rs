@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::plan;
 use ipnet::IpNet;
-use model::PublicKey;
+use model::{PresharedKey, PublicKey};
 use nix::ifaddrs::getifaddrs;
 use thiserror::Error;
 use wireguard::{AllowedChange, PeerChange};
@@ -109,8 +109,9 @@ pub struct Device {
     interface: String,
     backend: Backend,
     link: Interface,
-    /// Where peers were said to be. A peer that is alive may have moved since, and is then left alone.
-    said: Mutex<BTreeMap<PublicKey, SocketAddr>>,
+    /// Where peers were said to be; none for one that dials us. A peer that is alive may have moved since, and is then left
+    /// alone.
+    said: Mutex<BTreeMap<PublicKey, Option<SocketAddr>>>,
 }
 
 /// Who runs the device.
@@ -195,13 +196,19 @@ impl Device {
         };
         for peer in status.peers {
             let key = PublicKey(peer.public_key);
-            let told = said.get(&key).copied().filter(|_| is_alive(peer.last_handshake));
+            let endpoint = match said.get(&key) {
+                // From wherever it is: that is no difference from the plan.
+                Some(None) => None,
+                Some(Some(told)) if is_alive(peer.last_handshake) => Some(*told),
+                _ => peer.endpoint,
+            };
             observed.tunnel.peers.insert(
                 key,
                 plan::Peer {
-                    endpoint: told.or(peer.endpoint),
+                    endpoint,
                     allowed_ips: peer.allowed_ips.into_iter().collect(),
                     keepalive: peer.keepalive,
+                    preshared_key: Some(PresharedKey(*peer.preshared_key)).filter(|key| key.0 != [0; 32]),
                 },
             );
             observed.peers.insert(
@@ -244,11 +251,11 @@ impl Device {
     fn set_peer(&self, key: PublicKey, peer: &plan::Peer) -> Result<(), DeviceError> {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let mut endpoint = peer.endpoint;
+        let known = said.insert(key, endpoint);
         if let Some(wanted) = endpoint {
             // A peer that is alive is where it was told to be, or has moved by itself. If it was not this driver that
             // told it, another life of the agent did.
-            let known = said.insert(key, wanted);
-            if known.is_none_or(|known| known == wanted) && self.is_peer_alive(&key)? {
+            if known.is_none_or(|known| known == Some(wanted)) && self.is_peer_alive(&key)? {
                 endpoint = None;
             }
         }
@@ -257,6 +264,8 @@ impl Device {
             public_key: key.0,
             endpoint,
             keepalive: Some(peer.keepalive),
+            // All zeros are none, for WireGuard itself.
+            preshared_key: Some(peer.preshared_key.as_ref().map_or([0; 32], |key| key.0)),
             replace_allowed_ips: true,
             allowed_ips: peer.allowed_ips.iter().copied().map(AllowedChange::Add).collect(),
             ..PeerChange::default()

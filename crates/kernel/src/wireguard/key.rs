@@ -22,6 +22,11 @@ impl PrivateKey {
         Self(LocalKey::new(secret))
     }
 
+    /// The one with this private half.
+    pub fn from_secret(secret: [u8; 32]) -> Self {
+        Self(LocalKey::new(secret))
+    }
+
     /// The key in this file (base64, as `wg genkey` prints it); if there is none, a new one, kept there with mode 0600.
     pub fn load_or_create(path: &Path) -> io::Result<Self> {
         match fs::read_to_string(path) {

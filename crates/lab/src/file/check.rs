@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cluster::manifest::syntax::Syntax;
 use cluster::yaml::{Error, Located, field, nearest};
-use controller::config::clusterset_cidrs;
+use controller::config::{clusterset_cidrs, peer_cidrs};
 use ipnet::IpNet;
 use model::{Cluster, ClusterId, ClusterName, NodeName, Topology};
 
@@ -151,8 +151,15 @@ fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Re
     }
     let services = raw.services.over(doc.value.services.over(Default::default()));
     let policy = raw.policy.over(doc.value.policy.over(Default::default()));
-    let cluster =
-        Cluster { name, id, pod_cidrs: pods, service_cidrs: vips, clusterset_cidrs: clusterset_cidrs() };
+    let mut cluster = Cluster {
+        name,
+        id,
+        pod_cidrs: pods,
+        service_cidrs: vips,
+        clusterset_cidrs: clusterset_cidrs(),
+        peer_cidrs: Vec::new(),
+    };
+    cluster.peer_cidrs = peer_cidrs(&cluster);
     let (mesh, mesh_at) = match (&raw.mesh, &doc.value.mesh) {
         (Some(mesh), _) => (mesh.clone(), format!("{at}.mesh")),
         (None, mesh) => (mesh.clone().unwrap_or_default(), "mesh".to_string()),

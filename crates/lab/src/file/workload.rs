@@ -62,6 +62,7 @@ pub fn check(cluster: &model::Cluster, nodes: &[&str], objects: &[Located<Object
             }
             // Nothing in these is about the lab's machines.
             Object::Namespace(_)
+            | Object::Peer(_)
             | Object::NetworkPolicy(_)
             | Object::ClusterNetworkPolicy(_)
             | Object::CiliumNetworkPolicy(_)

@@ -93,7 +93,7 @@ fn cluster_status(cluster: &ClusterPlan, report: &ControllerReport) -> ClusterSt
 }
 
 fn node_status(plan: &Plan, node: &NodePlan, report: &NodeReport) -> NodeStatus {
-    let (agent, tunnels, features) = match &report.agent {
+    let (agent, tunnels, peers, features) = match &report.agent {
         Ok(answer) => (
             AgentStatus {
                 ready: answer.ready,
@@ -107,12 +107,13 @@ fn node_status(plan: &Plan, node: &NodePlan, report: &NodeReport) -> NodeStatus 
                 error: String::new(),
             },
             answer.tunnels.clone(),
+            answer.peers.clone(),
             answer.features.clone(),
         ),
         Err(error) => {
             let agent =
                 AgentStatus { restarts: report.restarts, error: error.clone(), ..AgentStatus::default() };
-            (agent, Vec::new(), Vec::new())
+            (agent, Vec::new(), Vec::new(), Vec::new())
         }
     };
     NodeStatus {
@@ -128,6 +129,7 @@ fn node_status(plan: &Plan, node: &NodePlan, report: &NodeReport) -> NodeStatus 
         pod_cidrs: node.pod_cidrs.clone(),
         agent,
         tunnels,
+        peers,
         features,
     }
 }

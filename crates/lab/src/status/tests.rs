@@ -85,6 +85,7 @@ fn agent(name: &str, backends: Vec<local::BackendStatus>) -> NodeReport {
         public_key: None,
         wireguard: "userspace".into(),
         tunnels: vec![],
+        peers: vec![],
         services: vec![service],
         underlay: String::new(),
         pod_cidrs: vec![],

@@ -36,6 +36,7 @@ pub(crate) fn cluster(cluster: &str, n: u64) -> Cluster {
         pod_cidrs: vec![format!("10.{n}.0.0/16").parse().unwrap(), format!("fd00:{n}::/48").parse().unwrap()],
         service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
         clusterset_cidrs: vec![],
+        peer_cidrs: vec![],
     }
 }
 

@@ -160,6 +160,7 @@ impl ControllerMetrics {
         let kind = match kind {
             Kind::Cluster => "cluster",
             Kind::Node => "node",
+            Kind::Peer => "peer",
             Kind::Policy => "policy",
             Kind::Namespace => "namespace",
             Kind::Pod => "pod",

@@ -72,6 +72,7 @@ pub(crate) fn an_agent() -> AgentStatus {
         public_key: Some(PublicKey([0; 32])),
         wireguard: "userspace".into(),
         tunnels: vec![a_tunnel("aws/aws-2", Some(0.52), true), a_tunnel("gcp/gcp-1", None, false)],
+        peers: vec![],
         services: vec![
             a_service(
                 "demo/echo",

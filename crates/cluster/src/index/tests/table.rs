@@ -14,6 +14,7 @@ pub(crate) fn cluster() -> Cluster {
         pod_cidrs: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/48".parse().unwrap()],
         service_cidrs: vec!["10.101.0.0/16".parse().unwrap(), "fd00:101::/112".parse().unwrap()],
         clusterset_cidrs: vec![],
+        peer_cidrs: vec![],
     }
 }
 
@@ -89,6 +90,12 @@ pub(crate) fn whole_line(change: &Change) -> String {
             join(node.private_ips.iter().map(ToString::to_string).collect()),
             join(node.public_ips.iter().map(ToString::to_string).collect()),
             join(node.pod_cidrs.iter().map(ToString::to_string).collect()),
+        ),
+        Change::Upsert(Object::Peer(peer)) => format!(
+            "peer {} {}{}",
+            peer.name,
+            join(peer.allowed_ips.iter().map(ToString::to_string).collect()),
+            peer.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default(),
         ),
         Change::Upsert(Object::Service(service)) => format!(
             "service {} {} {}{}{}",

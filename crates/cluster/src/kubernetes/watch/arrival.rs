@@ -16,6 +16,7 @@ use super::target::What;
 use crate::Complaint;
 use crate::manifest::cilium::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 use crate::manifest::multicluster::{ServiceExport, ServiceImport};
+use crate::manifest::peer::Peer;
 use crate::manifest::policy::ClusterNetworkPolicy;
 use crate::manifest::{Id, Kind, Manifest};
 
@@ -85,6 +86,7 @@ fn manifest(kind: Kind, text: &RawValue) -> serde_json::Result<Manifest> {
     match kind {
         Kind::Pod => serde_json::from_str::<SlimPod>(text.get()).map(|pod| Pod::from(pod).into()),
         Kind::Node => whole::<Node>(text),
+        Kind::Peer => whole::<Peer>(text),
         Kind::Service => whole::<Service>(text),
         Kind::EndpointSlice => whole::<EndpointSlice>(text),
         Kind::ServiceExport => whole::<ServiceExport>(text),

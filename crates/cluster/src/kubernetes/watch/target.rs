@@ -20,9 +20,10 @@ pub(super) struct Target {
 }
 
 /// In the order in which what they say is best taken in.
-pub(super) const TARGETS: [Target; 12] = [
+pub(super) const TARGETS: [Target; 13] = [
     Target { what: What::Ranges, needed: true },
     Target { what: What::Object(Kind::Node), needed: true },
+    Target { what: What::Object(Kind::Peer), needed: false },
     Target { what: What::Object(Kind::Namespace), needed: true },
     Target { what: What::Object(Kind::Service), needed: true },
     Target { what: What::Object(Kind::Pod), needed: true },

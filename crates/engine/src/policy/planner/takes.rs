@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::policy::{Labels, NamespaceName, PodName, Policy, PolicyEntity, PolicyName, PolicyPeer};
-use model::{ClusterName, NodeName};
+use model::{ClusterName, NodeName, PeerName};
 
 use super::{Planner, Pod, holds};
 use crate::plan::policing::Identity;
@@ -242,12 +242,27 @@ impl Planner {
         }
     }
 
+    /// A peer that is no node is now so, or gone: an identity of its own, in no namespace, at its single addresses.
+    pub fn handle_peer(&mut self, name: &PeerName, peer: Option<&model::Peer>) {
+        let namespace = NamespaceName { cluster: name.cluster.clone(), name: String::new() };
+        let name = PodName { namespace, name: name.peer.clone() };
+        let pod = peer.map(|peer| model::policy::Pod {
+            name: name.clone(),
+            ips: peer.ips().collect(),
+            node: None,
+            labels: peer.all_labels(),
+            ports: Vec::new(),
+        });
+        self.handle_pod(&name, pod.as_ref());
+    }
+
     /// A pod is now so, or gone.
     pub fn handle_pod(&mut self, name: &PodName, pod: Option<&model::policy::Pod>) {
         self.leave(name);
         let mine = pod.is_some_and(|pod| match &self.settings.scope {
             Scope::Node(me) => pod.node.as_ref() == Some(me),
-            Scope::Cluster(cluster) => name.namespace.cluster == *cluster,
+            // No policy is about what a peer does.
+            Scope::Cluster(cluster) => name.namespace.cluster == *cluster && !name.namespace.name.is_empty(),
         });
         let is = pod.map(|pod| {
             let (namespace, labels) = (name.namespace.clone(), pod.labels.clone());
@@ -314,12 +329,17 @@ impl Planner {
     pub(super) fn claim(&mut self, name: &PodName) {
         let attached = self.attached.contains_key(name);
         let rank = if attached { Rank::Attached } else { Rank::Told };
-        let known = self.around.namespaces.contains_key(&name.namespace);
+        let is_peer = name.namespace.name.is_empty();
+        let known = is_peer || self.around.namespaces.contains_key(&name.namespace);
         let who = self.pods.get(name).and_then(|pod| pod.who).filter(|_| known);
-        let identity = who.map(|identity| Identity {
-            identity,
-            namespace: peer::namespace(&name.namespace),
-            cluster: peer::cluster_pods(&name.namespace.cluster),
+        let identity = who.map(|identity| match is_peer {
+            // Who is meant as one of many pods, without its labels, is no peer.
+            true => Identity { identity, ..Identity::default() },
+            false => Identity {
+                identity,
+                namespace: peer::namespace(&name.namespace),
+                cluster: peer::cluster_pods(&name.namespace.cluster),
+            },
         });
         for ip in self.ips(name).to_vec() {
             let full = self.identities.now().len() >= self.settings.limits.identities;

@@ -24,6 +24,7 @@ fn node(cluster: &str, number: u8, tunnels: Vec<TunnelStatus>) -> NodeStatus {
         pod_cidrs: vec![],
         agent: AgentStatus { ready: true, ..AgentStatus::default() },
         tunnels,
+        peers: vec![],
         features: vec![],
     }
 }

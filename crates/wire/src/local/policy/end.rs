@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use model::policy::PodName;
-use model::{ClusterName, NameError, NodeName, ObjectName};
+use model::{ClusterName, NameError, NodeName, ObjectName, PeerName};
 use serde::{Deserialize, Serialize};
 
-/// An end of a connection: `NAMESPACE/POD`, `CLUSTER/NAMESPACE/POD`, `node:NAME`, `node:CLUSTER/NAME`, an address, or
-/// `world`.
+/// An end of a connection: `NAMESPACE/POD`, `CLUSTER/NAMESPACE/POD`, `node:NAME`, `node:CLUSTER/NAME`, `peer:NAME`,
+/// `peer:CLUSTER/NAME`, an address, or `world`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum PolicyEnd {
-    /// A pod.
+    /// A pod; a peer that is no node, in place of one in a namespace without a name.
     Pod {
         /// Its cluster; none: that of whoever is asked.
         cluster: Option<ClusterName>,
@@ -38,7 +38,7 @@ pub enum PolicyEnd {
 pub enum EndError {
     /// None of the forms.
     #[error(
-        "{0:?} names no end of a connection: write NAMESPACE/POD, CLUSTER/NAMESPACE/POD, node:NAME, an address, or `world`"
+        "{0:?} names no end of a connection: write NAMESPACE/POD, CLUSTER/NAMESPACE/POD, node:NAME, peer:NAME, an address, or `world`"
     )]
     Form(String),
     /// A range.
@@ -70,6 +70,15 @@ impl FromStr for PolicyEnd {
             // Checked with a cluster that stands for any.
             let any = cluster.clone().map_or_else(|| ClusterName::new("any"), Ok)?;
             return Ok(Self::Node { cluster, name: NodeName::new(any, name)?.node });
+        }
+        if let Some(peer) = text.strip_prefix("peer:") {
+            let (cluster, name) = match peer.split_once('/') {
+                Some((cluster, name)) => (Some(ClusterName::new(cluster)?), name),
+                None => (None, peer),
+            };
+            let any = cluster.clone().map_or_else(|| ClusterName::new("any"), Ok)?;
+            let name = PeerName::new(any, name)?.peer;
+            return Ok(Self::Pod { cluster, pod: ObjectName { namespace: String::new(), name } });
         }
         match text.split('/').collect::<Vec<_>>()[..] {
             [namespace, name] => Ok(Self::Pod { cluster: None, pod: ObjectName::new(namespace, name)? }),
@@ -117,6 +126,11 @@ impl PolicyEnd {
         }
     }
 
+    /// Whether it is a peer that is no node: nobody judges what those do.
+    pub fn is_peer(&self) -> bool {
+        matches!(self, Self::Pod { pod, .. } if pod.namespace.is_empty())
+    }
+
     /// The same with a cluster, where it is a pod or node of which nobody said it.
     pub fn or_in(self, own: &ClusterName) -> Self {
         match self {
@@ -130,6 +144,10 @@ impl PolicyEnd {
 impl fmt::Display for PolicyEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Pod { cluster: Some(cluster), pod } if pod.namespace.is_empty() => {
+                write!(f, "peer:{cluster}/{}", pod.name)
+            }
+            Self::Pod { cluster: None, pod } if pod.namespace.is_empty() => write!(f, "peer:{}", pod.name),
             Self::Pod { cluster: Some(cluster), pod } => write!(f, "{cluster}/{pod}"),
             Self::Pod { cluster: None, pod } => pod.fmt(f),
             Self::Node { cluster: Some(cluster), name } => write!(f, "node:{cluster}/{name}"),

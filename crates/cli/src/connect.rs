@@ -1,0 +1,166 @@
+//! `causeway connect`: this machine as a client of the mesh, for as long as the command runs.
+
+mod names;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use engine::plan;
+use ipnet::IpNet;
+use kernel::netlink::{LinkChange, Netlink, RouteKind, RouteSpec};
+use kernel::wireguard::{Device, Launch, Options, process_of};
+use model::PresharedKey;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::peer::{Configuration, End, parse_configuration};
+use names::Names;
+
+/// Bytes of the largest packet, where nobody says: 1,500 less 80 of the tunnel.
+const MTU: u32 = 1420;
+/// How long the device's process may take to end with its device.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// `causeway connect`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  causeway connect alice.conf                what `causeway peer add alice > alice.conf` has written
+  causeway connect - --no-dns < alice.conf
+
+It needs root. Ctrl-C, or SIGTERM, ends it: device, routes and names are as before.")]
+pub(crate) struct Args {
+    /// The configuration, as wg-quick reads it; `-` for standard input.
+    file: PathBuf,
+    /// What the device is called.
+    #[arg(short, long, default_value = "causeway0")]
+    interface: String,
+    /// Leave this machine's resolver alone.
+    #[arg(long)]
+    no_dns: bool,
+}
+
+/// Connects, and waits.
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let configuration = parse_configuration(&args.interface, &args.file)?;
+    // Before anything is changed: whoever asks to stop meanwhile is heard.
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let netlink = Netlink::open()?;
+    if netlink.link(&args.interface).await?.is_some() {
+        bail!(
+            "there is a device {0} already: is another connection under way? Else remove it: ip link delete {0}",
+            args.interface
+        );
+    }
+    let options = Options::new(&args.interface);
+    let mut names = Names::default();
+    let connected = tokio::select! {
+        connected = connect(&args, &configuration, &netlink, &options, &mut names) => connected,
+        _ = terminate.recv() => Err(anyhow::anyhow!("stopped before it was connected")),
+        _ = interrupt.recv() => Err(anyhow::anyhow!("stopped before it was connected")),
+    };
+    if connected.is_ok() {
+        let addresses: Vec<String> = configuration.addresses.iter().map(ToString::to_string).collect();
+        println!("connected as {} by {}; Ctrl-C ends it", addresses.join(", "), args.interface);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    let ended = disconnect(&netlink, &options, names).await;
+    connected.and(ended)?;
+    println!("disconnected");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn connect(
+    args: &Args,
+    configuration: &Configuration,
+    netlink: &Netlink,
+    options: &Options,
+    names: &mut Names,
+) -> Result<()> {
+    let key = configuration
+        .private_key
+        .context("the configuration has no PrivateKey: its owner has to put it in")?;
+    if configuration.peers.is_empty() {
+        bail!("the configuration has no [Peer]: there is nobody to connect with");
+    }
+    let mut ends = Vec::new();
+    for end in &configuration.peers {
+        ends.push((end, resolved(end).await?));
+    }
+    let routes: BTreeSet<IpNet> =
+        configuration.peers.iter().flat_map(|end| &end.allowed_ips).copied().collect();
+    for endpoint in ends.iter().filter_map(|(_, endpoint)| *endpoint) {
+        if let Some(around) = routes.iter().find(|range| range.contains(&endpoint.ip())) {
+            bail!(
+                "the other end {endpoint} is itself inside {around}, which is to go through the tunnel: allow less, or use \
+                 wg-quick, which knows how to do that"
+            );
+        }
+    }
+    let launch = Launch::here(std::env::current_exe().context("finding the path of this program")?);
+    let device = Device::ensure(options, &launch)?;
+    device.set_private_key(&key)?;
+    for (end, endpoint) in ends {
+        let peer = plan::Peer {
+            endpoint,
+            allowed_ips: end.allowed_ips.iter().copied().collect(),
+            keepalive: end.keepalive,
+            preshared_key: end.preshared_key.map(PresharedKey),
+        };
+        device.apply(&plan::Op::SetPeer(end.public_key, peer))?;
+    }
+    let index = netlink.index(&args.interface).await?;
+    let mtu = configuration.mtu.unwrap_or(MTU);
+    netlink.set_link(index, &LinkChange { mtu: Some(mtu), up: Some(true), ..LinkChange::default() }).await?;
+    for address in &configuration.addresses {
+        netlink.add_address(index, *address).await?;
+    }
+    for range in routes {
+        let of_family =
+            configuration.addresses.iter().any(|ip| ip.addr().is_ipv4() == range.addr().is_ipv4());
+        if of_family {
+            let kind = RouteKind::Unicast { device: index, gateway: None };
+            netlink.set_route(&RouteSpec::new(range, kind)).await?;
+        }
+    }
+    if !args.no_dns && !configuration.dns.is_empty() {
+        names.begin(&args.interface, &configuration.dns, &configuration.search)?;
+    }
+    Ok(())
+}
+
+/// Where the other end is.
+async fn resolved(end: &End) -> Result<Option<SocketAddr>> {
+    let Some(endpoint) = &end.endpoint else { return Ok(None) };
+    let found = tokio::net::lookup_host(endpoint.as_str()).await;
+    let mut found = found.with_context(|| format!("looking up the other end {endpoint}"))?;
+    found.next().with_context(|| format!("the other end {endpoint} has no address")).map(Some)
+}
+
+/// Puts everything back, whatever of it there is.
+async fn disconnect(netlink: &Netlink, options: &Options, names: Names) -> Result<()> {
+    let named = names.end();
+    let process = process_of(options).unwrap_or_default();
+    // Addresses and routes go with it.
+    netlink.delete_link(&options.interface).await?;
+    if let Some(process) = process {
+        let ended = tokio::task::spawn_blocking(move || process.wait(PATIENCE)).await?;
+        if !ended.unwrap_or(false) {
+            bail!("the process of the device {} did not end within {PATIENCE:?}", options.interface);
+        }
+    }
+    match std::fs::remove_file(options.socket()) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("removing {}", options.socket().display()));
+        }
+        _ => {}
+    }
+    named
+}
