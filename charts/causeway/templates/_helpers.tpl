@@ -47,6 +47,9 @@ services:
 policy:
   distributed: {{ .Values.policy.distributed | toRawJson }}
   selectors: {{ .Values.policy.selectors | toRawJson }}
+  host: {{ .Values.policy.host | toRawJson }}
+  hostAlwaysAllowed: {{ .Values.policy.hostAlwaysAllowed | toRawJson }}
+  wireguardPort: {{ .Values.agent.wireguardPort | toRawJson }}
 {{- end -}}
 {{- define "causeway.agentConfig" -}}
 cluster: {{ .Values.cluster.name | toRawJson }}
@@ -91,6 +94,8 @@ policy:
   enabled: {{ .Values.policy.enabled | toRawJson }}
   selectors: {{ .Values.policy.selectors | toRawJson }}
   established: {{ .Values.policy.established | toRawJson }}
+  host: {{ .Values.policy.host | toRawJson }}
+  hostAlwaysAllowed: {{ .Values.policy.hostAlwaysAllowed | toRawJson }}
 failClosed: {{ concat .Values.cluster.podCIDRs .Values.agent.failClosed | toRawJson }}
 {{- end -}}
 {{- define "causeway.settings" -}}

@@ -113,6 +113,7 @@ async fn begin(
         warn!("the API server has not said everything yet; beginning with the cluster as it was last");
     }
 
+    let host = config.policy.judging(&config.advertise).context("reading policy.hostAlwaysAllowed")?;
     let mut options =
         ControllerOptions::new(cluster.clone(), config.listen, config.advertise.clone(), &config.state_dir);
     options.held = inner.known.held();
@@ -128,7 +129,8 @@ async fn begin(
     let (handle, streams) = Server::start(options).await?;
     handle.publish(inner.known.begin());
     info!(cluster = %cluster.name, listen = %handle.local_addr(), "agents and clusters are served");
-    let controller = Controller::new(cluster, config.policy.selectors, handle, inner);
+    let judging = (config.policy.selectors, host);
+    let controller = Controller::new(cluster, judging, handle, inner);
     crate::api::start(&controller, front, config).await?;
     Ok((controller, objects, streams))
 }
