@@ -358,7 +358,7 @@ struct cw_direct {
 	__u64 node;
 };
 
-/* How a pod's packets are judged: 0 open, CW_CLOSED, or a ruleset's number. */
+/* How a pod's packets, or the node's own, are judged: 0 open, CW_CLOSED, or a ruleset's number. */
 struct cw_subject {
 	/* What is sent to it. */
 	__u64 ingress;
@@ -474,6 +474,18 @@ struct cw_connection {
 	__u8 from_pod;
 	/* CW_TALK_*. */
 	__u8 state;
+};
+
+/* What no policy takes from the node itself: a port, or an address with all that is said to it. */
+struct cw_always {
+	/* The other end's address; 0 for a port. */
+	__be32 ip[4];
+	/* The port; 0 for an address. */
+	__be16 port;
+	/* The protocol's number in the IP header; 0 for an address. */
+	__u8 protocol;
+	/* 1: a port of others', which the node dials; 0: one of its own. */
+	__u8 others;
 };
 
 /* About whose packets events are told: so many a second, and no more. */
@@ -669,6 +681,8 @@ enum cw_reason {
 	CW_POLICY_FORGOTTEN = 70,
 	/* note: nobody was told of a packet: too many were in that moment. */
 	CW_POLICY_UNTOLD = 71,
+	/* pass: the node's own, which no policy stops: the way to it, or what it forwards for others. */
+	CW_POLICY_ALWAYS = 72,
 	/* How many reasons there are. */
-	CW_REASONS = 72,
+	CW_REASONS = 73,
 };

@@ -23,6 +23,14 @@ struct {
 	__type(value, __u8);
 } guarded SEC(".maps");
 
+/* What judges the node itself, where policies are about it. It goes on to the stages by itself. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} host_stage SEC(".maps");
+
 static __always_inline bool is_guarded(const __be32 ip[4])
 {
 	struct cw_prefix key = { .length = 128 };
@@ -56,6 +64,7 @@ int guard(struct __sk_buff *skb)
 	if (is_guarded(ends.destination))
 		return verdict(TC_ACT_SHOT, CW_GUARD_DESTINATION);
 	count(CW_GUARD_PASSED);
+	bpf_tail_call(skb, &host_stage, 0);
 	bpf_tail_call(skb, &stages, CW_STAGE_UNDERLAY_EGRESS);
 	return TC_ACT_UNSPEC;
 }

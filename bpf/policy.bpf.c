@@ -12,6 +12,7 @@
 
 #include "abi.h"
 #include "lib/address.h"
+#include "lib/always.h"
 #include "lib/count.h"
 #include "lib/packet.h"
 #include "lib/police.h"

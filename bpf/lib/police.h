@@ -62,6 +62,8 @@ static __always_inline void police_find_sender(struct policy *p, const struct cw
 /* The node may always speak with its pods, but does not lend its name to those it forwards for; so may a pod with itself. */
 static __always_inline bool police_is_own(const struct policy *p)
 {
+	if (p->is_host)
+		return false;
 	if (ip_equal(p->peer.ip, p->key.pod))
 		return true;
 	return !p->from_pod && !p->is_forwarded && policy_is_own(p->peer.ip);
@@ -122,7 +124,7 @@ static __always_inline int police_again(struct policy *p, struct cw_connection *
 
 	if (p->talk == TALK_ECHO)
 		p->icmp = p->key.protocol == IPPROTO_ICMP ? ICMP_ECHO_REQUEST : ICMPV6_ECHO_REQUEST;
-	if (known->state & CW_TALK_OWN && (ip_equal(p->peer.ip, p->key.pod) || policy_is_own(p->peer.ip))) {
+	if (known->state & CW_TALK_OWN && (p->is_host || ip_equal(p->peer.ip, p->key.pod) || policy_is_own(p->peer.ip))) {
 		known->epoch = p->epoch;
 		return CW_POLICY_AGAIN;
 	}
@@ -181,11 +183,47 @@ __noinline int police_judge(__u32 from_pod)
 	if (!p)
 		return CW_POLICY_CLOSED;
 	known = connection_find(&p->key, p->now);
-	if (!from_pod)
+	if (!from_pod && !p->is_host)
 		police_find_sender(p, known);
 	if (known && known->port == p->peer.port && ip_equal(known->peer, p->peer.ip) && !police_is_another(p, known))
 		return police_known(p, known);
 	return police_first(from_pod);
+}
+
+/* Begins to judge a packet of whom policies are about. NULL: it cannot be. */
+static __always_inline struct policy *police_begin(struct __sk_buff *skb, const struct cw_subject *subject, bool from_pod,
+						   bool is_host)
+{
+	struct policy *p = policy_here();
+	const struct cw_policing *setting;
+	__u32 first = 0;
+
+	setting = bpf_map_lookup_elem(&policing, &first);
+	if (!p || !setting) {
+		count(CW_POLICY_CLOSED);
+		return NULL;
+	}
+	p->subject = *subject;
+	/* Before anything is looked up: what changes from now on raises it. */
+	p->epoch = *(volatile const __u32 *)&setting->epoch;
+	p->keep = setting->keep;
+	p->now = bpf_ktime_get_ns();
+	p->ruleset = 0;
+	p->rule = p->tier = p->is_named = p->is_unknown = 0;
+	p->is_forwarded = skb->ingress_ifindex != 0;
+	p->from_pod = from_pod;
+	p->is_host = is_host;
+	return p;
+}
+
+/* Notes what becomes of it. Whether it may pass. */
+static __always_inline bool police_end(struct policy *p, int reason)
+{
+	p->reason = reason;
+	count(reason);
+	if (police_drops(reason) || p->is_unknown)
+		event_tell(reason);
+	return !police_drops(reason);
 }
 
 /*
@@ -197,28 +235,14 @@ static __always_inline bool police(struct __sk_buff *skb, const struct packet *p
 {
 	const struct cw_address *pod = from_pod ? &packet->tuple.source : &packet->tuple.destination;
 	const struct cw_subject *subject = subject_at(pod->ip);
-	const struct cw_policing *setting;
 	struct policy *p;
-	__u32 first = 0;
 	int reason;
 
 	if (!subject)
 		return true;
-	p = policy_here();
-	setting = bpf_map_lookup_elem(&policing, &first);
-	if (!p || !setting) {
-		count(CW_POLICY_CLOSED);
+	p = police_begin(skb, subject, from_pod, false);
+	if (!p)
 		return false;
-	}
-	p->subject = *subject;
-	/* Before anything is looked up: what changes from now on raises it. */
-	p->epoch = *(volatile const __u32 *)&setting->epoch;
-	p->keep = setting->keep;
-	p->now = bpf_ktime_get_ns();
-	p->ruleset = 0;
-	p->rule = p->tier = p->is_named = p->is_unknown = 0;
-	p->is_forwarded = skb->ingress_ifindex != 0;
-	p->from_pod = from_pod;
 	reason = read_packet(skb, packet, kind, p);
 	if (real) {
 		p->peer = *real;
@@ -230,9 +254,5 @@ static __always_inline bool police(struct __sk_buff *skb, const struct packet *p
 	}
 	if (reason == READ_JUDGE)
 		reason = police_judge(from_pod);
-	p->reason = reason;
-	count(reason);
-	if (police_drops(reason) || p->is_unknown)
-		event_tell(reason);
-	return !police_drops(reason);
+	return police_end(p, reason);
 }

@@ -126,6 +126,8 @@ struct policy {
 	__u8 is_unknown;
 	/* What was allowed goes on, whatever changed since. */
 	__u8 keep;
+	/* It is the node itself that is judged, in the place of a pod. */
+	__u8 is_host;
 };
 
 struct {

@@ -174,8 +174,8 @@ static __always_inline int read_packet(struct __sk_buff *skb, const struct packe
 	p->key.protocol = tuple->protocol;
 	p->talk = TALK_DATAGRAM;
 	p->tcp = p->icmp = p->begins = p->has_ports = 0;
-	/* Routers do not forward those: they name neighbours (RFC 4291, section 2.5.6). */
-	if (!packet->v4 && (p->key.other[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000))
+	/* Routers do not forward those: they name neighbours (RFC 4291, section 2.5.6). A node's neighbours are judged. */
+	if (!p->is_host && !packet->v4 && (p->key.other[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000))
 		return CW_POLICY_NEIGHBOUR;
 	switch (kind) {
 	case TUPLE_FLOW:

@@ -47,6 +47,9 @@ services:
 policy:
   distributed: {{ .Values.policy.distributed | toRawJson }}
   selectors: {{ .Values.policy.selectors | toRawJson }}
+  host: {{ .Values.policy.host | toRawJson }}
+  hostAlwaysAllowed: {{ .Values.policy.hostAlwaysAllowed | toRawJson }}
+  wireguardPort: {{ .Values.agent.wireguardPort | toRawJson }}
 mesh:
   granularity: {{ .Values.mesh.granularity | toRawJson }}
   locations: {{ .Values.mesh.locations | toRawJson }}
@@ -95,6 +98,8 @@ policy:
   enabled: {{ .Values.policy.enabled | toRawJson }}
   selectors: {{ .Values.policy.selectors | toRawJson }}
   established: {{ .Values.policy.established | toRawJson }}
+  host: {{ .Values.policy.host | toRawJson }}
+  hostAlwaysAllowed: {{ .Values.policy.hostAlwaysAllowed | toRawJson }}
 failClosed: {{ concat .Values.cluster.podCIDRs .Values.agent.failClosed | toRawJson }}
 {{- end -}}
 {{- define "causeway.settings" -}}

@@ -216,6 +216,11 @@ impl Config {
         NodeName::new(self.cluster.clone(), self.node.clone()).expect("load() has checked the node's name")
     }
 
+    /// What holds for policies, as the engine wants it for a node.
+    pub(crate) fn policing(&self, node: NodeName) -> engine::policy::Settings {
+        self.policy.settings(node, self.wireguard_port, &self.controllers)
+    }
+
     /// The machine that the agent works on; [`load`] has checked its root.
     pub fn host(&self) -> Host {
         Host::new(&self.host_root).expect("load() has checked the machine's root")
@@ -372,6 +377,11 @@ fn check(config: &Config) -> Result<(), Wrong> {
             config.services.node_ports().is_some(),
             "services.nodePortAddresses",
             "give ranges such as 192.0.2.0/24, primary alone, or nothing for all addresses",
+        ),
+        (
+            engine::policy::allowed(&config.policy.host_always_allowed).is_ok(),
+            "policy.hostAlwaysAllowed",
+            "give ports of the node, such as tcp/22, and addresses, such as 192.0.2.1",
         ),
         (config.wireguard_port != 0, "wireguardPort", "give a UDP port, such as 51820"),
     ];

@@ -262,8 +262,9 @@ fn load(config: &Config, underlay: &str) -> Result<bpf::Datapath> {
     let (pin_dir, tunnel) = (pin_dir(config), config.interface.clone());
     let count_connects = config.services.eject_outliers;
     let tables = config.services.balancing().maglev.is_some();
-    let options =
-        bpf::Options { pin_dir, tunnel, tables, count_connects, ..bpf::Options::new(cgroup, underlay) };
+    let judge_host = config.policy.judges_host();
+    let rest = bpf::Options::new(cgroup, underlay);
+    let options = bpf::Options { pin_dir, tunnel, tables, count_connects, judge_host, ..rest };
     bpf::Datapath::open(options).context("loading the eBPF programs")
 }
 

@@ -257,7 +257,7 @@ impl Node {
             Police::forget(&maps).context("letting go of policies")?;
             return Ok(None);
         }
-        let settings = policy.settings(self.outlook.me.clone());
+        let settings = self.config.policing(self.outlook.me.clone());
         let names = self.config.state_dir.join("names.json");
         let police = Police::new(settings, &self.outlook.world, names, maps, self.started);
         police.subscribed(self.told.interest.topics.pods.clone());
@@ -271,9 +271,21 @@ impl Node {
             policy::Established::Cut => Established::Cut,
             policy::Established::Keep => Established::Keep,
         };
+        self.tell_host_addresses(police);
         police.begin(established)?;
         self.wish();
         police::watch(police.clone(), self.vital.clone(), self.outlook.me.clone())
+    }
+
+    /// Has the node itself judged by the addresses that its devices have now.
+    fn tell_host_addresses(&self, police: &Police) {
+        if !self.config.policy.judges_host() {
+            return;
+        }
+        match kernel::host::addresses() {
+            Ok(ips) => police.host_has(ips),
+            Err(e) => warn!("asking for this machine's addresses: {e}"),
+        }
     }
 
     /// Time as the engine knows it.
@@ -448,6 +460,7 @@ impl Node {
             }
             self.follow_health_checks().await;
             if let Some(police) = &self.police {
+                self.tell_host_addresses(police);
                 let Unenforced { closed, why } = police.poll();
                 self.vital.metrics.set_policy_closed(closed);
                 self.problems.set_machine("policy", (!why.is_empty()).then(|| why.join("; ")));

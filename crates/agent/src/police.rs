@@ -108,6 +108,13 @@ impl Police {
         self.settle(&mut inner);
     }
 
+    /// The machine's devices have these addresses.
+    pub(crate) fn host_has(&self, ips: BTreeSet<IpAddr>) {
+        let mut inner = self.inner();
+        inner.planner.handle_host_addresses(ips);
+        self.settle(&mut inner);
+    }
+
     /// Clusters whose pods this node has to know.
     pub(crate) fn interest(&self) -> BTreeSet<ClusterName> {
         self.inner().planner.interest()

@@ -62,7 +62,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let pods = config
         .policy
         .enabled
-        .then(|| policy::interest_in(&found.saved.world, &config.policy.settings(config.name())));
+        .then(|| policy::interest_in(&found.saved.world, &config.policing(config.name())));
     let (wished, pods) = watch::channel(pods);
 
     let (report, reported) = watch::channel(NodeReport {

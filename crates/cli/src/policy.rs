@@ -21,6 +21,7 @@ Examples:
   causeway policy check x/a y/b --port 80                 may x/a open tcp/80 of y/b, and which rule says so
   causeway policy check world y/b --port dns --protocol udp
   causeway policy show y/b                                which policies select it, and their rules
+  causeway policy show node/aws-1                         the same of the node itself
   causeway policy lint                                    rules that select nothing, are shadowed, or open too much
   causeway policy watch --for 10s                         what is denied now, with the rule that does it
 
@@ -34,7 +35,7 @@ pub(crate) struct Args {
 enum Verb {
     /// Whether one end may open a connection to another, and the rule that decides, at both ends.
     Check(Check),
-    /// Which policies select a pod, and what their rules are.
+    /// Which policies select a pod or a node, and what their rules are.
     Show(Show),
     /// Rules that select nothing, are shadowed by others, or open more than they seem to.
     Lint(Lint),
@@ -86,7 +87,7 @@ Examples:
   causeway policy show y/b
   causeway policy show gcp/y/b -o json | jq '.ingress.rules[] | {name, path, action}'")]
 struct Show {
-    /// The pod: NAMESPACE/POD or CLUSTER/NAMESPACE/POD.
+    /// The pod, NAMESPACE/POD or CLUSTER/NAMESPACE/POD; or a node, node/NAME or node/CLUSTER/NAME.
     pod: String,
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]

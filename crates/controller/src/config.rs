@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cluster::index::Meshing;
-use engine::policy::{Distributed, Selectors};
+use engine::policy::{AllowedError, Distributed, Host, Selectors, allowed};
 use ipnet::IpNet;
 use link::Address;
 use link::controller::{Budget, Lifetimes, LinkSettings};
@@ -99,13 +99,42 @@ impl From<&Mesh> for Meshing {
 }
 
 /// What holds for all policies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Policy {
     /// What becomes of policies that other clusters distribute: `ignore` or `accept`.
     pub distributed: Distributed,
     /// Which clusters a selector of pods means that names none, as the agents have it: `local` or `clusterset`.
     pub selectors: Selectors,
+    /// Whether the agents judge nodes themselves.
+    pub host: bool,
+    /// What they never stop, as they have it.
+    pub host_always_allowed: Vec<String>,
+    /// The UDP port of the tunnel, as they have it.
+    pub wireguard_port: u16,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            distributed: Distributed::default(),
+            selectors: Selectors::default(),
+            host: false,
+            host_always_allowed: vec!["tcp/22".into()],
+            wireguard_port: 51820,
+        }
+    }
+}
+
+impl Policy {
+    /// How nodes themselves are judged, with controllers there. None: they are not.
+    ///
+    /// # Errors
+    /// Something of what is never stopped is neither a port nor an address.
+    pub(crate) fn judging(&self, controllers: &[SocketAddr]) -> Result<Option<Host>, AllowedError> {
+        let allowed = allowed(&self.host_always_allowed)?;
+        Ok(self.host.then(|| Host::new(allowed, self.wireguard_port, controllers)))
+    }
 }
 
 /// What counts for services that do not say.

@@ -10,7 +10,7 @@ use cluster::kubernetes::report::Ledger;
 use cluster::manifest::{Id, Kind};
 use cluster::{Complaint, Event};
 use engine::exchange::Position;
-use engine::policy::Selectors;
+use engine::policy::{Host, Selectors};
 use link::controller::{ControllerEvent, Handle};
 use model::{Change, Cluster, ClusterName, Key, NodeName, Object};
 use serve::metrics::ControllerMetrics;
@@ -45,6 +45,8 @@ pub(crate) struct Controller {
     pub(crate) cluster: Cluster,
     /// Which clusters a selector of pods means that names none.
     pub(crate) selectors: Selectors,
+    /// How nodes themselves are judged; none if they are not.
+    pub(crate) host: Option<Host>,
     pub(crate) handle: Handle,
     /// Where the cluster's objects are written.
     pub(crate) place: Place,
@@ -118,7 +120,7 @@ impl Kubernetes {
 impl Controller {
     pub(crate) fn new(
         cluster: Cluster,
-        selectors: Selectors,
+        (selectors, host): (Selectors, Option<Host>),
         handle: Handle,
         place: Place,
         inner: Inner,
@@ -126,7 +128,7 @@ impl Controller {
         let metrics = ControllerMetrics::new(env!("CARGO_PKG_VERSION"));
         let inner = Mutex::new(inner);
         let (to_write, saving_peers) = (Notify::new(), Mutex::default());
-        Arc::new(Self { cluster, selectors, handle, place, inner, metrics, to_write, saving_peers })
+        Arc::new(Self { cluster, selectors, host, handle, place, inner, metrics, to_write, saving_peers })
     }
 
     pub(crate) fn handle_source(&self, event: Event) {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use engine::policy::{Distributed, Limits, Planner, Scope, Selectors, Settings};
+use engine::policy::{Distributed, Host, Limits, Planner, Scope, Selectors, Settings};
 use model::{Change, ClusterName, Object, World};
 use serve::local::Refusal;
 use serve::policing::Explained;
@@ -43,7 +43,12 @@ struct Told {
 
 impl Told {
     /// Worked out anew for whoever asks, which is seldom: nothing is kept for it.
-    fn new(cluster: ClusterName, selectors: Selectors, objects: Vec<Arc<Object>>) -> Self {
+    fn new(
+        cluster: ClusterName,
+        selectors: Selectors,
+        host: Option<Host>,
+        objects: Vec<Arc<Object>>,
+    ) -> Self {
         let mut world = World::default();
         for object in objects {
             world.apply(Change::Upsert(Arc::unwrap_or_clone(object)));
@@ -54,6 +59,7 @@ impl Told {
             // What is not accepted is not among what is told.
             distributed: Distributed::Accept,
             limits: Limits::NONE,
+            host,
         };
         let mut planner = Planner::new(settings);
         world.objects().for_each(|object| planner.handle_object(&world, &object.key()));
@@ -88,8 +94,8 @@ impl Judge for Told {
 
 /// The controller's own.
 pub(crate) fn judge(controller: &Controller) -> Box<dyn Judge> {
-    let Controller { cluster, selectors, handle, .. } = controller;
-    Box::new(Told::new(cluster.name.clone(), *selectors, handle.told()))
+    let Controller { cluster, selectors, host, handle, .. } = controller;
+    Box::new(Told::new(cluster.name.clone(), *selectors, host.clone(), handle.told()))
 }
 
 /// Answers each question.
@@ -125,13 +131,19 @@ pub(crate) fn show(judge: &dyn Judge, ask: PolicyShowAsk) -> Result<PolicyShow, 
     let own = judge.cluster();
     let pod = ask.pod.or_in(own);
     match &pod {
-        PolicyEnd::Pod { cluster: Some(cluster), .. } if cluster != own => Err(Refusal::Wrong(format!(
-            "{pod} is judged by its own cluster: ask the controller of {cluster} (this one is {own}'s)"
-        ))),
-        PolicyEnd::Pod { .. } | PolicyEnd::Address(_) => judge.show(&pod).map_err(Refusal::Wrong),
-        PolicyEnd::Node { .. } | PolicyEnd::World => {
-            Err(Refusal::Wrong(format!("policies are about pods, and {pod} is none: write NAMESPACE/POD")))
+        PolicyEnd::Pod { cluster: Some(cluster), .. } | PolicyEnd::Node { cluster: Some(cluster), .. }
+            if cluster != own =>
+        {
+            Err(Refusal::Wrong(format!(
+                "{pod} is judged by its own cluster: ask the controller of {cluster} (this one is {own}'s)"
+            )))
         }
+        PolicyEnd::Pod { .. } | PolicyEnd::Node { .. } | PolicyEnd::Address(_) => {
+            judge.show(&pod).map_err(Refusal::Wrong)
+        }
+        PolicyEnd::World => Err(Refusal::Wrong(format!(
+            "policies are about pods and nodes, and {pod} is none: write NAMESPACE/POD or node/NAME"
+        ))),
     }
 }
 

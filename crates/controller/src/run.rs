@@ -118,6 +118,7 @@ async fn begin(
         warn!("the API server has not said everything yet; beginning with the cluster as it was last");
     }
 
+    let host = config.policy.judging(&config.advertise).context("reading policy.hostAlwaysAllowed")?;
     let mut options =
         ControllerOptions::new(cluster.clone(), config.listen, config.advertise.clone(), &config.state_dir);
     options.held = inner.known.held();
@@ -138,7 +139,8 @@ async fn begin(
         (Source::Kubernetes { .. }, Some(site)) => Place::Server(site.client.clone()),
         (Source::Kubernetes { .. }, None) => unreachable!("a source of Kubernetes has a site"),
     };
-    let controller = Controller::new(cluster, config.policy.selectors, handle, place, inner);
+    let judging = (config.policy.selectors, host);
+    let controller = Controller::new(cluster, judging, handle, place, inner);
     crate::api::start(&controller, front, config).await?;
     Ok((controller, objects, streams))
 }

@@ -84,7 +84,8 @@ fn policy(n: u32) -> Policy {
         subject: PodSelector {
             namespaces: NamespaceChoice::Named(namespace(n % 100).name),
             pods: Selector::default(),
-        },
+        }
+        .into(),
         ingress: Some(vec![
             rule("spec.ingress[0]", Some(vec![apps(n), apps(n + 1)]), ports(8080)),
             rule("spec.ingress[1]", Some(vec![blocks]), ports(9090)),

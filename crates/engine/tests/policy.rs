@@ -4,12 +4,15 @@ use causeway_engine as engine;
 
 use std::net::IpAddr;
 
+use engine::plan::policing::{Always, Judged, Op};
 use engine::policy::explain::{End, Tier, Unexplained, Why};
-use engine::policy::{Distributed, Flaw, Planner, Scope, Selectors, Settings, interest};
+use engine::policy::{
+    Distributed, Flaw, Host, Limits, Planner, Problem, Scope, Selectors, Settings, interest,
+};
 use model::policy::{
     CLUSTER_LABEL, Labels, Namespace, NamespaceChoice, NamespaceName, Operator, Pod, PodName, PodSelector,
     Policy, PolicyAction, PolicyEntity, PolicyKind, PolicyName, PolicyPeer, PolicyPort, PolicyRule,
-    PolicyTier, Requirement, Selector,
+    PolicySubject, PolicyTier, Requirement, Selector,
 };
 use model::{ClusterName, NodeName, Protocol};
 
@@ -69,7 +72,8 @@ fn policy(name: &str, tier: PolicyTier, app: &str, mut ingress: Vec<PolicyRule>)
         name: PolicyName { cluster: cluster("aws"), kind, namespace: of.into(), name: name.into() },
         tier,
         distribute: false,
-        subject: PodSelector { namespaces: NamespaceChoice::Named("shop".into()), pods: with("app", &[app]) },
+        subject: PodSelector { namespaces: NamespaceChoice::Named("shop".into()), pods: with("app", &[app]) }
+            .into(),
         ingress: Some(ingress),
         egress: None,
     }
@@ -327,4 +331,118 @@ fn a_peer_that_is_no_node_is_meant_where_its_label_is_asked_for() {
         let world = what == "the world";
         assert_eq!(planner.check(&from, &end("aws", "db"), 6, 80).unwrap().allowed, world, "gone: {what}");
     }
+}
+
+/// A policy about nodes with such a label.
+fn of_nodes(role: &str, ingress: Vec<PolicyRule>) -> Policy {
+    let mut policy = policy("nodes", PolicyTier::Namespace, "", ingress);
+    policy.name.kind = PolicyKind::CiliumClusterwideNetworkPolicy;
+    policy.name.namespace = String::new();
+    Policy { subject: PolicySubject::Nodes(with("role", &[role])), egress: Some(Vec::new()), ..policy }
+}
+
+fn role(role: &str) -> Labels {
+    [("role".to_string(), role.to_string())].into()
+}
+
+/// A node of the role `db` that is judged itself, with another one beside it.
+fn host_planner(scope: Scope, limits: Limits) -> Planner {
+    let allowed = engine::policy::allowed(&["tcp/22".to_string()]).unwrap();
+    let host = Some(Host::new(allowed, 51820, &["192.168.0.9:9640".parse().unwrap()]));
+    let mut planner = Planner::new(Settings { scope, limits, host, ..Settings::of_node(me()) });
+    planner.handle_cluster(&cluster("aws"), Some(&["10.1.0.0/16".parse().unwrap()]));
+    planner.handle_node(&me(), Some((&role("db"), &[ip("192.168.0.1")])));
+    let other = NodeName::new(cluster("aws"), "n2").unwrap();
+    planner.handle_node(&other, Some((&role("web"), &[ip("192.168.0.2")])));
+    planner
+}
+
+#[test]
+fn nodes_are_judged_by_their_own_policies() {
+    use PolicyAction::Accept;
+    let world = PolicyPeer::Entity(PolicyEntity::RemoteNode);
+    let accepts = of_nodes("db", vec![rule(Accept, Some(vec![world]), Some(vec![tcp(5432, 5432)]))]);
+    for scope in [Scope::Node(me()), Scope::Cluster(cluster("aws"))] {
+        let mut planner = host_planner(scope.clone(), Limits::default());
+        planner.handle_policy(&accepts.name, Some(&accepts));
+        planner.handle_api_servers([(ip("192.168.0.1"), 6443), (ip("192.168.0.8"), 6443)].into());
+        planner.poll();
+        let nodes = ["n1", "n2"].map(|name| End::Node(NodeName::new(cluster("aws"), name).unwrap()));
+        let why = |from: &End, to: &End, protocol, port| {
+            let found = planner.check(from, to, protocol, port).unwrap();
+            (found.egress.why, found.ingress.why)
+        };
+        let someone = End::Address(ip("203.0.113.7"));
+        assert_eq!(why(&nodes[1], &nodes[0], 6, 5432).1, Why::Rule, "{scope:?}");
+        assert_eq!(why(&someone, &nodes[0], 6, 5432).1, Why::Isolated);
+        assert_eq!(why(&nodes[0], &someone, 6, 443).0, Why::Isolated);
+        // The way to it stays open.
+        assert_eq!(why(&someone, &nodes[0], 6, 22).1, Why::Always);
+        assert_eq!(why(&nodes[0], &someone, 6, 22).0, Why::Isolated, "SSH to it, not from it");
+        assert_eq!(why(&someone, &nodes[0], 17, 51820).1, Why::Always);
+        assert_eq!(why(&someone, &nodes[0], 6, 6443).1, Why::Always, "the API server is here");
+        for (at, port) in [("192.168.0.8", 6443), ("192.168.0.9", 9640), ("203.0.113.7", 9640)] {
+            assert_eq!(why(&nodes[0], &End::Address(ip(at)), 6, port).0, Why::Always, "{at}");
+        }
+        // Another one's labels.
+        let other = if matches!(scope, Scope::Cluster(_)) { Why::NoPolicy } else { Why::Elsewhere };
+        assert_eq!(why(&someone, &nodes[1], 6, 5432).1, other);
+        let shown = planner.show_node(&me()).unwrap().unwrap();
+        assert!(shown.ingress.isolated && shown.egress.isolated && shown.ingress.rules.len() == 1);
+        assert!(planner.problems().is_empty());
+        // Its pods are not meant.
+        let web = pod("aws", "web", "10.1.0.2");
+        planner.handle_namespace(&namespace("aws"), Some(&Labels::new()));
+        planner.handle_pod(&web.name, Some(&web));
+        planner.poll();
+        let open = planner.check(&someone, &end("aws", "web"), 6, 80).unwrap();
+        assert_eq!(open.ingress.why, Why::NoPolicy);
+        // Other labels, other policies.
+        planner.handle_node(&me(), Some((&role("web"), &[ip("192.168.0.1")])));
+        planner.poll();
+        assert_eq!(planner.check(&someone, &nodes[0], 6, 80).unwrap().ingress.why, Why::NoPolicy);
+    }
+}
+
+#[test]
+fn a_node_that_cannot_be_judged_is_closed_but_for_the_way_to_it() {
+    let many = (0..9).map(|n| tcp(n * 2 + 1, n * 2 + 1)).collect();
+    let accepts = of_nodes("db", vec![rule(PolicyAction::Accept, None, Some(many))]);
+    let mut planner = host_planner(Scope::Node(me()), Limits { verdicts: 5, ..Limits::default() });
+    planner.handle_host_addresses([ip("192.168.0.1"), ip("fe80::1")].into());
+    planner.handle_policy(&accepts.name, Some(&accepts));
+    planner.poll();
+    let policing = planner.policing();
+    for at in ["192.168.0.1", "fe80::1"] {
+        assert_eq!(policing.subjects[&ip(at)].ingress, Judged::Closed, "{at}");
+    }
+    assert!(policing.always.contains(&Always::Port(6, 22)));
+    let problems = planner.problems();
+    assert!(matches!(&problems[..], [Problem::Node { .. }]) && problems[0].closes(), "{problems:?}");
+    let said = problems[0].to_string();
+    assert!(said.starts_with("ingress of node aws/n1 is closed but for what always passes"), "{said}");
+    // No policy, no subject; and what always passes follows the API server.
+    planner.handle_policy(&accepts.name, None);
+    planner.handle_api_servers([(ip("192.168.0.1"), 6443)].into());
+    let ops = planner.poll().ops;
+    assert!(ops.contains(&Op::AddAlways(Always::Port(6, 6443))), "{ops:?}");
+    assert!(planner.policing().subjects.is_empty() && planner.problems().is_empty());
+}
+
+#[test]
+fn policies_about_nodes_are_nothing_where_nodes_are_not_judged() {
+    let mut everything = of_nodes("db", Vec::new());
+    everything.subject = PolicySubject::Nodes(Selector::default());
+    let planner = planner(Scope::Cluster(cluster("aws")), std::slice::from_ref(&everything));
+    assert!(planner.policing().subjects.is_empty());
+    assert_eq!(planner.show_node(&me()), Ok(None));
+    let found: Vec<_> = planner.lint().into_iter().map(|finding| (finding.path, finding.flaw)).collect();
+    assert_eq!(found, [("spec.nodeSelector".to_string(), Flaw::SelectsNoPod)]);
+    // Nor do another cluster's nodes count for this one's.
+    everything.name.cluster = cluster("gce");
+    everything.distribute = true;
+    let mut planner = host_planner(Scope::Node(me()), Limits::default());
+    planner.handle_policy(&everything.name, Some(&everything));
+    planner.poll();
+    assert!(planner.policing().subjects.is_empty());
 }

@@ -21,7 +21,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-pub use devices::{device_with, source_towards};
+pub use devices::{addresses, device_with, source_towards};
 
 use crate::cgroup::{self, CgroupError};
 use crate::netns::on_thread;

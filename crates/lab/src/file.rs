@@ -59,7 +59,7 @@ pub struct LabCluster {
 }
 
 /// What holds for a cluster's policies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabPolicy {
     /// For its agents, and its controller as far as it must agree with them.
     pub agents: agent::config::Policy,

@@ -177,13 +177,37 @@ pub struct Policy {
     pub tier: PolicyTier,
     /// Whether clusters that opt in take it for their own pods, too (`causeway.io/distribute`).
     pub distribute: bool,
-    /// The pods it is about: of the cluster that applies it, whatever the labels of clusters say.
-    pub subject: PodSelector,
+    /// Whom it is about.
+    pub subject: PolicySubject,
     /// About connections to them. None: it says nothing of that direction. An empty list, in the namespaces' tier: it
     /// isolates, and accepts nothing.
     pub ingress: Option<Vec<PolicyRule>>,
     /// About connections from them, likewise.
     pub egress: Option<Vec<PolicyRule>>,
+}
+
+/// Whom a policy is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PolicySubject {
+    /// Pods of the cluster that applies it, whatever the labels of clusters say.
+    Pods(PodSelector),
+    /// Nodes of the cluster that it was written in, by their labels: what they send and are sent themselves.
+    Nodes(Selector),
+}
+
+impl PolicySubject {
+    fn parts(&self) -> usize {
+        match self {
+            Self::Pods(pods) => pods.parts(),
+            Self::Nodes(nodes) => nodes.parts(),
+        }
+    }
+}
+
+impl From<PodSelector> for PolicySubject {
+    fn from(pods: PodSelector) -> Self {
+        Self::Pods(pods)
+    }
 }
 
 impl Policy {

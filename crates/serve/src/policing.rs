@@ -47,7 +47,8 @@ impl Explained<'_> {
     /// In a sentence that says what to do, when an end is not there, or a port has no such name.
     pub fn check(&self, question: &PolicyQuestion) -> Result<PolicyCheck, String> {
         let PolicyQuestion { from, to, protocol, port, family } = question;
-        let (sources, targets) = (self.addresses(from)?, self.addresses(to)?);
+        let (sources, targets) = (self.addresses(from, to)?, self.addresses(to, from)?);
+        let in_mesh = self.is_in_mesh(from) || self.is_in_mesh(to);
         let fits = |ip: &IpAddr| family.is_none_or(|family| Family::of(*ip) == family);
         let pairs = sources.iter().flat_map(|from| targets.iter().map(move |to| (*from, *to)));
         let mut alike = pairs.filter(|(a, b)| a.is_ipv4() == b.is_ipv4());
@@ -63,8 +64,16 @@ impl Explained<'_> {
             Some(transport) => (transport.number(), self.dialled(&to, *protocol, port.as_ref())?),
         };
         let packet = |direction, pod, peer| Packet { pod, direction, peer, protocol: number, port: dialled };
-        let egress = self.decide(&from, &packet(Direction::Egress, source, target));
-        let mut ingress = self.decide(&to, &packet(Direction::Ingress, target, source));
+        let ask = |end: &PolicyEnd, other: &PolicyEnd, packet: Packet| match self.judged_node(end) {
+            None => self.decide(end, &packet),
+            Some(_) if in_mesh => self.beside_underlay(),
+            Some(node) => match self.on_underlay(&node, other, packet) {
+                Some(packet) => self.decide(end, &packet),
+                None => self.beside_underlay(),
+            },
+        };
+        let egress = ask(&from, &to, packet(Direction::Egress, source, target));
+        let mut ingress = ask(&to, &from, packet(Direction::Ingress, target, source));
         if self.is_own_node(&from, &to) {
             let note = "a node may always speak with its own pods".to_string();
             ingress =
@@ -84,7 +93,7 @@ impl Explained<'_> {
         })
     }
 
-    /// What holds for a pod of the cluster.
+    /// What holds for a pod or node of the cluster.
     ///
     /// # Errors
     /// As with [`Explained::check`].
@@ -93,7 +102,12 @@ impl Explained<'_> {
             PolicyEnd::Address(ip) => self.name(pod, *ip),
             other => other.clone(),
         };
-        let name = self.pod_name(&pod).ok_or_else(|| format!("{pod} is no pod: write NAMESPACE/POD"))?;
+        if let Some(name) = self.node_name(&pod) {
+            return self.show_node(pod, &name);
+        }
+        let name = self
+            .pod_name(&pod)
+            .ok_or_else(|| format!("{pod} is neither a pod nor a node: write NAMESPACE/POD or node/NAME"))?;
         let known = self.world.pods.get(&name).ok_or_else(|| unknown(&pod))?;
         let shown = self.planner.show(&name).map_err(|e| e.to_string())?;
         Ok(PolicyShow {
@@ -104,6 +118,69 @@ impl Explained<'_> {
             ingress: self.direction(&shown.ingress),
             egress: self.direction(&shown.egress),
         })
+    }
+
+    fn show_node(&self, end: PolicyEnd, name: &NodeName) -> Result<PolicyShow, String> {
+        let known = self.world.nodes.get(name).ok_or_else(|| unknown(&end))?;
+        let shown = self.planner.show_node(name).map_err(|e| e.to_string())?.ok_or_else(|| {
+            format!("{end} is not judged: set policy.host: true to have policies about nodes enforced")
+        })?;
+        Ok(PolicyShow {
+            pod: end,
+            node: Some(name.clone()),
+            ips: shown.addresses.clone(),
+            labels: known.labels.clone(),
+            ingress: self.direction(&shown.ingress),
+            egress: self.direction(&shown.egress),
+        })
+    }
+
+    /// The node that an end is, if policies may be about it here.
+    fn judged_node(&self, end: &PolicyEnd) -> Option<NodeName> {
+        self.node_name(end).filter(|name| matches!(self.planner.show_node(name), Ok(Some(_))))
+    }
+
+    /// Whether somebody is said to be at a node's address in the mesh: what goes there leaves through the tunnel.
+    fn is_in_mesh(&self, said: &PolicyEnd) -> bool {
+        let PolicyEnd::Address(ip) = said else { return false };
+        self.world.nodes.values().any(|node| node.mesh_ips().contains(ip))
+    }
+
+    /// A node's address on its networks: this one, if it is one of them, else one of the same family; or this one all the same.
+    fn outer_ip(&self, name: &NodeName, this: IpAddr) -> IpAddr {
+        let node = self.world.nodes.get(name).into_iter();
+        let all: Vec<_> = node.flat_map(|node| node.private_ips.iter().chain(&node.public_ips)).collect();
+        let alike = all.iter().find(|ip| ip.is_ipv4() == this.is_ipv4());
+        alike.filter(|_| !all.contains(&&this)).map_or(this, |ip| **ip)
+    }
+
+    /// A packet as the underlay device of one of its ends, a node, sees it. None: it does not come by there.
+    fn on_underlay(&self, node: &NodeName, other: &PolicyEnd, packet: Packet) -> Option<Packet> {
+        let pod = self.outer_ip(node, packet.pod);
+        let peer = match (self.pod_name(other), self.node_name(other)) {
+            // By its link, or through the tunnel.
+            (Some(_), _) if packet.direction == Direction::Egress => return None,
+            (Some(name), _) => match self.world.pods.get(&name).and_then(|pod| pod.node.as_ref()) {
+                Some(its) if its == node => return None,
+                // Pods reach what is outside of the mesh under their node's address.
+                Some(its) => self.outer_ip(its, packet.peer),
+                None => packet.peer,
+            },
+            (None, Some(its)) if its == *node => return None,
+            (None, Some(its)) => self.outer_ip(&its, packet.peer),
+            (None, None) => packet.peer,
+        };
+        Some(Packet { pod, peer, ..packet })
+    }
+
+    fn beside_underlay(&self) -> PolicyDecision {
+        PolicyDecision {
+            allowed: Some(true),
+            by: DecidedBy::NoPolicy,
+            judged_by: Some(self.cluster.clone()),
+            note: "nodes are judged on the underlay device, and this does not come by there".into(),
+            ..PolicyDecision::nobody()
+        }
     }
 
     /// What is hardly meant as it is written.
@@ -119,7 +196,8 @@ impl Explained<'_> {
         PolicyLint { cluster: self.cluster.clone(), policies: self.planner.policies().count(), findings }
     }
 
-    fn addresses(&self, end: &PolicyEnd) -> Result<Vec<IpAddr>, String> {
+    /// An end's addresses. A node speaks with pods by those in the mesh, and where it is judged with others by its own.
+    fn addresses(&self, end: &PolicyEnd, other: &PolicyEnd) -> Result<Vec<IpAddr>, String> {
         match end {
             PolicyEnd::Address(ip) => Ok(vec![*ip]),
             PolicyEnd::World => Ok(self.somewhere()),
@@ -127,7 +205,12 @@ impl Explained<'_> {
                 let name = self.node_name(end).ok_or_else(|| format!("{end} is no node's name"))?;
                 let node = self.world.nodes.get(&name).ok_or_else(|| unknown(end))?;
                 let others = node.private_ips.iter().chain(&node.public_ips).copied();
-                Ok(node.mesh_ips().into_iter().chain(others).collect())
+                let mesh = node.mesh_ips();
+                let is_pod = matches!(other, PolicyEnd::Pod { .. });
+                Ok(match self.judged_node(end) {
+                    Some(_) if !is_pod => others.chain(mesh).collect(),
+                    _ => mesh.into_iter().chain(others).collect(),
+                })
             }
             PolicyEnd::Pod { .. } => {
                 let name = self.pod_name(end).ok_or_else(|| unknown(end))?;
@@ -209,13 +292,16 @@ impl Explained<'_> {
         self.world.pods.get(&pod).is_some_and(|pod| pod.node.as_ref() == Some(&node))
     }
 
-    /// What holds for an end that is a pod of the cluster, and why.
+    /// What holds for an end that is a pod or node of the cluster, and why.
     fn decide(&self, end: &PolicyEnd, packet: &Packet) -> PolicyDecision {
         let Decision { allowed, why, rule } = self.planner.decide(packet);
         let (by, note) = match why {
             Why::Elsewhere => return PolicyDecision::nobody(),
             Why::NoPolicy => (DecidedBy::NoPolicy, "no policy selects it for this direction"),
             Why::NoRule => (DecidedBy::NoPolicy, "policies select it; none of their rules is about this"),
+            Why::Always => {
+                (DecidedBy::AlwaysAllowed, "so that nobody is locked out: see policy.hostAlwaysAllowed")
+            }
             Why::OwnNode => (DecidedBy::OwnNode, "a node may always speak with its own pods"),
             Why::LabelsUnknown => (
                 DecidedBy::Unknown,
@@ -232,7 +318,10 @@ impl Explained<'_> {
             Why::Rule => (DecidedBy::Rule, ""),
             Why::Isolated => (DecidedBy::Isolated, "a policy isolates it, and no rule accepts this"),
         };
-        let shown = self.pod_name(end).and_then(|name| self.planner.show(&name).ok());
+        let shown = match self.judged_node(end) {
+            Some(node) => self.planner.show_node(&node).ok().flatten(),
+            None => self.pod_name(end).and_then(|name| self.planner.show(&name).ok()),
+        };
         let policies = shown.map(|shown| match packet.direction {
             Direction::Ingress => shown.ingress.policies,
             Direction::Egress => shown.egress.policies,

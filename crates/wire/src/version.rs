@@ -11,7 +11,7 @@ use crate::pb;
 /// 1.5 (2026-11): policies, and the pods and namespaces that they select, for whoever says that they are of use there;
 /// labels of nodes.
 /// 1.6 (2026-11): how nodes take part in the mesh: with whom they have tunnels, who is a gateway; peers that are no nodes, and
-/// the ranges of their addresses.
+/// the ranges of their addresses; policies about nodes.
 pub const VERSION: pb::Version = pb::Version { major: 1, minor: 6 };
 
 /// Whether the other side knows what came with 1.2.
@@ -57,11 +57,11 @@ mod tests {
     fn skew() {
         let v = |major, minor| pb::Version { major, minor };
         for (ours, theirs, good) in [
-            (v(1, 5), v(1, 5), true),
-            (v(1, 5), v(1, 3), true),
-            (v(1, 5), v(1, 7), true),
-            (v(1, 5), v(1, 2), false),
-            (v(1, 5), v(1, 8), false),
+            (v(1, 6), v(1, 6), true),
+            (v(1, 6), v(1, 4), true),
+            (v(1, 6), v(1, 8), true),
+            (v(1, 6), v(1, 3), false),
+            (v(1, 6), v(1, 9), false),
             (v(1, 0), v(1, u32::MAX), false),
             (v(1, 0), v(2, 0), false),
             (v(1, 0), v(0, 0), false),

@@ -2,7 +2,7 @@
 
 use model::ClusterName;
 use model::policy::{
-    Labels, Namespace, NamespaceChoice, NamespaceName, Operator, Pod, PodSelector, Selector,
+    Labels, Namespace, NamespaceChoice, NamespaceName, Operator, Pod, PolicySubject, Selector,
 };
 
 use crate::Scene;
@@ -29,7 +29,8 @@ pub(crate) fn is_known(scene: &Scene, pod: &Pod) -> bool {
 }
 
 /// Whether a policy's subject selects a pod.
-pub fn selects(scene: &Scene, subject: &PodSelector, pod: &Pod) -> Truth {
+pub fn selects(scene: &Scene, subject: &PolicySubject, pod: &Pod) -> Truth {
+    let PolicySubject::Pods(subject) = subject else { return Truth::No };
     let cluster = &pod.name.namespace.cluster;
     let namespace = match &subject.namespaces {
         NamespaceChoice::Named(name) if *name == pod.name.namespace.name => Truth::Yes,

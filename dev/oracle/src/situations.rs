@@ -204,7 +204,7 @@ fn policy(
         name: PolicyName { cluster: home(), kind, namespace: namespace.into(), name: name.into() },
         tier,
         distribute: false,
-        subject: PodSelector { namespaces: subject.0, pods: subject.1 },
+        subject: PodSelector { namespaces: subject.0, pods: subject.1 }.into(),
         ingress,
         egress,
     })

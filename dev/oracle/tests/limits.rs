@@ -44,7 +44,8 @@ fn accepts(name: &str, app: &str, peers: Option<Vec<PolicyPeer>>, ports: Option<
         },
         tier: PolicyTier::Namespace,
         distribute: false,
-        subject: PodSelector { namespaces: NamespaceChoice::Named("s".into()), pods: wants("app", app) },
+        subject: PodSelector { namespaces: NamespaceChoice::Named("s".into()), pods: wants("app", app) }
+            .into(),
         ingress: Some(vec![PolicyRule {
             path: "spec.ingress[0]".into(),
             name: String::new(),

@@ -234,7 +234,7 @@ impl Struct {
             writeln!(out, "    /// {}\n    pub {}: {},", field.about, field.name, field.to_rust())
                 .expect("a string takes all");
         }
-        out.push_str("}\n\n// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).\n");
+        out.push_str("}\n// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).\n");
         writeln!(out, "unsafe impl aya::Pod for {name} {{}}").expect("a string takes all");
         out
     }

@@ -39,8 +39,10 @@ pub(super) async fn check(seat: &Seat, from: &str, to: &str, what: What) -> Resu
     }
 }
 
-/// Asks what holds for a pod.
+/// Asks what holds for a pod, or for `node/NAME`.
 pub(super) async fn show(seat: &Seat, pod: &str) -> Result<PolicyShow> {
+    let node = pod.strip_prefix("node/").map(|name| format!("node:{name}"));
+    let pod = node.as_deref().unwrap_or(pod);
     if !seat.is_lab() {
         return seat.post("/v1/policy/show", &PolicyShowAsk { pod: pod.parse()? }).await;
     }
@@ -51,7 +53,9 @@ pub(super) async fn show(seat: &Seat, pod: &str) -> Result<PolicyShow> {
             let seat = Seat::of_lab(cluster.clone());
             seat.post("/v1/policy/show", &PolicyShowAsk { pod }).await
         }
-        None => bail!("policies are about pods, and {pod} is none of this lab: write NAMESPACE/POD"),
+        None => bail!(
+            "policies are about pods and nodes, and {pod} is none of this lab: write NAMESPACE/POD or node/NAME"
+        ),
     }
 }
 

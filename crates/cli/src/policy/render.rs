@@ -1,8 +1,8 @@
 //! Answers about policy, for eyes.
 
 use wire::local::{
-    DecidedBy, DeniedFlow, FlowEnd, PolicyCheck, PolicyDecision, PolicyDirection, PolicyLint, PolicyRef,
-    PolicyShow,
+    DecidedBy, DeniedFlow, FlowEnd, PolicyCheck, PolicyDecision, PolicyDirection, PolicyEnd, PolicyLint,
+    PolicyRef, PolicyShow,
 };
 
 use crate::status::table;
@@ -47,6 +47,7 @@ fn why(decision: &PolicyDecision) -> String {
         (DecidedBy::Isolated, None) => "isolated, and no rule accepts it".into(),
         (DecidedBy::Unknown, None) => "who it is, is not known yet".into(),
         (DecidedBy::OwnNode, None) => "a node's own talk with its own pods always passes".into(),
+        (DecidedBy::AlwaysAllowed, None) => "no policy stops this at a node itself".into(),
         (DecidedBy::NotJudged, None) => decision.note.clone(),
     }
 }
@@ -61,7 +62,8 @@ pub(super) fn show(show: &PolicyShow) -> String {
     let ips = join(show.ips.iter().map(ToString::to_string).collect());
     let labels = join(show.labels.iter().map(|(key, value)| format!("{key}={value}")).collect());
     let node = show.node.as_ref().map_or("no node yet".to_string(), ToString::to_string);
-    let mut text = format!("{} on {node}, at {ips}\n  labels: {labels}\n", show.pod);
+    let on = if matches!(show.pod, PolicyEnd::Node { .. }) { String::new() } else { format!(" on {node}") };
+    let mut text = format!("{}{on}, at {ips}\n  labels: {labels}\n", show.pod);
     for (side, about) in [("INGRESS", &show.ingress), ("EGRESS", &show.egress)] {
         text += &format!("{side}: {}\n", standing(about));
         let rows = about.rules.iter().map(|shown| {

@@ -109,7 +109,8 @@ fn policy(of: &str, i: u8, distribute: bool) -> Object {
         namespace: "ns0".into(),
         name: format!("policy{i}"),
     };
-    let subject = PodSelector { namespaces: NamespaceChoice::Named("ns0".into()), pods: Selector::default() };
+    let subject =
+        PodSelector { namespaces: NamespaceChoice::Named("ns0".into()), pods: Selector::default() }.into();
     let tier = PolicyTier::Namespace;
     Object::Policy(Policy { name, tier, distribute, subject, ingress: Some(Vec::new()), egress: None })
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use model::policy::{
-    NamespaceChoice, NamespaceName, Operator, PodSelector, PolicyPeer, PolicyPort, PolicyRule, Selector,
+    NamespaceChoice, NamespaceName, Operator, PodSelector, PolicyPeer, PolicyPort, PolicyRule, PolicySubject,
+    Selector,
 };
 use model::{
     Access, Gateways, Hints, NodeName, Object, Peer, PeerHost, Prefer, ServiceKey, ServicePort, Terms,
@@ -44,7 +45,7 @@ pub fn weight(object: &Object) -> usize {
                 text(p.name.cluster.as_str())
                     + text(&p.name.namespace)
                     + text(&p.name.name)
-                    + pods(&p.subject)
+                    + subject(&p.subject)
                     + rules.map(rule).sum::<usize>()
                     + 8 * FIELD
             }
@@ -131,6 +132,13 @@ fn rule(rule: &PolicyRule) -> usize {
             }
     });
     text(&rule.path) + text(&rule.name) + 4 * FIELD + peers.sum::<usize>() + ports.sum::<usize>()
+}
+
+fn subject(subject: &PolicySubject) -> usize {
+    match subject {
+        PolicySubject::Pods(its) => pods(its),
+        PolicySubject::Nodes(nodes) => selector(nodes),
+    }
 }
 
 fn pods(pods: &PodSelector) -> usize {

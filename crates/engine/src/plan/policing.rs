@@ -44,7 +44,7 @@ pub type RulesetId = u64;
 /// What is wanted of the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policing {
-    /// This node's pods that policies are about, by address.
+    /// This node's pods that policies are about, and the node itself, by address.
     pub subjects: BTreeMap<IpAddr, Subject>,
     /// What holds for them.
     pub rulesets: BTreeMap<RulesetId, Ruleset>,
@@ -60,6 +60,8 @@ pub struct Policing {
     pub named: BTreeMap<IpAddr, Peer>,
     /// The node's own addresses: what comes from there to its own pods always passes, unless it came through the node.
     pub own: BTreeSet<IpAddr>,
+    /// What no policy takes from the node itself.
+    pub always: BTreeSet<Always>,
 }
 
 impl Policing {
@@ -78,13 +80,39 @@ impl Policing {
             Op::DeleteIdentity(ip) => drop(self.identities.remove(&ip)),
             Op::AddOwn(ip) => drop(self.own.insert(ip)),
             Op::DeleteOwn(ip) => drop(self.own.remove(&ip)),
+            Op::AddAlways(its) => drop(self.always.insert(its)),
+            Op::DeleteAlways(its) => drop(self.always.remove(&its)),
             Op::SetSubject(ip, is) => drop(self.subjects.insert(ip, is)),
             Op::DeleteSubject(ip) => drop(self.subjects.remove(&ip)),
         }
     }
 }
 
-/// A pod that policies are about.
+/// Something that policies about a node never stop, so that they can always be mended: whoever dials it, and what answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Always {
+    /// A port of the node's own, by the protocol's number in the IP header.
+    Port(u8, u16),
+    /// A port of others', which the node dials.
+    OthersPort(u8, u16),
+    /// All that is said to an address, and from there.
+    Address(IpAddr),
+}
+
+impl Always {
+    /// Whether it is about a packet that begins something, seen from the node: which way it goes, the other end, the
+    /// protocol's number and the port that is dialled.
+    pub fn is_about(&self, to_node: bool, other: IpAddr, protocol: u8, port: u16) -> bool {
+        match *self {
+            Self::Port(its, at) => to_node && its == protocol && at == port,
+            Self::OthersPort(its, at) => !to_node && its == protocol && at == port,
+            Self::Address(ip) => ip == other,
+        }
+    }
+}
+
+/// A pod, or the node itself, that policies are about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// About what is sent to it.

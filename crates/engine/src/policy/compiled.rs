@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use model::ClusterName;
 use model::policy::{
     Labels, NamedPort, NamespaceChoice, NamespaceName, Policy, PolicyAction, PolicyName, PolicyPort,
-    PolicyRule, PolicyTier,
+    PolicyRule, PolicySubject, PolicyTier,
 };
 
 use super::matchers::{MatcherId, Whom};
@@ -143,6 +144,7 @@ pub(super) fn selects(
     of_namespace: Option<&Labels>,
     of_pod: Option<&Labels>,
 ) -> Selects {
+    let PolicySubject::Pods(subject) = &policy.subject else { return Selects::No };
     let cluster = &namespace.cluster;
     let judge = |selector, labels: Option<&Labels>| match labels {
         Some(labels) if matches(selector, cluster, labels) => Selects::Yes,
@@ -150,14 +152,25 @@ pub(super) fn selects(
         None if could_match(selector, cluster) => Selects::Perhaps,
         None => Selects::No,
     };
-    let by_namespace = match &policy.subject.namespaces {
+    let by_namespace = match &subject.namespaces {
         NamespaceChoice::Named(name) if *name == namespace.name => Selects::Yes,
         NamespaceChoice::Named(_) => Selects::No,
         NamespaceChoice::Selected(selector) => judge(selector, of_namespace),
     };
-    match (by_namespace, judge(&policy.subject.pods, of_pod)) {
+    match (by_namespace, judge(&subject.pods, of_pod)) {
         (Selects::No, _) | (_, Selects::No) => Selects::No,
         (Selects::Yes, Selects::Yes) => Selects::Yes,
         _ => Selects::Perhaps,
+    }
+}
+
+/// Whether a policy is about a node, whose labels may be unknown.
+pub(super) fn selects_node(policy: &Policy, cluster: &ClusterName, labels: Option<&Labels>) -> Selects {
+    let PolicySubject::Nodes(selector) = &policy.subject else { return Selects::No };
+    match labels {
+        Some(labels) if matches(selector, cluster, labels) => Selects::Yes,
+        Some(_) => Selects::No,
+        None if could_match(selector, cluster) => Selects::Perhaps,
+        None => Selects::No,
     }
 }

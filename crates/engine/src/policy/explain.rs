@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::compiled::Direction;
 use super::judge::{Judgement, Packet, judge_in};
 use super::planner::Planner;
+use super::subjects::Whose;
 use crate::plan::policing::RulesetId;
 
 /// One end of a connection.
@@ -60,6 +61,8 @@ pub enum Why {
     NoPolicy,
     /// It comes from the pod's own node.
     OwnNode,
+    /// No policy takes it from the node itself.
+    Always,
     /// The pod's labels are not known yet, and a policy may be about it.
     LabelsUnknown,
     /// The pod's rules cannot be enforced: there is no room for them.
@@ -173,11 +176,25 @@ impl Planner {
         if !self.is_mine(name) {
             return Err(Unexplained::Pod(name.clone()));
         }
-        Ok(Shown {
-            addresses: self.ips(name).to_vec(),
-            ingress: self.show_direction(name, Direction::Ingress),
-            egress: self.show_direction(name, Direction::Egress),
-        })
+        Ok(self.show_all(&Whose::Pod(name.clone()), self.ips(name).to_vec()))
+    }
+
+    /// Which policies select a node of this planner's scope, and what rules come of them. None where nodes are not judged.
+    ///
+    /// # Errors
+    /// There is no such node here.
+    pub fn show_node(&self, name: &NodeName) -> Result<Option<Shown>, Unexplained> {
+        self.node_ips(name).ok_or_else(|| Unexplained::Node(name.clone()))?;
+        let judged = self.judged_nodes().contains(name);
+        Ok(judged.then(|| self.show_all(&Whose::Node(name.clone()), self.judged_ips(name))))
+    }
+
+    fn show_all(&self, whose: &Whose, addresses: Vec<IpAddr>) -> Shown {
+        Shown {
+            addresses,
+            ingress: self.show_direction(whose, Direction::Ingress),
+            egress: self.show_direction(whose, Direction::Egress),
+        }
     }
 
     /// The rule that a verdict of a ruleset names, as the kernel tells of it.
@@ -185,7 +202,7 @@ impl Planner {
         self.rule(ruleset, rule).map(|named| RuleRef::new(named.policy, named.tier, named.rule))
     }
 
-    fn show_direction(&self, name: &PodName, direction: Direction) -> ShownDirection {
+    fn show_direction(&self, name: &Whose, direction: Direction) -> ShownDirection {
         let policies = self.selecting(name, direction);
         let Some(held) = self.ruleset_of(name, direction) else {
             let closed = self.labels_unknown(name, direction).then_some(Why::LabelsUnknown);
@@ -214,7 +231,10 @@ impl Planner {
 
     /// What the kernel makes of a packet, and why.
     pub fn decide(&self, packet: &Packet) -> Decision {
-        let judgement = judge_in(&self.tables(packet.peer), packet);
+        let judgement = match self.always_passes(packet) {
+            true => Judgement::Always,
+            false => judge_in(&self.tables(packet.peer), packet),
+        };
         let rule = match judgement {
             Judgement::Ruled { ruleset, ruling } => self.rule_ref(ruleset, ruling.rule),
             _ => None,
@@ -223,6 +243,7 @@ impl Planner {
             Judgement::Open if self.subject_names(packet.pod).next().is_none() => Why::Elsewhere,
             Judgement::Open => Why::NoPolicy,
             Judgement::Own => Why::OwnNode,
+            Judgement::Always => Why::Always,
             Judgement::Closed => {
                 let mut names = self.subject_names(packet.pod);
                 match names.any(|name| self.labels_unknown(name, packet.direction)) {

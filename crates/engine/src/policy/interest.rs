@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::ClusterName;
-use model::policy::{Namespace, Pod, Policy};
+use model::policy::{Namespace, Pod, Policy, PolicySubject};
 
 use super::compiled::{Compiled, Direction, Selects, selects};
 use super::identities::Identities;
@@ -35,6 +35,10 @@ pub fn interest<'a>(
     };
     let mine: Vec<&Pod> = pods.into_iter().filter(mine).collect();
     let about_one = |policy: &Policy| {
+        // Whether it is about this node the planner knows.
+        if matches!(policy.subject, PolicySubject::Nodes(_)) {
+            return settings.host.is_some();
+        }
         mine.iter().any(|pod| {
             let namespace = &pod.name.namespace;
             let labels = around.namespaces.get(namespace);

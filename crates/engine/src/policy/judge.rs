@@ -34,6 +34,8 @@ pub enum Judgement {
     Open,
     /// It passes: it comes from the pod's own node.
     Own,
+    /// It passes: no policy takes it from the node itself.
+    Always,
     /// It is dropped: the pod's rules cannot be enforced, or are not known.
     Closed,
     /// It is dropped: nobody is known to be at the other end, and somebody is denied.
@@ -55,7 +57,7 @@ impl Judgement {
     /// Whether it passes.
     pub fn passes(&self) -> bool {
         match self {
-            Self::Open | Self::Own | Self::Unmatched(_) => true,
+            Self::Open | Self::Own | Self::Always | Self::Unmatched(_) => true,
             Self::Closed | Self::Unknown(_) | Self::Isolated(_) => false,
             Self::Ruled { ruling, .. } => ruling.action != PolicyAction::Deny,
         }
@@ -64,7 +66,15 @@ impl Judgement {
 
 /// Judges a packet.
 pub fn judge(policing: &Policing, packet: &Packet) -> Judgement {
-    let Policing { subjects, rulesets, verdicts, identities, networks, named, own } = policing;
+    let Policing { subjects, rulesets, verdicts, identities, networks, named, own, always } = policing;
+    let Packet { pod, direction, peer, protocol, port } = *packet;
+    if own.contains(&pod) {
+        let to_node = direction == Direction::Ingress;
+        if subjects.contains_key(&pod) && always.iter().any(|its| its.is_about(to_node, peer, protocol, port))
+        {
+            return Judgement::Always;
+        }
+    }
     let from_own = own.contains(&packet.peer);
     judge_in(&Tables { subjects, rulesets, verdicts, identities, networks, named, from_own }, packet)
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 use model::policy::{
     NamespaceChoice, Operator, PodSelector, Policy, PolicyAction, PolicyEntity, PolicyName, PolicyPeer,
-    PolicyPort, PolicyRule, PolicyTier, Selector,
+    PolicyPort, PolicyRule, PolicySubject, PolicyTier, Selector,
 };
 use serde::{Deserialize, Serialize};
 
-use super::compiled::{Selects, selects};
+use super::compiled::{Selects, selects, selects_node};
 use super::matchers::Whom;
 use super::planner::Planner;
 use super::settings::Scope;
@@ -31,7 +31,7 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Flaw {
-    /// The policy selects no pod of the cluster.
+    /// The policy selects no pod, or no node, of the cluster.
     SelectsNoPod,
     /// A peer of a rule is nobody.
     PeerIsNobody,
@@ -81,7 +81,15 @@ impl Planner {
             .map(|name| self.seen(name))
             .any(|seen| selects(policy, seen.namespace, seen.of_namespace, seen.of_pod) != Selects::No);
         // A node is told of its own pods, not of all that a policy may be about.
-        if !selected && matches!(self.settings().scope, Scope::Cluster(_)) {
+        if let PolicySubject::Nodes(_) = policy.subject {
+            if self.settings().host.is_none() {
+                let advice = "nodes are not judged here: set policy.host: true, or remove it";
+                find("spec.nodeSelector", Flaw::SelectsNoPod, advice.into());
+            } else if matches!(self.settings().scope, Scope::Cluster(_)) && !self.selects_some_node(policy) {
+                let advice = "no node is selected: check the labels it asks for";
+                find("spec.nodeSelector", Flaw::SelectsNoPod, advice.into());
+            }
+        } else if !selected && matches!(self.settings().scope, Scope::Cluster(_)) {
             find("spec", Flaw::SelectsNoPod, "no pod is selected: check the labels it asks for".into());
         }
         for rules in [&policy.ingress, &policy.egress].into_iter().flatten() {
@@ -105,6 +113,11 @@ impl Planner {
                 }
             }
         }
+    }
+
+    fn selects_some_node(&self, policy: &Policy) -> bool {
+        let mut nodes = self.around().nodes.iter();
+        nodes.any(|(name, labels)| selects_node(policy, &name.cluster, Some(labels)) == Selects::Yes)
     }
 
     fn look_at_peer(&self, rule: &PolicyRule, peer: &PolicyPeer) -> Option<(Flaw, String)> {

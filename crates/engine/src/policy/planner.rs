@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::policy::{PodName, Policy, PolicyName};
+use model::policy::{PodName, Policy, PolicyName, PolicySubject};
 use model::{ClusterName, NodeName};
 
 use super::addresses::Addresses;
@@ -21,10 +21,10 @@ use super::names::Names;
 use super::networks::Networks;
 use super::problem::Problem;
 use super::rulesets::{Held, Named, NoRoom, Written};
-use super::settings::{Distributed, Settings};
-use super::subjects::{Policies, Seen};
+use super::settings::{Distributed, Limits, Scope, Settings};
+use super::subjects::{Policies, Seen, Whose};
 use super::tracked::Tracked;
-use crate::plan::policing::{Identity, Network, Op, Peer, Policing, RulesetId, Subject};
+use crate::plan::policing::{Always, Identity, Network, Op, Peer, Policing, RulesetId, Subject};
 
 /// What has come of what was taken in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,14 +38,14 @@ pub struct Outcome {
 /// Plans what one node's kernel holds of policies. What it is told it takes in at once; [`Planner::poll`] works it out.
 #[derive(Debug)]
 pub struct Planner {
-    settings: Settings,
-    around: Surroundings,
+    pub(super) settings: Settings,
+    pub(super) around: Surroundings,
     /// The ranges of clusters' pods.
     ranges: BTreeMap<ClusterName, Vec<IpNet>>,
     /// Clusters whose pods are told to this node.
     subscribed: BTreeSet<ClusterName>,
     /// The addresses of nodes.
-    nodes: BTreeMap<NodeName, Vec<IpAddr>>,
+    pub(super) nodes: BTreeMap<NodeName, Vec<IpAddr>>,
     pods: BTreeMap<PodName, Pod>,
     /// What this node has given its pods.
     attached: BTreeMap<PodName, Vec<IpAddr>>,
@@ -56,14 +56,20 @@ pub struct Planner {
     networks: Networks,
     names: Names,
     addresses: Addresses,
-    assigned: BTreeMap<PodName, Assigned>,
-    subjects_at: BTreeMap<IpAddr, BTreeSet<PodName>>,
+    assigned: BTreeMap<Whose, Assigned>,
+    subjects_at: BTreeMap<IpAddr, BTreeSet<Whose>>,
     rulesets: BTreeMap<RulesetId, Held>,
 
+    /// The addresses of this node's devices.
+    pub(super) host_ips: BTreeSet<IpAddr>,
+    /// Where the own cluster's API server is.
+    pub(super) api_servers: BTreeSet<(IpAddr, u16)>,
+
     stale_pods: BTreeSet<PodName>,
+    pub(super) stale_nodes: BTreeSet<NodeName>,
     stale_subjects: BTreeSet<IpAddr>,
-    /// Rulesets that pods have gone over from.
-    retired: Vec<(RulesetId, PodName)>,
+    /// Rulesets that pods and nodes have gone over from.
+    retired: Vec<(RulesetId, Whose)>,
     /// Rulesets that are to be written down.
     unwritten: BTreeSet<RulesetId>,
     /// Matchers whose ranges found no room.
@@ -80,6 +86,7 @@ pub struct Planner {
     named: Tracked<IpAddr, Peer>,
     subjects: Tracked<IpAddr, Subject>,
     own: Tracked<IpAddr, ()>,
+    pub(super) always: Tracked<Always, ()>,
 }
 
 /// A pod that the controller told of.
@@ -135,7 +142,7 @@ impl Planner {
             nodes: BTreeMap::new(),
             identities: Identities::default(),
         };
-        Self {
+        let mut planner = Self {
             settings,
             around,
             ranges: BTreeMap::new(),
@@ -152,7 +159,10 @@ impl Planner {
             assigned: BTreeMap::new(),
             subjects_at: BTreeMap::new(),
             rulesets: BTreeMap::new(),
+            host_ips: BTreeSet::new(),
+            api_servers: BTreeSet::new(),
             stale_pods: BTreeSet::new(),
+            stale_nodes: BTreeSet::new(),
             stale_subjects: BTreeSet::new(),
             retired: Vec::new(),
             unwritten: BTreeSet::new(),
@@ -166,7 +176,11 @@ impl Planner {
             named: Tracked::default(),
             subjects: Tracked::default(),
             own: Tracked::default(),
-        }
+            always: Tracked::default(),
+        };
+        planner.stale_nodes = planner.judged_nodes().into_iter().collect();
+        planner.renew_always();
+        planner
     }
 
     /// Everything the kernel is to hold, as it was worked out the last time.
@@ -179,6 +193,7 @@ impl Planner {
             networks: self.known_networks.now().clone(),
             named: self.named.now().clone(),
             own: self.own.now().keys().copied().collect(),
+            always: self.always.now().keys().copied().collect(),
         }
     }
 
@@ -201,9 +216,15 @@ impl Planner {
     pub fn problems(&self) -> Vec<Problem> {
         let limits = &self.settings.limits;
         let mut problems = Vec::new();
-        for (pod, assigned) in &self.assigned {
+        for (whose, assigned) in &self.assigned {
             for (direction, way) in assigned.ways() {
-                let pod = pod.clone();
+                let pod = match whose {
+                    Whose::Pod(pod) => pod.clone(),
+                    Whose::Node(node) => {
+                        problems.extend(self.problem_of_node(node, direction, way));
+                        continue;
+                    }
+                };
                 match way {
                     Ways::Open => {}
                     Ways::Unknown(policy) => {
@@ -234,13 +255,39 @@ impl Planner {
         problems
     }
 
+    fn problem_of_node(&self, node: &NodeName, direction: Direction, way: &Ways) -> Option<Problem> {
+        let Limits { verdicts, networks, .. } = self.settings.limits;
+        let why = match way {
+            Ways::Open => return None,
+            Ways::Unknown(policy) => format!("its labels are not known yet, and {policy} may be about it"),
+            Ways::By(id) => match self.rulesets.get(id)?.no_room? {
+                NoRoom::Rules => {
+                    "its policies have more than 65536 rules together; merge some of them".into()
+                }
+                NoRoom::Verdicts => format!(
+                    "its policies come to more verdicts than there is room for ({verdicts} in all); let fewer of them \
+                     name single ports"
+                ),
+                NoRoom::Networks => format!(
+                    "its policies name more ranges of addresses than there is room for ({networks} in all); name \
+                     larger ranges"
+                ),
+            },
+        };
+        Some(Problem::Node { node: node.clone(), direction, why })
+    }
+
     /// Who is at an address, as far as that is known.
     pub fn end_at(&self, ip: IpAddr) -> Option<End> {
         let at = |ips: &[IpAddr]| ips.contains(&ip);
         let attached = self.attached.iter().find(|(_, ips)| at(ips)).map(|(name, _)| End::Pod(name.clone()));
         let told = || self.pods.iter().find(|(_, pod)| at(&pod.ips)).map(|(name, _)| End::Pod(name.clone()));
         let node = || self.nodes.iter().find(|(_, ips)| at(ips)).map(|(name, _)| End::Node(name.clone()));
-        attached.or_else(node).or_else(told)
+        let me = || match &self.settings.scope {
+            Scope::Node(me) if self.host_ips.contains(&ip) => Some(End::Node(me.clone())),
+            Scope::Node(_) | Scope::Cluster(_) => None,
+        };
+        attached.or_else(node).or_else(me).or_else(told)
     }
 
     /// The policies that hold here.
@@ -304,17 +351,21 @@ impl Planner {
         self.rulesets.get(&id)?.rule(number)
     }
 
-    /// The policies that are about a direction of a pod.
-    pub(super) fn selecting(&self, name: &PodName, direction: Direction) -> Vec<PolicyName> {
+    /// The policies that are about a direction of a pod or node.
+    pub(super) fn selecting(&self, whose: &Whose, direction: Direction) -> Vec<PolicyName> {
         let says = |policy: &&Policy| match direction {
             Direction::Ingress => policy.ingress.is_some(),
             Direction::Egress => policy.egress.is_some(),
         };
-        let selecting = self.policies.selecting(self.seen(name)).into_iter().filter(says);
+        let selecting = match whose {
+            Whose::Pod(name) => self.policies.selecting(self.seen(name)),
+            Whose::Node(name) => self.policies.selecting_node(&name.cluster, self.around.nodes.get(name)),
+        };
+        let selecting = selecting.into_iter().filter(says);
         selecting.map(|policy| policy.name.clone()).collect()
     }
 
-    fn way_of(&self, name: &PodName, direction: Direction) -> Option<&Ways> {
+    fn way_of(&self, name: &Whose, direction: Direction) -> Option<&Ways> {
         let assigned = self.assigned.get(name)?;
         Some(match direction {
             Direction::Ingress => &assigned.ingress,
@@ -322,21 +373,21 @@ impl Planner {
         })
     }
 
-    /// What a direction of a pod is judged by.
-    pub(super) fn ruleset_of(&self, name: &PodName, direction: Direction) -> Option<&Held> {
+    /// What a direction of a pod or node is judged by.
+    pub(super) fn ruleset_of(&self, name: &Whose, direction: Direction) -> Option<&Held> {
         match self.way_of(name, direction)? {
             Ways::By(id) => self.rulesets.get(id),
             Ways::Open | Ways::Unknown(_) => None,
         }
     }
 
-    /// Whether a direction of a pod is closed because its labels are not known.
-    pub(super) fn labels_unknown(&self, name: &PodName, direction: Direction) -> bool {
+    /// Whether a direction of a pod or node is closed because its labels are not known.
+    pub(super) fn labels_unknown(&self, name: &Whose, direction: Direction) -> bool {
         matches!(self.way_of(name, direction), Some(Ways::Unknown(_)))
     }
 
-    /// The pods at an address that policies may be about.
-    pub(super) fn subject_names(&self, ip: IpAddr) -> impl Iterator<Item = &PodName> {
+    /// The pods and nodes at an address that policies may be about.
+    pub(super) fn subject_names(&self, ip: IpAddr) -> impl Iterator<Item = &Whose> {
         self.subjects_at.get(&ip).into_iter().flatten()
     }
 
@@ -356,6 +407,7 @@ impl Planner {
 
 /// Whether a policy holds in this cluster.
 pub(super) fn holds(settings: &Settings, policy: &Policy) -> bool {
+    let of_pods = matches!(policy.subject, PolicySubject::Pods(_));
     policy.name.cluster == *settings.scope.cluster()
-        || policy.distribute && settings.distributed == Distributed::Accept
+        || of_pods && policy.distribute && settings.distributed == Distributed::Accept
 }

@@ -1,5 +1,6 @@
 //! What of policies cannot be enforced as it is written.
 
+use model::NodeName;
 use model::policy::{PodName, PolicyName};
 
 use super::compiled::Direction;
@@ -57,6 +58,16 @@ pub enum Problem {
         /// The first policy that may be about it.
         policy: PolicyName,
     },
+    /// A node itself is closed, but for what always passes.
+    #[error("{direction} of node {node} is closed but for what always passes: {why}")]
+    Node {
+        /// Which.
+        node: NodeName,
+        /// Which way.
+        direction: Direction,
+        /// Why, and what to do.
+        why: String,
+    },
     /// More addresses of pods than the kernel has room for.
     #[error(
         "{left_out} addresses of pods are unknown to policy: there is room for {limit}; let policies select pods of fewer clusters"
@@ -82,6 +93,7 @@ impl Problem {
     pub fn closes(&self) -> bool {
         match self {
             Self::Verdicts { .. } | Self::Networks { .. } | Self::Rules { .. } | Self::Labels { .. } => true,
+            Self::Node { .. } => true,
             Self::Identities { .. } | Self::Names { .. } => false,
         }
     }

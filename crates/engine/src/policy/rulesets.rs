@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::policy::{NamedPort, PodName, PolicyAction, PolicyName, PolicyTier};
+use model::policy::{NamedPort, PolicyAction, PolicyName, PolicyTier};
 
 use super::classes::Classes;
 use super::compiled::{Compiled, Direction, Rule};
 use super::identities::Identities;
 use super::matchers::{MatcherId, Matchers, Whom};
 use super::ports::Ports;
+use super::subjects::Whose;
 use super::tracked::Tracked;
 use super::verdicts::{Rows, Verdicts};
 use crate::plan::policing::{Peer, Ruleset, RulesetId, Ruling, Verdict};
@@ -53,7 +54,7 @@ pub(super) struct Held {
     /// Its policies in order.
     policies: Vec<Arc<Compiled>>,
     lines: Vec<Line>,
-    pub(super) pods: BTreeSet<PodName>,
+    pub(super) of: BTreeSet<Whose>,
     pub(super) no_room: Option<NoRoom>,
     isolates: bool,
     denies_known: bool,
@@ -110,7 +111,7 @@ impl Held {
             no_room: (all > MOST_RULES).then_some(NoRoom::Rules),
             policies,
             lines,
-            pods: BTreeSet::new(),
+            of: BTreeSet::new(),
             isolates,
             lengths: [0; 17],
         }

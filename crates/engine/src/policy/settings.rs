@@ -1,7 +1,12 @@
 //! What the operator may choose of policy.
 
-use model::{ClusterName, NodeName};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use model::{ClusterName, NodeName, Protocol};
 use serde::{Deserialize, Serialize};
+
+use crate::plan::policing::Always;
 
 /// Whose pods are judged, and how policies are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +19,8 @@ pub struct Settings {
     pub distributed: Distributed,
     /// How much the kernel has room for.
     pub limits: Limits,
+    /// Whether nodes themselves are judged, and what no policy takes from them. None: they are not.
+    pub host: Option<Host>,
 }
 
 impl Settings {
@@ -24,7 +31,33 @@ impl Settings {
             selectors: Selectors::default(),
             distributed: Distributed::default(),
             limits: Limits::default(),
+            host: None,
         }
+    }
+}
+
+/// How nodes themselves are judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Host {
+    /// What no policy takes from them, beside the addresses of the API server.
+    pub always: BTreeSet<Always>,
+}
+
+impl Host {
+    /// What the operator wants never to be stopped, and what holds the clusters together: the tunnel's UDP port, and the
+    /// controllers, at their addresses and at their ports wherever they are.
+    pub fn new(allowed: BTreeSet<Always>, wireguard_port: u16, controllers: &[SocketAddr]) -> Self {
+        let mut always = allowed;
+        always.insert(Always::Port(Protocol::Udp.number(), wireguard_port));
+        let tcp = Protocol::Tcp.number();
+        for at in controllers {
+            always.extend([
+                Always::Address(at.ip().to_canonical()),
+                Always::Port(tcp, at.port()),
+                Always::OthersPort(tcp, at.port()),
+            ]);
+        }
+        Self { always }
     }
 }
 

@@ -26,7 +26,8 @@ impl Planner {
             }
             Key::Pod(name) => self.handle_pod(name, world.pods.get(name)),
             Key::Policy(name) => self.handle_policy(name, world.policies.get(name)),
-            Key::Service(_) | Key::Import(_) | Key::Endpoint(_) => {}
+            Key::Endpoint(key) => self.handle_endpoint(world, key),
+            Key::Service(_) | Key::Import(_) => {}
         }
     }
 }

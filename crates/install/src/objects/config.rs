@@ -79,7 +79,13 @@ fn controller_file() -> Tree {
             "clustersetName": (set("multicluster.clustersetName")),
         },
         "services": { "traffic": (set("services.traffic")) },
-        "policy": { "distributed": (set("policy.distributed")), "selectors": (set("policy.selectors")) },
+        "policy": {
+            "distributed": (set("policy.distributed")),
+            "selectors": (set("policy.selectors")),
+            "host": (set("policy.host")),
+            "hostAlwaysAllowed": (set("policy.hostAlwaysAllowed")),
+            "wireguardPort": (set("agent.wireguardPort")),
+        },
         "mesh": {
             "granularity": (set("mesh.granularity")),
             "locations": (set("mesh.locations")),
@@ -116,6 +122,8 @@ fn agent_file() -> Tree {
             "enabled": (set("policy.enabled")),
             "selectors": (set("policy.selectors")),
             "established": (set("policy.established")),
+            "host": (set("policy.host")),
+            "hostAlwaysAllowed": (set("policy.hostAlwaysAllowed")),
         },
         "failClosed": (concat("cluster.podCIDRs", "agent.failClosed")),
     })

@@ -17,6 +17,12 @@ pub struct Policy {
     /// What becomes of policies that other clusters distribute (`causeway.io/distribute: "true"`): nothing (`ignore`), or they
     /// hold for this cluster's pods, too (`accept`).
     pub distributed: Distributed,
+    /// Whether policies about nodes (`nodeSelector` of CiliumClusterwideNetworkPolicy) are enforced: what a node itself sends
+    /// and is sent by the device that reaches other nodes.
+    pub host: bool,
+    /// What of that no policy stops: ports of the node's own, such as `tcp/22`, and addresses of others. The API server, the
+    /// controllers and the tunnel are always among them; a load balancer of the API server is not, so name its address.
+    pub host_always_allowed: Vec<String>,
 }
 
 impl Default for Policy {
@@ -26,6 +32,8 @@ impl Default for Policy {
             selectors: Selectors::default(),
             established: Established::default(),
             distributed: Distributed::default(),
+            host: false,
+            host_always_allowed: vec!["tcp/22".into()],
         }
     }
 }

@@ -117,7 +117,6 @@ pub struct Frontend {
     /// Padding.
     pub zero: u8,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Frontend {}
 
@@ -134,7 +133,6 @@ pub struct Tier {
     /// Of 65,536 connections that come to it so many go on to the next one.
     pub passes: u16,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Tier {}
 
@@ -151,7 +149,6 @@ pub struct Ladder {
     /// The rungs, nearest first.
     pub tier: [Tier; TIERS],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Ladder {}
 
@@ -166,7 +163,6 @@ pub struct PageKey {
     /// Padding.
     pub zero: u32,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for PageKey {}
 
@@ -183,7 +179,6 @@ pub struct Backend {
     /// The node whose health is its own; 0 is never dead.
     pub node: u64,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Backend {}
 
@@ -194,7 +189,6 @@ pub struct Page {
     /// The backends.
     pub backend: [Backend; PAGE],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Page {}
 
@@ -209,7 +203,6 @@ pub struct TableKey {
     /// Which part: place n is on page n / CW_TABLE_PAGE.
     pub page: u32,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for TableKey {}
 
@@ -220,7 +213,6 @@ pub struct TablePage {
     /// For each its backend's place in the set.
     pub place: [u16; TABLE_PAGE],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for TablePage {}
 
@@ -235,7 +227,6 @@ pub struct Address {
     /// Padding.
     pub zero: [u8; 6],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Address {}
 
@@ -254,7 +245,6 @@ pub struct Translation {
     /// When, in milliseconds (1,048,576 ns, to be exact) since some time; 0: not known, or of no interest any more.
     pub dialled: u32,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Translation {}
 
@@ -269,7 +259,6 @@ pub struct Connects {
     /// To so many there was no answer: the request was sent again, or the client had given up.
     pub unanswered: u64,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Connects {}
 
@@ -282,7 +271,6 @@ pub struct FlowKey {
     /// The other end.
     pub address: Address,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for FlowKey {}
 
@@ -297,7 +285,6 @@ pub struct Flow {
     /// The backend.
     pub backend: Backend,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Flow {}
 
@@ -314,7 +301,6 @@ pub struct Client {
     /// Padding.
     pub zero: u32,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Client {}
 
@@ -325,7 +311,6 @@ pub struct NodeAddress {
     /// The address.
     pub ip: [Be32; 4],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for NodeAddress {}
 
@@ -338,7 +323,6 @@ pub struct Prefix {
     /// The address.
     pub ip: [Be32; 4],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Prefix {}
 
@@ -351,7 +335,6 @@ pub struct PodKey {
     /// The address.
     pub ip: [Be32; 4],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for PodKey {}
 
@@ -364,7 +347,6 @@ pub struct Cut {
     /// To whom.
     pub destination: [Be32; 4],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Cut {}
 
@@ -383,7 +365,6 @@ pub struct Outside {
     /// Padding.
     pub zero: [u8; 5],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Outside {}
 
@@ -398,7 +379,6 @@ pub struct OutsideSource {
     /// The range.
     pub ip: [Be32; 4],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for OutsideSource {}
 
@@ -417,7 +397,6 @@ pub struct Tuple {
     /// Padding.
     pub zero: [u8; 6],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Tuple {}
 
@@ -444,7 +423,6 @@ pub struct Nat {
     /// The backend, and when the flow was last used; for the way back the latter alone.
     pub flow: Flow,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Nat {}
 
@@ -463,7 +441,6 @@ pub struct Fragment {
     /// Padding.
     pub zero: [u8; 3],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Fragment {}
 
@@ -476,7 +453,6 @@ pub struct Ports {
     /// To whom.
     pub destination: Be16,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Ports {}
 
@@ -489,7 +465,6 @@ pub struct ExitKey {
     /// 4 or 6.
     pub family: u32,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for ExitKey {}
 
@@ -502,7 +477,6 @@ pub struct Exit {
     /// 1: pods' addresses do not leave here.
     pub outside: u32,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Exit {}
 
@@ -515,11 +489,10 @@ pub struct Direct {
     /// A node.
     pub node: u64,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Direct {}
 
-/// How a pod's packets are judged: 0 open, CW_CLOSED, or a ruleset's number.
+/// How a pod's packets, or the node's own, are judged: 0 open, CW_CLOSED, or a ruleset's number.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subject {
@@ -528,7 +501,6 @@ pub struct Subject {
     /// What it sends.
     pub egress: u64,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Subject {}
 
@@ -545,7 +517,6 @@ pub struct Ruleset {
     /// Padding.
     pub zero: [u8; 2],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Ruleset {}
 
@@ -566,7 +537,6 @@ pub struct VerdictKey {
     /// Padding.
     pub zero: [u8; 4],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for VerdictKey {}
 
@@ -583,7 +553,6 @@ pub struct Ruling {
     /// Padding.
     pub zero: u8,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Ruling {}
 
@@ -594,7 +563,6 @@ pub struct Verdict {
     /// Admin, the namespaces', baseline.
     pub tier: [Ruling; POLICY_TIERS],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Verdict {}
 
@@ -609,7 +577,6 @@ pub struct Identity {
     /// Its cluster.
     pub cluster: u64,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Identity {}
 
@@ -626,7 +593,6 @@ pub struct Network {
     /// Padding.
     pub zero: u32,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Network {}
 
@@ -641,7 +607,6 @@ pub struct Policing {
     /// Padding.
     pub zero: [u8; 3],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Policing {}
 
@@ -662,7 +627,6 @@ pub struct ConnectionKey {
     /// Padding.
     pub zero: [u8; 3],
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for ConnectionKey {}
 
@@ -683,9 +647,24 @@ pub struct Connection {
     /// CW_TALK_*.
     pub state: u8,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Connection {}
+
+/// What no policy takes from the node itself: a port, or an address with all that is said to it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Always {
+    /// The other end's address; 0 for a port.
+    pub ip: [Be32; 4],
+    /// The port; 0 for an address.
+    pub port: Be16,
+    /// The protocol's number in the IP header; 0 for an address.
+    pub protocol: u8,
+    /// 1: a port of others', which the node dials; 0: one of its own.
+    pub others: u8,
+}
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Always {}
 
 /// About whose packets events are told: so many a second, and no more.
 #[repr(C)]
@@ -696,7 +675,6 @@ pub struct Listener {
     /// CW_EVENT_*.
     pub kind: u32,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Listener {}
 
@@ -737,7 +715,6 @@ pub struct PolicyEvent {
     /// Padding.
     pub zero: u32,
 }
-
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for PolicyEvent {}
 
@@ -781,6 +758,7 @@ pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_policing", size: size_of::<Policing>(), fields: &[("epoch", offset_of!(Policing, epoch)), ("keep", offset_of!(Policing, keep)), ("zero", offset_of!(Policing, zero))] },
     StructLayout { name: "cw_connection_key", size: size_of::<ConnectionKey>(), fields: &[("pod", offset_of!(ConnectionKey, pod)), ("other", offset_of!(ConnectionKey, other)), ("pod_port", offset_of!(ConnectionKey, pod_port)), ("other_port", offset_of!(ConnectionKey, other_port)), ("protocol", offset_of!(ConnectionKey, protocol)), ("zero", offset_of!(ConnectionKey, zero))] },
     StructLayout { name: "cw_connection", size: size_of::<Connection>(), fields: &[("used", offset_of!(Connection, used)), ("peer", offset_of!(Connection, peer)), ("epoch", offset_of!(Connection, epoch)), ("port", offset_of!(Connection, port)), ("from_pod", offset_of!(Connection, from_pod)), ("state", offset_of!(Connection, state))] },
+    StructLayout { name: "cw_always", size: size_of::<Always>(), fields: &[("ip", offset_of!(Always, ip)), ("port", offset_of!(Always, port)), ("protocol", offset_of!(Always, protocol)), ("others", offset_of!(Always, others))] },
     StructLayout { name: "cw_listener", size: size_of::<Listener>(), fields: &[("pod", offset_of!(Listener, pod)), ("kind", offset_of!(Listener, kind))] },
     StructLayout { name: "cw_policy_event", size: size_of::<PolicyEvent>(), fields: &[("time", offset_of!(PolicyEvent, time)), ("ruleset", offset_of!(PolicyEvent, ruleset)), ("pod", offset_of!(PolicyEvent, pod)), ("other", offset_of!(PolicyEvent, other)), ("peer", offset_of!(PolicyEvent, peer)), ("reason", offset_of!(PolicyEvent, reason)), ("pod_port", offset_of!(PolicyEvent, pod_port)), ("other_port", offset_of!(PolicyEvent, other_port)), ("peer_port", offset_of!(PolicyEvent, peer_port)), ("rule", offset_of!(PolicyEvent, rule)), ("protocol", offset_of!(PolicyEvent, protocol)), ("icmp", offset_of!(PolicyEvent, icmp)), ("from_pod", offset_of!(PolicyEvent, from_pod)), ("tier", offset_of!(PolicyEvent, tier)), ("kind", offset_of!(PolicyEvent, kind)), ("zero", offset_of!(PolicyEvent, zero))] },
 ];

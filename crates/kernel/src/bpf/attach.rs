@@ -15,7 +15,7 @@ use aya::programs::tc::{
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use nix::net::if_::if_nametoindex;
 
-use super::object::POLICY;
+use super::object::{HOST, POLICY};
 use super::sys::{self, Hook, Target};
 use super::{BpfError, pins};
 
@@ -166,7 +166,8 @@ fn as_filter(
 ) -> io::Result<()> {
     // It may be there already; if it cannot be made, attaching says why.
     let _ = qdisc_add_clsact(&on.device);
-    let priority = if on.program == POLICY.name { POLICY_PRIORITY } else { PRIORITY };
+    let judges = on.program == POLICY.name || on.program.starts_with(HOST.name);
+    let priority = if judges { POLICY_PRIORITY } else { PRIORITY };
     let old = SchedClassifierLink::attached(&on.device, direction.filter(), priority, HANDLE, None)?;
     let id = program.attach_to_link(old).or_else(|_: ProgramError| {
         let new = NlOptions { priority, handle: HANDLE, classid: None };

@@ -5,13 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aya::EbpfLoader;
 use aya::maps::{Map, MapData, PerCpuArray};
 use engine::plan::{Op, State};
 use engine::services::Connects;
 
 use super::attach::{self, Direction, OnDevice, TcHook};
 use super::edge::Edge;
-use super::object::{self, EDGE, GUARD, OUTLIERS, Object, POD, POLICY, SOCK};
+use super::host;
+use super::object::{self, EDGE, GUARD, HOST, OUTLIERS, Object, POD, POLICY, SOCK};
 use super::outliers::ConnectCounts;
 use super::outside::OutsideMaps;
 use super::policing::PolicyMaps;
@@ -64,6 +66,8 @@ pub struct Options {
     pub tc: TcHook,
     /// Whether it is counted what becomes of TCP connects.
     pub count_connects: bool,
+    /// Whether the node itself is judged by policies, on the underlay.
+    pub judge_host: bool,
 }
 
 impl Options {
@@ -80,6 +84,7 @@ impl Options {
             tables: false,
             tc: TcHook::Best,
             count_connects: false,
+            judge_host: false,
         }
     }
 }
@@ -113,7 +118,7 @@ impl Datapath {
         // Kernels before 5.14 do not say it; there node ports are not dialled at localhost.
         let node_netns = netns::cookie().unwrap_or_default();
         let have_tables = u8::from(options.tables);
-        let mut loader = object::loader(&[SOCK, OUTLIERS, GUARD, POD, EDGE, POLICY], folder);
+        let mut loader = object::loader(&[SOCK, OUTLIERS, GUARD, POD, EDGE, POLICY, HOST], folder);
         loader.override_global("flow_idle", &flow_idle, false);
         loader.override_global("node_netns", &node_netns, false);
         loader.override_global("have_tables", &have_tables, false);
@@ -164,6 +169,7 @@ impl Datapath {
         let mut datapath = Self { options, plan, pods, counters, pod, policy, policing, edge, connects };
         datapath.renew_devices(&on)?;
         datapath.watch_ways()?;
+        datapath.judge_host(&mut loader, &mut guard)?;
         for old in pins::other_layouts(&datapath.options.pin_dir)? {
             unload(&old)?;
         }
@@ -280,6 +286,10 @@ impl Datapath {
         for on in &devices {
             if Edge::owns(&on.program) {
                 self.renew_edge(on, &devices)?;
+            } else if host::owns(&on.program) {
+                if !self.options.judge_host || on.device != self.options.underlay || !on.is_there() {
+                    attach::detach(&self.options.pin_dir, on, Direction::Ingress)?;
+                }
             } else if on.program == GUARD.name {
                 if on != guard {
                     attach::detach(&self.options.pin_dir, on, Direction::Egress)?;
@@ -298,6 +308,15 @@ impl Datapath {
         // Behind what translates; and also where the last agent knew no policies.
         let is_pod = |on: &&OnDevice| on.program == POD.name && on.is_there();
         devices.iter().filter(is_pod).try_for_each(|on| self.judge(&on.device))
+    }
+
+    /// Judges what the node sends and is sent by the underlay, behind what translates; or nothing of it.
+    fn judge_host(&self, loader: &mut EbpfLoader<'_>, guard: &mut Object) -> Result<(), BpfError> {
+        let Options { pin_dir, underlay, tc, .. } = &self.options;
+        match self.options.judge_host {
+            true => host::judge(&mut Object::open(HOST, loader)?, guard, pin_dir, underlay, *tc),
+            false => host::let_be(guard),
+        }
     }
 
     /// Judges what is sent to the pod behind a device.

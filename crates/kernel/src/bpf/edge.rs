@@ -101,13 +101,17 @@ impl Edge {
 }
 
 /// An entry of `stages`.
-fn slot(slot: usize, program: BorrowedFd<'_>) -> (u32, u32) {
+pub(super) fn slot(slot: usize, program: BorrowedFd<'_>) -> (u32, u32) {
     let program = u32::try_from(program.as_raw_fd()).expect("a descriptor is not negative");
     (slot as u32, program)
 }
 
 /// The program for a device, by whether its packets have Ethernet headers.
-fn on(device: &str, ethernet: &'static str, without: &'static str) -> Result<&'static str, BpfError> {
+pub(super) fn on(
+    device: &str,
+    ethernet: &'static str,
+    without: &'static str,
+) -> Result<&'static str, BpfError> {
     let has = Interface::new(device).and_then(|interface| interface.has_ethernet_header());
     let has = has.map_err(|source| BpfError::Device { name: device.to_owned(), source })?;
     Ok(if has { ethernet } else { without })

@@ -48,7 +48,7 @@ pub const OUTLIERS: Source = Source {
 pub const GUARD: Source = Source {
     name: "guard",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard.bpf.o")),
-    maps: &["guarded", "stages", "counters"],
+    maps: &["guarded", "host_stage", "stages", "counters"],
 };
 
 /// The anti-spoof on pods' links.
@@ -106,6 +106,31 @@ pub const POLICY: Source = Source {
         "networks",
         "named",
         "own_addresses",
+        "always_allowed",
+        "policing",
+        "connections",
+        "events",
+        "listeners",
+    ],
+};
+
+/// Policies about the node itself, on the underlay device.
+pub const HOST: Source = Source {
+    name: "host",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host.bpf.o")),
+    maps: &[
+        "nat",
+        "fragments",
+        "stages",
+        "counters",
+        "subjects",
+        "rulesets",
+        "verdicts",
+        "identities",
+        "networks",
+        "named",
+        "own_addresses",
+        "always_allowed",
         "policing",
         "connections",
         "events",

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::plan::policing::{
-    Identity, Network, Peer, Policing, Ruleset, RulesetId, Subject, Verdict, VerdictKey,
+    Always, Identity, Network, Peer, Policing, Ruleset, RulesetId, Subject, Verdict, VerdictKey,
 };
 use ipnet::IpNet;
 use nix::time::{ClockId, clock_gettime};
@@ -48,6 +48,7 @@ pub struct PolicyMaps {
     networks: Table<abi::Prefix, abi::Network>,
     named: Table<abi::NodeAddress, u64>,
     own: Table<abi::NodeAddress, u8>,
+    always: Table<abi::Always, u8>,
     setting: Table<u32, abi::Policing>,
     connections: connections::Connections,
 }
@@ -64,6 +65,7 @@ impl PolicyMaps {
             networks: Table::new("networks", object.map("networks")?)?,
             named: Table::new("named", object.map("named")?)?,
             own: Table::new("own_addresses", object.map("own_addresses")?)?,
+            always: Table::new("always_allowed", object.map("always_allowed")?)?,
             setting: Table::new("policing", object.map("policing")?)?,
             connections: connections::Connections::new(object)?,
         })
@@ -148,6 +150,16 @@ impl PolicyMaps {
         self.own.remove(&keys(addresses))
     }
 
+    /// What no policy takes from the node itself.
+    pub fn set_always(&mut self, all: &[Always]) -> Result<(), BpfError> {
+        self.always.insert(&all.iter().map(|its| (entries::always_key(*its), 1)).collect::<Vec<_>>())
+    }
+
+    /// What policies may take from it again.
+    pub fn delete_always(&mut self, all: &[Always]) -> Result<(), BpfError> {
+        self.always.remove(&all.iter().map(|its| entries::always_key(*its)).collect::<Vec<_>>())
+    }
+
     /// Has everything that was allowed judged again, once, by its next packet: to be called when something was taken away.
     pub fn raise_epoch(&mut self) -> Result<(), BpfError> {
         let setting = self.setting()?;
@@ -186,6 +198,7 @@ impl PolicyMaps {
             self.identities.entries()?.into_iter().map(|(k, v)| (at(k), entries::identity(&v))).collect();
         seen.named = self.named.entries()?.into_iter().map(|(k, v)| (at(k), Peer(v))).collect();
         seen.own = self.own.entries()?.into_iter().map(|(k, _)| at(k)).collect();
+        seen.always = self.always.entries()?.into_iter().map(|(k, _)| entries::always_of_key(&k)).collect();
         Ok(seen)
     }
 

@@ -2,6 +2,7 @@
 
 #[path = "../bpf_common/mod.rs"]
 mod bpf_common;
+mod host;
 #[path = "../net_common/mod.rs"]
 mod net_common;
 mod packets;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use causeway_kernel::bpf::BpfError;
 use causeway_kernel::bpf::policing::PolicyMaps;
 use engine::plan::policing::{
-    Identity, Judged, Network, Peer, Policing, Ruleset, Ruling, Subject, Verdict, VerdictKey,
+    Always, Identity, Judged, Network, Peer, Policing, Ruleset, Ruling, Subject, Verdict, VerdictKey,
 };
 use model::policy::PolicyAction;
 
@@ -49,6 +49,12 @@ impl Rules {
         self
     }
 
+    /// What no policy takes from the node.
+    pub(crate) fn always(mut self, its: Always) -> Self {
+        self.wanted.always.insert(its);
+        self
+    }
+
     /// A rule of the namespaces' tier: about a port, or without one about all of a protocol; without that about everything.
     pub(crate) fn rule(
         mut self,
@@ -79,6 +85,7 @@ impl Rules {
         maps.set_networks(&pairs(&new.networks))?;
         maps.set_named(&pairs(&new.named))?;
         maps.set_own(&new.own.iter().copied().collect::<Vec<_>>())?;
+        maps.set_always(&new.always.iter().copied().collect::<Vec<_>>())?;
         maps.set_verdicts(&pairs(&new.verdicts))?;
         maps.set_rulesets(&pairs(&new.rulesets))?;
         maps.set_subjects(&pairs(&new.subjects))?;
@@ -88,6 +95,7 @@ impl Rules {
         maps.delete_identities(&gone(old.identities.keys(), |k| new.identities.contains_key(k)))?;
         maps.delete_networks(&gone(old.networks.keys(), |k| new.networks.contains_key(k)))?;
         maps.delete_named(&gone(old.named.keys(), |k| new.named.contains_key(k)))?;
+        maps.delete_always(&gone(old.always.iter(), |k| new.always.contains(k)))?;
         maps.delete_own(&gone(old.own.iter(), |k| new.own.contains(k)))?;
         maps.raise_epoch()
     }

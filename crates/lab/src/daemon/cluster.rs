@@ -201,6 +201,9 @@ fn controller_config(cluster: &ClusterPlan, advertise: &[SocketAddr]) -> control
         policy: controller::config::Policy {
             distributed: cluster.policy.distributed,
             selectors: cluster.policy.agents.selectors,
+            host: cluster.policy.agents.host,
+            host_always_allowed: cluster.policy.agents.host_always_allowed.clone(),
+            ..Default::default()
         },
         mesh: cluster.mesh.clone(),
     }
@@ -231,7 +234,7 @@ fn agent_config(
         masquerade: false,
         non_masquerade_cidrs: Vec::new(),
         services: of.services.clone(),
-        policy: of.policy.agents,
+        policy: of.policy.agents.clone(),
         fail_closed: fail_closed.to_vec(),
         state_dir: "/var/lib/causeway".into(),
         run_dir: "/run/causeway".into(),

@@ -110,6 +110,8 @@ pub(super) struct RawPolicy {
     selectors: Option<Selectors>,
     established: Option<Established>,
     distributed: Option<Distributed>,
+    host: Option<bool>,
+    host_always_allowed: Option<Vec<String>>,
 }
 
 impl RawPolicy {
@@ -120,6 +122,11 @@ impl RawPolicy {
                 enabled: self.enabled.unwrap_or(rest.agents.enabled),
                 selectors: self.selectors.unwrap_or(rest.agents.selectors),
                 established: self.established.unwrap_or(rest.agents.established),
+                host: self.host.unwrap_or(rest.agents.host),
+                host_always_allowed: self
+                    .host_always_allowed
+                    .clone()
+                    .unwrap_or(rest.agents.host_always_allowed),
             },
             distributed: self.distributed.unwrap_or(rest.distributed),
         }

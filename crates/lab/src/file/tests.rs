@@ -121,12 +121,14 @@ fn what_agents_do_for_services() {
 
 #[test]
 fn what_holds_for_policies() {
-    let said = GOOD.replacen("  manifests: []", "  policy: {established: keep, distributed: accept}", 1);
+    let said =
+        GOOD.replacen("  manifests: []", "  policy: {established: keep, distributed: accept, host: true}", 1);
     let lab = read(&format!("{said}policy: {{selectors: clusterset, established: cut}}\n"));
     let [aws, gcp] = &lab.unwrap().clusters[..] else { panic!("two clusters") };
-    let words = |lab: &LabCluster| serde_json::to_value(lab.policy.agents).unwrap();
+    let words = |lab: &LabCluster| serde_json::to_value(&lab.policy.agents).unwrap();
     assert_eq!([aws, gcp].map(|lab| words(lab)["established"].clone()), ["keep", "cut"]);
     assert_eq!([aws, gcp].map(|lab| words(lab)["selectors"].clone()), ["clusterset", "clusterset"]);
+    assert_eq!([aws, gcp].map(|lab| words(lab)["host"] == true), [true, false]);
     assert_eq!([aws, gcp].map(|lab| lab.policy.distributed == Distributed::Accept), [true, false]);
     for (wrong, word) in [("selectors: all", "all"), ("mode: strict", "mode")] {
         let error = read(&format!("{GOOD}policy: {{{wrong}}}\n")).unwrap_err().to_string();

@@ -87,7 +87,7 @@ fn cluster_plan(lab: &LabCluster, locations: &mut Vec<Location>) -> ClusterPlan 
         nodes,
         hosts,
         services: lab.services.clone(),
-        policy: lab.policy,
+        policy: lab.policy.clone(),
         mesh: lab.mesh.clone(),
         manifests: lab.manifests.clone(),
     }

@@ -41,7 +41,8 @@ fn policy(of: &str, distribute: bool) -> Object {
         },
         tier: PolicyTier::Namespace,
         distribute,
-        subject: PodSelector { namespaces: NamespaceChoice::Named("demo".into()), pods: Selector::default() },
+        subject: PodSelector { namespaces: NamespaceChoice::Named("demo".into()), pods: Selector::default() }
+            .into(),
         ingress: Some(Vec::new()),
         egress: None,
     })

@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 use model::policy::{
     NamedPort, Namespace, NamespaceChoice, NamespaceName, Operator, Pod, PodName, PodSelector, Policy,
-    PolicyAction, PolicyEntity, PolicyKind, PolicyName, PolicyPeer, PolicyPort, PolicyRule, PolicyTier,
-    Requirement, Selector,
+    PolicyAction, PolicyEntity, PolicyKind, PolicyName, PolicyPeer, PolicyPort, PolicyRule, PolicySubject,
+    PolicyTier, Requirement, Selector,
 };
 
 use super::{encode_ip, encode_node_name, encode_port, encode_protocol};
@@ -62,13 +62,19 @@ pub(super) fn policy(policy: &Policy) -> pb::Policy {
         PolicyTier::Namespace => (pb::PolicyTier::Namespace, 0),
         PolicyTier::Baseline { priority } => (pb::PolicyTier::Baseline, priority),
     };
+    // Whoever knows no policies about nodes misses the subject, and takes none of it.
+    let (subject, nodes) = match &policy.subject {
+        PolicySubject::Pods(pods) => (Some(pod_selector(pods)), None),
+        PolicySubject::Nodes(nodes) => (None, Some(selector(nodes))),
+    };
     let rules = |rules: &Vec<PolicyRule>| pb::PolicyRules { rules: rules.iter().map(rule).collect() };
     pb::Policy {
         name: Some(policy_name(&policy.name)),
         tier: tier.into(),
         priority: priority.into(),
         distribute: policy.distribute,
-        subject: Some(pod_selector(&policy.subject)),
+        subject,
+        nodes,
         ingress: policy.ingress.as_ref().map(rules),
         egress: policy.egress.as_ref().map(rules),
     }

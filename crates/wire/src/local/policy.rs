@@ -231,14 +231,23 @@ pub enum DecidedBy {
     Unknown,
     /// The node's own talk with its own pods always passes.
     OwnNode,
+    /// No policy stops it at the node itself: SSH, the API server, the controllers, the tunnel.
+    AlwaysAllowed,
     /// Another cluster's end: that one judges it.
     NotJudged,
 }
 
 impl DecidedBy {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::Rule, Self::NoPolicy, Self::Isolated, Self::Unknown, Self::OwnNode, Self::NotJudged];
+    pub const ALL: [Self; 7] = [
+        Self::Rule,
+        Self::NoPolicy,
+        Self::Isolated,
+        Self::Unknown,
+        Self::OwnNode,
+        Self::AlwaysAllowed,
+        Self::NotJudged,
+    ];
 
     /// As it is written.
     pub fn as_str(self) -> &'static str {
@@ -248,6 +257,7 @@ impl DecidedBy {
             Self::Isolated => "isolated",
             Self::Unknown => "unknown",
             Self::OwnNode => "own-node",
+            Self::AlwaysAllowed => "always-allowed",
             Self::NotJudged => "not-judged",
         }
     }
@@ -439,9 +449,9 @@ pub struct PolicyShowAsk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyShow {
-    /// The pod, in full.
+    /// The pod or node, in full.
     pub pod: PolicyEnd,
-    /// Its node.
+    /// The pod's node; the node itself.
     pub node: Option<NodeName>,
     /// Its addresses.
     pub ips: Vec<IpAddr>,
@@ -453,7 +463,7 @@ pub struct PolicyShow {
     pub egress: PolicyDirection,
 }
 
-/// What holds for a pod in one direction.
+/// What holds for a pod or node in one direction.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyDirection {

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use model::policy::{
     MAX_PARTS, MAX_RANGES, NamedPort, Namespace, NamespaceChoice, NamespaceName, Operator, Pod, PodName,
     PodSelector, Policy, PolicyAction, PolicyEntity, PolicyKind, PolicyName, PolicyPeer, PolicyPort,
-    PolicyRule, PolicyTier, Requirement, Selector,
+    PolicyRule, PolicySubject, PolicyTier, Requirement, Selector,
 };
 use model::{ClusterName, ObjectName};
 
@@ -96,7 +96,14 @@ pub(super) fn policy(p: pb::Policy) -> Result<Policy, ParseError> {
         }
     };
     let mut room = Room { parts: 0, ranges: 0 };
-    let subject = room.pods(p.subject.ok_or(ParseError::Missing("a policy's subject"))?)?;
+    let subject = match (p.subject, p.nodes) {
+        (Some(pods), None) => PolicySubject::Pods(room.pods(pods)?),
+        (None, Some(nodes)) => PolicySubject::Nodes(room.selector(nodes)?),
+        (Some(_), Some(_)) => {
+            return Err(ParseError::TooMany { field: "subjects of a policy", count: 2, max: 1 });
+        }
+        (None, None) => return Err(ParseError::Missing("a policy's subject")),
+    };
     Ok(Policy {
         name: policy_name(p.name)?,
         tier,

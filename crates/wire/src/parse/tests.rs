@@ -208,6 +208,7 @@ fn policies_that_are_none() {
         ("tier of policies 0", Box::new(|p| p.tier = 0)),
         ("priority is 1001", Box::new(|p| p.priority = 1001)),
         ("subject is missing", Box::new(|p| p.subject = None)),
+        ("subjects of a policy", Box::new(move |p| p.nodes = Some(selector(Vec::new())))),
         ("choice of namespaces", Box::new(|p| p.subject.as_mut().unwrap().namespaces = None)),
         ("action of a rule 7", Box::new(|p| p.ingress.as_mut().unwrap().rules[0].action = 7)),
         ("a rule's path", Box::new(|p| p.ingress.as_mut().unwrap().rules[0].path.clear())),

@@ -7,7 +7,7 @@ use model::Protocol;
 use model::policy::{
     Labels, NamedPort, Namespace, NamespaceChoice, NamespaceName, Operator, Pod, PodName, PodSelector,
     Policy, PolicyAction, PolicyEntity, PolicyKind, PolicyName, PolicyPeer, PolicyPort, PolicyRule,
-    PolicyTier, Requirement, Selector,
+    PolicySubject, PolicyTier, Requirement, Selector,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -121,7 +121,9 @@ pub(super) fn policy() -> impl Strategy<Value = Policy> {
         (0u16..=1000).prop_map(|priority| PolicyTier::Baseline { priority }),
     ];
     let rules = || option::of(vec(rule(), 0..3));
-    (name, tier, any::<bool>(), pods(), rules(), rules()).prop_map(
+    let subject =
+        prop_oneof![pods().prop_map(PolicySubject::Pods), selector().prop_map(PolicySubject::Nodes),];
+    (name, tier, any::<bool>(), subject, rules(), rules()).prop_map(
         |(name, tier, distribute, subject, ingress, egress)| Policy {
             name,
             tier,

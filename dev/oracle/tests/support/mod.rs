@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use model::policy::{
     CILIUM_CLUSTER_LABEL, CLUSTER_LABEL, Labels, NamedPort, Namespace, NamespaceChoice, NamespaceName,
     Operator, Pod, PodName, PodSelector, Policy, PolicyAction, PolicyEntity, PolicyKind, PolicyName,
-    PolicyPeer, PolicyPort, PolicyRule, PolicyTier, Requirement, Selector,
+    PolicyPeer, PolicyPort, PolicyRule, PolicySubject, PolicyTier, Requirement, Selector,
 };
 use model::{ClusterName, NodeName, Protocol};
 use oracle::{Node, Question, Scene, Way};
@@ -104,10 +104,10 @@ fn pod_selector() -> impl Strategy<Value = PodSelector> {
     (namespaces, selector()).prop_map(|(namespaces, pods)| PodSelector { namespaces, pods })
 }
 
-fn subject() -> impl Strategy<Value = PodSelector> {
+fn subject() -> impl Strategy<Value = PolicySubject> {
     let everybody = namespace_name()
         .prop_map(|name| PodSelector { namespaces: NamespaceChoice::Named(name), pods: Selector::default() });
-    prop_oneof![1 => pod_selector(), 1 => everybody]
+    prop_oneof![1 => pod_selector(), 1 => everybody].prop_map(PolicySubject::Pods)
 }
 
 fn some_ranges() -> impl Strategy<Value = (Vec<IpNet>, Vec<IpNet>)> {

@@ -7,7 +7,7 @@ mod ports;
 
 use model::policy::{
     NamespaceChoice, PodSelector, Policy, PolicyAction, PolicyEntity, PolicyName, PolicyPeer, PolicyPort,
-    PolicyRule, PolicyTier,
+    PolicyRule, PolicySubject, PolicyTier,
 };
 use serde_json::Value;
 
@@ -39,6 +39,7 @@ pub(super) fn policies(
 fn policy(name: PolicyName, distribute: bool, field: &Field<'_>) -> Result<Policy> {
     let known = [
         "endpointSelector",
+        "nodeSelector",
         "ingress",
         "ingressDeny",
         "egress",
@@ -48,13 +49,7 @@ fn policy(name: PolicyName, distribute: bool, field: &Field<'_>) -> Result<Polic
         "description",
     ];
     let fields = field.fields(&known)?;
-    let Some(subject) = fields.get("endpointSelector") else {
-        return Err(Refused::new(
-            field.under("endpointSelector"),
-            "it is missing; select the pods that the policy is about, {} for all of them",
-        ));
-    };
-    let subject = labels::subject(&subject, &name.namespace)?;
+    let subject = subject(field, &fields, &name, distribute)?;
     let deny = match fields.get("enableDefaultDeny") {
         Some(deny) => Some(deny.fields(&["ingress", "egress"])?),
         None => None,
@@ -75,6 +70,9 @@ fn policy(name: PolicyName, distribute: bool, field: &Field<'_>) -> Result<Polic
         }
     };
     let (ingress, egress) = (direction("ingress")?, direction("egress")?);
+    if matches!(subject, PolicySubject::Nodes(_)) {
+        [&ingress, &egress].into_iter().flatten().flatten().try_for_each(numbers_alone)?;
+    }
     if ingress.is_none() && egress.is_none() {
         return Err(Refused::new(
             field.path(),
@@ -82,6 +80,50 @@ fn policy(name: PolicyName, distribute: bool, field: &Field<'_>) -> Result<Polic
         ));
     }
     Ok(Policy { name, tier: PolicyTier::Namespace, distribute, subject, ingress, egress })
+}
+
+/// Whom a policy is about.
+fn subject(
+    field: &Field<'_>,
+    fields: &Fields<'_>,
+    name: &PolicyName,
+    distribute: bool,
+) -> Result<PolicySubject> {
+    let nodes = match (fields.get("endpointSelector"), fields.get("nodeSelector")) {
+        (Some(pods), None) => return Ok(labels::subject(&pods, &name.namespace)?.into()),
+        (None, Some(nodes)) => nodes,
+        (Some(_), Some(nodes)) => {
+            let what =
+                "endpointSelector is written beside it; a policy is about pods or about nodes: write two";
+            return Err(Refused::new(nodes.path(), what));
+        }
+        (None, None) => {
+            return Err(Refused::new(
+                field.under("endpointSelector"),
+                "it is missing; select the pods that the policy is about, {} for all of them",
+            ));
+        }
+    };
+    if !name.namespace.is_empty() {
+        let what = "nodes are in no namespace; write a CiliumClusterwideNetworkPolicy";
+        return Err(Refused::new(nodes.path(), what));
+    }
+    if distribute {
+        let what = "a policy about nodes holds in its own cluster alone; remove causeway.io/distribute";
+        return Err(Refused::new(nodes.path(), what));
+    }
+    labels::nodes(&nodes).map(PolicySubject::Nodes)
+}
+
+/// Ports of a rule about a node: it gives them no names.
+fn numbers_alone(rule: &PolicyRule) -> Result<()> {
+    let named = rule.ports.iter().flatten().find_map(|port| match port {
+        PolicyPort::Named { name, .. } => Some(name),
+        PolicyPort::Ports { .. } | PolicyPort::Icmp { .. } => None,
+    });
+    let Some(name) = named else { return Ok(()) };
+    let what = format!("nodes give ports no names; write the number of {}", short(name));
+    Err(Refused::new(format!("{}.toPorts", rule.path), what))
 }
 
 /// The rules of a section. An empty one selects nobody, and so isolates at most.

@@ -59,7 +59,7 @@ pub(super) fn policy(name: PolicyName, distribute: bool, object: &ClusterNetwork
         name,
         tier,
         distribute,
-        subject: subject("spec.subject", &spec.subject)?,
+        subject: subject("spec.subject", &spec.subject)?.into(),
         ingress: ingress.transpose()?,
         egress: egress.transpose()?,
     })

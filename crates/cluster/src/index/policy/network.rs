@@ -19,7 +19,7 @@ pub(super) fn policy(name: PolicyName, distribute: bool, object: &NetworkPolicy)
     let spec = object.spec.as_ref().unwrap_or(&empty);
     let own = || NamespaceChoice::Named(name.namespace.clone());
     let pods = spec.pod_selector.as_ref().map(|pods| selector("spec.podSelector", pods)).transpose()?;
-    let subject = PodSelector { namespaces: own(), pods: pods.unwrap_or_default() };
+    let subject = PodSelector { namespaces: own(), pods: pods.unwrap_or_default() }.into();
     let (about_ingress, about_egress) = directions(spec)?;
     let ingress = spec.ingress.iter().flatten().enumerate().map(|(n, one)| {
         rule(&format!("spec.ingress[{n}]"), ("from", one.from.as_deref()), one.ports.as_deref(), &own)

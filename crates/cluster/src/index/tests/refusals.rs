@@ -107,6 +107,34 @@ fn cluster_network_policies() {
 }
 
 #[test]
+fn policies_about_nodes() {
+    let of = |selector: Value, rule: Value| json!({"nodeSelector": selector, "ingress": [rule]});
+    for (spec, expected) in [
+        (of(json!({"matchNames": {}}), json!({})), "spec.nodeSelector.matchNames: it is not known here"),
+        (
+            of(json!({"matchLabels": {"io.kubernetes.pod.namespace": "demo"}}), json!({})),
+            "io.kubernetes.pod.namespace: nodes are in no namespace",
+        ),
+        (
+            of(json!({}), json!({"toPorts": [{"ports": [{"port": "web"}]}]})),
+            "spec.ingress[0].toPorts: nodes give ports no names; write the number of \"web\"",
+        ),
+        (of(json!({}), json!({"fromNodes": [{}]})), "spec.ingress[0].fromNodes: it is not enforced here"),
+        (json!({"nodeSelector": {}}), "spec: it says nothing"),
+    ] {
+        let message = refusal(&read("CiliumClusterwideNetworkPolicy", spec).unwrap());
+        assert!(message.contains(expected), "{message} does not say {expected}");
+    }
+    let mut object = json!({"metadata": {"name": "p", "annotations": {"causeway.io/distribute": "true"}}});
+    object["spec"] = of(json!({}), json!({}));
+    let message = refusal(&serde_json::from_value::<CiliumClusterwideNetworkPolicy>(object).unwrap().into());
+    assert!(
+        message.contains("spec.nodeSelector: a policy about nodes holds in its own cluster"),
+        "{message}"
+    );
+}
+
+#[test]
 fn ciliums_policies() {
     let ingress = |rule: Value| json!({"endpointSelector": {}, "ingress": [rule]});
     let egress = |rule: Value| json!({"endpointSelector": {}, "egress": [{}, rule]});
@@ -119,7 +147,11 @@ fn ciliums_policies() {
         (json!({"endpointSelector": {}, "ingress": []}), "spec: it says nothing"),
         (
             json!({"nodeSelector": {}, "ingress": [{}]}),
-            "spec.nodeSelector: it is not enforced here; policies of nodes",
+            "spec.nodeSelector: nodes are in no namespace; write a CiliumClusterwideNetworkPolicy",
+        ),
+        (
+            json!({"nodeSelector": {}, "endpointSelector": {}, "ingress": [{}]}),
+            "spec.nodeSelector: endpointSelector is written beside it",
         ),
         (
             egress(json!({"toFQDNs": [{"matchName": "a.b"}]})),

@@ -22,9 +22,11 @@ pub fn diff(observed: &Policing, desired: &Policing) -> Vec<Op> {
     let identities = changed(&observed.identities, &desired.identities);
     ops.extend(identities.map(|(ip, is)| Op::SetIdentity(*ip, *is)));
     ops.extend(desired.own.difference(&observed.own).map(|ip| Op::AddOwn(*ip)));
+    ops.extend(desired.always.difference(&observed.always).map(|its| Op::AddAlways(*its)));
     ops.extend(changed(&observed.subjects, &desired.subjects).map(|(ip, is)| Op::SetSubject(*ip, *is)));
 
     ops.extend(gone(&observed.subjects, &desired.subjects).map(|ip| Op::DeleteSubject(*ip)));
+    ops.extend(observed.always.difference(&desired.always).map(|its| Op::DeleteAlways(*its)));
     ops.extend(observed.own.difference(&desired.own).map(|ip| Op::DeleteOwn(*ip)));
     ops.extend(gone(&observed.identities, &desired.identities).map(|ip| Op::DeleteIdentity(*ip)));
     ops.extend(gone(&observed.named, &desired.named).map(|ip| Op::DeleteNamed(*ip)));
@@ -47,14 +49,16 @@ pub fn in_order(ops: &mut [Op]) {
             Op::SetNamed(..) => (3, 0),
             Op::SetIdentity(..) => (4, 0),
             Op::AddOwn(_) => (5, 0),
-            Op::SetSubject(..) => (6, 0),
-            Op::DeleteSubject(_) => (7, 0),
-            Op::DeleteOwn(_) => (8, 0),
-            Op::DeleteIdentity(_) => (9, 0),
-            Op::DeleteNamed(_) => (10, 0),
-            Op::DeleteNetwork(range) => (11, -i16::from(range.prefix_len())),
-            Op::DeleteVerdict(_) => (12, 0),
-            Op::DeleteRuleset(_) => (13, 0),
+            Op::AddAlways(_) => (6, 0),
+            Op::SetSubject(..) => (7, 0),
+            Op::DeleteSubject(_) => (8, 0),
+            Op::DeleteAlways(_) => (9, 0),
+            Op::DeleteOwn(_) => (10, 0),
+            Op::DeleteIdentity(_) => (11, 0),
+            Op::DeleteNamed(_) => (12, 0),
+            Op::DeleteNetwork(range) => (13, -i16::from(range.prefix_len())),
+            Op::DeleteVerdict(_) => (14, 0),
+            Op::DeleteRuleset(_) => (15, 0),
         };
         (place, Reverse(inside))
     });

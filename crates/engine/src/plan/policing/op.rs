@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Identity, Judged, Network, Peer, Ruleset, RulesetId, Subject, Verdict, VerdictKey};
+use super::{Always, Identity, Judged, Network, Peer, Ruleset, RulesetId, Subject, Verdict, VerdictKey};
 
 /// One change to what the kernel holds of policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub enum Op {
     AddOwn(IpAddr),
     /// It is not any more.
     DeleteOwn(IpAddr),
+    /// No policy takes this from the node.
+    AddAlways(Always),
+    /// It is not so any more.
+    DeleteAlways(Always),
     /// A pod is judged so.
     SetSubject(IpAddr, Subject),
     /// Policies are about nobody at this address any more.
@@ -56,6 +60,8 @@ impl Op {
             Self::DeleteIdentity(_) => "delete_identity",
             Self::AddOwn(_) => "add_own",
             Self::DeleteOwn(_) => "delete_own",
+            Self::AddAlways(_) => "add_always",
+            Self::DeleteAlways(_) => "delete_always",
             Self::SetSubject(..) => "set_subject",
             Self::DeleteSubject(_) => "delete_subject",
         }
@@ -99,6 +105,8 @@ impl fmt::Display for Op {
             Self::DeleteIdentity(ip) => write!(f, "identity delete {ip}"),
             Self::AddOwn(ip) => write!(f, "own add {ip}"),
             Self::DeleteOwn(ip) => write!(f, "own delete {ip}"),
+            Self::AddAlways(its) => write!(f, "always add {its}"),
+            Self::DeleteAlways(its) => write!(f, "always delete {its}"),
             Self::SetSubject(ip, subject) => {
                 write!(f, "subject set {ip} ingress {} egress {}", subject.ingress, subject.egress)
             }
@@ -111,6 +119,16 @@ impl fmt::Display for VerdictKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { ruleset, peer, protocol, bits, port } = self;
         write!(f, "{ruleset:016x} peer {:016x} protocol {protocol} port {port}/{bits}", peer.0)
+    }
+}
+
+impl fmt::Display for Always {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(protocol, port) => write!(f, "port {port} protocol {protocol}"),
+            Self::OthersPort(protocol, port) => write!(f, "port {port} protocol {protocol} of others"),
+            Self::Address(ip) => ip.fmt(f),
+        }
     }
 }
 

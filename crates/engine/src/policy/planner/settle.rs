@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use model::policy::PodName;
-
 use super::{Assigned, Outcome, Planner, Ways};
 use crate::plan::policing::{Identity, Judged, Op, Peer, RulesetId, Subject, in_order};
 use crate::policy::compiled::{Compiled, Direction};
 use crate::policy::matchers::MatcherId;
 use crate::policy::rulesets::{Held, NoRoom, Sources, Written};
-use crate::policy::subjects::Say;
+use crate::policy::subjects::{Say, Whose};
 use crate::policy::tracked::Changed;
 
 impl Planner {
@@ -18,7 +16,15 @@ impl Planner {
     /// the others are, with all that they ask for, and are given up after that.
     pub fn poll(&mut self) -> Outcome {
         for name in std::mem::take(&mut self.stale_pods) {
-            self.assign(&name);
+            let ips = match self.mine.contains(&name) {
+                true => self.ips(&name).to_vec(),
+                false => Vec::new(),
+            };
+            self.assign(&Whose::Pod(name), ips);
+        }
+        for name in std::mem::take(&mut self.stale_nodes) {
+            let ips = self.judged_ips(&name);
+            self.assign(&Whose::Node(name), ips);
         }
         let mut outcome = self.settle();
         let retired = std::mem::take(&mut self.retired);
@@ -54,12 +60,8 @@ impl Planner {
         self.outcome()
     }
 
-    /// Looks anew which policies are about a pod.
-    fn assign(&mut self, name: &PodName) {
-        let ips = match self.mine.contains(name) {
-            true => self.ips(name).to_vec(),
-            false => Vec::new(),
-        };
+    /// Looks anew which policies are about a pod or node with such addresses.
+    fn assign(&mut self, name: &Whose, ips: Vec<IpAddr>) {
         let mut assigned = Assigned::default();
         if !ips.is_empty() {
             assigned.ingress = self.way(name, Direction::Ingress);
@@ -90,13 +92,23 @@ impl Planner {
         }
     }
 
-    fn way(&mut self, name: &PodName, direction: Direction) -> Ways {
-        let policies = match self.policies.say(self.seen(name), direction) {
+    fn way(&mut self, whose: &Whose, direction: Direction) -> Ways {
+        let say = match whose {
+            Whose::Pod(name) => self.policies.say(self.seen(name), direction),
+            Whose::Node(name) => {
+                self.policies.say_of_node(&name.cluster, self.around.nodes.get(name), direction)
+            }
+        };
+        let policies = match say {
             Say::Nothing => return Ways::Open,
             Say::Unknown(policy) => return Ways::Unknown(policy),
             Say::By(policies) => policies,
         };
-        let who = self.pods.get(name).and_then(|pod| self.around.identities.get(pod.who?));
+        let who = match whose {
+            Whose::Pod(name) => self.pods.get(name).and_then(|pod| self.around.identities.get(pod.who?)),
+            // It gives ports no names.
+            Whose::Node(_) => None,
+        };
         let ports = who.map(|who| who.ports.as_slice()).unwrap_or_default();
         let id = Compiled::ruleset(&policies, direction, ports);
         if !self.rulesets.contains_key(&id) {
@@ -112,16 +124,16 @@ impl Planner {
             self.unwritten.insert(id);
         }
         if let Some(held) = self.rulesets.get_mut(&id) {
-            held.pods.insert(name.clone());
+            held.of.insert(whose.clone());
         }
         Ways::By(id)
     }
 
-    /// A pod is not judged by a ruleset any more.
-    fn release(&mut self, id: RulesetId, name: &PodName) {
+    /// A pod or node is not judged by a ruleset any more.
+    fn release(&mut self, id: RulesetId, name: &Whose) {
         let Some(held) = self.rulesets.get_mut(&id) else { return };
-        held.pods.remove(name);
-        if !held.pods.is_empty() {
+        held.of.remove(name);
+        if !held.of.is_empty() {
             return;
         }
         let Some(mut held) = self.rulesets.remove(&id) else { return };
@@ -206,7 +218,7 @@ impl Planner {
             if held.no_room == Some(NoRoom::Verdicts) {
                 self.full_at = self.written.verdicts.len();
             }
-            let assigned = held.pods.iter().filter_map(|pod| self.assigned.get(pod));
+            let assigned = held.of.iter().filter_map(|whose| self.assigned.get(whose));
             self.stale_subjects.extend(assigned.flat_map(|assigned| &assigned.ips));
         }
     }
@@ -215,8 +227,9 @@ impl Planner {
     /// such, what they do not agree on is closed.
     fn subject(&self, ip: IpAddr) -> Option<Subject> {
         let names = self.subjects_at.get(&ip)?;
-        let attached = names.iter().any(|name| self.attached.contains_key(name));
-        let count = names.iter().filter(|name| !attached || self.attached.contains_key(*name));
+        let is_attached = |name: &Whose| matches!(name, Whose::Pod(pod) if self.attached.contains_key(pod));
+        let attached = names.iter().any(is_attached);
+        let count = names.iter().filter(|name| !attached || is_attached(name));
         let mut all = count.filter_map(|name| self.assigned.get(name)).map(|assigned| Subject {
             ingress: self.judged(&assigned.ingress),
             egress: self.judged(&assigned.egress),
@@ -282,6 +295,9 @@ impl Planner {
         for Changed { key, is, .. } in self.own.poll() {
             raises |= is.is_none();
             ops.push(is.map_or(Op::DeleteOwn(key), |()| Op::AddOwn(key)));
+        }
+        for Changed { key, is, .. } in self.always.poll() {
+            ops.push(is.map_or(Op::DeleteAlways(key), |()| Op::AddAlways(key)));
         }
         for Changed { key, was, is } in self.subjects.poll() {
             let (old, new) = (was.unwrap_or_default(), is.unwrap_or_default());

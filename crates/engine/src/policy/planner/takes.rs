@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::policy::{Labels, NamespaceName, PodName, Policy, PolicyEntity, PolicyName, PolicyPeer};
+use model::policy::{
+    Labels, NamespaceName, PodName, Policy, PolicyEntity, PolicyName, PolicyPeer, PolicySubject,
+};
 use model::{ClusterName, NodeName, PeerName};
 
 use super::{Planner, Pod, holds};
@@ -179,12 +181,14 @@ impl Planner {
             };
             if was.as_ref() != node.map(|(labels, _)| labels) {
                 self.matchers.handle_nodes();
+                self.stale_nodes.extend(self.settings.host.is_some().then(|| name.clone()));
             }
         }
         if self.nodes.get(name) == ips.as_ref() {
             return;
         }
         let me = matches!(&self.settings.scope, Scope::Node(me) if me == name);
+        self.stale_nodes.extend(self.settings.host.is_some().then(|| name.clone()));
         let who = number(b"claimant", name);
         for ip in self.nodes.remove(name).unwrap_or_default() {
             self.addresses.leave(ip, who, &mut self.identities);
@@ -195,7 +199,10 @@ impl Planner {
                 self.own.put(ip, None);
             }
         }
-        let Some(ips) = ips else { return };
+        let Some(ips) = ips else {
+            self.renew_always();
+            return;
+        };
         let rank = match me {
             true => Rank::Myself,
             false if name.cluster == self.around.cluster => Rank::OwnNode,
@@ -216,6 +223,9 @@ impl Planner {
             }
         }
         self.nodes.insert(name.clone(), ips);
+        if me {
+            self.renew_always();
+        }
     }
 
     /// A namespace has these labels now, or it is gone.
@@ -359,6 +369,10 @@ impl Planner {
             return;
         }
         let was = self.policies.put(name, policy);
+        let of_nodes = |policy: &Policy| matches!(policy.subject, PolicySubject::Nodes(_));
+        if was.as_ref().is_some_and(of_nodes) || policy.is_some_and(of_nodes) {
+            self.stale_nodes.extend(self.judged_nodes());
+        }
         for pod in &self.mine {
             let seen = self.seen(pod);
             let about = |policy: &Policy| {

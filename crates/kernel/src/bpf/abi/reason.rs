@@ -150,12 +150,14 @@ pub enum Reason {
     PolicyForgotten = 70,
     /// note: nobody was told of a packet: too many were in that moment.
     PolicyUntold = 71,
+    /// pass: the node's own, which no policy stops: the way to it, or what it forwards for others.
+    PolicyAlways = 72,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 72] = [
+    pub const ALL: [Self; 73] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -228,6 +230,7 @@ impl Reason {
         Self::PolicyAgain,
         Self::PolicyForgotten,
         Self::PolicyUntold,
+        Self::PolicyAlways,
     ];
 
     /// What metrics call it.
@@ -305,6 +308,7 @@ impl Reason {
             Self::PolicyAgain => "policy_again",
             Self::PolicyForgotten => "policy_forgotten",
             Self::PolicyUntold => "policy_untold",
+            Self::PolicyAlways => "policy_always",
         }
     }
 
@@ -383,6 +387,7 @@ impl Reason {
             Self::PolicyAgain => Verdict::Note,
             Self::PolicyForgotten => Verdict::Note,
             Self::PolicyUntold => Verdict::Note,
+            Self::PolicyAlways => Verdict::Pass,
         }
     }
 
@@ -461,6 +466,7 @@ impl Reason {
             Self::PolicyAgain => "an allowed connection was judged again, and is still allowed.",
             Self::PolicyForgotten => "a connection could not be remembered.",
             Self::PolicyUntold => "nobody was told of a packet: too many were in that moment.",
+            Self::PolicyAlways => "the node's own, which no policy stops: the way to it, or what it forwards for others.",
         }
     }
 }

@@ -45,6 +45,8 @@ impl PolicyMaps {
                 Op::DeleteIdentity(_) => self.delete_identities(each!(Op::DeleteIdentity(ip) => *ip)),
                 Op::AddOwn(_) => self.set_own(each!(Op::AddOwn(ip) => *ip)),
                 Op::DeleteOwn(_) => self.delete_own(each!(Op::DeleteOwn(ip) => *ip)),
+                Op::AddAlways(_) => self.set_always(each!(Op::AddAlways(its) => *its)),
+                Op::DeleteAlways(_) => self.delete_always(each!(Op::DeleteAlways(its) => *its)),
                 Op::SetSubject(..) => {
                     self.set_subjects(each!(Op::SetSubject(ip, subject) => (*ip, *subject)))
                 }

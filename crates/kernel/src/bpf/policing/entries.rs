@@ -1,11 +1,11 @@
 //! From nouns of the plan to entries of the maps of policies, and back.
 
 use engine::plan::policing::{
-    Identity, Judged, Network, Peer, Ruleset, Ruling, Subject, Verdict, VerdictKey,
+    Always, Identity, Judged, Network, Peer, Ruleset, Ruling, Subject, Verdict, VerdictKey,
 };
 use model::policy::PolicyAction;
 
-use crate::bpf::abi;
+use crate::bpf::{abi, bytes};
 
 const OPEN: u64 = 0;
 const CLOSED: u64 = abi::CLOSED as u64;
@@ -33,6 +33,24 @@ pub(super) fn subject_value(subject: Subject) -> abi::Subject {
 
 pub(super) fn subject(value: &abi::Subject) -> Subject {
     Subject { ingress: judged(value.ingress), egress: judged(value.egress) }
+}
+
+pub(super) fn always_key(its: Always) -> abi::Always {
+    let zero = abi::Always::default();
+    match its {
+        Always::Port(protocol, port) => abi::Always { protocol, port: port.into(), ..zero },
+        Always::OthersPort(protocol, port) => abi::Always { protocol, port: port.into(), others: 1, ..zero },
+        Always::Address(ip) => abi::Always { ip: bytes::address(ip), ..zero },
+    }
+}
+
+pub(super) fn always_of_key(key: &abi::Always) -> Always {
+    let abi::Always { ip, port, protocol, others } = *key;
+    match (protocol, others) {
+        (0, _) => Always::Address(bytes::ip(ip)),
+        (protocol, 0) => Always::Port(protocol, port.into()),
+        (protocol, _) => Always::OthersPort(protocol, port.into()),
+    }
 }
 
 pub(super) fn ruleset_value(ruleset: &Ruleset) -> abi::Ruleset {
@@ -123,6 +141,14 @@ mod tests {
         for number in [0, 1] {
             let whole = Subject { ingress: Judged::Open, egress: Judged::By(number) };
             assert_eq!(subject(&subject_value(whole)).egress, Judged::Closed);
+        }
+    }
+
+    #[test]
+    fn what_always_passes_comes_back() {
+        let address = Always::Address("192.0.2.1".parse().unwrap());
+        for its in [Always::Port(6, 22), Always::OthersPort(6, 9640), address] {
+            assert_eq!(always_of_key(&always_key(its)), its);
         }
     }
 

@@ -9,9 +9,8 @@ use crate::index::policy::{Refused, Result};
 use crate::yaml::nearest;
 
 /// Fields that are known and not read, and what is to be done without them.
-const UNREAD: [(&str, &str); 21] = [
+const UNREAD: [(&str, &str); 20] = [
     ("toFQDNs", "write a ClusterNetworkPolicy with domainNames"),
-    ("nodeSelector", "policies of nodes themselves are not enforced here; select pods by endpointSelector"),
     (
         "rules",
         "what is said inside of connections is not looked at here; allow the ports as they are, or none",

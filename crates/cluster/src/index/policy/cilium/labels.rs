@@ -1,7 +1,7 @@
 //! Selectors as Cilium writes them: labels with a source in front, those of namespaces among them.
 
 use model::policy::{
-    CILIUM_CLUSTER_LABEL, NAMESPACE_LABEL, NamespaceChoice, Operator, PodSelector, Requirement,
+    CILIUM_CLUSTER_LABEL, NAMESPACE_LABEL, NamespaceChoice, Operator, PodSelector, Requirement, Selector,
 };
 
 use super::super::parts::{all, requirement};
@@ -45,6 +45,15 @@ pub(super) fn subject(field: &Field<'_>, namespace: &str) -> Result<PodSelector>
         false => NamespaceChoice::Selected(all(namespaces.into_iter().chain([own]))),
     };
     Ok(pods(choice, all(labels)))
+}
+
+/// The nodes that a policy is about.
+pub(super) fn nodes(field: &Field<'_>) -> Result<Selector> {
+    let Read { pods: labels, of_namespaces, .. } = read(field)?;
+    match of_namespaces {
+        None => Ok(all(labels)),
+        Some(path) => Err(Refused::new(path, "nodes are in no namespace; select them by their own labels")),
+    }
 }
 
 /// Pods at the other end: of the policy's namespace unless it says something of namespaces.

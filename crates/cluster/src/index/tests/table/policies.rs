@@ -2,7 +2,7 @@
 
 use model::policy::{
     NamespaceChoice, Operator, PodSelector, Policy, PolicyAction, PolicyPeer, PolicyPort, PolicyRule,
-    PolicyTier, Selector,
+    PolicySubject, PolicyTier, Selector,
 };
 
 use super::{Case, apply, delete, pod};
@@ -24,7 +24,10 @@ pub(super) fn line(policy: &Policy) -> String {
         "{} {tier}{} about {}{}{}",
         policy.name,
         if policy.distribute { " distributed" } else { "" },
-        pods(&policy.subject),
+        match &policy.subject {
+            PolicySubject::Pods(its) => pods(its),
+            PolicySubject::Nodes(nodes) => format!("nodes {}", selector(nodes)),
+        },
         rules("ingress", &policy.ingress),
         rules("egress", &policy.egress),
     )
@@ -348,6 +351,27 @@ pub(super) fn cases() -> Vec<Case> {
                    */* or */app=b; accept All]",
                 ],
             )],
+        ),
+        case(
+            "CiliumClusterwideNetworkPolicy of nodes",
+            vec![
+                (
+                    apply(&clusterwide(
+                        "spec: {nodeSelector: {matchLabels: {'any:role': db}}, ingress: [{fromEntities: [cluster], toPorts: \
+                         [{ports: [{port: '5432'}]}]}], egressDeny: [{toCIDR: [192.0.2.0/24]}]}",
+                    )),
+                    &[
+                        "CiliumClusterwideNetworkPolicy p of aws namespace about nodes role=db ingress [accept Cluster on \
+                       5432/TCP] egress [deny 192.0.2.0/24]",
+                    ],
+                ),
+                (
+                    apply(&clusterwide("spec: {nodeSelector: {}, ingress: [{}]}")),
+                    &[
+                        "CiliumClusterwideNetworkPolicy p of aws namespace about nodes * ingress [accept nothing]",
+                    ],
+                ),
+            ],
         ),
         case(
             "what is refused leaves what was known in force",
