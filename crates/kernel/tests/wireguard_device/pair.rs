@@ -135,9 +135,26 @@ impl Drop for End {
             // It may end by itself meanwhile.
             let pid = nix::unistd::Pid::from_raw(process.id() as i32);
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            if !ends(process) {
+                // Some do not listen; nobody waits for them.
+                let _ = process.kill();
+            }
             let _ = process.wait();
         }
     }
+}
+
+/// Whether a process that was asked to end does, in a few seconds.
+#[expect(clippy::disallowed_methods, reason = "what another program does has no event here")]
+fn ends(process: &mut Child) -> bool {
+    let begun = Instant::now();
+    while process.try_wait().is_ok_and(|status| status.is_none()) {
+        if begun.elapsed() > Duration::from_secs(5) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
 }
 
 fn start(netns: &Netns, kind: Kind, interface: &str) -> Option<Child> {
