@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use wireguard::{
-    AllowedChange, Data, Device, Endpoint, Message, Now, PeerChange, destination, packet_len, source,
+    AllowedChange, Data, Device, Endpoint, Message, Now, PeerChange, destination, packet_len, source, udp_ports,
 };
 
 thread_local! {
@@ -34,12 +34,14 @@ fn device() -> (Device, Now) {
 }
 
 fuzz_target!(|datagram: &[u8]| {
-    let _ = (source(datagram), destination(datagram), packet_len(datagram));
+    let _ = (source(datagram), destination(datagram), packet_len(datagram), udp_ports(datagram));
     if let Some(Message::Data(data)) = Message::parse(datagram) {
         assert_eq!(data.encode(), datagram[..16]);
         assert_eq!(Data::parse(datagram), Some(data));
     }
     DEVICE.with_borrow_mut(|(device, now)| {
+        // What the host sends is anybody's, too.
+        let _ = device.is_looped(datagram, 51820);
         now.uptime += Duration::from_millis(1);
         now.unix += Duration::from_millis(1);
         let from = Endpoint { remote: "192.0.2.7:7".parse().expect("an endpoint"), local: None };

@@ -3,6 +3,7 @@
 //! Two halves that meet only at the control socket. [`run`] *is* a device: the user-space process that moves packets
 //! between a TUN and UDP. [`Device`] *drives* one, ours or the kernel's, from the agent.
 
+mod baton;
 mod control;
 mod core;
 mod driver;

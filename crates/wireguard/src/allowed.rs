@@ -20,11 +20,11 @@ impl<T> Default for AllowedIps<T> {
 }
 
 impl<T: Copy> AllowedIps<T> {
-    /// The range is now the value's, whoever had it before. Host bits are ignored.
-    pub fn insert(&mut self, range: IpNet, value: T) {
+    /// The range is now the value's, whoever had it before; who did. Host bits are ignored.
+    pub fn insert(&mut self, range: IpNet, value: T) -> Option<T> {
         let range = range.trunc();
-        self.entries.insert(range, value);
         self.trie(range).insert(bits(range.addr()), range.prefix_len(), value);
+        self.entries.insert(range, value)
     }
 
     /// Keeps only the ranges of which `keep` says so.

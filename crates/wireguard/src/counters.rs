@@ -1,6 +1,6 @@
-//! Why packets were not carried: a closed set, counted.
+//! Why packets were not carried, and requests not done as they were meant: a closed set, counted.
 
-/// A reason to drop a packet.
+/// A reason to drop a packet, or to refuse something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum DropReason {
@@ -18,6 +18,10 @@ pub enum DropReason {
     PeerRemoved,
     /// Out: the underlay did not take the datagram.
     SendFailed,
+    /// Out: a message of ours came back to us, as the way to a peer's endpoint leads into the tunnel.
+    Looped,
+    /// Out: more than can be sealed; whose peer had most waiting lost it.
+    Overloaded,
     /// In: not a WireGuard message.
     NotWireGuard,
     /// In: for a session that does not exist (any more).
@@ -46,11 +50,17 @@ pub enum DropReason {
     BadHandshake,
     /// Handshake: an old initiation again, or initiations too fast.
     HandshakeReplayed,
+    /// Control: a peer with our own key; it was not made.
+    OwnKey,
+    /// Control: a range that another peer had; it is the later one's now.
+    RangeTaken,
+    /// Control: a request that is not of the protocol; nothing of it was done.
+    BadRequest,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::NotIp,
         Self::NoPeer,
         Self::NoEndpoint,
@@ -58,6 +68,8 @@ impl DropReason {
         Self::NoAnswer,
         Self::PeerRemoved,
         Self::SendFailed,
+        Self::Looped,
+        Self::Overloaded,
         Self::NotWireGuard,
         Self::NoSession,
         Self::SessionExpired,
@@ -72,6 +84,9 @@ impl DropReason {
         Self::UnknownPeer,
         Self::BadHandshake,
         Self::HandshakeReplayed,
+        Self::OwnKey,
+        Self::RangeTaken,
+        Self::BadRequest,
     ];
 
     /// Its name in metrics and on the control socket.
@@ -84,6 +99,8 @@ impl DropReason {
             Self::NoAnswer => "no_answer",
             Self::PeerRemoved => "peer_removed",
             Self::SendFailed => "send_failed",
+            Self::Looped => "looped",
+            Self::Overloaded => "overloaded",
             Self::NotWireGuard => "not_wireguard",
             Self::NoSession => "no_session",
             Self::SessionExpired => "session_expired",
@@ -98,6 +115,9 @@ impl DropReason {
             Self::UnknownPeer => "unknown_peer",
             Self::BadHandshake => "bad_handshake",
             Self::HandshakeReplayed => "handshake_replayed",
+            Self::OwnKey => "own_key",
+            Self::RangeTaken => "range_taken",
+            Self::BadRequest => "bad_request",
         }
     }
 }

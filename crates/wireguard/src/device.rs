@@ -28,7 +28,7 @@ use crate::counters::{Counters, DropReason};
 use crate::key::LocalKey;
 use crate::message::{CookieReply, Data, Initiation, Message, Response};
 use crate::noise;
-use crate::packet::{packet_len, source};
+use crate::packet::{destination, packet_len, source, udp_ports};
 use crate::time::Now;
 use crate::transport::TransportKeys;
 
@@ -137,10 +137,25 @@ impl Device {
         self.shared.mtu = mtu;
     }
 
+    /// Whose address this is.
+    #[inline]
+    pub fn peer_of(&self, to: IpAddr) -> Option<PeerId> {
+        self.allowed.get(to)
+    }
+
     /// Packets to one address want to leave: so many, with so many bytes in all.
     pub fn handle_outbound(&mut self, to: IpAddr, packets: u64, bytes: u64, now: Now) -> Outbound {
-        let Some(id) = self.allowed.get(to) else { return self.refuse(DropReason::NoPeer, packets) };
-        let peer = self.peers.get_mut(&id).expect("allowed addresses belong to peers that exist");
+        match self.peer_of(to) {
+            Some(id) => self.handle_outbound_to(id, packets, bytes, now),
+            None => self.refuse(DropReason::NoPeer, packets),
+        }
+    }
+
+    /// As [`Device::handle_outbound`], when it is known whose they are.
+    pub fn handle_outbound_to(&mut self, id: PeerId, packets: u64, bytes: u64, now: Now) -> Outbound {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return self.refuse(DropReason::PeerRemoved, packets);
+        };
         let Some(endpoint) = peer.endpoint else { return self.refuse(DropReason::NoEndpoint, packets) };
         match peer.take_counters(packets, bytes, &mut self.shared, now) {
             Some((keys, counter)) => {
@@ -148,6 +163,18 @@ impl Device {
             }
             None => Outbound::Wait(id),
         }
+    }
+
+    /// Is this packet, which the host wants to send through the tunnel, a message of ours? `port` is where we send from. Then
+    /// the way to a peer's endpoint leads into the tunnel, and the message would be sealed again for ever.
+    pub fn is_looped(&self, packet: &[u8], port: u16) -> bool {
+        let Some((from, to)) = udp_ports(packet) else { return false };
+        from == port
+            && destination(packet).is_some_and(|ip| {
+                let to = SocketAddr::new(ip, to);
+                let is_there = |at: Endpoint| (at.remote.ip(), at.remote.port()) == (to.ip(), to.port());
+                self.peers.values().any(|peer| peer.endpoint.is_some_and(is_there))
+            })
     }
 
     /// A packet has to wait for its peer's handshake, which begins now if it has not. The queue is bounded: the oldest
@@ -260,7 +287,8 @@ impl Device {
     ) -> Result<(), DropReason> {
         let local = self.shared.local.clone().ok_or(DropReason::BadMac)?;
         let ephemeral = self.shared.fresh();
-        let received = noise::receive(&local, message, ephemeral).map_err(|_| DropReason::BadHandshake)?;
+        let received = noise::receive(&local, &self.shared.statics, message, ephemeral)
+            .map_err(|_| DropReason::BadHandshake)?;
         let id = self.by_key.get(&received.remote).copied().ok_or(DropReason::UnknownPeer)?;
         let peer = self.peers.get_mut(&id).expect("keys belong to peers that exist");
         peer.handle_initiation(received, from, &mut self.shared, now)

@@ -1,6 +1,9 @@
 //! The device's own key, ready for use.
 
-use aws_lc_rs::agreement::{PrivateKey, X25519};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use zeroize::Zeroizing;
 
 /// A Curve25519 key pair. Any 32 bytes are a private key; it is clamped when used (RFC 7748).
@@ -27,6 +30,45 @@ impl LocalKey {
     /// The private half.
     pub fn secret(&self) -> &[u8; 32] {
         &self.secret
+    }
+}
+
+/// What our key and peers' keys have in common, by the peer's public key: half of what a responder computes for an
+/// initiation does not depend on it, and is computed once for each peer.
+#[derive(Clone, Default)]
+pub(crate) struct Statics(Arc<BTreeMap<[u8; 32], Zeroizing<[u8; 32]>>>);
+
+impl Statics {
+    /// Of one peer.
+    #[cfg(test)]
+    pub(crate) fn of(local: &LocalKey, remote: &[u8; 32]) -> Self {
+        let mut this = Self::default();
+        this.add(local, remote);
+        this
+    }
+
+    /// Of one more peer. Nothing is kept of a key that is a point of low order: no handshake will succeed with it.
+    pub(crate) fn add(&mut self, local: &LocalKey, remote: &[u8; 32]) {
+        let agreed = agree(&local.key, UnparsedPublicKey::new(&X25519, remote), (), |shared| {
+            shared.try_into().map(Zeroizing::new).map_err(drop)
+        });
+        if let Ok(shared) = agreed {
+            Arc::make_mut(&mut self.0).insert(*remote, shared);
+        }
+    }
+
+    /// What is known of one peer.
+    pub(crate) fn only(&self, remote: &[u8; 32]) -> Self {
+        let found = self.0.get_key_value(remote).map(|(key, shared)| (*key, shared.clone()));
+        Self(Arc::new(found.into_iter().collect()))
+    }
+
+    pub(crate) fn remove(&mut self, remote: &[u8; 32]) {
+        Arc::make_mut(&mut self.0).remove(remote);
+    }
+
+    pub(crate) fn get(&self, remote: &[u8]) -> Option<&[u8; 32]> {
+        self.0.get(remote).map(|shared| &**shared)
     }
 }
 

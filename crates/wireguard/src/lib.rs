@@ -13,6 +13,7 @@ mod allowed;
 mod cookie;
 mod counters;
 mod device;
+mod fair;
 mod key;
 mod message;
 mod noise;
@@ -27,8 +28,9 @@ pub use device::{
     AllowedChange, Device, Endpoint, Inbound, Outbound, PeerChange, PeerId, PeerStatus, Random, Sealing,
     Transmit,
 };
+pub use fair::FairQueue;
 pub use key::LocalKey;
 pub use message::{COOKIE_LEN, DATA_OVERHEAD, Data, INITIATION_LEN, Message, RESPONSE_LEN};
-pub use packet::{destination, packet_len, source};
+pub use packet::{destination, packet_len, source, udp_ports};
 pub use time::Now;
 pub use transport::{HEADER_LEN, TAG_LEN, TransportKeys, padded};

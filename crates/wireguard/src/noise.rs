@@ -12,7 +12,7 @@ use snow::{Builder, HandshakeState};
 use zeroize::Zeroizing;
 
 use self::resolver::Resolver;
-use crate::key::LocalKey;
+use crate::key::{LocalKey, Statics};
 use crate::message::{INITIATION, INITIATION_LEN, Initiation, RESPONSE, RESPONSE_LEN, Response};
 use crate::time::Timestamp;
 use crate::transport::TransportKeys;
@@ -44,13 +44,15 @@ pub(crate) struct Initiated {
 /// Begins a handshake. The message lacks its macs.
 pub(crate) fn initiate(
     local: &Arc<LocalKey>,
+    statics: Statics,
     remote: &[u8; 32],
     psk: &Psk,
     sender: u32,
     stamp: Timestamp,
     ephemeral: [u8; 32],
 ) -> Result<(Initiated, [u8; INITIATION_LEN]), Refused> {
-    let mut state = builder(local, ephemeral)?.remote_public_key(remote)?.psk(2, psk)?.build_initiator()?;
+    let mut state =
+        builder(local, statics, ephemeral)?.remote_public_key(remote)?.psk(2, psk)?.build_initiator()?;
     let mut message = [0; INITIATION_LEN];
     message[0] = INITIATION;
     message[4..8].copy_from_slice(&sender.to_le_bytes());
@@ -80,10 +82,11 @@ pub(crate) struct Received {
 /// Reads an initiation.
 pub(crate) fn receive(
     local: &Arc<LocalKey>,
+    statics: &Statics,
     initiation: &Initiation<'_>,
     ephemeral: [u8; 32],
 ) -> Result<Received, Refused> {
-    let mut state = builder(local, ephemeral)?.build_responder()?;
+    let mut state = builder(local, statics.clone(), ephemeral)?.build_responder()?;
     let mut payload = [0; 28];
     let len = state.read_message(initiation.noise, &mut payload)?;
     let stamp = Timestamp(*payload[..len].first_chunk().ok_or(Refused)?);
@@ -109,8 +112,8 @@ impl Received {
     }
 }
 
-fn builder(local: &Arc<LocalKey>, ephemeral: [u8; 32]) -> Result<Builder<'_>, snow::Error> {
-    let resolver = Resolver::new(local.clone(), ephemeral);
+fn builder(local: &Arc<LocalKey>, statics: Statics, ephemeral: [u8; 32]) -> Result<Builder<'_>, snow::Error> {
+    let resolver = Resolver::new(local.clone(), statics, ephemeral);
     Builder::with_resolver(PARAMS.clone(), Box::new(resolver))
         .prologue(PROLOGUE)?
         .local_private_key(local.secret())
@@ -140,7 +143,9 @@ mod tests {
 
     fn receive_bytes(local: &Arc<LocalKey>, bytes: &[u8; INITIATION_LEN]) -> Result<Received, Refused> {
         match crate::Message::parse(bytes) {
-            Some(crate::Message::Initiation(initiation)) => receive(local, &initiation, [4; 32]),
+            Some(crate::Message::Initiation(initiation)) => {
+                receive(local, &Statics::default(), &initiation, [4; 32])
+            }
             other => panic!("not an initiation: {other:?}"),
         }
     }
@@ -152,8 +157,10 @@ mod tests {
         let cases = [([0; 32], [0; 32], true), ([5; 32], [5; 32], true), ([5; 32], [6; 32], false)];
         for (ours, theirs, agree) in cases {
             let (alice, bob) = (key(1), key(2));
+            // Whether it was computed before makes no difference.
+            let known = if agree { Statics::of(&alice, bob.public()) } else { Statics::default() };
             let (mut waiting, first) =
-                initiate(&alice, bob.public(), &Zeroizing::new(ours), 11, stamp, [3; 32]).unwrap();
+                initiate(&alice, known, bob.public(), &Zeroizing::new(ours), 11, stamp, [3; 32]).unwrap();
             let received = receive_bytes(&bob, &first).unwrap();
             assert_eq!((&received.remote, received.stamp), (alice.public(), stamp));
             let (bobs, second) = received.respond(&Zeroizing::new(theirs), 22).unwrap();
@@ -176,12 +183,15 @@ mod tests {
     fn nobody_else_can_read_it() {
         let stamp = Timestamp::after(Duration::from_secs(1), None);
         let psk = Zeroizing::new([0; 32]);
-        let (_, first) = initiate(&key(1), key(2).public(), &psk, 1, stamp, [3; 32]).unwrap();
+        let (_, first) =
+            initiate(&key(1), Statics::default(), key(2).public(), &psk, 1, stamp, [3; 32]).unwrap();
         assert!(receive_bytes(&key(9), &first).is_err());
         let mut forged = first;
         forged[100] ^= 1;
         assert!(receive_bytes(&key(2), &forged).is_err());
         // A key of low order gives no secret.
-        assert!(initiate(&key(1), &[0; 32], &psk, 1, stamp, [3; 32]).is_err());
+        assert!(
+            initiate(&key(1), Statics::of(&key(1), &[0; 32]), &[0; 32], &psk, 1, stamp, [3; 32]).is_err()
+        );
     }
 }

@@ -26,6 +26,21 @@ pub fn packet_len(packet: &[u8]) -> Option<usize> {
     }
 }
 
+/// The source and destination ports of a UDP datagram whose header follows a plain IP header directly, and which is no
+/// later fragment.
+#[inline]
+pub fn udp_ports(packet: &[u8]) -> Option<(u16, u16)> {
+    let transport = match packet.first()? >> 4 {
+        4 if packet.len() >= 20 && packet[9] == 17 && packet[6] & 0x1f == 0 && packet[7] == 0 => {
+            usize::from(packet[0] & 15) * 4
+        }
+        6 if packet.len() >= 40 && packet[6] == 17 => 40,
+        _ => return None,
+    };
+    let ports = packet.get(transport..transport + 4)?;
+    Some((u16::from_be_bytes([ports[0], ports[1]]), u16::from_be_bytes([ports[2], ports[3]])))
+}
+
 #[inline]
 fn address(packet: &[u8], v4: usize, v6: usize) -> Option<IpAddr> {
     match packet.first()? >> 4 {
@@ -67,6 +82,13 @@ mod tests {
         assert_eq!(source(&v6), Some("::1".parse().unwrap()));
         assert_eq!(destination(&v6), Some("::2".parse().unwrap()));
         assert_eq!(packet_len(&v6), Some(48));
+        v4[3] = 28;
+        assert_eq!((udp_ports(&v4), udp_ports(&v6)), (None, None));
+        (v4[9], v6[6]) = (17, 17);
+        (v4[21], v4[23], v6[41], v6[43]) = (7, 9, 5, 6);
+        assert_eq!((udp_ports(&v4), udp_ports(&v6)), (Some((7, 9)), Some((5, 6))));
+        v4[7] = 1;
+        assert_eq!((udp_ports(&v4), udp_ports(&v6[..43])), (None, None));
         assert_eq!(destination(&v6[..39]), None);
         assert_eq!(destination(&[]), None);
     }
@@ -74,7 +96,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = (source(&bytes), destination(&bytes), packet_len(&bytes));
+            let _ = (source(&bytes), destination(&bytes), packet_len(&bytes), udp_ports(&bytes));
         }
     }
 }

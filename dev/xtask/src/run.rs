@@ -11,7 +11,8 @@ use crate::{abi, image, suite};
 /// What `./x bench` measures.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Bench {
-    /// The user-space tunnel: one TCP stream between two namespaces, against a bare veth and wireguard-go.
+    /// The user-space tunnel: streams, small datagrams, round trips, handshakes and memory, against wireguard-go and whatever
+    /// is named. `--peer NAME=PATH`, `--rounds N`, `--seconds N`, `--wires on-1420,off-8920`, `-o json`.
     Wireguard,
     /// The controller's side of a large cluster: listed, indexed, planned from, and changing, over the API server of
     /// `dev/apiserver`.
@@ -134,6 +135,10 @@ pub(crate) fn bench(what: Option<Bench>, rest: &[String]) -> Result<()> {
         Some(Bench::Services) => {
             run(cargo(&["bench", "-p", "causeway-kernel", "--bench", "services", "--"]).args(rest))
         }
+        Some(Bench::Wireguard) => {
+            run(&mut cargo(&["bench", "-p", "causeway-engine", "--bench", "mesh"]))?;
+            run(cargo(&["bench", "-p", "causeway-kernel", "--bench", "wireguard", "--"]).args(rest))
+        }
         Some(Bench::Policy) => {
             run(cargo(&["bench", "-p", "causeway-kernel", "--bench", "policy", "--"]).args(rest))?;
             run(&mut cargo(&["bench", "-p", "causeway-engine", "--bench", "policy"]))
@@ -141,10 +146,6 @@ pub(crate) fn bench(what: Option<Bench>, rest: &[String]) -> Result<()> {
         Some(what) if !rest.is_empty() => {
             let name = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             bail!("bench {name} takes no arguments: {}", rest.join(" "))
-        }
-        Some(Bench::Wireguard) => {
-            run(&mut cargo(&["bench", "-p", "causeway-engine", "--bench", "mesh"]))?;
-            run(&mut cargo(&["bench", "-p", "causeway-kernel", "--bench", "wireguard"]))
         }
         Some(Bench::Kubernetes) => {
             run(&mut cargo(&["build", "--release", "-p", "causeway-apiserver"]))?;

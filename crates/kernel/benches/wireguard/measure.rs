@@ -1,46 +1,89 @@
-//! One TCP stream, and the round trip of a small datagram.
+//! What goes through a pair of devices: streams, small datagrams, round trips.
 
-use std::net::{IpAddr, UdpSocket};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::pair::{End, Kind, Setup, pair, until};
+use crate::Arguments;
+use crate::pair::{End, Setup, pair};
+use crate::report::{Metric, Report};
+use crate::traffic;
 
-const ROUNDS: usize = 5;
-const SECONDS: &str = "4";
-const TRIPS: usize = 3000;
+/// What lies between the two.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wire {
+    /// Whether it takes several packets in one.
+    offloads: bool,
+    /// Of what is inside the tunnel.
+    mtu: u32,
+}
 
-/// The kinds that are compared.
-const KINDS: [Kind; 2] = [Kind::Ours, Kind::Go];
+impl Wire {
+    pub(crate) const ALL: [Self; 4] = [
+        Self { offloads: true, mtu: 1420 },
+        Self { offloads: false, mtu: 1420 },
+        Self { offloads: true, mtu: 8920 },
+        Self { offloads: false, mtu: 8920 },
+    ];
 
-pub(crate) fn tables() {
-    println!("{:<34} {:<6} {:>22} {:>24}", "wire", "device", "stream, Gbit/s", "round trip, µs");
-    for (wire, mtu, offloads) in [
-        ("MTU 1500", 1500, true),
-        ("MTU 1500, no offloads on the wire", 1500, false),
-        ("MTU 9000", 9000, true),
-    ] {
-        let mut found = KINDS.map(|_| (Vec::new(), Vec::new()));
-        for _ in 0..ROUNDS {
-            for (kind, (speeds, trips)) in KINDS.into_iter().zip(&mut found) {
-                let ends = pair(Setup { name: "wgx", kinds: [kind, kind], mtu });
-                if !offloads {
-                    switch_off(&ends);
-                }
-                trips.push(round_trip(&ends));
-                speeds.push(stream(&ends));
-            }
-        }
-        for (kind, (speeds, trips)) in KINDS.into_iter().zip(found) {
-            println!("{wire:<34} {:<6} {:>22} {:>24}", format!("{kind:?}"), spread(speeds), spread(trips));
-        }
+    /// From `on-1420`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("--wires {text}: not on-MTU or off-MTU");
+        let (offloads, mtu) = text.split_once('-').ok_or_else(wrong)?;
+        let offloads = match offloads {
+            "on" => true,
+            "off" => false,
+            _ => return Err(wrong()),
+        };
+        Ok(Self {
+            offloads,
+            mtu: mtu.parse().ok().filter(|mtu| (1280..=8920).contains(mtu)).ok_or_else(wrong)?,
+        })
     }
 }
 
-/// The median, and the least and the greatest.
-fn spread(mut values: Vec<f64>) -> String {
-    values.sort_by(f64::total_cmp);
-    format!("{:.2} ({:.2}–{:.2})", values[values.len() / 2], values[0], values[values.len() - 1])
+const METRICS: [Metric; 6] = [
+    Metric::new("one stream", "Gbit/s", 2),
+    Metric::new("CPU of it, whole system", "s/Gbit", 3),
+    Metric::new("four streams each way, sum", "Gbit/s", 2),
+    Metric::new("CPU of them, whole system", "s/Gbit", 3),
+    Metric::new("datagrams of 64 bytes", "1000/s", 1),
+    Metric::new("round trip, p50", "µs", 1),
+];
+
+pub(crate) fn tables(arguments: &Arguments, report: &mut Report) {
+    for wire in &arguments.wires {
+        let mut samples = vec![vec![Vec::new(); arguments.compared.len()]; METRICS.len()];
+        for round in 0..arguments.rounds {
+            let mut order: Vec<usize> = (0..arguments.compared.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for at in order {
+                let kind = arguments.compared[at].kind;
+                // The outer headers of IPv6, as the tunnels' MTU allows for.
+                let ends = pair(Setup { name: "wgx", kinds: [kind, kind], mtu: wire.mtu + 80 });
+                if !wire.offloads {
+                    switch_off(&ends);
+                }
+                eprintln!("round {} of {}: {}", round + 1, arguments.rounds, arguments.compared[at].name);
+                for (metric, value) in samples.iter_mut().zip(sample(&ends, arguments.seconds)) {
+                    metric[at].push(value);
+                }
+            }
+        }
+        let offloads = if wire.offloads { "on" } else { "off" };
+        report.table(&format!("MTU {}, offloads of the wire {offloads}", wire.mtu), &METRICS, &samples);
+    }
+}
+
+/// In the order of [`METRICS`].
+fn sample(ends: &[End; 2], seconds: f64) -> [f64; METRICS.len()] {
+    // The handshake is not what is measured here.
+    traffic::round_trip(ends, 200);
+    let trip = traffic::round_trip(ends, 2000);
+    let one = traffic::streams(ends, seconds, &[]);
+    let four = traffic::streams(ends, seconds, &["-P", "4", "--bidir"]);
+    let small = traffic::datagrams(ends, Duration::from_secs_f64(seconds / 2.0));
+    [one.rate, one.cost, four.rate, four.cost, small / 1e3, trip]
 }
 
 /// Every packet on the wire by itself, as on a network card without offloads.
@@ -48,51 +91,4 @@ fn switch_off(ends: &[End; 2]) {
     for end in ends {
         end.netns.run("ethtool -K eth0 tx-udp-segmentation off gso off gro off tso off");
     }
-}
-
-/// Gbit/s of one stream.
-fn stream(ends: &[End; 2]) -> f64 {
-    let target = ends[1].inside[0].to_string();
-    let mut server = ends[1]
-        .netns
-        .netns()
-        .run(|| Command::new("iperf3").args(["-s", "-1"]).stdout(Stdio::null()).spawn())
-        .expect("netns")
-        .expect("install iperf3");
-    until("the server", || ends[1].netns.run("ss -Hltn sport = 5201").contains("5201"));
-    let answer = ends[0].netns.run(&format!("iperf3 -J -t {SECONDS} -c {target}"));
-    server.wait().expect("wait");
-    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
-    answer["end"]["sum_received"]["bits_per_second"].as_f64().expect("a speed") / 1e9
-}
-
-/// Microseconds of the median round trip of 64 bytes.
-fn round_trip(ends: &[End; 2]) -> f64 {
-    let bind = |end: &End| {
-        let ip: IpAddr = end.inside[0];
-        let socket = end.netns.netns().run(|| UdpSocket::bind((ip, 0))).expect("netns").expect("bind");
-        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("timeout");
-        socket
-    };
-    let (here, there) = (bind(&ends[0]), bind(&ends[1]));
-    here.connect(there.local_addr().expect("address")).expect("connect");
-    there.connect(here.local_addr().expect("address")).expect("connect");
-    let mut trips = Vec::with_capacity(TRIPS);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..TRIPS {
-                let mut bytes = [0; 64];
-                there.recv(&mut bytes).expect("question");
-                there.send(&bytes).expect("answer");
-            }
-        });
-        for _ in 0..TRIPS {
-            let begun = Instant::now();
-            here.send(&[7; 64]).expect("question");
-            here.recv(&mut [0; 64]).expect("answer");
-            trips.push(begun.elapsed().as_secs_f64() * 1e6);
-        }
-    });
-    trips.sort_by(f64::total_cmp);
-    trips[TRIPS / 2]
 }

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
+use wireguard::DropReason;
 use zeroize::Zeroizing;
 
 use super::core::Core;
@@ -86,36 +87,65 @@ fn conversation(core: &Arc<Core>, stream: &UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     while let Some(request) = read_request(stream)? {
-        let mut lines = request.lines();
-        let (mut answer, errno) = match lines.next() {
-            Some("get=1") => (status(core), 0),
-            Some("set=1") => (String::new(), set(core, lines)),
-            Some("counters=1") => (counters(core), 0),
-            _ => (String::new(), libc::EOPNOTSUPP),
+        let (mut answer, errno) = match request {
+            Ok(request) => answer(core, &request),
+            Err(Unreadable(errno)) => (String::new(), errno),
         };
+        if matches!(errno, libc::EINVAL | libc::EOPNOTSUPP | libc::EMSGSIZE) {
+            core.device().count(DropReason::BadRequest, 1);
+        }
         // Negative, as the other implementations have it.
         answer.push_str(&format!("errno={}\n\n", -errno));
         let mut stream = stream;
         stream.write_all(Zeroizing::new(answer).as_bytes())?;
+        if errno == libc::EMSGSIZE {
+            // What follows is the rest of it.
+            return Ok(());
+        }
     }
     Ok(())
 }
 
-/// The lines up to an empty one; none at the end.
-fn read_request(stream: &UnixStream) -> io::Result<Option<Zeroizing<String>>> {
+/// The answer, and what went wrong; 0 if nothing did.
+fn answer(core: &Arc<Core>, request: &str) -> (String, i32) {
+    let mut lines = request.lines();
+    match lines.next() {
+        Some("get=1") => (status(core), 0),
+        Some("set=1") => (String::new(), set(core, lines)),
+        Some("counters=1") => (counters(core), 0),
+        _ => (String::new(), libc::EOPNOTSUPP),
+    }
+}
+
+/// What cannot be a request, and what to answer.
+struct Unreadable(i32);
+
+/// The lines up to an empty one; none at the end. One that is cut off inside a line is refused: half an address is an
+/// address, too.
+fn read_request(stream: impl Read) -> io::Result<Option<Result<Zeroizing<String>, Unreadable>>> {
     // Nobody sends a second request before the first is answered, so nothing is lost in the buffer.
     let mut reader = BufReader::new(stream).take(MAX_REQUEST);
-    let mut request = Zeroizing::new(String::new());
+    let mut request = Zeroizing::new(Vec::new());
     loop {
         let before = request.len();
-        match reader.read_line(&mut request)? {
+        match reader.read_until(b'\n', &mut request)? {
             0 if before == 0 => return Ok(None),
-            // The end of the input ends the request too.
-            0 => return Ok(Some(request)),
-            1 if request.ends_with('\n') => return Ok(Some(request)),
+            // The end of the input ends the request too, but the end of our patience does not.
+            0 if reader.limit() == 0 => return Ok(Some(Err(Unreadable(libc::EMSGSIZE)))),
+            0 if !request.ends_with(b"\n") => return Ok(Some(Err(Unreadable(libc::EINVAL)))),
+            0 => break,
+            1 if request.ends_with(b"\n") => break,
             _ => {}
         }
     }
+    let text = String::from_utf8(std::mem::take(&mut *request));
+    Ok(Some(match text {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            drop(Zeroizing::new(error.into_bytes()));
+            Err(Unreadable(libc::EINVAL))
+        }
+    }))
 }
 
 fn status(core: &Core) -> String {
@@ -168,4 +198,26 @@ fn set<'a>(core: &Arc<Core>, lines: impl Iterator<Item = &'a str>) -> i32 {
     drop(device);
     core.nudge();
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_end_where_they_end() {
+        let read = |bytes: &[u8]| {
+            let request = read_request(bytes).expect("bytes can be read");
+            request.map(|request| request.map(|text| text.to_string()).map_err(|Unreadable(errno)| errno))
+        };
+        let whole = |text: &str| Some(Ok(text.to_owned()));
+        assert_eq!(read(b""), None);
+        assert_eq!(read(b"get=1\n\nget=1\n\n"), whole("get=1\n\n"));
+        assert_eq!(read(b"get=1\n"), whole("get=1\n"), "the end is an end");
+        assert_eq!(read(b"\n"), whole("\n"));
+        assert_eq!(read(b"set=1\nallowed_ip=10.0.0.0/2"), Some(Err(libc::EINVAL)), "of 24 perhaps");
+        assert_eq!(read(b"set=1\n\xff\n\n"), Some(Err(libc::EINVAL)));
+        let long = [b"set=1\n".to_vec(), b"fwmark=1\n".repeat(MAX_REQUEST as usize / 9 + 1)].concat();
+        assert_eq!(read(&long), Some(Err(libc::EMSGSIZE)));
+    }
 }

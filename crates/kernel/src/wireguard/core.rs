@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -9,6 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use wireguard::{Device, DropReason, Now};
 
+use super::baton::Baton;
 use super::inbound;
 use super::socket::{SendQueue, Sent, Sockets};
 use crate::tun::{Offload, Tun};
@@ -20,6 +22,8 @@ pub(super) struct Core {
     /// What the kernel and the device do for each other.
     pub(super) offload: Offload,
     sockets: Mutex<Underlay>,
+    /// Where we send from.
+    port: AtomicU16,
     started: Instant,
     /// Readable once the device ends.
     stop: EventFd,
@@ -44,6 +48,7 @@ impl Core {
             device: Mutex::new(device),
             tun,
             offload,
+            port: AtomicU16::new(sockets.port()),
             sockets: Mutex::new(Underlay { sockets: sockets.clone(), mark: 0, receivers: Vec::new() }),
             started: Instant::now(),
             stop: event()?,
@@ -100,6 +105,11 @@ impl Core {
         self.underlay().sockets.clone()
     }
 
+    /// The port we send from.
+    pub(super) fn port(&self) -> u16 {
+        self.port.load(Ordering::Relaxed)
+    }
+
     /// The port and the mark.
     pub(super) fn underlay_settings(&self) -> (u16, u32) {
         let underlay = self.underlay();
@@ -114,6 +124,7 @@ impl Core {
         }
         let sockets = Arc::new(Sockets::bind(port, underlay.mark)?);
         let receivers = receive(self, &sockets)?;
+        self.port.store(sockets.port(), Ordering::Relaxed);
         let former = std::mem::replace(&mut underlay.sockets, sockets);
         let done = std::mem::replace(&mut underlay.receivers, receivers);
         drop(underlay);
@@ -179,13 +190,22 @@ impl Core {
 }
 
 fn receive(core: &Arc<Core>, sockets: &Arc<Sockets>) -> io::Result<Vec<JoinHandle<()>>> {
-    sockets
-        .families()
-        .map(|family| {
-            let sockets = sockets.clone();
-            spawn("inbound", core, move |core| inbound::run(core, &sockets, family))
-        })
-        .collect()
+    let mut threads = Vec::new();
+    for family in sockets.families() {
+        let baton = Arc::new(Baton::default());
+        for _ in 0..hands() {
+            let (sockets, baton) = (sockets.clone(), baton.clone());
+            threads.push(spawn("inbound", core, move |core| inbound::run(core, &sockets, family, &baton))?);
+        }
+    }
+    Ok(threads)
+}
+
+/// So many threads work in each direction when there is much to do: half of the processors, as whoever sends and receives
+/// through the tunnel needs some too (with two of two, four streams each way lost a sixth), and no more than four, which
+/// would wait for each other.
+pub(super) fn hands() -> usize {
+    thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4))
 }
 
 /// Starts a thread of the device.

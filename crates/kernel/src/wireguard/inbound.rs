@@ -6,29 +6,43 @@ use std::sync::Arc;
 
 use wireguard::{Data, DropReason, Endpoint, HEADER_LEN, Inbound, TAG_LEN, TransportKeys};
 
+use super::baton::Baton;
 use super::core::Core;
 use super::offload::Coalescer;
 use super::socket::{Family, Received, Receiver, SendQueue, Sockets};
 
-/// Moves packets until the sockets are closed.
-pub(super) fn run(core: &Arc<Core>, sockets: &Arc<Sockets>, family: Family) {
+/// So many bytes at once are worth waking another thread for.
+const MUCH: usize = 48 << 10;
+
+/// Moves packets until the sockets are closed. `baton` is shared by those who receive from the same socket.
+pub(super) fn run(core: &Arc<Core>, sockets: &Arc<Sockets>, family: Family, baton: &Baton) {
     let mut receiver = Receiver::new();
     let mut queue = SendQueue::new();
     let mut batch = Batch::new(core);
-    loop {
+    let mut leading = false;
+    while leading || baton.lead() {
+        leading = true;
         let count = match receiver.receive(sockets, family) {
-            Ok(0) => return,
+            Ok(0) => return baton.end(),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             // Not of this socket's making, so it goes on: the kernel is short of memory, for instance.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS)) => continue,
-            Err(error) => return core.fail(error),
+            Err(error) => {
+                core.fail(error);
+                return baton.end();
+            }
         };
+        let ticket = baton.ticket();
+        leading = !(receiver.filled(count) >= MUCH && baton.pass());
         batch.received.clear();
         batch.received.extend(receiver.datagrams(count));
         batch.open(core, receiver.bytes());
+        // Packets reach the host in the order in which they came.
+        baton.await_turn(&ticket);
         batch.judge(core, receiver.bytes());
         batch.deliver(core, receiver.bytes());
+        baton.done(ticket);
         core.send_pending(&mut queue);
     }
 }

@@ -1,8 +1,8 @@
 //! The user-space device: `causeway wireguard IFNAME`, a process of its own, so that it outlives the agent.
 //!
-//! One thread takes packets from the TUN and seals them, one per address family of the underlay opens what arrives,
+//! A few threads take packets from the TUN and seal them, a few for each address family of the underlay open what arrives,
 //! and the caller's thread keeps the timers and the control socket. They share the protocol's state under one lock that
-//! is held for decisions, never for cryptography on packets.
+//! is held for decisions, never for cryptography on packets. While there is little to do, one thread of each does it all.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -20,7 +20,7 @@ use thiserror::Error;
 use wireguard::Device;
 
 use super::control::Control;
-use super::core::{Core, join, spawn};
+use super::core::{Core, hands, join, spawn};
 use super::outbound;
 use super::socket::SendQueue;
 use crate::tun::{Offload, Tun, TunOptions};
@@ -116,11 +116,16 @@ pub fn run(options: &Options, shutdown: OwnedFd) -> Result<(), RunError> {
         Control::open(path.clone()).map_err(|source| RunError::Control { path: path.clone(), source })?;
     let core = Core::new(Device::new(Box::new(random)), tun, offload)
         .map_err(|source| RunError::Underlay { interface: options.interface.clone(), source })?;
-    let sender = spawn("outbound", &core, outbound::run).map_err(failed)?;
+    let outbound = Arc::new(outbound::Shared::default());
+    let mut senders = Vec::new();
+    for _ in 0..hands() {
+        let outbound = outbound.clone();
+        senders.push(spawn("outbound", &core, move |core| outbound::run(core, &outbound)).map_err(failed)?);
+    }
     tracing::info!(interface = options.interface, socket = %path.display(), ?offload, "device is up");
     let result = keep(&core, &control, &shutdown).map_err(failed);
     core.stop();
-    join(sender);
+    senders.into_iter().for_each(join);
     tracing::info!(interface = options.interface, "device is gone");
     result
 }

@@ -10,6 +10,7 @@ mod life;
 mod net_common;
 mod pair;
 mod program;
+mod protocol;
 mod tools;
 mod traffic;
 
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     if let Some(exit) = program::device(&args).or_else(|| container::starter(&args)) {
         return exit;
     }
-    let cases: [(&str, fn()); 11] = [
+    let cases: [(&str, fn()); 15] = [
         ("two_of_ours", traffic::two_of_ours),
         ("jumbo_frames", traffic::jumbo_frames),
         ("ours_asks_wireguard_go", traffic::ours_asks_wireguard_go),
@@ -32,6 +33,10 @@ fn main() -> ExitCode {
         ("ensured_once", life::ensured_once),
         ("outlives_its_container", container::outlives_its_container),
         ("wg_reads_and_writes", tools::wg_reads_and_writes),
+        ("garbage_on_the_control_socket", protocol::garbage_on_the_control_socket),
+        ("every_key_of_the_control_socket", protocol::every_key_of_the_control_socket),
+        ("preshared_keys_with_wireguard_go", protocol::preshared_keys_with_wireguard_go),
+        ("cookies_under_load", protocol::cookies_under_load),
     ];
     if args.first().is_some_and(|arg| arg == "with-the-kernel") {
         traffic::with_the_kernel();

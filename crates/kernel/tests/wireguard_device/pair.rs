@@ -1,7 +1,7 @@
 //! Two nodes on a wire, each with a tunnel device.
 
 use std::net::{IpAddr, SocketAddr};
-
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,9 @@ pub(crate) enum Kind {
     Go,
     /// The kernel, if it has WireGuard.
     Kernel,
+    /// Another program: `causeway`, or one that is called as wireguard-go or as boringtun are, by its file's name.
+    #[allow(dead_code, reason = "only the benchmark compares with them")]
+    Program(&'static Path),
 }
 
 /// One end.
@@ -133,9 +136,26 @@ impl Drop for End {
             // It may end by itself meanwhile.
             let pid = nix::unistd::Pid::from_raw(process.id() as i32);
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            if !ends(process) {
+                // Some do not listen; nobody waits for them.
+                let _ = process.kill();
+            }
             let _ = process.wait();
         }
     }
+}
+
+/// Whether a process that was asked to end does, in a few seconds.
+#[expect(clippy::disallowed_methods, reason = "what another program does has no event here")]
+fn ends(process: &mut Child) -> bool {
+    let begun = Instant::now();
+    while process.try_wait().is_ok_and(|status| status.is_none()) {
+        if begun.elapsed() > Duration::from_secs(5) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
 }
 
 fn start(netns: &Netns, kind: Kind, interface: &str) -> Option<Child> {
@@ -152,6 +172,7 @@ fn start(netns: &Netns, kind: Kind, interface: &str) -> Option<Child> {
             command.arg("-f").stdout(Stdio::null()).stderr(Stdio::null());
             command
         }
+        Kind::Program(path) => program(path, &options),
         Kind::Kernel => {
             let nothing = Launch::here("/nonexistent");
             let device = netns.run(|| Device::ensure(&options, &nothing)).expect("netns");
@@ -161,6 +182,10 @@ fn start(netns: &Netns, kind: Kind, interface: &str) -> Option<Child> {
         }
     };
     command.arg(interface);
+    if kind == Kind::Ours {
+        // As the others are: the scheduler shares out by session.
+        command.arg("--foreground");
+    }
     let mut process = netns
         .run(|| command.spawn())
         .expect("netns")
@@ -170,6 +195,22 @@ fn start(netns: &Netns, kind: Kind, interface: &str) -> Option<Child> {
         netns.run(|| Device::open(interface)).expect("netns").is_ok()
     });
     Some(process)
+}
+
+/// How a program that is not ours to know is told to stay in the foreground.
+fn program(path: &Path, options: &Options) -> Command {
+    let mut command = Command::new(path);
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match name.as_str() {
+        name if name.contains("causeway") => {
+            command.args(["wireguard", "--foreground", "--socket-dir"]).arg(&options.uapi_dir)
+        }
+        name if name.contains("wireguard-go") => command.arg("-f"),
+        // boringtun, and those that come of it.
+        _ => command.args(["-f", "--disable-drop-privileges"]),
+    };
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
 }
 
 /// Waits for a condition, but not for ever.

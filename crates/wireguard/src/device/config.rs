@@ -12,7 +12,7 @@ use super::peer::Peer;
 use super::{Device, Endpoint, PeerId};
 use crate::cookie::Checker;
 use crate::counters::DropReason;
-use crate::key::LocalKey;
+use crate::key::{LocalKey, Statics};
 use crate::time::Now;
 
 /// What is to change about a peer. What is not said stays.
@@ -87,7 +87,16 @@ impl Device {
         self.shared.local = secret.map(|secret| Arc::new(LocalKey::new(secret)));
         self.checker = self.shared.local.as_ref().map(|key| Checker::new(key.public()));
         if let Some(own) = self.shared.local.as_ref().map(|key| *key.public()) {
+            if self.has_peer(&own) {
+                self.shared.counters.add(DropReason::OwnKey, 1);
+            }
             self.remove_peer(&own);
+        }
+        self.shared.statics = Statics::default();
+        if let Some(local) = &self.shared.local {
+            for public in self.by_key.keys() {
+                self.shared.statics.add(local, public);
+            }
         }
     }
 
@@ -97,8 +106,8 @@ impl Device {
             return self.remove_peer(&change.public_key);
         }
         if self.shared.local.as_ref().is_some_and(|key| *key.public() == change.public_key) {
-            // We are not our own peer; Linux skips it silently too.
-            return;
+            // We are not our own peer; Linux skips it too.
+            return self.shared.counters.add(DropReason::OwnKey, 1);
         }
         let id = match self.by_key.get(&change.public_key) {
             Some(id) => *id,
@@ -124,7 +133,10 @@ impl Device {
         });
         for range in &change.allowed_ips {
             if let AllowedChange::Add(range) = range {
-                self.allowed.insert(*range, id);
+                let former = self.allowed.insert(*range, id);
+                if former.is_some_and(|former| former != id) {
+                    self.shared.counters.add(DropReason::RangeTaken, 1);
+                }
             }
         }
         if let Some(seconds) = change.keepalive {
@@ -179,6 +191,9 @@ impl Device {
         self.next_peer += 1;
         self.peers.insert(id, Peer::new(id, public_key));
         self.by_key.insert(public_key, id);
+        if let Some(local) = &self.shared.local {
+            self.shared.statics.add(local, &public_key);
+        }
         id
     }
 
@@ -188,6 +203,7 @@ impl Device {
             peer.drop_staged(DropReason::PeerRemoved, &mut self.shared);
             peer.forget_keys(&mut self.shared);
         }
+        self.shared.statics.remove(public_key);
         self.allowed.retain(|_, owner| owner != id);
     }
 }

@@ -135,7 +135,9 @@ impl Peer {
         let stamp = Timestamp::after(now.unix, self.last_stamp_sent);
         let index = shared.new_index(self.id);
         let ephemeral = shared.fresh();
-        let begun = noise::initiate(&local, &self.public, &self.psk, index, stamp, ephemeral);
+        // Only what is of this peer: a handshake may wait long for its answer.
+        let statics = shared.statics.only(&self.public);
+        let begun = noise::initiate(&local, statics, &self.public, &self.psk, index, stamp, ephemeral);
         let Ok((handshake, mut message)) = begun else {
             // A public key of low order: there will never be a handshake.
             shared.indices.remove(&index);

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::{PeerId, Random, Transmit};
 use crate::counters::Counters;
-use crate::key::LocalKey;
+use crate::key::{LocalKey, Statics};
 
 /// The device without its peers.
 pub(super) struct Shared {
     pub(super) local: Option<Arc<LocalKey>>,
+    /// Of all peers.
+    pub(super) statics: Statics,
     pub(super) random: Random,
     /// Our numbers for sessions and handshakes under way, and whose they are.
     pub(super) indices: BTreeMap<u32, PeerId>,
@@ -23,6 +25,7 @@ impl Shared {
     pub(super) fn new(random: Random) -> Self {
         Self {
             local: None,
+            statics: Statics::default(),
             random,
             indices: BTreeMap::new(),
             outbox: VecDeque::new(),

@@ -10,18 +10,19 @@ use snow::resolvers::CryptoResolver;
 use snow::types::{Cipher, Dh, Hash, Random};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::key::LocalKey;
+use crate::key::{LocalKey, Statics};
 
 /// What one handshake computes with.
 pub(super) struct Resolver {
     local: Arc<LocalKey>,
+    statics: Statics,
     ephemeral: Zeroizing<[u8; 32]>,
 }
 
 impl Resolver {
     /// `ephemeral` is the fresh private key of this handshake: the one random thing in it.
-    pub(super) fn new(local: Arc<LocalKey>, ephemeral: [u8; 32]) -> Self {
-        Self { local, ephemeral: Zeroizing::new(ephemeral) }
+    pub(super) fn new(local: Arc<LocalKey>, statics: Statics, ephemeral: [u8; 32]) -> Self {
+        Self { local, statics, ephemeral: Zeroizing::new(ephemeral) }
     }
 }
 
@@ -32,7 +33,10 @@ impl CryptoResolver for Resolver {
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         match choice {
-            DHChoice::Curve25519 => Some(Box::new(Pair { known: self.local.clone(), key: None })),
+            DHChoice::Curve25519 => {
+                let (known, statics) = (self.local.clone(), self.statics.clone());
+                Some(Box::new(Pair { known, statics, key: None }))
+            }
             _ => None,
         }
     }
@@ -66,6 +70,8 @@ impl Random for Once {
 /// A key pair; the device's own is known and not computed again.
 struct Pair {
     known: Arc<LocalKey>,
+    /// What the device's own key has in common with others.
+    statics: Statics,
     key: Option<Arc<LocalKey>>,
 }
 
@@ -113,9 +119,17 @@ impl Dh for Pair {
     }
 
     fn dh(&self, remote: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
-        let remote = UnparsedPublicKey::new(&X25519, remote.get(..32).ok_or(snow::Error::Dh)?);
+        let remote = remote.get(..32).ok_or(snow::Error::Dh)?;
+        let out = out.get_mut(..32).ok_or(snow::Error::Dh)?;
+        if Arc::ptr_eq(self.key.as_ref().ok_or(snow::Error::Dh)?, &self.known)
+            && let Some(shared) = self.statics.get(remote)
+        {
+            out.copy_from_slice(shared);
+            return Ok(());
+        }
+        let remote = UnparsedPublicKey::new(&X25519, remote);
         agree(&self.key().key, remote, snow::Error::Dh, |shared| {
-            out.get_mut(..shared.len()).ok_or(snow::Error::Dh)?.copy_from_slice(shared);
+            out.copy_from_slice(shared);
             Ok(())
         })
     }

@@ -197,9 +197,9 @@ fn policy_of(tier: PolicyTier) -> impl Strategy<Value = Policy> {
                     rule.path = format!("spec.{path}[{at}]");
                 }
             }
-            let namespace = match &subject.namespaces {
-                NamespaceChoice::Named(name) => name.clone(),
-                NamespaceChoice::Selected(_) => String::new(),
+            let namespace = match &subject {
+                PolicySubject::Pods(PodSelector { namespaces: NamespaceChoice::Named(name), .. }) => name.clone(),
+                _ => String::new(),
             };
             let name = PolicyName { cluster: cluster(of), kind, namespace, name: name.into() };
             Policy { name, tier, distribute, subject, ingress, egress }
@@ -386,6 +386,7 @@ pub fn settings(scene: &Scene) -> Settings {
             false => Distributed::Ignore,
         },
         limits: Limits::default(),
+        host: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::checksum::{fold, pseudo, sum};
+use super::checksum::{copy_and_sum, fold, pseudo, sum};
 use super::header::{Layout, TCP, UDP};
 use crate::tun::{Gso, VnetHeader};
 
@@ -83,8 +83,8 @@ impl<'a> Segments<'a> {
         let payload = self.payload(cut, at);
         let (head, body) = out.split_at_mut(cut.layout.all);
         head.copy_from_slice(&self.packet[..cut.layout.all]);
-        body.copy_from_slice(payload);
-        finish(cut, at, head, body);
+        let carried = copy_and_sum(body, payload);
+        finish(cut, at, head, body.len(), carried);
     }
 
     fn payload(&self, cut: &Cut, at: usize) -> &[u8] {
@@ -93,10 +93,10 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// Turns the large packet's headers into those of segment `at`.
-fn finish(cut: &Cut, at: usize, head: &mut [u8], body: &[u8]) {
+/// Turns the large packet's headers into those of segment `at`, whose payload has this length and sum.
+fn finish(cut: &Cut, at: usize, head: &mut [u8], payload_len: usize, payload_sum: u64) {
     let layout = &cut.layout;
-    let len = head.len() + body.len();
+    let len = head.len() + payload_len;
     let transport_len = len - layout.ip;
     if layout.v6 {
         // The length of what follows the header, extension headers included: there are none.
@@ -126,7 +126,7 @@ fn finish(cut: &Cut, at: usize, head: &mut [u8], body: &[u8]) {
     }
     let field = layout.checksum_at() - layout.ip;
     transport[field..field + 2].fill(0);
-    let checksum = !fold(pseudo + sum(transport) + sum(body));
+    let checksum = !fold(pseudo + sum(transport) + payload_sum);
     store(&mut transport[field..field + 2], checksum, layout.protocol == UDP);
 }
 

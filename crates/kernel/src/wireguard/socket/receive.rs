@@ -80,6 +80,11 @@ impl Receiver {
         Ok(count as usize)
     }
 
+    /// Bytes that the last call received.
+    pub(in crate::wireguard) fn filled(&self, count: usize) -> usize {
+        self.lengths[..count].iter().sum()
+    }
+
     /// What the last call received.
     pub(in crate::wireguard) fn datagrams(&self, count: usize) -> impl Iterator<Item = Received> {
         (0..count).filter_map(|at| {

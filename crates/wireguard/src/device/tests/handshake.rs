@@ -126,6 +126,23 @@ fn a_lost_clock_does_not_lock_a_peer_out() {
 }
 
 #[test]
+fn a_clock_that_jumps_locks_nobody_out() {
+    let mut world = World::new();
+    assert!(world.reaches(A));
+    let hour = Duration::from_secs(3600);
+    for forward in [true, false, false, true, true, false] {
+        let unix = &mut world.now.unix;
+        *unix = if forward { *unix + hour } else { *unix - hour };
+        // Long enough for new keys.
+        world.pass(Duration::from_secs(125));
+        let before = world.handshakes(B);
+        assert!(world.reaches(A) && world.reaches(B));
+        assert_ne!(world.handshakes(B), before, "there are new keys");
+    }
+    assert_eq!(world.dropped(B, DropReason::HandshakeReplayed), 0);
+}
+
+#[test]
 fn what_waits_is_bounded() {
     let mut world = World::new();
     for len in 0..QUEUE + 5 {

@@ -70,6 +70,7 @@ fn a_range_has_one_owner() {
     world.sides[A].device.change_peer(&PeerChange { update_only: true, ..change.clone() }, now);
     assert!(!world.sides[A].device.has_peer(&[5; 32]), "there was nothing to update");
     world.sides[A].device.change_peer(&change, now);
+    assert_eq!(world.dropped(A, DropReason::RangeTaken), 1);
     let owners: Vec<usize> = world.sides[A].device.peers().map(|peer| peer.allowed_ips.len()).collect();
     assert_eq!(owners.iter().sum::<usize>(), 1);
     world.sides[A].device.change_peer(&PeerChange { remove: true, ..change }, now);
@@ -95,6 +96,33 @@ fn a_removed_peer_is_forgotten() {
     let change = PeerChange { public_key: own, ..PeerChange::default() };
     world.sides[A].device.change_peer(&change, now);
     assert!(!world.sides[A].device.has_peer(&own));
+    assert_eq!(world.dropped(A, DropReason::OwnKey), 1);
+    // Nor does a peer stay whose key we are given.
+    let other = PeerChange { public_key: *world.sides[B].device.key().unwrap().public(), ..change };
+    world.sides[A].device.change_peer(&other, now);
+    world.sides[A].device.set_key(Some([2; 32]));
+    assert!(!world.sides[A].device.has_peer(&other.public_key));
+    assert_eq!(world.dropped(A, DropReason::OwnKey), 2);
+}
+
+#[test]
+fn an_endpoint_inside_the_tunnel_is_seen() {
+    let mut world = World::new();
+    let inside = SocketAddr::new(world.sides[B].inside, 51820);
+    world.introduce(A, Some(inside), None);
+    assert!(world.send(A, &world.packet(A, 60)).is_err());
+    let said = world.said(A);
+    // What the host makes of the initiation, and routes to us.
+    let mut packet = world.packet(A, 28 + said[0].datagram.len());
+    packet[9] = 17;
+    packet[6..8].fill(0);
+    packet[20..24].copy_from_slice(&[202, 108, 202, 108]);
+    packet[28..].copy_from_slice(&said[0].datagram);
+    let device = &world.sides[A].device;
+    assert!(device.is_looped(&packet, 51820));
+    assert!(!device.is_looped(&packet, 51821), "somebody else's");
+    packet[23] = 109;
+    assert!(!device.is_looped(&packet, 51820), "to somebody else");
 }
 
 #[test]
