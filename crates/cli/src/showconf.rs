@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Subcommand;
 use cluster::manifest::Kind;
 use engine::mesh::external::{PeerSettings, Remote};
-use engine::mesh::{Settings, Unserved, plan};
+use engine::mesh::{Seen, Settings, Unserved, plan};
 use ipnet::IpNet;
 use model::{NodeName, PublicKey};
 use serde_json::{Value, json};
@@ -151,7 +151,7 @@ fn tunnel(view: &View, name: &str) -> Result<(Option<u16>, Vec<End>)> {
         unserved: Unserved::Leave,
         peers: PeerSettings { now: now(), ..PeerSettings::default() },
     };
-    let mesh = plan(&view.world, &name, &settings);
+    let mesh = plan(&view.world, &name, &settings, &Seen::default());
     let whose = |key: &PublicKey| {
         let node = view.world.nodes.values().find(|node| node.public_key.as_ref() == Some(key));
         let peer = || view.world.peers.values().find(|peer| peer.public_key == *key);

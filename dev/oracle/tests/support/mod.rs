@@ -198,7 +198,9 @@ fn policy_of(tier: PolicyTier) -> impl Strategy<Value = Policy> {
                 }
             }
             let namespace = match &subject {
-                PolicySubject::Pods(PodSelector { namespaces: NamespaceChoice::Named(name), .. }) => name.clone(),
+                PolicySubject::Pods(PodSelector { namespaces: NamespaceChoice::Named(name), .. }) => {
+                    name.clone()
+                }
                 _ => String::new(),
             };
             let name = PolicyName { cluster: cluster(of), kind, namespace, name: name.into() };

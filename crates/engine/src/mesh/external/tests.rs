@@ -64,7 +64,11 @@ fn towards(world: &World, node: &str, range: &str) -> Option<u8> {
 }
 
 fn problems(world: &World) -> Vec<String> {
-    plan(world, &node_name("a/1"), &settings(), &Seen::default()).problems.iter().map(ToString::to_string).collect()
+    plan(world, &node_name("a/1"), &settings(), &Seen::default())
+        .problems
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]

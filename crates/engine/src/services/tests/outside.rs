@@ -30,7 +30,11 @@ fn a_node_port_is_one_frontend_a_family() {
         seen.plan.frontends.keys().filter(|f| f.ip.is_unspecified()).map(|f| f.port.get()).collect();
     assert_eq!(ports, [30080, 30080]);
     let ips: Vec<_> = seen.plan.node_addresses.iter().map(ToString::to_string).collect();
-    assert_eq!(ips, ["10.1.2.1", "127.0.0.1", "172.16.0.2", "198.18.0.2", "::1"], "those of the own cluster's nodes");
+    assert_eq!(
+        ips,
+        ["10.1.2.1", "127.0.0.1", "172.16.0.2", "198.18.0.2", "::1"],
+        "those of the own cluster's nodes"
+    );
     assert_eq!(seen.explained[0].kind, Kind::NodePort);
 }
 
