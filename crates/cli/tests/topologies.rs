@@ -140,9 +140,7 @@ fn locations() {
     good(&["up", "--file", &file]);
 
     // The gateways are e1 and e2, w1 and w3: not w2, whose annotation says no.
-    let status = status();
-    let found = peers(&status);
-    for (node, expected) in [
+    let expected = [
         ("e1", "e2 e3 f1 w1 w3"),
         ("e2", "e1 e3 f1 w1 w3"),
         ("e3", "e1 e2"),
@@ -150,10 +148,12 @@ fn locations() {
         ("w2", "w1 w3"),
         ("w3", "e1 e2 f1 w1 w2"),
         ("f1", "e1 e2 w1 w3"),
-    ] {
-        assert_eq!(found[node], expected, "{node}");
-    }
-    assert_eq!(drawn(), pairs(&found), "the graph is what the nodes have");
+    ];
+    let expected: BTreeMap<String, String> =
+        expected.map(|(node, peers)| (node.to_string(), peers.to_string())).into();
+    until("each has the peers that it ought to", |status| peers(status) == expected);
+    assert_eq!(drawn(), pairs(&expected), "the graph is what the nodes have");
+    let status = status();
 
     let nodes = items(&status, "nodes");
     let pods = items(&status, "pods");

@@ -543,7 +543,7 @@ fn policing() -> Vec<Object> {
         name,
         tier: PolicyTier::Baseline { priority: 1000 },
         distribute: true,
-        subject: pods(NamespaceChoice::Selected(Selector::default())),
+        subject: pods(NamespaceChoice::Selected(Selector::default())).into(),
         ingress: Some(rules),
         egress: Some(Vec::new()),
     };

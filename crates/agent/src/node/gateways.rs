@@ -25,7 +25,8 @@ impl Node {
         if !std::mem::take(&mut self.judge) && !due {
             return;
         }
-        if !self.gateways.follow(&self.via, &self.outlook.dead, now) {
+        // Not those that no tunnel leads to yet: they have not fallen silent.
+        if !self.gateways.follow(&self.via, &self.prober.dead(), now) {
             return;
         }
         let (before, out) = (&self.outlook.seen.out, self.gateways.out());
