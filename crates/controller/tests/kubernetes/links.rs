@@ -1,8 +1,6 @@
 //! Links that objects ask for: a whole controller against an API server, and another cluster's real listener.
 
-mod common;
-
-use common::{NAMESPACE, Replica, eventually, server};
+use crate::common::{NAMESPACE, Replica, eventually, server};
 use link::controller::{ControllerOptions, Handle, Server as Listener, TokenTerms};
 use model::{Cluster, ClusterId};
 use serde_json::{Value, json};

@@ -1,16 +1,14 @@
 //! What a controller writes, with a server that loses answers, refuses and delays; and what it does not write.
 
-mod common;
-
 use std::collections::BTreeSet;
 
+use crate::common::{Agent, NAMESPACE, Replica, eventually, identity, lines, node, server, writes};
 use apiserver::{Fault, Identity, Server};
 use causeway_controller::config::MulticlusterConfig;
 use cluster::kubernetes::access::controller_rules;
 use cluster::kubernetes::client::{ClientOptions, client};
 use cluster::kubernetes::report::{Note, Reporter};
 use cluster::manifest::{Id, Kind};
-use common::{Agent, NAMESPACE, Replica, eventually, identity, lines, node, server, writes};
 use serde_json::{Value, json};
 
 /// What a MeshNode gives and says.

@@ -1,7 +1,7 @@
 //! Whole controllers against an API server in this process.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-#[path = "../../../link/tests/common/proxy.rs"]
+#[path = "../../../../link/tests/common/proxy.rs"]
 pub(crate) mod proxy;
 
 use std::net::SocketAddr;

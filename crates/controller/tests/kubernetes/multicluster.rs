@@ -1,12 +1,10 @@
 //! The rules of the Multi-Cluster Services API between two clusters, each with its own API server: what the conformance suite
 //! of KEP-1645 asks for, but for the packets.
 
-mod common;
-
 use std::path::Path;
 
+use crate::common::{LONG, Replica, cluster, eventually, lines, server, with_definitions};
 use apiserver::Server;
-use common::{LONG, Replica, cluster, eventually, lines, server, with_definitions};
 use model::{Cluster, ClusterId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,11 +1,9 @@
 //! Nodes that prove themselves by a token of Kubernetes, over real TLS; and a controller whose API server is away.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Agent, Replica, eventually, identity, node, server};
 use apiserver::{Fault, Identity};
-use common::{Agent, Replica, eventually, identity, node, server};
 use link::agent::AgentEvent;
 
 #[tokio::test]

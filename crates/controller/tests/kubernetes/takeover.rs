@@ -1,11 +1,9 @@
 //! One controller leads; when it is gone, or cut off, another does, in less than five seconds.
 
-mod common;
-
 use std::time::Duration;
 
-use common::proxy::Proxy;
-use common::{Replica, eventually, lines, node, pair, server, timed, writes};
+use crate::common::proxy::Proxy;
+use crate::common::{Replica, eventually, lines, node, pair, server, timed, writes};
 use link::agent::AgentEvent;
 
 /// What is promised, from the death of the leader to the next.
