@@ -242,7 +242,7 @@ async fn a_service_is_exported_imported_and_not_any_more() {
     namespace(here, "other");
     clusters.controllers[0].until("the namespace", |_| true).await;
     let said: Vec<_> =
-        common::writes(here).into_iter().filter(|r| r.group.contains("multicluster")).collect();
+        crate::common::writes(here).into_iter().filter(|r| r.group.contains("multicluster")).collect();
     assert!(said.is_empty(), "{:?}", lines(&said));
 
     unexport(there, "hello");
@@ -417,7 +417,7 @@ async fn the_next_leader_agrees() {
         server.get(IMPORTS, "demo/last").is_some_and(|import| !import["status"].is_null())
     })
     .await;
-    let others: Vec<_> = common::writes(&server)
+    let others: Vec<_> = crate::common::writes(&server)
         .into_iter()
         .filter(|request| request.group.contains("multicluster") && !request.name.contains("last"))
         .collect();

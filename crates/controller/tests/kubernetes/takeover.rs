@@ -95,13 +95,13 @@ async fn agents_hear_of_a_node_from_every_controller() {
     let (server, dir) = (server(), tempfile::tempdir().unwrap());
     server.apply_json(node("a", &["10.1.0.0/24"]));
     let (leader, standby) = pair(&server, &dir).await;
-    server.accept_token("of-a", common::identity("a"));
+    server.accept_token("of-a", crate::common::identity("a"));
     eventually("the roots", || server.get("configmaps", "causeway-system/causeway-roots").is_some()).await;
 
     // It comes to the standby first, and is sent on with what it has to report.
     let addresses = [standby.address, leader.address];
-    let mut agent = common::Agent::start(&dir.path().join("a"), &server, "a", &addresses, "of-a");
-    let at_leader = |_: &common::Agent, event: &AgentEvent| matches!(event, AgentEvent::Connected { controller } if *controller == addresses[1]);
+    let mut agent = crate::common::Agent::start(&dir.path().join("a"), &server, "a", &addresses, "of-a");
+    let at_leader = |_: &crate::common::Agent, event: &AgentEvent| matches!(event, AgentEvent::Connected { controller } if *controller == addresses[1]);
     agent.until("the leader", at_leader).await;
     assert!(agent.errors.iter().any(|e| e.contains("stands by")), "{:?}", agent.errors);
     let status = || server.get("meshnodes.causeway.io", "a").map(|object| object["status"].clone());
@@ -112,13 +112,13 @@ async fn agents_hear_of_a_node_from_every_controller() {
     // The standby knows it now: nothing new is said, so the agent stays.
     server.clear_requests();
     let only = [standby.address];
-    let mut agent = common::Agent::start(&dir.path().join("a"), &server, "a", &only, "of-a");
+    let mut agent = crate::common::Agent::start(&dir.path().join("a"), &server, "a", &only, "of-a");
     agent.until_synced().await;
     let node = agent.world.nodes.values().next().unwrap();
-    assert_eq!((node.public_key, node.port), (Some(common::report(1).public_key), 51820));
+    assert_eq!((node.public_key, node.port), (Some(crate::common::report(1).public_key), 51820));
     assert_eq!(standby.until("its agent", |status| status.agents.len() == 1).await.agents[0].node, "a");
     assert_eq!(lines(&writes(&server)), Vec::<String>::new());
-    agent.report.send_replace(common::report(2));
+    agent.report.send_replace(crate::common::report(2));
     agent.until_error("stands by").await;
 }
 

@@ -75,7 +75,7 @@ async fn nothing_is_written_when_nothing_changed() {
     let second = Replica::start(&dir.path().join("d"), &server.url());
     second.until_it_leads().await;
     let node = "b";
-    server.apply_json(common::node(node, &[]));
+    server.apply_json(crate::common::node(node, &[]));
     eventually("another range", || mesh_node(&server, node).is_some()).await;
     let said = lines(&writes(&server));
     assert!(matches!(&said[..], [one] if one.starts_with("patch meshnodes.causeway.io b")), "{said:?}");
@@ -128,7 +128,7 @@ async fn export_and_unexport(server: &Server) {
 #[tokio::test]
 async fn every_right_is_used_and_no_other() {
     let (server, dir) = (server(), tempfile::tempdir().unwrap());
-    common::with_definitions(&server);
+    crate::common::with_definitions(&server);
     server.apply_json(node("a", &["10.1.0.0/24"]));
     // An older server, which does not say in the token where the pod runs.
     let pod = server.apply_json(json!({
@@ -193,7 +193,7 @@ async fn every_right_is_used_and_no_other() {
         })
     };
     for kind in ["Node", "EndpointSlice", "Service", "Pod"] {
-        let waited = tokio::time::timeout(common::LONG, async {
+        let waited = tokio::time::timeout(crate::common::LONG, async {
             while !regarding(kind) {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
@@ -244,7 +244,7 @@ async fn every_right_is_used_and_no_other() {
     tokio::task::spawn_blocking(|| controller.stop()).await.unwrap();
     let alone = MulticlusterConfig { clusterset_name: String::new(), ..MulticlusterConfig::default() };
     let dir = dir.path().join("alone");
-    let _controller = Replica::start_with(&dir, &server.url(), common::cluster(), alone);
+    let _controller = Replica::start_with(&dir, &server.url(), crate::common::cluster(), alone);
     let property = || server.get("clusterproperties.about.k8s.io", "clusterset.k8s.io");
     eventually("no clusterset", || property().is_none()).await;
 
