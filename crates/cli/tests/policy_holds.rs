@@ -79,10 +79,17 @@ spec:
         command: [causeway, echo, --listen, ":8080"]
         readinessProbe: {httpGet: {path: /healthz, port: 8080}, failureThreshold: 1}
 ---
-apiVersion: v1
-kind: Pod
-metadata: {name: decoy, namespace: demo, labels: {app: decoy}}
-spec: {terminationGracePeriodSeconds: 1, containers: [{name: echo, command: [causeway, echo, --listen, ":8080", --drain, 0s]}]}
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: decoy, namespace: demo}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: decoy}}
+  template:
+    metadata: {labels: {app: decoy}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: echo, command: [causeway, echo, --listen, ":8080", --drain, 0s]}]
 ---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -107,7 +114,7 @@ fn server_vip() -> String {
 
 fn decoy_ip() -> String {
     let status = status();
-    let decoy = items(&status, "pods").iter().find(|pod| pod["name"] == "decoy").expect("the decoy");
+    let decoy = items(&status, "pods").iter().find(|pod| pod["name"] == "decoy-0").expect("the decoy");
     decoy["ips"][0].as_str().expect("it has an address").into()
 }
 
@@ -121,9 +128,9 @@ fn policies_hold() {
         let servers = items(status, "services").iter().find(|s| s["cluster"] == "left");
         servers.is_some_and(|s| items(s, "backends").iter().filter(|b| b["share"] == 0.5).count() == 2)
     });
-    // Servers and the decoy get each other's old addresses; and the client gets a new one once.
+    // Servers and the decoy get each other's old addresses.
     under_load("pods with new addresses", || {
-        for name in ["server-0", "decoy", "server-1", "decoy"] {
+        for name in ["server-0", "decoy-0", "server-1", "decoy-0"] {
             restart("right", name);
         }
     });
@@ -164,7 +171,7 @@ fn under_load(what: &str, act: impl Fn()) {
         let wrong = made(stranger);
         assert!(wrong.is_empty(), "{what}: a stranger reached a server: {wrong:#?}");
         let mut wrong = made(astray);
-        wrong.retain(|s| s["answer"]["pod"] == "decoy");
+        wrong.retain(|s| s["answer"]["pod"] == "decoy-0");
         assert!(wrong.is_empty(), "{what}: the client reached the decoy: {wrong:#?}");
         let samples = samples(may);
         let failed: Vec<_> = samples.iter().filter(|s| s["outcome"] != "ok").collect();
