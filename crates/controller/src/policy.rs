@@ -246,7 +246,7 @@ mod tests {
         for (pod, words) in [
             ("x/a", "there is no pod aws/x/a"),
             ("gcp/x/a", "ask the controller of gcp"),
-            ("node:aws-1", "NAMESPACE/POD"),
+            ("node:aws-1", "there is no pod node:aws/aws-1"),
             ("world", "NAMESPACE/POD"),
         ] {
             let refused = show(&aws(), PolicyShowAsk { pod: pod.parse().unwrap() }).unwrap_err().to_string();

@@ -122,8 +122,8 @@ fn bad() {
         ("apiVersion: v1\nkind: Pdo".into(), "f:2:7: kind: unknown value `Pdo`; did you mean `Pod`?"),
         (
             "apiVersion: v1\nkind: ConfigMap".into(),
-            "f:2:7: kind: unknown value `ConfigMap`; write one of `Namespace`, `Node`, `Service`, `Deployment`, `Pod`, \
-             `EndpointSlice`, `NetworkPolicy`, `ClusterNetworkPolicy`, `CiliumNetworkPolicy`, \
+            "f:2:7: kind: unknown value `ConfigMap`; write one of `Namespace`, `Node`, `Peer`, `Service`, `Deployment`, \
+             `Pod`, `EndpointSlice`, `NetworkPolicy`, `ClusterNetworkPolicy`, `CiliumNetworkPolicy`, \
              `CiliumClusterwideNetworkPolicy`, `ServiceExport`, `ServiceImport`",
         ),
         (

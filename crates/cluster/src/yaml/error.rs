@@ -144,7 +144,7 @@ pub enum Reason {
 
 /// Tells the likely meaning, or everything that may be written when that is short enough to be read.
 fn choice(nearest: Option<&str>, known: &[String]) -> String {
-    const READABLE: usize = 12;
+    const READABLE: usize = 16;
     match (nearest, known.len()) {
         (Some(nearest), _) => format!("did you mean `{nearest}`?"),
         (None, 0) => "write nothing here".into(),

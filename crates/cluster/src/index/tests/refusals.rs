@@ -113,7 +113,7 @@ fn policies_about_nodes() {
         (of(json!({"matchNames": {}}), json!({})), "spec.nodeSelector.matchNames: it is not known here"),
         (
             of(json!({"matchLabels": {"io.kubernetes.pod.namespace": "demo"}}), json!({})),
-            "io.kubernetes.pod.namespace: nodes are in no namespace",
+            "[\"io.kubernetes.pod.namespace\"]: nodes are in no namespace",
         ),
         (
             of(json!({}), json!({"toPorts": [{"ports": [{"port": "web"}]}]})),

@@ -362,7 +362,7 @@ pub(super) fn cases() -> Vec<Case> {
                     )),
                     &[
                         "CiliumClusterwideNetworkPolicy p of aws namespace about nodes role=db ingress [accept Cluster on \
-                       5432/TCP] egress [deny 192.0.2.0/24]",
+                       5432/TCP or 5432/UDP or 5432/SCTP] egress [deny 192.0.2.0/24]",
                     ],
                 ),
                 (
