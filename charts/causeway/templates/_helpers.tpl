@@ -6,6 +6,7 @@ cluster:
   podCIDRs: {{ .Values.cluster.podCIDRs | toRawJson }}
   serviceCIDRs: {{ .Values.cluster.serviceCIDRs | toRawJson }}
   clustersetCIDRs: {{ .Values.multicluster.clustersetCIDRs | toRawJson }}
+  peerCIDRs: {{ .Values.cluster.peerCIDRs | toRawJson }}
   nodeMaskSizeIPv4: {{ .Values.cluster.nodeMaskSizeIPv4 | toRawJson }}
   nodeMaskSizeIPv6: {{ .Values.cluster.nodeMaskSizeIPv6 | toRawJson }}
 source:
