@@ -21,9 +21,9 @@ fn state(situation: &Situation) -> State {
         mtu: 1420,
         fail_closed: vec![],
         keepalive: 25,
-        preshared_key: None,
         masquerade: Some(vec![]),
         unserved: mesh::Unserved::Refuse,
+        peers: Default::default(),
     };
     let mesh = mesh::plan(world, &me, &settings, &mesh::Seen::default());
     let services = services::plan(&View { dead, ranking, ..View::new(world, &me) });

@@ -73,7 +73,7 @@ fn as_agreed() {
 fn a_changed_configuration_rolls_the_pods() {
     let before = causeway_install::objects(&samples::least());
     let mut settings = samples::least();
-    settings.agent.wireguard_port = 51900;
+    settings.agent.http_port = 9700;
     let after = causeway_install::objects(&settings);
     let changed = |kind: &str, path: &str| {
         let of =
