@@ -54,6 +54,7 @@ fn world(granularity: Granularity) -> World {
         pod_cidrs: ["10.0.0.0/8", "fd00::/48"].map(|range| range.parse().expect("a range")).into(),
         service_cidrs: Vec::new(),
         clusterset_cidrs: Vec::new(),
+        peer_cidrs: Vec::new(),
     };
     world.clusters.insert(cluster.name.clone(), cluster);
     for (location, n) in (0..LOCATIONS).flat_map(|location| (0..NODES).map(move |n| (location, n))) {
