@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use model::World;
 use model::mesh::Host;
+use model::{ClusterName, PeerHost, World};
 use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -40,10 +40,13 @@ impl Endpoints {
     }
 
     /// Asks for what is due, and takes in what was found. Returns whether a name leads somewhere else now.
-    pub(crate) fn poll(&mut self, world: &World, resolved: &mut BTreeMap<String, Vec<IpAddr>>) -> bool {
-        let hosts = world.nodes.values().filter_map(|node| Some(&node.mesh.endpoint.as_ref()?.host));
-        let names = hosts.filter_map(|host| if let Host::Dns(name) = host { Some(name) } else { None });
-        let names: BTreeSet<&String> = names.collect();
+    pub(crate) fn poll(
+        &mut self,
+        world: &World,
+        own: &ClusterName,
+        resolved: &mut BTreeMap<String, Vec<IpAddr>>,
+    ) -> bool {
+        let names = names(world, own);
         let now = Instant::now();
         self.due.retain(|name, _| names.contains(name));
         self.failing.retain(|name, _| names.contains(name));
@@ -85,9 +88,23 @@ impl Endpoints {
             more => format!(" (and {more} more)"),
         };
         Some(format!(
-            "the endpoint {name} of a node cannot be resolved{more}: {error}; check its annotation force-endpoint"
+            "the endpoint {name} cannot be resolved{more}: {error}; check the nodes' annotations force-endpoint, and the peers"
         ))
     }
+}
+
+/// Those of all nodes, and of the own cluster's peers: no other's are dialled from here.
+fn names<'a>(world: &'a World, own: &ClusterName) -> BTreeSet<&'a String> {
+    let of_nodes = world.nodes.values().filter_map(|node| match &node.mesh.endpoint.as_ref()?.host {
+        Host::Dns(name) => Some(name),
+        _ => None,
+    });
+    let own = world.peers.values().filter(|peer| peer.name.cluster == *own);
+    let of_peers = own.filter_map(|peer| match &peer.endpoint.as_ref()?.host {
+        PeerHost::Dns(name) => Some(name),
+        PeerHost::Ip(_) => None,
+    });
+    of_nodes.chain(of_peers).collect()
 }
 
 /// All its addresses, in an order of their own: servers shuffle them.
@@ -128,17 +145,18 @@ mod tests {
         world.apply(node(2, "localhost:51820"));
         world.apply(node(3, "192.0.2.1:51820"));
         let (mut endpoints, mut resolved) = (Endpoints::new(), BTreeMap::new());
-        assert!(!endpoints.poll(&world, &mut resolved));
+        let own: ClusterName = "a".parse().unwrap();
+        assert!(!endpoints.poll(&world, &own, &mut resolved));
         while resolved.is_empty() || endpoints.problem().is_none() {
             let answer = endpoints.answers.recv().await.unwrap();
             endpoints.answer.send(answer).unwrap();
-            endpoints.poll(&world, &mut resolved);
+            endpoints.poll(&world, &own, &mut resolved);
         }
         assert_eq!(resolved.keys().collect::<Vec<_>>(), ["localhost"]);
         assert!(resolved["localhost"].iter().all(IpAddr::is_loopback));
         assert!(endpoints.problem().is_some_and(|problem| problem.contains("nowhere.invalid")));
         world.nodes.clear();
-        assert!(endpoints.poll(&world, &mut resolved), "nobody needs it");
+        assert!(endpoints.poll(&world, &own, &mut resolved), "nobody needs it");
         assert!(resolved.is_empty() && endpoints.problem().is_none());
     }
 }

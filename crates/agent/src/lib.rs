@@ -16,7 +16,6 @@ mod neighbour;
 mod node;
 mod outliers;
 mod outlook;
-mod peers;
 mod police;
 mod problems;
 mod run;

@@ -39,8 +39,7 @@ use crate::health_checks::HealthChecks;
 use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outliers::Watch;
-use crate::outlook::{Outlook, Plan};
-use crate::peers::Peers;
+use crate::outlook::{self, Outlook, Plan};
 use crate::police::{self, Police, Unenforced};
 use crate::problems::Problems;
 use crate::services::Held;
@@ -126,8 +125,6 @@ pub(crate) struct Node {
     key: PrivateKey,
     started: Instant,
     told: Told,
-    /// Laptops and other peers that are no nodes.
-    peers: Peers,
     replan: bool,
     check_at: Instant,
     observe_at: Instant,
@@ -157,7 +154,6 @@ impl Node {
             masquerade: (config.masquerade && translates).then(|| config.non_masquerade_cidrs.clone()),
             // Where Kubernetes is, kube-proxy is, was or may come.
             unserved: if config.service_account.is_some() { Unserved::Leave } else { Unserved::Refuse },
-            peers: mesh::external::PeerSettings { now: crate::peers::now(), ..Default::default() },
         };
         let now = Instant::now();
         let untold =
@@ -170,7 +166,7 @@ impl Node {
                 me,
                 world,
                 settings,
-                seen: Default::default(),
+                seen: mesh::Seen { now: outlook::now(), ..Default::default() },
                 port: config.wireguard_port,
                 fixed: config.dns.iter().flat_map(|dns| dns.own_addresses()).collect(),
                 dead: Default::default(),
@@ -216,7 +212,6 @@ impl Node {
             key,
             started: now,
             told,
-            peers: Peers::default(),
             replan: true,
             check_at: now,
             observe_at: now + OBSERVE_EVERY,
@@ -450,11 +445,10 @@ impl Node {
                 self.serve_outside();
             }
             self.replan |= self.outlook.measure(self.prober.cluster_rtts());
-            self.replan |= self.endpoints.poll(&self.outlook.world, &mut self.outlook.seen.resolved);
+            let Outlook { world, me, seen, .. } = &mut self.outlook;
+            self.replan |= self.endpoints.poll(world, &me.cluster, &mut seen.resolved);
             self.problems.set_machine("endpoints", self.endpoints.problem());
-            let outlook = &mut self.outlook;
-            self.replan |=
-                self.peers.follow(&outlook.world, &outlook.me.cluster, &mut outlook.settings.peers);
+            self.replan |= self.outlook.follow_clock();
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
             }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use engine::health::{Ranking, Way, scores};
 use engine::plan::State;
@@ -21,7 +21,7 @@ pub(crate) struct Outlook {
     pub(crate) me: NodeName,
     pub(crate) world: World,
     pub(crate) settings: mesh::Settings,
-    /// Gateways that carry nothing, and where names of endpoints lead.
+    /// Gateways that carry nothing, where names of endpoints lead, and the time.
     pub(crate) seen: mesh::Seen,
     pub(crate) port: u16,
     /// Addresses that the tunnel's device has beside those of the mesh.
@@ -96,6 +96,12 @@ impl Outlook {
         self.ranking.update(&scores(&self.times, &self.ways))
     }
 
+    /// Takes in how late it is. Returns whether a peer has expired.
+    pub(crate) fn follow_clock(&mut self) -> bool {
+        let was = std::mem::replace(&mut self.seen.now, now());
+        self.world.peers.values().any(|peer| peer.has_expired(was) != peer.has_expired(self.seen.now))
+    }
+
     /// Nodes that no tunnel leads to, such as those that have no key yet: what runs there answers nobody here.
     pub(crate) fn unreached(&self) -> Vec<NodeName> {
         let others = self.world.nodes.keys().filter(|name| **name != self.me);
@@ -142,4 +148,10 @@ impl Outlook {
     pub(crate) fn mesh_ips(&self, state: &State) -> Vec<IpAddr> {
         state.tunnel.addresses.difference(&self.fixed).map(IpNet::addr).collect()
     }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use cluster::manifest::Kind;
-use engine::mesh::external::{PeerSettings, Remote};
+use engine::mesh::external::Remote;
 use engine::mesh::{Seen, Settings, Unserved, plan};
 use ipnet::IpNet;
 use model::{NodeName, PublicKey};
@@ -149,9 +149,8 @@ fn tunnel(view: &View, name: &str) -> Result<(Option<u16>, Vec<End>)> {
         keepalive: 0,
         masquerade: None,
         unserved: Unserved::Leave,
-        peers: PeerSettings { now: now(), ..PeerSettings::default() },
     };
-    let mesh = plan(&view.world, &name, &settings, &Seen::default());
+    let mesh = plan(&view.world, &name, &settings, &Seen { now: now(), ..Seen::default() });
     let whose = |key: &PublicKey| {
         let node = view.world.nodes.values().find(|node| node.public_key.as_ref() == Some(key));
         let peer = || view.world.peers.values().find(|peer| peer.public_key == *key);

@@ -148,7 +148,6 @@ fn plan(log: &Log) -> (Duration, usize) {
         keepalive: 0,
         masquerade: None,
         unserved: mesh::Unserved::Refuse,
-        peers: Default::default(),
     };
     let began = Instant::now();
     let services = services::plan(&View::new(&world, &me));

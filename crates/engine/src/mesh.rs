@@ -22,7 +22,6 @@ use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
 
 use crate::plan::{Masquerade, Peer, Route, RouteVia, Tunnel};
 use claims::Claims;
-use external::PeerSettings;
 pub use problem::Problem;
 use segment::Segment;
 
@@ -48,8 +47,6 @@ pub struct Settings {
     pub masquerade: Option<Vec<IpNet>>,
     /// What becomes of packets to service addresses that nobody has.
     pub unserved: Unserved,
-    /// What peers that are no nodes depend on.
-    pub peers: PeerSettings,
 }
 
 /// What this node has seen itself, beside what it was told.
@@ -60,6 +57,8 @@ pub struct Seen {
     pub out: BTreeSet<NodeName>,
     /// Where the names lead that endpoints are given by; what leads nowhere is not here.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// The time, in seconds since 1970: peers that have expired are nobody.
+    pub now: i64,
 }
 
 /// What becomes of packets to addresses of services that no socket was led away from.
@@ -124,7 +123,7 @@ pub fn plan(world: &World, me: &NodeName, settings: &Settings, seen: &Seen) -> M
         mesh.own = mine.to_vec();
         let granted = Granted { ranges, slices };
         delivers = add_peers(world, node, &ips, &granted, settings, seen, &mut mesh);
-        leaving = external::add(world, node, &ips, &settings.peers, &mut mesh);
+        leaving = external::add(world, node, &ips, seen, &mut mesh);
     }
     if let Some(except) = &settings.masquerade {
         masquerade(world.clusters.get(&me.cluster), except, delivers, &mut mesh);

@@ -23,7 +23,6 @@ fn state(situation: &Situation) -> State {
         keepalive: 25,
         masquerade: Some(vec![]),
         unserved: mesh::Unserved::Refuse,
-        peers: Default::default(),
     };
     let mesh = mesh::plan(world, &me, &settings, &mesh::Seen::default());
     let services = services::plan(&View { dead, ranking, ..View::new(world, &me) });

@@ -68,7 +68,6 @@ fn outlook() -> Outlook {
             keepalive: 0,
             masquerade: None,
             unserved: Unserved::Leave,
-            peers: Default::default(),
         },
         seen: Default::default(),
         port: 51820,

@@ -15,17 +15,8 @@ use model::{
 use siphasher::sip::SipHasher13;
 
 use super::claims::Claims;
-use super::{LAST_RESORT_METRIC, Mesh, Problem, TUNNEL_METRIC};
+use super::{LAST_RESORT_METRIC, Mesh, Problem, Seen, TUNNEL_METRIC};
 use crate::plan::{self, Route, RouteVia};
-
-/// What peers depend on beside the world.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PeerSettings {
-    /// The time, in seconds since 1970: who has expired is nobody.
-    pub now: i64,
-    /// Where the names of endpoints lead. What is not here is not dialled.
-    pub resolved: BTreeMap<String, IpAddr>,
-}
 
 /// A peer, as far as it was granted what it claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,11 +159,11 @@ pub(super) fn add(
     world: &World,
     me: &Node,
     my_ips: &[IpAddr],
-    settings: &PeerSettings,
+    seen: &Seen,
     mesh: &mut Mesh,
 ) -> BTreeSet<IpNet> {
     let mut problems = Vec::new();
-    let standings = standings(world, &me.name.cluster, settings.now, &mut problems);
+    let standings = standings(world, &me.name.cluster, seen.now, &mut problems);
     mesh.problems.append(&mut problems);
     let all: Vec<IpNet> = standings.iter().flat_map(|standing| &standing.ranges).copied().collect();
     let mut leaving = BTreeSet::new();
@@ -183,7 +174,7 @@ pub(super) fn add(
             mesh.routes.insert((*range, LAST_RESORT_METRIC), nowhere);
         }
         if gateways.iter().any(|node| node.name == me.name) {
-            let endpoint = endpoint(peer, &settings.resolved, world, &all, &mut mesh.problems);
+            let endpoint = endpoint(peer, &seen.resolved, world, &all, &mut mesh.problems);
             let end = plan::Peer {
                 endpoint,
                 allowed_ips: ranges.clone(),
@@ -214,7 +205,7 @@ pub(super) fn add(
 /// Where a peer is dialled: never at an address that the mesh itself carries.
 fn endpoint(
     peer: &Peer,
-    resolved: &BTreeMap<String, IpAddr>,
+    resolved: &BTreeMap<String, Vec<IpAddr>>,
     world: &World,
     peers: &[IpNet],
     problems: &mut Vec<Problem>,
@@ -222,7 +213,7 @@ fn endpoint(
     let PeerEndpoint { host, port } = peer.endpoint.as_ref()?;
     let ip = match host {
         PeerHost::Ip(ip) => *ip,
-        PeerHost::Dns(name) => *resolved.get(name)?,
+        PeerHost::Dns(name) => *resolved.get(name)?.first()?,
     };
     let pods = world.clusters.values().flat_map(|cluster| &cluster.pod_cidrs);
     if pods.chain(peers).any(|range| range.contains(&ip)) {

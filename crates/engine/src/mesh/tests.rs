@@ -11,7 +11,6 @@ fn settings() -> Settings {
         keepalive: 25,
         masquerade: None,
         unserved: Unserved::Refuse,
-        peers: Default::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 use model::mesh::{Gateway, Granularity};
 
 use super::*;
-use crate::mesh::{Seen, Settings, Unserved, plan};
+use crate::mesh::{Settings, Unserved, plan};
 use crate::testing::{cluster, cluster_name, meshed, node_name, world};
 
 fn net(text: &str) -> IpNet {
@@ -15,7 +15,6 @@ fn settings() -> Settings {
         keepalive: 25,
         masquerade: Some(Vec::new()),
         unserved: Unserved::Refuse,
-        peers: PeerSettings::default(),
     }
 }
 
@@ -182,10 +181,9 @@ fn endpoints() {
         ..peer("a/office", 99, &["192.168.77.0/24"])
     };
     let dial = |host, resolved: &[(&str, &str)]| {
-        let mut settings = settings();
-        settings.peers.resolved =
-            resolved.iter().map(|(name, ip)| (name.to_string(), ip.parse().unwrap())).collect();
-        let mesh = plan(&with(&[office(host)]), &node_name("a/1"), &settings);
+        let resolved = resolved.iter().map(|(name, ip)| (name.to_string(), vec![ip.parse().unwrap()]));
+        let seen = Seen { resolved: resolved.collect(), ..Seen::default() };
+        let mesh = plan(&with(&[office(host)]), &node_name("a/1"), &settings(), &seen);
         let end = &mesh.tunnel.peers[&PublicKey([99; 32])];
         assert_eq!(end.keepalive, 25);
         (end.endpoint.map(|endpoint| endpoint.to_string()), mesh.problems.len())
