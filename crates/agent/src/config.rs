@@ -17,7 +17,7 @@ use link::agent::Proof;
 use model::{ClusterName, NameError, Node, NodeName, Protocol, Topology};
 use serde::{Deserialize, Serialize};
 
-pub use dns::{Dns, Upstream};
+pub use dns::{Dns, Upstream, UpstreamError};
 pub use policy::Policy;
 pub use services::{LoadBalancerAlgorithm, Services};
 

@@ -1,8 +1,9 @@
 //! `causeway lab load`: a steady load of new connections, from where it runs. The demo and the benchmarks run it in
 //! pods.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use lab::echo::Answer;
@@ -38,19 +39,24 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let load = Load { target: args.url, rate: args.rate, duration: args.duration, timeout: args.timeout };
     let mut samples = Vec::new();
-    let mut told = Ok(());
+    // Who reads slowly, or only at the end, must not hold up what is sent.
+    let (tell, told) = mpsc::channel::<String>();
+    let teller = std::thread::spawn(move || -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        told.iter().try_for_each(|line| writeln!(out, "{line}").and_then(|()| out.flush()))
+    });
+    let mut lines = Ok(());
     lab::load::run(&load, &Answer::of_this_process(), |sample| {
-        if args.output == Output::Json && told.is_ok() {
-            told = serde_json::to_string(&sample).map_err(Into::into).and_then(|line| {
-                let mut out = std::io::stdout().lock();
-                writeln!(out, "{line}")?;
-                out.flush()
-            });
+        if args.output == Output::Json && lines.is_ok() {
+            // Nobody takes it any more: that is said at the end.
+            lines = serde_json::to_string(&sample).map(|line| drop(tell.send(line)));
         }
         samples.push(sample);
     })
     .await;
-    told?;
+    drop(tell);
+    teller.join().map_err(|_| anyhow::anyhow!("what became of the requests could not be printed"))??;
+    lines?;
     let report = Report::new(&samples);
     if args.output == Output::Text {
         print(&report);

@@ -47,6 +47,10 @@ pub struct ClusterPlan {
     pub policy: LabPolicy,
     /// Which of its nodes have tunnels to which.
     pub mesh: controller::config::Mesh,
+    /// Whether its pods reach what is outside of the mesh, under their node's address.
+    pub masquerade: bool,
+    /// Whom its nodes ask for names of the outside; nobody without one.
+    pub upstreams: Vec<agent::config::Upstream>,
     /// Its Kubernetes objects.
     pub manifests: Vec<Manifest>,
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod labels;
+pub mod manifest;
 mod peer;
 mod scene;
 pub mod situations;

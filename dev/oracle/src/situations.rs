@@ -98,7 +98,10 @@ pub fn pods() -> Vec<Pod> {
     for (row, namespace) in (1..).zip(["x", "y", "z"]) {
         for (column, name) in (1..).zip(["a", "b", "c"]) {
             let named = |protocol: Protocol, port: u16| NamedPort {
-                name: format!("serve-{port}-{}", protocol.to_string().to_lowercase()),
+                name: match protocol {
+                    Protocol::Tcp => format!("serve-{port}"),
+                    _ => format!("serve-{port}-{}", protocol.to_string().to_lowercase()),
+                },
                 protocol,
                 port: port.try_into().expect("not 0"),
             };

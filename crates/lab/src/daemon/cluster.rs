@@ -230,8 +230,7 @@ fn agent_config(
         cgroup: Some(kernel::cgroup::Cgroup::at(state::node_cgroup(&node.cgroup))?.path().into()),
         pod_cidrs: node.pod_cidrs.clone(),
         cni: None,
-        // What pods of a lab reach is the mesh.
-        masquerade: false,
+        masquerade: of.masquerade,
         non_masquerade_cidrs: Vec::new(),
         services: of.services.clone(),
         policy: of.policy.agents.clone(),
@@ -241,8 +240,7 @@ fn agent_config(
         wireguard_port: 51820,
         http_listen: (Ipv6Addr::UNSPECIFIED, 9641).into(),
         dns: Some(agent::config::Dns {
-            // What is outside of a lab is out of its pods' reach.
-            upstreams: Some(Vec::new()),
+            upstreams: Some(of.upstreams.clone()),
             cluster_domain: crate::pod::resolv::CLUSTER_DOMAIN.into(),
             ..Default::default()
         }),

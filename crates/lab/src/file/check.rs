@@ -168,7 +168,16 @@ fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Re
         let what = format!("`{}` is no label's key", mesh.topology_label);
         return Err(doc.error(&format!("{mesh_at}.topologyLabel"), what, Syntax::LabelKey.words()));
     }
-    let lab = LabCluster { cluster, nodes, hosts, services, policy, mesh, manifests: Vec::new() };
+    let upstream = |(i, text): (usize, &String)| {
+        let path = format!("{at}.dns.upstreams[{i}]");
+        text.clone().try_into().map_err(|_: agent::config::UpstreamError| {
+            let what = format!("`{text}` is no name server's address");
+            doc.error(&path, what, "ADDRESS or ADDRESS:PORT, such as `172.16.1.2:53`")
+        })
+    };
+    let upstreams = raw.dns.upstreams.iter().enumerate().map(upstream).collect::<Result<_, _>>()?;
+    let (masquerade, manifests) = (raw.agent.masquerade, Vec::new());
+    let lab = LabCluster { cluster, nodes, hosts, services, policy, mesh, masquerade, upstreams, manifests };
     slices(&lab).map_err(|range| {
         let what = format!("{range} has no room for a slice for each of {} nodes", lab.nodes.len());
         doc.error(&format!("{at}.podCIDRs"), what, "a wider range instead")

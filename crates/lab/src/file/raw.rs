@@ -51,7 +51,25 @@ pub(super) struct RawCluster {
     pub(super) policy: RawPolicy,
     pub(super) mesh: Option<Mesh>,
     #[serde(default)]
+    pub(super) agent: RawAgent,
+    #[serde(default)]
+    pub(super) dns: RawDns,
+    #[serde(default)]
     pub(super) manifests: Vec<String>,
+}
+
+/// What its pods have of the outside.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct RawAgent {
+    pub(super) masquerade: bool,
+}
+
+/// Who is asked for names of the outside.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct RawDns {
+    pub(super) upstreams: Vec<String>,
 }
 
 /// One of a cluster's `nodes`.

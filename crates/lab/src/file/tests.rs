@@ -137,6 +137,19 @@ fn what_holds_for_policies() {
 }
 
 #[test]
+fn what_pods_have_of_the_outside() {
+    let said = |text: &str| GOOD.replacen("  manifests: []", &format!("  {text}"), 1);
+    let lab =
+        read(&said("agent: {masquerade: true}\n  dns: {upstreams: [172.16.1.2, '[fd10::2]:5353']}")).unwrap();
+    let [aws, gcp] = &lab.clusters[..] else { panic!("two clusters") };
+    assert_eq!([aws, gcp].map(|lab| lab.masquerade), [true, false]);
+    let upstreams: Vec<String> = aws.upstreams.iter().map(ToString::to_string).collect();
+    assert_eq!((upstreams, gcp.upstreams.len()), (vec!["172.16.1.2:53".into(), "[fd10::2]:5353".into()], 0));
+    let error = read(&said("dns: {upstreams: [172.16.1.2, office]}")).unwrap_err().to_string();
+    assert!(error.contains("clusters[0].dns.upstreams[1]") && error.contains("`office`"), "{error}");
+}
+
+#[test]
 fn names_and_numbers() {
     refused("name: aws\n", "name: AWS\n", 4, "clusters[0].name", &["`AWS`", "a-z"]);
     refused("name: gcp\n", "name: aws\n", 12, "clusters[1].name", &["`aws`", "line 4", "another"]);

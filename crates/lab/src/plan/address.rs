@@ -89,6 +89,8 @@ fn cluster_plan(lab: &LabCluster, locations: &mut Vec<Location>) -> ClusterPlan 
         services: lab.services.clone(),
         policy: lab.policy.clone(),
         mesh: lab.mesh.clone(),
+        masquerade: lab.masquerade,
+        upstreams: lab.upstreams.clone(),
         manifests: lab.manifests.clone(),
     }
 }

@@ -175,7 +175,7 @@ fn peers() -> Vec<Situation> {
         ),
         once(
             "a named port, outwards",
-            vec![cnp("p", admin, "x", None, vec![rule(Deny, from("y"), vec![called("serve-81-tcp")])])],
+            vec![cnp("p", admin, "x", None, vec![rule(Deny, from("y"), vec![called("serve-81")])])],
             vec![on80(&[]), on81(&[("x/*", "y/*", NO)])],
         ),
         once(

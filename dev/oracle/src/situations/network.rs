@@ -181,7 +181,7 @@ fn by_port() -> Vec<Situation> {
         ),
         once(
             "a port by its name",
-            vec![np("x", "p", all_pods(), vec![accept(None, Some(vec![called("serve-80-tcp")]))], None)],
+            vec![np("x", "p", all_pods(), vec![accept(None, Some(vec![called("serve-80")]))], None)],
             vec![on80(ALL), on81(&[("*", "x/*", NO)])],
         ),
         once(
@@ -190,14 +190,14 @@ fn by_port() -> Vec<Situation> {
                 "x",
                 "p",
                 all_pods(),
-                vec![accept(Some(vec![y()]), Some(vec![called("serve-80-tcp")]))],
+                vec![accept(Some(vec![y()]), Some(vec![called("serve-80")]))],
                 None,
             )],
             vec![on80(&[("*", "x/*", NO), ("y/*", "x/*", YES)]), on81(&[("*", "x/*", NO)])],
         ),
         once(
             "a port by its name, outwards",
-            vec![np("x", "p", all_pods(), None, vec![accept(None, Some(vec![called("serve-80-tcp")]))])],
+            vec![np("x", "p", all_pods(), None, vec![accept(None, Some(vec![called("serve-80")]))])],
             vec![on80(ALL), on81(&[("x/*", "*", NO)])],
         ),
         once(
