@@ -49,7 +49,7 @@ fn addresses() -> Addresses {
 /// A document of a file of situations: all of these policies in one cluster.
 fn document(name: &str, policies: &BTreeMap<PolicyName, Value>) -> String {
     let all: Vec<String> = policies.values().map(ToString::to_string).collect();
-    let policies = json!({"aws": all.join("\n---\n")});
+    let policies = if all.is_empty() { json!({}) } else { json!({"aws": all.join("\n---\n")}) };
     json!({"apiVersion": "lab.causeway.io/v1alpha1", "kind": "Situation", "name": name, "policies": policies})
         .to_string()
 }

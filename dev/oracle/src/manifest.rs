@@ -123,6 +123,7 @@ fn cluster(rule: &PolicyRule, side: &str, ranges: &dyn Fn(IpNet) -> Vec<IpNet>) 
             let some = some.iter().flat_map(|its| ranges(*its)).map(|its| its.to_string());
             json!({"networks": some.collect::<Value>()})
         }
+        PolicyPeer::Nodes(nodes) => json!({"nodes": selector(nodes)}),
         other => panic!("{other:?} in a situation"),
     };
     let action = match rule.action {
