@@ -57,7 +57,9 @@ fn document(name: &str, policies: &BTreeMap<PolicyName, Value>) -> String {
 /// One matrix for each document: a report each.
 fn measure(folder: &Folder, documents: &[String], more: &[&str]) -> Vec<Value> {
     let file = folder.write("situations.yaml", &documents.join("\n---\n"));
-    let output = lab(&[&["matrix", "-o", "json", "--situations", &file], more].concat());
+    // What differs is tried again, so a busy machine costs time and no more.
+    let words = ["matrix", "-o", "json", "--timeout", "200ms", "--settle", "10s", "--situations", &file];
+    let output = lab(&[&words, more].concat());
     let said = String::from_utf8_lossy(&output.stderr);
     let reports: Vec<Value> =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));

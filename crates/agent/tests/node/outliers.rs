@@ -71,8 +71,8 @@ pub(crate) fn are_ejected_and_come_back() {
     assert!(failed(&client, MANY) > 0);
     let left = backends(node).iter().filter(|backend| backend.share > 0.0).count();
     assert_eq!((left, ejected(node).len()), (2, 1));
-    let said = node.status().unwrap().problems;
-    assert!(said.iter().any(|problem| problem.contains("demo/near") && problem.contains("stay")), "{said:?}");
+    let stays = |problem: &String| problem.contains("demo/near") && problem.contains("stay");
+    until("it is said why", || node.status().unwrap().problems.iter().any(stays));
     let _servers: Vec<Program> = pods.iter().map(serve).collect();
     until("all are back", || failed(&client, 10) == 0 && ejected(node).is_empty());
     assert_eq!(failed(&client, MANY), 0);

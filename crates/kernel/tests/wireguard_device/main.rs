@@ -42,13 +42,19 @@ fn main() -> ExitCode {
         traffic::with_the_kernel();
         return ExitCode::SUCCESS;
     }
-    let wanted = args.iter().find(|arg| !arg.starts_with('-'));
+    let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let mut exit = ExitCode::SUCCESS;
     for (name, case) in cases {
-        if wanted.is_none_or(|wanted| name.contains(wanted.as_str())) {
+        if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
             println!("test {name} ...");
-            case();
-            println!("test {name} ... ok");
+            // As a harness says it, for whoever runs again what failed.
+            if std::panic::catch_unwind(case).is_ok() {
+                println!("test {name} ... ok");
+            } else {
+                println!("test {name} ... FAILED");
+                exit = ExitCode::FAILURE;
+            }
         }
     }
-    ExitCode::SUCCESS
+    exit
 }
