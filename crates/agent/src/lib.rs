@@ -16,6 +16,7 @@ mod neighbour;
 mod node;
 mod outliers;
 mod outlook;
+mod path_mtu;
 mod police;
 mod problems;
 mod run;

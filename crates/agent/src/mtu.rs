@@ -56,6 +56,7 @@ pub(crate) async fn measure(
     peers: Vec<(NodeName, IpAddr)>,
 ) -> Result<MtuStatus, EchoError> {
     let echo = Echo::open(Some(interface))?;
+    echo.forbid_fragments()?;
     // Not the prober's number, nor that of whoever else looks at the same time.
     let id = (std::process::id() ^ u32::from(peers.len() as u16) ^ 0x4d54) as u16;
     let size = mtu as usize;

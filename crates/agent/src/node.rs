@@ -40,6 +40,7 @@ use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outliers::Watch;
 use crate::outlook::{self, Outlook, Plan};
+use crate::path_mtu::PathMtus;
 use crate::police::{self, Police, Unenforced};
 use crate::problems::Problems;
 use crate::services::Held;
@@ -93,6 +94,7 @@ pub(crate) struct Node {
     judge: bool,
     /// Where names of endpoints lead.
     endpoints: Endpoints,
+    paths: PathMtus,
     /// Whom an address of the mesh belongs to.
     pub(crate) probed: BTreeMap<IpAddr, NodeName>,
     pub(crate) echo_id: u16,
@@ -189,6 +191,7 @@ impl Node {
             gateways: Gateways::default(),
             judge: false,
             endpoints: Endpoints::new(),
+            paths: PathMtus::default(),
             probed: BTreeMap::new(),
             echo_id: (seed & 0xffff) as u16,
             problems: Problems::default(),
@@ -445,8 +448,10 @@ impl Node {
                 self.serve_outside();
             }
             self.replan |= self.outlook.measure(self.prober.cluster_rtts());
-            let Outlook { world, me, seen, .. } = &mut self.outlook;
+            let Outlook { world, me, seen, dead, settings, .. } = &mut self.outlook;
             self.replan |= self.endpoints.poll(world, &me.cluster, &mut seen.resolved);
+            let answering = self.probed.iter().filter(|(_, name)| !dead.contains(*name));
+            self.replan |= self.paths.poll(&self.config.interface, settings.mtu, answering, &mut seen.narrow);
             self.problems.set_machine("endpoints", self.endpoints.problem());
             self.replan |= self.outlook.follow_clock();
             if self.cni.is_some() || now >= self.observe_at {

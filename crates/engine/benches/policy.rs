@@ -156,6 +156,15 @@ fn main() {
         planner.handle_pod(&one.name, Some(&one));
     });
 
+    churn(&mut planner);
+    let many: Vec<Policy> = (0..10 * POLICIES).map(policy).collect();
+    let begun = Instant::now();
+    many.iter().for_each(|policy| planner.handle_policy(&policy.name, Some(policy)));
+    let ops = planner.poll().ops.len();
+    report("ten thousand policies at once", vec![begun.elapsed()], ops);
+    many[POLICIES as usize..].iter().for_each(|policy| planner.handle_policy(&policy.name, None));
+    planner.poll();
+
     let ranges: Vec<IpNet> = (0..100_000_u32)
         .map(|n| IpNet::new(IpAddr::from(Ipv4Addr::from_bits(0x0b00_0000 + (n << 8))), 24).expect("a length"))
         .collect();
@@ -167,6 +176,29 @@ fn main() {
     planner.handle_policy(&many.name, Some(&many));
     let ops = planner.poll().ops.len();
     report("a policy of 100,000 ranges is applied", vec![begun.elapsed()], ops);
+}
+
+/// Labels of pods everywhere change and change back, a hundred and fifty times over: what a second of a thousand of them costs,
+/// and whether something of it stays.
+fn churn(planner: &mut Planner) {
+    let verdicts = planner.policing().verdicts.len();
+    let rulesets = planner.policing().rulesets.len();
+    let (mut ops, mut times) = (0, Vec::new());
+    for second in 0..30 {
+        let begun = Instant::now();
+        for n in 0..1_000 {
+            let mut one = pod((second / 2 * 1_000 + n) % IDENTITIES);
+            if second % 2 == 0 {
+                one.labels.insert("app".into(), format!("app-{}", (n + 500) % 1_000));
+            }
+            planner.handle_pod(&one.name, Some(&one));
+            ops += black_box(planner.poll()).ops.len();
+        }
+        times.push(begun.elapsed());
+    }
+    report("a second of 1,000 changes of labels", times, ops);
+    let now = (planner.policing().verdicts.len(), planner.policing().rulesets.len());
+    println!("verdicts and rulesets before and after them: {:?}, {now:?}", (verdicts, rulesets));
 }
 
 fn measure(planner: &mut Planner, what: &str, change: impl Fn(&mut Planner, u32)) {

@@ -57,6 +57,8 @@ pub struct Seen {
     pub out: BTreeSet<NodeName>,
     /// Where the names lead that endpoints are given by; what leads nowhere is not here.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// The nodes that less than the tunnel's MTU gets through to: bytes of the largest packet that does.
+    pub narrow: BTreeMap<NodeName, u32>,
     /// The time, in seconds since 1970: peers that have expired are nobody.
     pub now: i64,
 }
@@ -165,7 +167,7 @@ fn claim_ranges<'a>(
                 mesh.problems.push(Problem::Clusters { range, loser, winner });
             } else {
                 mesh.guarded.insert(range);
-                let nowhere = Route { via: RouteVia::Blackhole, source: None };
+                let nowhere = Route { via: RouteVia::Blackhole, source: None, mtu: None };
                 mesh.routes.insert((range, LAST_RESORT_METRIC), nowhere);
             }
         }
@@ -201,7 +203,7 @@ fn claim_slices<'a>(
 fn refuse_services(my_cluster: Option<&Cluster>, mesh: &mut Mesh) {
     let ranges = my_cluster.into_iter().flat_map(|c| c.service_cidrs.iter().chain(&c.clusterset_cidrs));
     for range in ranges.map(IpNet::trunc) {
-        let refuse = Route { via: RouteVia::Unreachable, source: None };
+        let refuse = Route { via: RouteVia::Unreachable, source: None, mtu: None };
         mesh.routes.entry((range, LAST_RESORT_METRIC)).or_insert(refuse);
     }
 }
@@ -247,17 +249,22 @@ fn add_peers(
         let slices = &granted.slices[&node.name];
         peer.allowed_ips.extend(slices);
         for range in slices {
-            add_route(*range, my_ips, &mut mesh.routes);
+            add_route(*range, my_ips, seen.narrow.get(&node.name).copied(), &mut mesh.routes);
         }
     }
     let scene = outside::Scene { me, my_ips, segments: &segments, mine, granted, keys: &keys, carried };
-    outside::add(&scene, &ways, mesh)
+    outside::add(&scene, &ways, seen, mesh)
 }
 
+/// What every network carries that has IPv6 (RFC 8200, section 5).
+const LEAST_V6: u32 = 1280;
+
 /// A route into the tunnel. Without an address of the family there is nothing to send from: the dead end takes it.
-fn add_route(to: IpNet, my_ips: &[IpAddr], routes: &mut BTreeMap<(IpNet, u32), Route>) {
-    if let Some(source) = my_ips.iter().find(|ip| ip.is_ipv4() == to.addr().is_ipv4()) {
-        routes.insert((to, TUNNEL_METRIC), Route { via: RouteVia::Tunnel, source: Some(*source) });
+fn add_route(to: IpNet, my_ips: &[IpAddr], mtu: Option<u32>, routes: &mut BTreeMap<(IpNet, u32), Route>) {
+    let v4 = to.addr().is_ipv4();
+    if let Some(source) = my_ips.iter().find(|ip| ip.is_ipv4() == v4) {
+        let mtu = mtu.map(|mtu| if v4 { mtu } else { mtu.max(LEAST_V6) });
+        routes.insert((to, TUNNEL_METRIC), Route { via: RouteVia::Tunnel, source: Some(*source), mtu });
     }
 }
 

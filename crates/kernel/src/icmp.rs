@@ -99,6 +99,20 @@ impl Echo {
         })?
     }
 
+    /// From now on requests are sent whole or not at all, whatever routes say of their size: for whoever looks how much gets
+    /// through.
+    pub fn forbid_fragments(&self) -> Result<(), EchoError> {
+        let (v4, v6) = (libc::IP_PMTUDISC_PROBE.to_ne_bytes(), libc::IPV6_PMTUDISC_PROBE.to_ne_bytes());
+        let what = "forbid fragments";
+        let error = |family| {
+            move |(attempt, e): (&'static str, Errno)| EchoError::Open { attempt, family, source: e.into() }
+        };
+        set(self.v4.get_ref(), (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), &v4, what)
+            .map_err(error("ICMP"))?;
+        set(self.v6.get_ref(), (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER), &v6, what)
+            .map_err(error("ICMPv6"))
+    }
+
     /// Sends an echo request.
     pub async fn send(&self, to: IpAddr, id: u16, seq: u16, payload: &[u8]) -> Result<(), EchoError> {
         if payload.len() > MAX_PAYLOAD {
@@ -172,7 +186,7 @@ fn open_v4(device: Option<&str>) -> Step<OwnedFd> {
     const ICMP_FILTER: libc::c_int = 1;
     let fd = open(AddressFamily::Inet, SockProtocol::Icmp, device)?;
     let unwanted: u32 = !((1 << message::V4_REQUEST) | (1 << message::V4_REPLY));
-    set_filter(&fd, libc::SOL_RAW, ICMP_FILTER, &unwanted.to_ne_bytes())?;
+    set(&fd, (libc::SOL_RAW, ICMP_FILTER), &unwanted.to_ne_bytes(), "filter what is received")?;
     Ok(fd)
 }
 
@@ -185,7 +199,7 @@ fn open_v6(device: Option<&str>) -> Step<OwnedFd> {
         unwanted[usize::from(wanted) / 32] &= !(1 << (wanted % 32));
     }
     let bytes: Vec<u8> = unwanted.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    set_filter(&fd, libc::SOL_ICMPV6, ICMPV6_FILTER, &bytes)?;
+    set(&fd, (libc::SOL_ICMPV6, ICMPV6_FILTER), &bytes, "filter what is received")?;
     Ok(fd)
 }
 
@@ -198,10 +212,15 @@ fn open(family: AddressFamily, protocol: SockProtocol, device: Option<&str>) -> 
     Ok(fd)
 }
 
-fn set_filter(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, bytes: &[u8]) -> Step<()> {
-    let length = libc::socklen_t::try_from(bytes.len()).expect("a filter has a few bytes");
+fn set(
+    fd: &OwnedFd,
+    (level, option): (libc::c_int, libc::c_int),
+    bytes: &[u8],
+    what: &'static str,
+) -> Step<()> {
+    let length = libc::socklen_t::try_from(bytes.len()).expect("an option has a few bytes");
     // SAFETY: the kernel reads `length` bytes from the slice, which is that long; the descriptor is open.
     let set =
         unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, option, bytes.as_ptr().cast(), length) };
-    Errno::result(set).map(drop).map_err(|e| ("filter what is received", e))
+    Errno::result(set).map(drop).map_err(|e| (what, e))
 }

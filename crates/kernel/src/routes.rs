@@ -70,14 +70,14 @@ pub async fn apply(netlink: &Netlink, op: &Op, tunnel: &str) -> Result<Applied, 
             }
         }
         Op::SetRoute(to, 0, _) => return Err(RouteError::Metric(*to)),
-        Op::SetRoute(to, metric, Route { via, source }) => {
+        Op::SetRoute(to, metric, Route { via, source, mtu }) => {
             let kind = match via {
                 RouteVia::Tunnel => RouteKind::Unicast { device: device().await?, gateway: None },
                 RouteVia::Blackhole => RouteKind::Blackhole,
                 RouteVia::Unreachable => RouteKind::Unreachable,
             };
-            let route =
-                RouteSpec { to: *to, metric: *metric, kind, source: *source, protocol: PROTOCOL_PLAN };
+            let (metric, source, mtu) = (*metric, *source, *mtu);
+            let route = RouteSpec { to: *to, metric, kind, source, mtu, protocol: PROTOCOL_PLAN };
             netlink.set_route(&route).await?;
         }
         Op::DeleteRoute(to, metric) => netlink.delete_route(*to, *metric, PROTOCOL_PLAN).await?,
@@ -130,5 +130,6 @@ fn in_plan(route: &RouteSpec, tunnel: Option<u32>) -> Option<Route> {
         RouteKind::Blackhole => RouteVia::Blackhole,
         RouteKind::Unreachable => RouteVia::Unreachable,
     };
-    Some(Route { via, source: route.source.filter(|ip: &IpAddr| !ip.is_unspecified()) })
+    let source = route.source.filter(|ip: &IpAddr| !ip.is_unspecified());
+    Some(Route { via, source, mtu: route.mtu })
 }

@@ -77,7 +77,8 @@ fn some_state(numbers: &mut Numbers) -> State {
         let via = [RouteVia::Tunnel, RouteVia::Blackhole, RouteVia::Unreachable][numbers.below(3) as usize];
         let own = if v4 { ip("10.1.0.1") } else { ip("fd00:1::1") };
         let source = (via == RouteVia::Tunnel && numbers.below(2) == 0).then_some(own);
-        state.routes.insert((to, metric), Route { via, source });
+        let mtu = (via == RouteVia::Tunnel && numbers.below(2) == 0).then_some(1280);
+        state.routes.insert((to, metric), Route { via, source, mtu });
     }
     state
 }
@@ -101,8 +102,8 @@ async fn what_was_applied_is_observed() {
 #[tokio::test]
 async fn the_tunnel_takes_its_routes_along() {
     let (test, netlink) = with_tunnel("vanishing").await;
-    let tunnelled = Route { via: RouteVia::Tunnel, source: Some(ip("10.1.0.1")) };
-    let nowhere = Route { via: RouteVia::Blackhole, source: None };
+    let tunnelled = Route { via: RouteVia::Tunnel, source: Some(ip("10.1.0.1")), mtu: None };
+    let nowhere = Route { via: RouteVia::Blackhole, source: None, mtu: None };
     let mut desired = State::default();
     desired.tunnel.mtu = 1420;
     desired.tunnel.addresses = [net("10.1.0.1/32"), net("fd00:1::1/128")].into();
@@ -146,7 +147,7 @@ async fn only_ours_is_seen() {
     netlink.set_route(&pod).await.unwrap();
     assert_eq!(netlink.routes(PROTOCOL_POD).await.unwrap(), [pod]);
     assert_eq!(routes::observe(&netlink, TUNNEL).await.unwrap().routes, BTreeMap::new());
-    let op = Op::SetRoute(net("10.9.0.0/24"), 0, Route { via: RouteVia::Blackhole, source: None });
+    let op = Op::SetRoute(net("10.9.0.0/24"), 0, Route { via: RouteVia::Blackhole, source: None, mtu: None });
     assert!(matches!(routes::apply(&netlink, &op, TUNNEL).await, Err(RouteError::Metric(_))));
     assert_eq!(routes::apply(&netlink, &Op::MarkDead(7), TUNNEL).await.unwrap(), Applied::NotMine);
 }

@@ -135,6 +135,9 @@ pub struct Shape {
     pub loss: f64,
     /// Bits per second each way; as fast as the machine when none is given.
     pub rate: Option<u64>,
+    /// Bytes of the largest packet it carries; larger ones are lost, and nobody is told.
+    #[serde(default)]
+    pub mtu: Option<u32>,
 }
 
 /// Why there is no lab. Nothing has been started.

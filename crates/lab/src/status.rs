@@ -277,6 +277,9 @@ pub struct WireStatus {
     pub loss: f64,
     /// Bits per second; none is as fast as the machine.
     pub rate: Option<u64>,
+    /// Bytes of the largest packet that gets through; none: of any.
+    #[serde(default)]
+    pub mtu: Option<u32>,
     /// False while nobody at one end reaches anybody at the other.
     pub up: bool,
 }

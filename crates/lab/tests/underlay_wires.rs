@@ -128,7 +128,7 @@ impl Drop for World {
 }
 
 fn shape(rtt: Duration) -> Shape {
-    Shape { rtt, loss: 0.0, rate: None }
+    Shape { rtt, loss: 0.0, rate: None, mtu: None }
 }
 
 fn ms(millis: u64) -> Duration {

@@ -8,10 +8,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::codec::CompressionEncoding::Zstd;
@@ -36,6 +37,10 @@ const STRANGER: Duration = Duration::from_secs(30);
 /// a slow receiver has waiting is small beside an agent's memory.
 pub(crate) const WINDOW: u32 = 256 * 1024;
 
+/// Bytes in a segment of a connection, either way: what fits where the least is carried that IPv6 needs (RFC 8200, section 5). A
+/// network in between that carries less than both ends' own and tells nobody (RFC 2923, section 2.1) swallows the rest.
+const SEGMENT: u32 = 1280 - 40 - 20;
+
 /// Connects to a controller.
 pub(crate) async fn dial(
     address: SocketAddr,
@@ -48,7 +53,9 @@ pub(crate) async fn dial(
 
 /// The first half of it: TCP.
 pub(crate) async fn reach(address: SocketAddr) -> io::Result<TcpStream> {
-    let tcp = timeout(PATIENCE, TcpStream::connect(address)).await;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    setsockopt(&socket, sockopt::TcpMaxSeg, &SEGMENT)?;
+    let tcp = timeout(PATIENCE, socket.connect(address)).await;
     let tcp = tcp.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     tcp.set_nodelay(true)?;
     Ok(tcp)

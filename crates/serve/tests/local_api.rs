@@ -165,7 +165,7 @@ fn a_state() -> State {
         port: 53.try_into().unwrap(),
     };
     let span = TierSpan { tier: model::Tier::Node, begin: 0, count: 1, passes: 0 };
-    let route = Route { via: RouteVia::Tunnel, source: None };
+    let route = Route { via: RouteVia::Tunnel, source: None, mtu: None };
     State {
         routes: [(("10.0.0.0/8".parse().unwrap(), 100), route)].into(),
         frontends: [(frontend, Ladder { set: 9, tiers: vec![span], affinity: 0, table: None })].into(),

@@ -170,7 +170,7 @@ pub(super) fn add(
     for Standing { peer, ranges, gateways } in standings {
         for range in &ranges {
             mesh.guarded.insert(*range);
-            let nowhere = Route { via: RouteVia::Blackhole, source: None };
+            let nowhere = Route { via: RouteVia::Blackhole, source: None, mtu: None };
             mesh.routes.insert((*range, LAST_RESORT_METRIC), nowhere);
         }
         if gateways.iter().any(|node| node.name == me.name) {
@@ -195,7 +195,7 @@ pub(super) fn add(
         for range in ranges {
             let of_family = |ip: &&IpAddr| ip.is_ipv4() == range.addr().is_ipv4();
             let Some(source) = my_ips.iter().find(of_family) else { continue };
-            let route = Route { via: RouteVia::Tunnel, source: Some(*source) };
+            let route = Route { via: RouteVia::Tunnel, source: Some(*source), mtu: None };
             mesh.routes.insert((range, TUNNEL_METRIC), route);
         }
     }

@@ -11,7 +11,7 @@ use model::{Node, NodeName, PublicKey};
 
 use super::claims::Claims;
 use super::segment::{Name, Segment};
-use super::{Granted, Mesh, Problem, add_route};
+use super::{Granted, Mesh, Problem, Seen, add_route};
 
 /// What is known when it is their turn.
 pub(super) struct Scene<'a> {
@@ -27,7 +27,7 @@ pub(super) struct Scene<'a> {
 }
 
 /// Puts them behind the peers that lead to their nodes. Returns whether this node delivers what comes for one of them.
-pub(super) fn add(scene: &Scene, ways: &[(&Node, &Node)], mesh: &mut Mesh) -> bool {
+pub(super) fn add(scene: &Scene, ways: &[(&Node, &Node)], seen: &Seen, mesh: &mut Mesh) -> bool {
     let Scene { me, my_ips, segments, mine, granted, keys, carried } = scene;
     let nodes = || segments.values().rev().flat_map(|segment| &segment.members);
     if nodes().all(|node| node.mesh.allowed_location_ips.is_empty()) {
@@ -69,7 +69,7 @@ pub(super) fn add(scene: &Scene, ways: &[(&Node, &Node)], mesh: &mut Mesh) -> bo
                 mesh.problems.push(Problem::LocationUnderlay { node, range: *range, endpoint });
             } else if let Some(peer) = mesh.tunnel.peers.get_mut(&keys[&hop.name]) {
                 peer.allowed_ips.insert(*range);
-                add_route(*range, my_ips, &mut mesh.routes);
+                add_route(*range, my_ips, seen.narrow.get(&node.name).copied(), &mut mesh.routes);
             }
         }
     }

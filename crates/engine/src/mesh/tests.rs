@@ -293,3 +293,14 @@ fn beside_kube_proxy_service_addresses_are_left_alone() {
     };
     assert_eq!((unserved(Unserved::Refuse), unserved(Unserved::Leave)), (2, 0));
 }
+
+#[test]
+fn a_narrow_way_is_a_route_of_its_own_size() {
+    let mtus = |mtu: u32| {
+        let seen = Seen { narrow: [(node_name("b/1"), mtu)].into(), ..Seen::default() };
+        let mesh = plan(&two_clusters(), &node_name("a/1"), &settings(), &seen);
+        ["10.2.1.0/24", "fd00:2:0:1::/64", "10.2.2.0/24"].map(|to| mesh.routes[&(net(to), TUNNEL_METRIC)].mtu)
+    };
+    assert_eq!(mtus(1340), [Some(1340), Some(1340), None]);
+    assert_eq!(mtus(1200), [Some(1200), Some(1280), None], "IPv6 has no less");
+}

@@ -227,7 +227,7 @@ mod tests {
             keepalive: 25,
             preshared_key: None,
         };
-        let route = Route { via: RouteVia::Tunnel, source: Some("10.1.0.1".parse().unwrap()) };
+        let route = Route { via: RouteVia::Tunnel, source: Some("10.1.0.1".parse().unwrap()), mtu: None };
         let span = TierSpan { tier: Tier::Zone, begin: 0, count: 2, passes: 0 };
         let ladder = Ladder { set: 0xab, tiers: vec![span], affinity: 0, table: None };
         let key = TableKey { set: 0xab, count: 2 };

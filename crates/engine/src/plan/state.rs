@@ -94,6 +94,9 @@ pub struct Route {
     pub via: RouteVia,
     /// The source address of packets that the node itself sends along it.
     pub source: Option<IpAddr>,
+    /// Bytes of the largest packet that gets through, where it is less than the device takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
 }
 
 /// Where a route leads.

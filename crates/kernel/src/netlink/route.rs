@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -39,6 +40,8 @@ pub struct RouteSpec {
     pub kind: RouteKind,
     /// The source address of packets the namespace itself sends along it.
     pub source: Option<IpAddr>,
+    /// Bytes of the largest packet, where it is less than the device takes.
+    pub mtu: Option<u32>,
     /// Who made it: [`super::PROTOCOL_PLAN`], [`super::PROTOCOL_POD`], 4 for "the administrator".
     pub protocol: u8,
 }
@@ -46,7 +49,7 @@ pub struct RouteSpec {
 impl RouteSpec {
     /// A route by hand (`proto static`), with a metric that leaves room on both sides.
     pub fn new(to: IpNet, kind: RouteKind) -> Self {
-        Self { to, metric: 1024, kind, source: None, protocol: RouteProtocol::Static.into() }
+        Self { to, metric: 1024, kind, source: None, mtu: None, protocol: RouteProtocol::Static.into() }
     }
 }
 
@@ -127,6 +130,9 @@ fn message(route: &RouteSpec) -> RouteMessage {
     if let Some(source) = route.source {
         message.attributes.push(RouteAttribute::PrefSource(source.into()));
     }
+    if let Some(mtu) = route.mtu {
+        message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+    }
     message
 }
 
@@ -138,7 +144,8 @@ fn parse(answer: RouteNetlinkMessage, protocol: u8) -> Option<RouteSpec> {
     if u8::from(header.protocol) != protocol || !of_main || header.flags.contains(RouteFlags::Cloned) {
         return None;
     }
-    let (mut to, mut metric, mut device, mut gateway, mut source) = (None, 0, None, None, None);
+    let (mut to, mut metric, mut device, mut gateway, mut source, mut mtu) =
+        (None, 0, None, None, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => to = ip(address),
@@ -146,6 +153,12 @@ fn parse(answer: RouteNetlinkMessage, protocol: u8) -> Option<RouteSpec> {
             RouteAttribute::Oif(index) => device = Some(*index),
             RouteAttribute::Gateway(address) => gateway = ip(address),
             RouteAttribute::PrefSource(address) => source = ip(address),
+            RouteAttribute::Metrics(metrics) => {
+                mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
             _ => {}
         }
     }
@@ -161,7 +174,7 @@ fn parse(answer: RouteNetlinkMessage, protocol: u8) -> Option<RouteSpec> {
         _ => return None,
     };
     let to = IpNet::new(to, header.destination_prefix_length).ok()?;
-    Some(RouteSpec { to, metric, kind, source, protocol })
+    Some(RouteSpec { to, metric, kind, source, mtu, protocol })
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

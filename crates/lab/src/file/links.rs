@@ -10,6 +10,10 @@ use super::raw::RawLink;
 use super::{End, LabCluster, LabNode, Link, Shape};
 use crate::plan::{DEFAULT_BETWEEN_CLUSTERS, DEFAULT_BETWEEN_LOCATIONS};
 
+/// Bytes of the largest packet that a link may be given: IPv6 needs the least, and devices take no more than the most.
+const LEAST_MTU: u32 = 1280;
+const MOST_MTU: u32 = 9000;
+
 /// Checks all of them.
 pub(super) fn check(doc: &Doc, clusters: &[LabCluster]) -> Result<Vec<Link>, Error> {
     let mut seen = BTreeMap::new();
@@ -76,6 +80,14 @@ fn shape(doc: &Doc, raw: &RawLink, at: &str, between: &[End; 2]) -> Result<Shape
             doc.error(&format!("{at}.rate"), what, "something like `100Mbit` or `1Gbit` instead")
         })?;
         shape.rate = Some(rate);
+    }
+    if let Some(mtu) = raw.mtu {
+        if !(LEAST_MTU..=MOST_MTU).contains(&mtu) {
+            let what = format!("{mtu} bytes are no packet's size");
+            let instead = format!("a number from {LEAST_MTU} to {MOST_MTU}, such as `1400`");
+            return Err(doc.error(&format!("{at}.mtu"), what, instead));
+        }
+        shape.mtu = Some(mtu);
     }
     Ok(shape)
 }

@@ -162,4 +162,6 @@ pub(super) struct RawLink {
     pub(super) loss: Option<String>,
     #[serde(default)]
     pub(super) rate: Option<String>,
+    #[serde(default)]
+    pub(super) mtu: Option<u32>,
 }

@@ -46,7 +46,10 @@ fn a_good_file() {
     assert_eq!(gcp.nodes[0].segment(), "brussels");
     assert_eq!(gcp.nodes[0].pod_cidrs, ["10.2.9.0/24".parse().unwrap()]);
     let shape = lab.links[0].shape;
-    assert_eq!(shape, Shape { rtt: Duration::from_millis(14), loss: 0.005, rate: Some(1_000_000_000) });
+    assert_eq!(
+        shape,
+        Shape { rtt: Duration::from_millis(14), loss: 0.005, rate: Some(1_000_000_000), mtu: None }
+    );
 }
 
 /// `GOOD` with one piece of text replaced is refused, at this line and field, and the message says these words.

@@ -6,10 +6,12 @@ use super::{Location, Wire};
 use crate::file::{End, Link, Shape};
 
 /// Between clusters about which the file says nothing.
-pub const DEFAULT_BETWEEN_CLUSTERS: Shape = Shape { rtt: Duration::from_millis(20), loss: 0.0, rate: None };
+pub const DEFAULT_BETWEEN_CLUSTERS: Shape =
+    Shape { rtt: Duration::from_millis(20), loss: 0.0, rate: None, mtu: None };
 
 /// Between locations of one cluster about which the file says nothing.
-pub const DEFAULT_BETWEEN_LOCATIONS: Shape = Shape { rtt: Duration::from_millis(10), loss: 0.0, rate: None };
+pub const DEFAULT_BETWEEN_LOCATIONS: Shape =
+    Shape { rtt: Duration::from_millis(10), loss: 0.0, rate: None, mtu: None };
 
 /// A wire for each pair. Of several links that fit a pair the one that names more locations wins.
 pub(super) fn between(locations: &[Location], links: &[Link]) -> Vec<Wire> {

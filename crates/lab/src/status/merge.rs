@@ -245,6 +245,7 @@ fn wire_status(plan: &Plan, wire: &Wire, cuts: &BTreeSet<(String, String)>) -> O
         rtt_ms: wire.shape.rtt.as_secs_f64() * 1000.0,
         loss: wire.shape.loss,
         rate: wire.shape.rate,
+        mtu: wire.shape.mtu,
         up: wire.up && !severed(plan, wire.between, cuts),
     })
 }

@@ -103,15 +103,14 @@ impl Switch {
         Ok(())
     }
 
-    /// Whether a segment's packets must come one by one: some wire there loses them, or is so slow that a
-    /// super-packet would be a burst.
+    /// Whether a segment's packets must come one by one: some wire there loses them, does not carry every size, or is so slow
+    /// that a super-packet would be a burst.
     pub(crate) fn wants_single_packets(&self, segment: usize) -> bool {
         const SLOW: u64 = 500_000_000;
         let from = self.lane(segment, 0);
-        self.lanes[from..from + self.numbers.len()]
-            .iter()
-            .filter_map(|lane| lane.shape)
-            .any(|shape| shape.loss > 0.0 || shape.rate.is_some_and(|rate| rate < SLOW))
+        self.lanes[from..from + self.numbers.len()].iter().filter_map(|lane| lane.shape).any(|shape| {
+            shape.loss > 0.0 || shape.mtu.is_some() || shape.rate.is_some_and(|rate| rate < SLOW)
+        })
     }
 
     /// Takes in a packet that left a segment.
@@ -121,7 +120,10 @@ impl Switch {
             return;
         };
         let Some(lane) = self.route(from, &facts) else { return };
-        let lost = self.lanes[lane].shape.is_some_and(|shape| self.draw() < shape.loss);
+        let lost = self.lanes[lane].shape.is_some_and(|shape| {
+            let largest = facts.wire_bytes.div_ceil(u64::from(facts.segments.max(1)));
+            shape.mtu.is_some_and(|mtu| largest > mtu.into()) || self.draw() < shape.loss
+        });
         let room = self.in_flight + packet.bytes.len() <= MAX_IN_FLIGHT;
         let segments = facts.segments;
         let this = &mut self.lanes[lane];

@@ -123,6 +123,7 @@ fn measured_times_are_believed_once_they_are_near_the_wires() {
         rtt_ms,
         loss: 0.0,
         rate: None,
+        mtu: None,
         up: true,
     };
     let stage = Stage::set(&lab()).unwrap();

@@ -13,7 +13,7 @@ fn ms(millis: u64) -> Duration {
 }
 
 fn shape(rtt: u64) -> Shape {
-    Shape { rtt: ms(rtt), loss: 0.0, rate: None }
+    Shape { rtt: ms(rtt), loss: 0.0, rate: None, mtu: None }
 }
 
 fn wire(a: u8, b: u8, shape: Shape) -> Wire {
