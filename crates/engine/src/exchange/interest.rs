@@ -197,7 +197,7 @@ impl Interest {
 
     /// How many services are named; none when all are wanted.
     pub fn named(&self) -> Option<usize> {
-        (!self.every_service).then(|| self.topics.services.len())
+        (!self.every_service).then_some(self.topics.services.len())
     }
 }
 

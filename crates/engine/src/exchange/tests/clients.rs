@@ -38,7 +38,11 @@ fn what_leaves_the_cluster() {
     };
     let peer = client("aws", 1, &["10.254.1.1/32", "192.168.77.0/24"]);
     teller.apply(Change::Upsert(Object::Peer(peer.clone())));
-    assert_eq!(hear(&teller, Audience::Agents), [peer.clone()], "the own agents hear of everything");
+    assert_eq!(
+        hear(&teller, Audience::Agents),
+        std::slice::from_ref(&peer),
+        "the own agents hear of everything"
+    );
     let abroad =
         Peer { allowed_ips: vec![net("10.254.1.1/32")], endpoint: None, preshared_key: None, ..peer.clone() };
     assert_eq!(

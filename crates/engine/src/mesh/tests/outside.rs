@@ -12,7 +12,7 @@ fn scene() -> World {
         node.location = format!("l{}", n / 10);
         node.private_ips = vec![IpAddr::from([172, 16, n / 10, n])];
         node.mesh.granularity = Granularity::Location;
-        if n % 10 != 0 {
+        if !n.is_multiple_of(10) {
             node.public_ips.clear();
         }
         node
