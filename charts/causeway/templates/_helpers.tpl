@@ -74,6 +74,7 @@ cni:
 interface: {{ .Values.agent.interface | toRawJson }}
 underlay: {{ .Values.agent.underlay | toRawJson }}
 wireguardPort: {{ .Values.agent.wireguardPort | toRawJson }}
+keyRotation: {{ .Values.mesh.keyRotation | toRawJson }}
 httpListen: {{ printf "[::]:%v" .Values.agent.httpPort | toRawJson }}
 {{- if .Values.agent.dns.enabled }}
 dns:

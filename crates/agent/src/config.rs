@@ -1,6 +1,7 @@
 //! What an agent is told when it starts: one YAML file, refused as a whole when anything in it is unknown.
 
 mod dns;
+mod keys;
 mod policy;
 mod services;
 
@@ -18,6 +19,7 @@ use model::{ClusterName, NameError, Node, NodeName, Protocol, Topology};
 use serde::{Deserialize, Serialize};
 
 pub use dns::{Dns, Upstream, UpstreamError};
+pub use keys::KeyRotation;
 pub use policy::Policy;
 pub use services::{LoadBalancerAlgorithm, Services};
 
@@ -78,6 +80,9 @@ pub struct Config {
     /// The UDP port of the tunnel.
     #[serde(default = "defaults::wireguard_port")]
     pub wireguard_port: u16,
+    /// How old the node's WireGuard key becomes before it is changed.
+    #[serde(default)]
+    pub key_rotation: KeyRotation,
     /// Where metrics and health are answered.
     #[serde(default = "defaults::http_listen")]
     pub http_listen: SocketAddr,

@@ -11,7 +11,7 @@ use engine::plan::{Masquerade, Op, State, Tunnel};
 use engine::services::{Connects, Limits};
 use ipnet::IpNet;
 use kernel::netlink::Netlink;
-use kernel::wireguard::{self, Device, Launch, PrivateKey};
+use kernel::wireguard::{self, Device, Launch};
 use kernel::{bpf, capacity, nft, routes};
 use model::ObjectName;
 use serve::metrics::DatapathCounter;
@@ -46,15 +46,10 @@ pub(crate) enum Masqueraded {
 
 impl Datapath {
     /// Makes what is missing and takes over what is there, without disturbing it.
-    pub(crate) async fn open(
-        config: &Config,
-        key: &PrivateKey,
-        underlay: &str,
-        masquerade: Masqueraded,
-    ) -> Result<Self> {
+    pub(crate) async fn open(config: &Config, underlay: &str, masquerade: Masqueraded) -> Result<Self> {
         let bpf = load(config, underlay)?;
         let netlink = Netlink::open()?;
-        let device = ensure(config, key)?;
+        let device = ensure(config)?;
         let interface = config.interface.clone();
         Ok(Self { device, maps: Arc::new(Mutex::new(bpf)), netlink, interface, masquerade })
     }
@@ -66,12 +61,12 @@ impl Datapath {
         Ok(())
     }
 
-    /// Brings the tunnel device back if it is gone. Returns whether it was.
-    pub(crate) async fn revive(&mut self, config: &Config, key: &PrivateKey) -> Result<bool> {
+    /// Brings the tunnel device back if it is gone. Returns whether it was; then it has no key yet.
+    pub(crate) async fn revive(&mut self, config: &Config) -> Result<bool> {
         if self.netlink.link(&self.interface).await?.is_some() {
             return Ok(false);
         }
-        self.device = ensure(config, key)?;
+        self.device = ensure(config)?;
         Ok(true)
     }
 
@@ -284,11 +279,9 @@ pub(crate) fn limits(config: &Config) -> Result<Limits> {
     })
 }
 
-/// The tunnel device, made if need be, with its key.
-fn ensure(config: &Config, key: &PrivateKey) -> Result<Device> {
-    let device = Device::ensure(&tunnel_options(config), &launch(config)?)?;
-    device.set_private_key(key.secret())?;
-    Ok(device)
+/// The tunnel device, made if need be.
+fn ensure(config: &Config) -> Result<Device> {
+    Ok(Device::ensure(&tunnel_options(config), &launch(config)?)?)
 }
 
 /// The tunnel device, as the agent reaches it.

@@ -10,6 +10,7 @@ mod datapath;
 mod endpoints;
 mod health_checks;
 mod install;
+mod keys;
 mod mtu;
 mod names;
 mod neighbour;

@@ -1,6 +1,7 @@
 //! The node as the agent drives it: what it knows, what the kernel holds, and the way from one to the other.
 
 mod gateways;
+mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +20,6 @@ use kernel::bpf::policing::Established;
 use kernel::features::Feature;
 use kernel::host::forwarding;
 use kernel::netlink::Netlink;
-use kernel::wireguard::PrivateKey;
 use link::agent::AgentEvent;
 use model::{Change, ClusterName, Key, NodeName, World};
 use serve::local::PlanReport;
@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::datapath::{self, Datapath, Masqueraded};
 use crate::endpoints::Endpoints;
 use crate::health_checks::HealthChecks;
+use crate::keys::Keys;
 use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outliers::Watch;
@@ -124,7 +125,7 @@ pub(crate) struct Node {
     pub(crate) names: Option<Names>,
     /// Why a container runtime cannot be served yet; nothing when it can.
     pub(crate) cni: Option<String>,
-    key: PrivateKey,
+    keys: Keys,
     started: Instant,
     told: Told,
     replan: bool,
@@ -138,7 +139,7 @@ impl Node {
     /// Takes over the node as it is and brings it to what is known already.
     pub(crate) async fn open(
         config: Config,
-        key: PrivateKey,
+        mut keys: Keys,
         features: Vec<Feature>,
         world: World,
         told: Told,
@@ -148,7 +149,8 @@ impl Node {
         let underlay = underlay::find(&Netlink::open()?, &config, world.nodes.get(&me)).await?;
         let translates = features.iter().any(|feature| feature.name == "nftables" && feature.present);
         let masqueraded = if translates { Masqueraded::Told(Default::default()) } else { Masqueraded::Never };
-        let datapath = Datapath::open(&config, &key, &underlay.name, masqueraded).await?;
+        let datapath = Datapath::open(&config, &underlay.name, masqueraded).await?;
+        keys.load(&datapath.device, Duration::ZERO)?;
         let settings = mesh::Settings {
             mtu: tunnel_mtu(underlay.mtu),
             fail_closed: config.fail_closed.clone(),
@@ -156,6 +158,7 @@ impl Node {
             masquerade: (config.masquerade && translates).then(|| config.non_masquerade_cidrs.clone()),
             // Where Kubernetes is, kube-proxy is, was or may come.
             unserved: if config.service_account.is_some() { Unserved::Leave } else { Unserved::Refuse },
+            knows_two_keys: datapath.device.knows_two_keys(),
         };
         let now = Instant::now();
         let untold =
@@ -212,7 +215,7 @@ impl Node {
             police: None,
             names: None,
             cni: untold,
-            key,
+            keys,
             started: now,
             told,
             replan: true,
@@ -438,7 +441,7 @@ impl Node {
         let mut revived = false;
         if now >= self.check_at {
             self.check_at = now + CHECK_EVERY;
-            match self.datapath.revive(&self.config, &self.key).await {
+            match self.revive().await {
                 Ok(gone) => revived = gone,
                 Err(e) => warn!("the tunnel device is gone and cannot be brought back: {e:#}"),
             }
@@ -454,6 +457,7 @@ impl Node {
             self.replan |= self.paths.poll(&self.config.interface, settings.mtu, answering, &mut seen.narrow);
             self.problems.set_machine("endpoints", self.endpoints.problem());
             self.replan |= self.outlook.follow_clock();
+            self.follow_keys();
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
             }

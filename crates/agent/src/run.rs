@@ -10,7 +10,6 @@ use kernel::features::Feature;
 use kernel::host::Host;
 use kernel::icmp::{Echo, Heard, Kind};
 use kernel::netns::Netns;
-use kernel::wireguard::PrivateKey;
 use link::NodeReport;
 use link::agent::{AgentEvent, AgentOptions};
 use model::KubeProxy;
@@ -23,6 +22,7 @@ use crate::cni::{Cni, Place, PodNetwork};
 use crate::config::Config;
 use crate::datapath::{PodMaps, pin_dir};
 use crate::install;
+use crate::keys::Keys;
 use crate::neighbour::Neighbour;
 use crate::node::{Node, OBSERVE_EVERY, Told};
 
@@ -50,7 +50,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     }
     install::put_program(&config)?;
-    let key = PrivateKey::load_or_create(&config.state_dir.join("private.key"))?;
+    let keys = Keys::open(&config.state_dir)?;
     let found = link::saved::load(&config.state_dir.join("world.state"))?;
     if let Some(problem) = &found.problem {
         warn!("{problem}");
@@ -66,7 +66,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let (wished, pods) = watch::channel(pods);
 
     let (report, reported) = watch::channel(NodeReport {
-        public_key: key.public(),
+        public_key: keys.0.public(),
+        next_key: keys.1.as_ref().map(|next| next.public()),
+        // That is known once there is a tunnel.
+        knows_two_keys: false,
         port: config.wireguard_port,
         addresses: Vec::new(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -82,9 +85,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         report: reported,
     });
 
-    let neighbour = Neighbour::watch(report);
+    let neighbour = Neighbour::watch(report.clone());
+    let keys = Keys::new(&config, keys, report);
     let told = Told { position, interest, wished };
-    let mut node = Node::open(config, key, features, found.saved.world, told, neighbour).await?;
+    let mut node = Node::open(config, keys, features, found.saved.world, told, neighbour).await?;
     let mut echo = Echo::open(Some(&node.config.interface))?;
     let (asks, mut asked) = mpsc::channel(16);
     let state = node.config.state_dir.join("pods.journal");

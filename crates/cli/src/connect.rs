@@ -112,6 +112,7 @@ async fn connect(
             endpoint,
             allowed_ips: end.allowed_ips.iter().copied().collect(),
             keepalive: end.keepalive,
+            other_key: None,
             preshared_key: end.preshared_key.map(PresharedKey),
         };
         device.apply(&plan::Op::SetPeer(end.public_key, peer))?;

@@ -10,6 +10,7 @@ mod demo;
 mod echo;
 mod graph;
 mod install;
+mod keys;
 mod lab;
 mod link;
 mod load;
@@ -59,6 +60,8 @@ enum Verb {
     Policy(policy::Args),
     /// Laptops, offices and other WireGuard clients that are no nodes.
     Peer(Box<peer::Args>),
+    /// Nodes' WireGuard keys, and new ones.
+    Keys(keys::Args),
     /// Make this machine a client of the mesh, for as long as the command runs.
     Connect(connect::Args),
     /// A node's or a client's WireGuard configuration.
@@ -116,6 +119,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Services(args) => services::run(args).await,
         Verb::Policy(args) => policy::run(args).await,
         Verb::Peer(args) => peer::run(*args).await,
+        Verb::Keys(args) => keys::run(args).await,
         Verb::Connect(args) => connect::run(args).await,
         Verb::Showconf(args) => showconf::run(args).await,
         Verb::Graph(args) => graph::run(args).await,

@@ -149,6 +149,7 @@ fn tunnel(view: &View, name: &str) -> Result<(Option<u16>, Vec<End>)> {
         keepalive: 0,
         masquerade: None,
         unserved: Unserved::Leave,
+        knows_two_keys: false,
     };
     let mesh = plan(&view.world, &name, &settings, &Seen { now: now(), ..Seen::default() });
     let whose = |key: &PublicKey| {

@@ -148,6 +148,7 @@ fn plan(log: &Log) -> (Duration, usize) {
         keepalive: 0,
         masquerade: None,
         unserved: mesh::Unserved::Refuse,
+        knows_two_keys: true,
     };
     let began = Instant::now();
     let services = services::plan(&View::new(&world, &me));

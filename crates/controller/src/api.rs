@@ -13,9 +13,9 @@ use serve::http::{Health, Vitals};
 use serve::local::{Access, ControllerApi, Refusal, controller_router};
 use tokio::time::Instant;
 use wire::local::{
-    AuthorityStatus, ComplaintStatus, ControllerStatus, Examination, Examine, LinkJoin, LinkJoined,
-    LinkTerms, MeshReport, MulticlusterStatus, PeerWrite, PolicyAnswer, PolicyLint, PolicyQuestion,
-    PolicyShow, PolicyShowAsk, RoleStatus, Rotate, SourceStatus, Token,
+    AuthorityStatus, ComplaintStatus, ControllerStatus, Examination, Examine, KeysRequested, LinkJoin,
+    LinkJoined, LinkTerms, MeshReport, MulticlusterStatus, PeerWrite, PolicyAnswer, PolicyLint,
+    PolicyQuestion, PolicyShow, PolicyShowAsk, RoleStatus, Rotate, RotateKeys, SourceStatus, Token,
 };
 
 use crate::config::Config;
@@ -239,6 +239,10 @@ impl ControllerApi for Controller {
 
     async fn mesh(&self) -> Result<MeshReport, Refusal> {
         Ok(Self::mesh(self))
+    }
+
+    async fn rotate_keys(&self, ask: RotateKeys) -> Result<KeysRequested, Refusal> {
+        Self::rotate_keys(self, ask)
     }
 
     async fn add_peer(&self, write: PeerWrite) -> Result<(), Refusal> {

@@ -351,7 +351,7 @@ impl Controller {
         self.inner.lock().expect("nobody panics while holding it")
     }
 
-    fn publish(&self, changes: Vec<Change>) {
+    pub(crate) fn publish(&self, changes: Vec<Change>) {
         if !changes.is_empty() {
             self.handle.publish(changes);
         }
@@ -359,6 +359,14 @@ impl Controller {
 }
 
 impl Inner {
+    /// Who leads, if this controller does not and another might.
+    pub(crate) fn other_leader(&self) -> Option<Option<String>> {
+        match &self.kubernetes.as_ref()?.role {
+            Role::Leader => None,
+            Role::Standby { leader } => Some(leader.clone()),
+        }
+    }
+
     pub(crate) fn new(
         known: Known,
         disk: Disk,

@@ -14,8 +14,8 @@ pub(crate) type Report = Reported;
 
 /// What an agent's report says, in the words in which it is kept.
 pub(crate) fn report(report: NodeReport) -> Report {
-    let NodeReport { public_key, port, addresses, version, kube_proxy } = report;
-    Report { public_key, port, addresses, kube_proxy, version }
+    let NodeReport { public_key, next_key, knows_two_keys, port, addresses, version, kube_proxy } = report;
+    Report { public_key, next_key, knows_two_keys, port, addresses, kube_proxy, version }
 }
 
 /// A linked cluster's objects, and the place in its log that they stand at.
@@ -35,6 +35,8 @@ pub(crate) struct Known {
     /// Nodes as the source has them, before reports are merged in.
     nodes: BTreeMap<NodeName, Node>,
     reports: BTreeMap<NodeName, Report>,
+    /// The number of the last request for a new key, of nodes that one was made for.
+    key_requests: BTreeMap<NodeName, u64>,
     /// The own cluster's objects, until somebody tells them.
     untold: Option<World>,
     /// What is told of the own cluster from disk, and the source has not said yet.
@@ -64,7 +66,15 @@ impl Known {
             peer.position = Some(position);
             peer.interest = interest(place);
         }
-        Self { cluster, nodes: BTreeMap::new(), reports, untold: Some(own), stale, peers }
+        Self {
+            cluster,
+            nodes: BTreeMap::new(),
+            reports,
+            key_requests: BTreeMap::new(),
+            untold: Some(own),
+            stale,
+            peers,
+        }
     }
 
     /// The own cluster's name.
@@ -107,23 +117,24 @@ impl Known {
 
     /// Takes in changes of the own cluster. Returns what to tell: some of it may be told already.
     pub(crate) fn handle_source(&mut self, changes: Vec<Change>) -> Vec<Change> {
-        let merged = changes.into_iter().map(|change| {
+        let mut merged = Vec::with_capacity(changes.len());
+        for change in changes {
             if !self.stale.is_empty() {
                 self.stale.remove(&change.key());
             }
-            match change {
+            merged.push(match change {
                 Change::Upsert(Object::Node(node)) => {
                     self.nodes.insert(node.name.clone(), node.clone());
-                    Change::Upsert(Object::Node(merge(node, &self.reports)))
+                    Change::Upsert(Object::Node(self.merged(node)))
                 }
                 Change::Delete(Key::Node(name)) => {
                     self.nodes.remove(&name);
+                    self.key_requests.remove(&name);
                     Change::Delete(Key::Node(name))
                 }
                 other => other,
-            }
-        });
-        let merged = merged.collect();
+            });
+        }
         self.tell(merged)
     }
 
@@ -151,8 +162,25 @@ impl Known {
         }
         self.reports.insert(name.clone(), report);
         let node = self.nodes.get(&name).cloned();
-        let changes = node.map(|node| Change::Upsert(Object::Node(merge(node, &self.reports))));
+        let changes = node.map(|node| Change::Upsert(Object::Node(self.merged(node))));
         Some(self.tell(changes.into_iter().collect()))
+    }
+
+    /// These nodes are to make new keys. Returns the request's number, `number` or the next one that is free, and what to tell.
+    pub(crate) fn request_keys(&mut self, names: &[NodeName], number: u64) -> (u64, Vec<Change>) {
+        let last = self.key_requests.values().max().copied().unwrap_or_default();
+        let number = number.max(last + 1);
+        self.key_requests.extend(names.iter().map(|name| (name.clone(), number)));
+        let nodes = names.iter().filter_map(|name| self.nodes.get(name).cloned());
+        let changes = nodes.map(|node| Change::Upsert(Object::Node(self.merged(node)))).collect();
+        (number, self.tell(changes))
+    }
+
+    /// The node as the source has it, with what only the node itself knows, and what is wanted of it.
+    fn merged(&self, node: Node) -> Node {
+        let mut node = merge(node, &self.reports);
+        node.mesh.rekeying.requested = self.key_requests.get(&node.name).copied().unwrap_or_default();
+        node
     }
 
     /// What a node has said of itself.
@@ -237,6 +265,8 @@ fn interest(place: &Place) -> Interest {
 fn merge(mut node: Node, reports: &BTreeMap<NodeName, Report>) -> Node {
     if let Some(report) = reports.get(&node.name) {
         node.public_key = Some(report.public_key);
+        node.mesh.rekeying.next_key = report.next_key;
+        node.mesh.rekeying.knows_two = report.knows_two_keys;
         node.port = report.port;
         if node.private_ips.is_empty() && node.public_ips.is_empty() {
             node.public_ips.clone_from(&report.addresses);
@@ -279,6 +309,8 @@ mod tests {
     fn report(byte: u8) -> Report {
         Report {
             public_key: PublicKey([byte; 32]),
+            next_key: None,
+            knows_two_keys: true,
             port: 51820,
             addresses: vec!["192.0.2.1".parse().unwrap()],
             kube_proxy: KubeProxy::Unknown,
@@ -337,6 +369,27 @@ mod tests {
         assert_eq!(known.handle_source(vec![Change::Upsert(Object::Node(node()))]).len(), 1);
         assert_eq!(known.handle_synced(), [Change::Delete(Key::Node(other.name))]);
         assert!(!known.is_stale());
+    }
+
+    #[test]
+    fn who_is_to_make_a_new_key_is_told() {
+        let mut known = new();
+        known.begin();
+        known.handle_source(vec![Change::Upsert(Object::Node(node()))]);
+        let rekeying = |changes: &[Change]| match changes {
+            [Change::Upsert(Object::Node(node))] => node.mesh.rekeying,
+            other => panic!("one node expected, got {other:?}"),
+        };
+        let (first, told) = known.request_keys(&[node().name], 5);
+        assert_eq!((first, rekeying(&told).requested), (5, 5));
+        let (second, told) = known.request_keys(&[node().name], 5);
+        assert_eq!((second, rekeying(&told).requested), (6, 6), "no number twice");
+        let next = Some(PublicKey([2; 32]));
+        let told = known.handle_report(node().name, Report { next_key: next, ..report(1) }).unwrap();
+        assert_eq!((rekeying(&told).next_key, rekeying(&told).requested), (next, 6));
+        known.handle_source(vec![Change::Delete(Key::Node(node().name))]);
+        let told = known.handle_source(vec![Change::Upsert(Object::Node(node()))]);
+        assert_eq!(rekeying(&told).requested, 0, "another node of that name");
     }
 
     #[test]

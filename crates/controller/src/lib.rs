@@ -15,6 +15,7 @@ mod mesh;
 mod multicluster;
 mod peers;
 mod policy;
+mod rekey;
 mod run;
 mod site;
 mod slices;

@@ -72,6 +72,7 @@ fn measure(what: &str, granularity: Granularity, me: &NodeName) {
         keepalive: 0,
         masquerade: Some(Vec::new()),
         unserved: Unserved::Refuse,
+        knows_two_keys: true,
     };
     let (mut times, mut peers) = (Vec::new(), 0);
     for _ in 0..ROUNDS {

@@ -13,6 +13,7 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod ranges;
+pub mod rekey;
 pub mod services;
 #[cfg(test)]
 mod testing;

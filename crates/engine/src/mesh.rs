@@ -47,6 +47,8 @@ pub struct Settings {
     pub masquerade: Option<Vec<IpNet>>,
     /// What becomes of packets to service addresses that nobody has.
     pub unserved: Unserved,
+    /// Whether the tunnel device lets peers have two keys.
+    pub knows_two_keys: bool,
 }
 
 /// What this node has seen itself, beside what it was told.
@@ -220,6 +222,7 @@ fn add_peers(
     mesh: &mut Mesh,
 ) -> bool {
     let keys = claim_keys(world, me, mesh);
+    let next_keys = if settings.knows_two_keys { next_keys(world, me, &keys, mesh) } else { BTreeMap::new() };
     let here = |node: &Node| {
         node.name == me.name || keys.contains_key(&node.name) && granted.slices.contains_key(&node.name)
     };
@@ -243,7 +246,14 @@ fn add_peers(
             let path = endpoint::choose(me, hop, &granted.ranges, seen);
             let needed = if path.may_cross_nat { settings.keepalive } else { 0 };
             let keepalive = me.mesh.keepalive.unwrap_or(needed);
-            Peer { endpoint: path.endpoint, allowed_ips: BTreeSet::new(), keepalive, preshared_key: None }
+            let other_key = next_keys.get(&hop.name).copied();
+            Peer {
+                endpoint: path.endpoint,
+                allowed_ips: BTreeSet::new(),
+                keepalive,
+                other_key,
+                preshared_key: None,
+            }
         });
         mesh.via.insert(node.name.clone(), hop.name.clone());
         let slices = &granted.slices[&node.name];
@@ -283,6 +293,36 @@ fn claim_keys<'a>(world: &'a World, me: &Node, mesh: &mut Mesh) -> BTreeMap<&'a 
         keys.insert(&node.name, key);
     }
     keys
+}
+
+/// The keys that nodes will have next. Nobody gets one that is somebody's: not even his who asks first.
+fn next_keys<'a>(
+    world: &'a World,
+    me: &Node,
+    keys: &BTreeMap<&NodeName, PublicKey>,
+    mesh: &mut Mesh,
+) -> BTreeMap<&'a NodeName, PublicKey> {
+    let coming = || {
+        let nodes = mine_first(world, &me.name);
+        nodes.filter_map(|node| Some((&node.name, node.mesh.rekeying.next_key?)))
+    };
+    if coming().next().is_none() {
+        return BTreeMap::new();
+    }
+    let of_nodes = keys.iter().map(|(name, key)| (*key, name.to_string()));
+    let of_peers = world.peers.values().map(|peer| (peer.public_key, format!("peer {}", peer.name)));
+    let mut owners: BTreeMap<PublicKey, String> = of_peers.chain(of_nodes).collect();
+    let mut next = BTreeMap::new();
+    for (name, key) in coming() {
+        if let Some(winner) = owners.get(&key) {
+            let (loser, winner) = (name.clone(), winner.clone());
+            mesh.problems.push(Problem::NextKey { key, loser, winner });
+            continue;
+        }
+        owners.insert(key, name.to_string());
+        next.insert(name, key);
+    }
+    next
 }
 
 /// This node, then those of its cluster, then the others: what is claimed twice stays with who is nearer to us, so no

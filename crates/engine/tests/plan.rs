@@ -23,6 +23,7 @@ fn state(situation: &Situation) -> State {
         keepalive: 25,
         masquerade: Some(vec![]),
         unserved: mesh::Unserved::Refuse,
+        knows_two_keys: true,
     };
     let mesh = mesh::plan(world, &me, &settings, &mesh::Seen::default());
     let services = services::plan(&View { dead, ranking, ..View::new(world, &me) });

@@ -117,6 +117,8 @@ fn read_report(report: &pb::NodeReport) -> Result<NodeReport, ParseError> {
     };
     Ok(NodeReport {
         public_key: wire::parse_public_key(&report.public_key)?.ok_or(ParseError::PublicKey(0))?,
+        next_key: wire::parse_public_key(&report.next_key)?,
+        knows_two_keys: report.knows_two_keys,
         port,
         addresses: wire::parse_ips("a node's addresses", &report.addresses, limits::NODE_IPS)?,
         version: report.version.chars().take(limits::VERSION_CHARS).collect(),
@@ -202,6 +204,8 @@ pub(crate) fn farewell(reason: pb::farewell::Reason, detail: &str) -> pb::Frame 
 pub(crate) fn report(report: &NodeReport) -> pb::Frame {
     frame(Body::Report(pb::NodeReport {
         public_key: report.public_key.0.to_vec(),
+        next_key: report.next_key.map(|key| key.0.to_vec()).unwrap_or_default(),
+        knows_two_keys: report.knows_two_keys,
         port: u32::from(report.port),
         addresses: report.addresses.iter().map(wire::encode_ip).collect(),
         version: report.version.clone(),

@@ -9,6 +9,10 @@ use model::{KubeProxy, PublicKey};
 pub struct NodeReport {
     /// Its WireGuard key.
     pub public_key: PublicKey,
+    /// The key that it will have next, which others are to believe already.
+    pub next_key: Option<PublicKey>,
+    /// Whether its tunnel lets others have two keys while they change theirs.
+    pub knows_two_keys: bool,
     /// The UDP port its tunnel listens on.
     pub port: u16,
     /// The addresses of its underlay device; empty when the cluster's source names them already.

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::PublicKey;
+
 /// Which nodes have tunnels to which.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,6 +49,20 @@ pub struct NodeMesh {
     pub keepalive: Option<u16>,
     /// Ranges outside the mesh that its location reaches: others of its cluster reach them through it.
     pub allowed_location_ips: Vec<IpNet>,
+    /// How it changes its key.
+    pub rekeying: Rekeying,
+}
+
+/// How a node changes its key: it has another one beside it before it does without the old one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rekeying {
+    /// The key that it will have next, which is to be believed already.
+    pub next_key: Option<PublicKey>,
+    /// Whether its tunnel lets others have two keys while they change theirs; the kernel's does not.
+    pub knows_two: bool,
+    /// The number of the last request for a new key: whoever has not seen it makes one. 0: none was made.
+    pub requested: u64,
 }
 
 /// Where a tunnel ends: an address or a name, with a port.

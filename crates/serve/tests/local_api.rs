@@ -13,9 +13,10 @@ use causeway_serve::{Health, Vitals};
 use engine::plan::{Backend, Frontend, Ladder, Op, Route, RouteVia, State, TierSpan};
 use wire::local::{
     AgentStatus, AuthorityStatus, Check, CniRequest, CniResponse, ControllerStatus, DeniedFlows, Examination,
-    Examine, LinkJoin, LinkJoined, LinkTerms, MOST_POLICY_QUESTIONS, MeshReport, MtuAsk, MtuPeer, MtuStatus,
-    MulticlusterStatus, PeerWrite, PolicyAnswer, PolicyCheck, PolicyDecision, PolicyLint, PolicyProtocol,
-    PolicyQuestion, PolicyQuestions, PolicyShow, PolicyShowAsk, Rotate, ServicesReport, StreamStatus, Token,
+    Examine, KeysRequested, LinkJoin, LinkJoined, LinkTerms, MOST_POLICY_QUESTIONS, MeshReport, MtuAsk,
+    MtuPeer, MtuStatus, MulticlusterStatus, PeerWrite, PolicyAnswer, PolicyCheck, PolicyDecision, PolicyLint,
+    PolicyProtocol, PolicyQuestion, PolicyQuestions, PolicyShow, PolicyShowAsk, Rotate, RotateKeys,
+    ServicesReport, StreamStatus, Token,
 };
 
 /// An agent and a controller with little to say.
@@ -133,6 +134,10 @@ impl ControllerApi for Fake {
         let cluster = "aws".parse().unwrap();
         Ok(MeshReport { cluster, clusters: vec![], nodes: vec![], peers: vec![] })
     }
+    async fn rotate_keys(&self, ask: RotateKeys) -> Result<KeysRequested, Refusal> {
+        let nodes = ask.nodes.into_iter().flatten().map(|name| format!("aws/{name}").try_into().unwrap());
+        Ok(KeysRequested { number: 7, nodes: nodes.collect() })
+    }
     async fn add_peer(&self, write: PeerWrite) -> Result<(), Refusal> {
         Err(Refusal::Wrong(write.manifest))
     }
@@ -248,6 +253,9 @@ async fn a_controller_answers() {
     let authority: AuthorityStatus =
         client::post(&socket, "/v1/authority/rotate", &Rotate { finish: true }).await.unwrap();
     assert_eq!(authority.rotate_at, 1);
+    let ask = RotateKeys { nodes: Some(vec!["n1".into()]) };
+    let asked: KeysRequested = client::post(&socket, "/v1/keys/rotate", &ask).await.unwrap();
+    assert_eq!((asked.number, asked.nodes[0].to_string().as_str()), (7, "aws/n1"));
 }
 
 #[tokio::test]

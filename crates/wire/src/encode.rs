@@ -87,6 +87,9 @@ fn encode_node_mesh(mesh: &NodeMesh) -> pb::NodeMesh {
         endpoint: mesh.endpoint.as_ref().map(ToString::to_string).unwrap_or_default(),
         keepalive: mesh.keepalive.map(u32::from),
         allowed_location_ips: encode_nets(&mesh.allowed_location_ips),
+        next_key: mesh.rekeying.next_key.map(|key| key.0.to_vec()).unwrap_or_default(),
+        knows_two_keys: mesh.rekeying.knows_two,
+        key_requested: mesh.rekeying.requested,
     }
 }
 

@@ -24,7 +24,7 @@ use ipnet::IpNet;
 use model::{ClusterName, KubeProxy, NodeName, ObjectName, Protocol, PublicKey, ServiceKey, Tier, Topology};
 use serde::{Deserialize, Serialize};
 
-pub use peers::{MeshReport, PeerWrite};
+pub use peers::{KeysRequested, MeshReport, PeerWrite, RotateKeys};
 pub use policy::{
     ActionName, DecidedBy, DeniedFlow, DeniedFlows, EndError, Family, FlowEnd, MOST_POLICY_QUESTIONS,
     PolicyAnswer, PolicyCheck, PolicyDecision, PolicyDirection, PolicyEnd, PolicyFinding, PolicyLint,

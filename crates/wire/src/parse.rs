@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::mesh::{self, Gateway, Granularity};
+use model::mesh::{self, Gateway, Granularity, Rekeying};
 use model::{
     Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Key, Node, NodeMesh,
     NodeName, Object, ObjectName, Port, Protocol, PublicKey, ServiceKey, Topology,
@@ -160,6 +160,11 @@ fn node_mesh(m: pb::NodeMesh) -> Result<NodeMesh, ParseError> {
         endpoint: endpoint.transpose()?,
         keepalive: keepalive.transpose()?,
         allowed_location_ips: nets("allowed location IPs", m.allowed_location_ips)?,
+        rekeying: Rekeying {
+            next_key: parse_public_key(&m.next_key)?,
+            knows_two: m.knows_two_keys,
+            requested: m.key_requested,
+        },
     })
 }
 

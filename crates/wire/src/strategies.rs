@@ -5,7 +5,7 @@ mod policy;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use model::mesh::{Gateway, Granularity};
+use model::mesh::{Gateway, Granularity, Rekeying};
 use model::{
     Access, Allow, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export,
     Gateways, Hints, Import, Node, NodeMesh, NodeName, NodePort, Object, ObjectName, Peer, PeerEndpoint,
@@ -91,9 +91,11 @@ prop_compose! {
         endpoint in option::of(("[a-z]{1,9}\\.[a-z]{1,9}", 1..=u16::MAX)),
         keepalive: Option<u16>,
         allowed_location_ips in vec(net4(), 0..3),
+        (next_key, knows_two, requested) in (option::of(any::<[u8; 32]>()), any::<bool>(), any::<u64>()),
     ) -> NodeMesh {
         let endpoint = endpoint.map(|(name, port)| format!("{name}:{port}").parse().unwrap());
-        NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips }
+        let rekeying = Rekeying { next_key: next_key.map(PublicKey), knows_two, requested };
+        NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips, rekeying }
     }
 }
 

@@ -52,6 +52,8 @@ pub enum DropReason {
     HandshakeReplayed,
     /// Control: a peer with our own key; it was not made.
     OwnKey,
+    /// Control: a peer's second key that somebody else has; it was not taken.
+    KeyTaken,
     /// Control: a range that another peer had; it is the later one's now.
     RangeTaken,
     /// Control: a request that is not of the protocol; nothing of it was done.
@@ -60,7 +62,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::NotIp,
         Self::NoPeer,
         Self::NoEndpoint,
@@ -85,6 +87,7 @@ impl DropReason {
         Self::BadHandshake,
         Self::HandshakeReplayed,
         Self::OwnKey,
+        Self::KeyTaken,
         Self::RangeTaken,
         Self::BadRequest,
     ];
@@ -116,6 +119,7 @@ impl DropReason {
             Self::BadHandshake => "bad_handshake",
             Self::HandshakeReplayed => "handshake_replayed",
             Self::OwnKey => "own_key",
+            Self::KeyTaken => "key_taken",
             Self::RangeTaken => "range_taken",
             Self::BadRequest => "bad_request",
         }

@@ -21,9 +21,9 @@ use std::time::Duration;
 pub use self::config::{AllowedChange, PeerChange, PeerStatus};
 use self::load::Load;
 use self::peer::Peer;
-use self::shared::Shared;
+use self::shared::{Own, Shared};
 use crate::allowed::AllowedIps;
-use crate::cookie::{Checker, Proof};
+use crate::cookie::Proof;
 use crate::counters::{Counters, DropReason};
 use crate::key::LocalKey;
 use crate::message::{CookieReply, Data, Initiation, Message, Response};
@@ -95,7 +95,6 @@ pub enum Inbound {
 /// One WireGuard interface.
 pub struct Device {
     shared: Shared,
-    checker: Option<Checker>,
     load: Load,
     peers: BTreeMap<PeerId, Peer>,
     by_key: BTreeMap<[u8; 32], PeerId>,
@@ -108,7 +107,6 @@ impl Device {
     pub fn new(random: Random) -> Self {
         Self {
             shared: Shared::new(random),
-            checker: None,
             load: Load::default(),
             peers: BTreeMap::new(),
             by_key: BTreeMap::new(),
@@ -119,7 +117,12 @@ impl Device {
 
     /// The device's own key.
     pub fn key(&self) -> Option<&Arc<LocalKey>> {
-        self.shared.local.as_ref()
+        self.shared.own.first().map(|own| &own.key)
+    }
+
+    /// The one that is believed beside it ([`Device::set_keys`]).
+    pub fn other_key(&self) -> Option<&Arc<LocalKey>> {
+        self.shared.own.get(1).map(|own| &own.key)
     }
 
     /// Why packets were dropped so far.
@@ -223,10 +226,10 @@ impl Device {
         let result = match Message::parse(datagram) {
             Some(Message::Initiation(message)) => self
                 .admit(datagram, message.sender, from, now)
-                .and_then(|()| self.handle_initiation(&message, from, now)),
+                .and_then(|own| self.handle_initiation(own, &message, from, now)),
             Some(Message::Response(message)) => self
                 .admit(datagram, message.sender, from, now)
-                .and_then(|()| self.handle_response(&message, from, now)),
+                .and_then(|_| self.handle_response(&message, from, now)),
             Some(Message::Cookie(message)) => self.handle_cookie(&message, now),
             Some(Message::Data(_)) | None => Err(DropReason::NotWireGuard),
         };
@@ -259,16 +262,19 @@ impl Device {
         }
     }
 
-    /// Lets a handshake message through to where it costs us something, if it may.
-    fn admit(&mut self, datagram: &[u8], sender: u32, from: Endpoint, now: Now) -> Result<(), DropReason> {
-        let checker = self.checker.as_mut().ok_or(DropReason::BadMac)?;
-        let random = &mut self.shared.random;
-        let proof = checker.check(datagram, from.remote, now.uptime, random);
-        if proof == Proof::Nothing {
-            return Err(DropReason::BadMac);
-        }
+    /// Lets a handshake message through to where it costs us something, if it may: which of our keys it is for.
+    fn admit(&mut self, datagram: &[u8], sender: u32, from: Endpoint, now: Now) -> Result<usize, DropReason> {
+        let Shared { own, random, .. } = &mut self.shared;
+        let (number, proof, checker) = own
+            .iter_mut()
+            .enumerate()
+            .map(|(number, Own { checker, .. })| {
+                (number, checker.check(datagram, from.remote, now.uptime, random), checker)
+            })
+            .find(|(_, proof, _)| *proof != Proof::Nothing)
+            .ok_or(DropReason::BadMac)?;
         if !self.load.is_busy(now.uptime) {
-            return Ok(());
+            return Ok(number);
         }
         if proof == Proof::Mac1 {
             if let Some(reply) = checker.reply(datagram, sender, from.remote, now.uptime, random) {
@@ -276,22 +282,24 @@ impl Device {
             }
             return Err(DropReason::Busy);
         }
-        if self.load.admit(from.remote.ip()) { Ok(()) } else { Err(DropReason::RateLimited) }
+        if self.load.admit(from.remote.ip()) { Ok(number) } else { Err(DropReason::RateLimited) }
     }
 
     fn handle_initiation(
         &mut self,
+        own: usize,
         message: &Initiation<'_>,
         from: Endpoint,
         now: Now,
     ) -> Result<(), DropReason> {
-        let local = self.shared.local.clone().ok_or(DropReason::BadMac)?;
         let ephemeral = self.shared.fresh();
-        let received = noise::receive(&local, &self.shared.statics, message, ephemeral)
-            .map_err(|_| DropReason::BadHandshake)?;
+        let Own { key, statics, .. } = &self.shared.own[own];
+        let ours = *key.public();
+        let received =
+            noise::receive(key, statics, message, ephemeral).map_err(|_| DropReason::BadHandshake)?;
         let id = self.by_key.get(&received.remote).copied().ok_or(DropReason::UnknownPeer)?;
         let peer = self.peers.get_mut(&id).expect("keys belong to peers that exist");
-        peer.handle_initiation(received, from, &mut self.shared, now)
+        peer.handle_initiation(received, ours, from, &mut self.shared, now)
     }
 
     fn handle_response(
@@ -308,7 +316,7 @@ impl Device {
     fn handle_cookie(&mut self, message: &CookieReply<'_>, now: Now) -> Result<(), DropReason> {
         let id = self.shared.indices.get(&message.receiver).ok_or(DropReason::BadHandshake)?;
         let peer = self.peers.get_mut(id).ok_or(DropReason::BadHandshake)?;
-        if peer.stamper.handle_reply(message, now.uptime) { Ok(()) } else { Err(DropReason::BadHandshake) }
+        if peer.handle_cookie(message, now) { Ok(()) } else { Err(DropReason::BadHandshake) }
     }
 
     fn refuse(&mut self, reason: DropReason, packets: u64) -> Outbound {

@@ -68,6 +68,7 @@ fn outlook() -> Outlook {
             keepalive: 0,
             masquerade: None,
             unserved: Unserved::Leave,
+            knows_two_keys: true,
         },
         seen: Default::default(),
         port: 51820,

@@ -54,6 +54,12 @@ pub struct MeshNodeStatus {
     /// Its WireGuard key, in base64.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub public_key: String,
+    /// The key that it will have next, in base64.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub next_key: String,
+    /// Whether its tunnel lets others have two keys while they change theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub knows_two_keys: bool,
     /// The UDP port of its tunnel.
     #[serde(default)]
     pub port: u16,
@@ -74,6 +80,12 @@ pub struct MeshNodeStatus {
 pub struct Reported {
     /// Its WireGuard key.
     pub public_key: PublicKey,
+    /// The key that it will have next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_key: Option<PublicKey>,
+    /// Whether its tunnel lets others have two keys while they change theirs.
+    #[serde(default)]
+    pub knows_two_keys: bool,
     /// The UDP port of its tunnel.
     pub port: u16,
     /// The addresses of its underlay device.
@@ -90,6 +102,8 @@ impl From<&Reported> for MeshNodeStatus {
     fn from(reported: &Reported) -> Self {
         Self {
             public_key: reported.public_key.to_string(),
+            next_key: reported.next_key.map(|key| key.to_string()).unwrap_or_default(),
+            knows_two_keys: reported.knows_two_keys,
             port: reported.port,
             addresses: reported.addresses.iter().map(ToString::to_string).collect(),
             kube_proxy: match reported.kube_proxy {
@@ -155,8 +169,14 @@ fn reported(status: &MeshNodeStatus) -> Result<Reported, String> {
     let public_key = status.public_key.parse().map_err(|e| format!("status.publicKey: {e}"))?;
     let address =
         |text: &String| text.parse().map_err(|_| format!("status.addresses: {text:?} is no address"));
+    let next_key = match status.next_key.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|e| format!("status.nextKey: {e}"))?),
+    };
     Ok(Reported {
         public_key,
+        next_key,
+        knows_two_keys: status.knows_two_keys,
         port: status.port,
         addresses: status.addresses.iter().map(address).collect::<Result<_, _>>()?,
         kube_proxy: match status.kube_proxy.as_str() {
@@ -170,6 +190,10 @@ fn reported(status: &MeshNodeStatus) -> Result<Reported, String> {
 }
 
 /// What is said of all MeshNodes: first everything there is, then [`Event::Synced`], then what changes.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most events are the large one, and each is moved a few times only"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A MeshNode is now so.
@@ -358,6 +382,8 @@ mod tests {
     fn what_is_written_is_read() {
         let reported = Reported {
             public_key: PublicKey([7; 32]),
+            next_key: Some(PublicKey([8; 32])),
+            knows_two_keys: true,
             port: 51820,
             addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
             kube_proxy: KubeProxy::Running,

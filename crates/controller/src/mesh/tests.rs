@@ -19,6 +19,8 @@ fn mesh(pools: &str) -> Mesh {
 fn report(n: u8) -> Reported {
     Reported {
         public_key: PublicKey([n; 32]),
+        next_key: None,
+        knows_two_keys: true,
         port: 51820,
         addresses: vec![],
         kube_proxy: KubeProxy::Unknown,

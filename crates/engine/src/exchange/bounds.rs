@@ -162,9 +162,9 @@ impl Bounds {
 
     fn check_node(&self, node: &Node, around: &Around<'_>) -> Result<(), Box<Refusal>> {
         let refused = |reason, detail| Err(refuse(reason, Some(Key::Node(node.name.clone())), detail));
-        if let Some(key) = &node.public_key
-            && let Some(ours) = around.key_of.and_then(|key_of| key_of(key))
-        {
+        let keys = node.public_key.iter().chain(&node.mesh.rekeying.next_key);
+        for key in keys {
+            let Some(ours) = around.key_of.and_then(|key_of| key_of(key)) else { continue };
             let detail = format!(
                 "it shows the WireGuard key {key} of our node {ours}; whoever copied it has to make a new one"
             );

@@ -87,7 +87,7 @@ impl Teller {
         match change {
             Change::Upsert(object) => self.upsert(Arc::new(object)),
             Change::Delete(key) => {
-                self.mind_key(&key, None);
+                self.mind_keys(&key, &[]);
                 let changed = self.agents.delete(&key);
                 self.withdraw(&key);
                 self.mind_wanted(&key);
@@ -98,7 +98,7 @@ impl Teller {
 
     fn upsert(&mut self, object: Arc<Object>) -> bool {
         if let Object::Node(node) = &*object {
-            self.mind_key(&Key::Node(node.name.clone()), node.public_key);
+            self.mind_keys(&Key::Node(node.name.clone()), &keys(node));
         }
         if !self.agents.upsert(object.clone()) {
             return false;
@@ -176,24 +176,22 @@ impl Teller {
         (!peer.allowed_ips.is_empty()).then_some(peer)
     }
 
-    /// Notes the key that a node of ours has from now on.
-    fn mind_key(&mut self, key: &Key, new: Option<PublicKey>) {
+    /// Notes the keys that a node of ours has from now on.
+    fn mind_keys(&mut self, key: &Key, new: &[PublicKey]) {
         let Key::Node(name) = key else { return };
         if name.cluster != self.own {
             return;
         }
         let old = match self.agents.get(key).map(|object| &**object) {
-            Some(Object::Node(node)) => node.public_key,
-            _ => None,
+            Some(Object::Node(node)) => keys(node),
+            _ => Vec::new(),
         };
-        if let Some(old) = old
-            && self.keys.get(&old) == Some(name)
-        {
-            self.keys.remove(&old);
+        for old in old {
+            if self.keys.get(&old) == Some(name) {
+                self.keys.remove(&old);
+            }
         }
-        if let Some(new) = new {
-            self.keys.insert(new, name.clone());
-        }
+        self.keys.extend(new.iter().map(|new| (*new, name.clone())));
     }
 
     /// Notes whether a name is wanted, after a service or an import of it has changed.
@@ -240,4 +238,9 @@ fn pods(log: &Log, namespace: &NamespaceName) -> Vec<Arc<Object>> {
     let first = Key::Pod(PodName { namespace: namespace.clone(), name: String::new() });
     let of_namespace = |o: &&Arc<Object>| matches!(&***o, Object::Pod(p) if p.name.namespace == *namespace);
     log.objects_from(&first).take_while(of_namespace).cloned().collect()
+}
+
+/// The keys that a node has, or will have next.
+fn keys(node: &Node) -> Vec<PublicKey> {
+    node.public_key.iter().chain(&node.mesh.rekeying.next_key).copied().collect()
 }

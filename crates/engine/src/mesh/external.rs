@@ -179,6 +179,7 @@ pub(super) fn add(
                 endpoint,
                 allowed_ips: ranges.clone(),
                 keepalive: peer.keepalive,
+                other_key: None,
                 preshared_key: peer.preshared_key.clone(),
             };
             mesh.tunnel.peers.insert(peer.public_key, end);

@@ -53,6 +53,18 @@ pub enum Problem {
         /// Who has it.
         winner: NodeName,
     },
+    /// A node is to get a key that somebody has already.
+    #[error(
+        "node {loser} announces {key} as its next WireGuard key, which is that of {winner}, and is not believed with it"
+    )]
+    NextKey {
+        /// The key.
+        key: PublicKey,
+        /// Who announces it.
+        loser: NodeName,
+        /// Who has it: `a/n1`, or `peer a/alice`.
+        winner: String,
+    },
     /// A peer has a key that somebody has already.
     #[error("peer {peer} has the WireGuard key of {winner} and is left out: give it a key of its own")]
     PeerKey {

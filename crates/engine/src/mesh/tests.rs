@@ -11,6 +11,7 @@ fn settings() -> Settings {
         keepalive: 25,
         masquerade: None,
         unserved: Unserved::Refuse,
+        knows_two_keys: true,
     }
 }
 
@@ -303,4 +304,39 @@ fn a_narrow_way_is_a_route_of_its_own_size() {
     };
     assert_eq!(mtus(1340), [Some(1340), Some(1340), None]);
     assert_eq!(mtus(1200), [Some(1200), Some(1280), None], "IPv6 has no less");
+}
+
+#[test]
+fn next_keys_are_believed_beside_the_others() {
+    let key = |n: u8| PublicKey([n; 32]);
+    let plan_with = |next: &[(&str, u8)], knows_two_keys: bool| {
+        let mut world = two_clusters();
+        for (name, next) in next {
+            let node = world.nodes.get_mut(&node_name(name)).unwrap();
+            node.mesh.rekeying.next_key = Some(key(*next));
+        }
+        plan(&world, &node_name("a/1"), &Settings { knows_two_keys, ..settings() }, &Seen::default())
+    };
+    let others = |mesh: &Mesh| {
+        let peers = mesh.tunnel.peers.iter();
+        peers.map(|(key, peer)| (key.0[0], peer.other_key.map(|key| key.0[0]))).collect::<Vec<_>>()
+    };
+    let mesh = plan_with(&[("a/2", 50), ("b/1", 51)], true);
+    assert_eq!(others(&mesh), [(12, Some(50)), (21, Some(51)), (22, None)]);
+    assert!(mesh.problems.is_empty());
+    let kernel = plan_with(&[("a/2", 50)], false);
+    assert_eq!(others(&kernel), [(12, None), (21, None), (22, None)], "the kernel has one key for each");
+    // Nobody gets another's: not ours, nor one that is used, nor one that another of our cluster will have.
+    for (name, next, winner) in [("b/1", 11, "a/1"), ("b/1", 22, "b/2"), ("b/2", 50, "a/2")] {
+        let mesh = plan_with(&[("a/2", 50), (name, next)], true);
+        let loser = others(&mesh).into_iter().find(|(key, _)| *key == if name == "b/1" { 21 } else { 22 });
+        assert_eq!(loser.and_then(|(_, next)| next), None);
+        let (loser, winner) = (node_name(name), winner.to_string());
+        assert_eq!(mesh.problems, [Problem::NextKey { key: key(next), loser, winner }]);
+    }
+    // It is what the plan says, so there is nothing to do; then it is the only one.
+    let (now, then) = (plan_with(&[("a/2", 50)], true), plan_with(&[], true));
+    let state = |mesh: &Mesh| crate::plan::State { tunnel: mesh.tunnel.clone(), ..Default::default() };
+    assert!(crate::plan::diff(&state(&now), &state(&now)).is_empty());
+    assert_eq!(crate::plan::diff(&state(&then), &state(&now)).len(), 1);
 }

@@ -82,6 +82,9 @@ pub struct Peer {
     pub allowed_ips: BTreeSet<IpNet>,
     /// Seconds between packets that keep a NAT's mapping open; 0 for none.
     pub keepalive: u16,
+    /// Another key that it has, too, while it changes its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_key: Option<PublicKey>,
     /// What both ends know beside their keys. It is shown nowhere.
     #[serde(skip)]
     pub preshared_key: Option<PresharedKey>,

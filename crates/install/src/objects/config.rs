@@ -104,6 +104,7 @@ fn agent_file() -> Tree {
         "interface": (set("agent.interface")),
         "underlay": (set("agent.underlay")),
         "wireguardPort": (set("agent.wireguardPort")),
+        "keyRotation": (set("mesh.keyRotation")),
         "httpListen": (text("[::]:{}", ["agent.httpPort"])),
         "dns": (when("agent.dns.enabled", dns())),
         "masquerade": (set("agent.masquerade")),

@@ -17,6 +17,10 @@ pub struct Mesh {
     /// The label of nodes that names their location, where the annotation `causeway.io/location` (or Kilo's) does not.
     #[schemars(length(min = 1))]
     pub topology_label: String,
+    /// How old a node's WireGuard key becomes before the node makes another: `never`, or a time of ten minutes or more such as
+    /// 12h or 7d. Keys of nodes that laptops and offices have tunnels with stay: these have them in their configuration.
+    #[schemars(regex(pattern = "^(never|[1-9][0-9]{1,5}m|[1-9][0-9]{0,5}[hd])$"))]
+    pub key_rotation: String,
 }
 
 impl Default for Mesh {
@@ -25,6 +29,7 @@ impl Default for Mesh {
             granularity: Granularity::default(),
             locations: BTreeMap::new(),
             topology_label: "topology.kubernetes.io/region".into(),
+            key_rotation: "never".into(),
         }
     }
 }

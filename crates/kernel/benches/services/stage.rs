@@ -137,6 +137,7 @@ pub(crate) fn tunnel(name: &'static str, first: &[&str]) -> [End; 2] {
             endpoint: Some(std::net::SocketAddr::new(other.underlay[0], pair::PORT)),
             allowed_ips: inside.chain(ranges.iter().map(|range| range.parse().expect("a range"))).collect(),
             keepalive: 0,
+            other_key: None,
             preshared_key: None,
         };
         own.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");

@@ -113,6 +113,8 @@ fn answer(core: &Arc<Core>, request: &str) -> (String, i32) {
         Some("get=1") => (status(core), 0),
         Some("set=1") => (String::new(), set(core, lines)),
         Some("counters=1") => (counters(core), 0),
+        // What there is beyond the protocol: requests with keys that are not known are refused.
+        Some("extensions=1") => ("other_key=1\n".into(), 0),
         _ => (String::new(), libc::EOPNOTSUPP),
     }
 }
@@ -152,9 +154,10 @@ fn status(core: &Core) -> String {
     let (listen_port, fwmark) = core.underlay_settings();
     let device = core.device();
     let private_key = device.key().map(|key| Zeroizing::new(*key.secret()));
+    let other_private_key = device.other_key().map(|key| Zeroizing::new(*key.secret()));
     let peers = device.peers().collect();
     drop(device);
-    Status { private_key, listen_port, fwmark, peers }.to_string()
+    Status { private_key, other_private_key, listen_port, fwmark, peers }.to_string()
 }
 
 fn counters(core: &Core) -> String {
@@ -186,8 +189,15 @@ fn set<'a>(core: &Arc<Core>, lines: impl Iterator<Item = &'a str>) -> i32 {
     }
     let now = core.now();
     let mut device = core.device();
-    if let Some(secret) = &request.private_key {
-        device.set_key(Some(**secret).filter(|secret| *secret != [0; 32]));
+    let given = |secret: &Zeroizing<[u8; 32]>| Some(**secret).filter(|secret| *secret != [0; 32]);
+    match (&request.private_key, &request.other_private_key) {
+        (Some(first), None) => device.set_key(given(first)),
+        (first, Some(other)) => {
+            let current = || device.key().map(|key| *key.secret());
+            let first = first.as_ref().map_or_else(current, given);
+            device.set_keys(first, given(other), now);
+        }
+        (None, None) => {}
     }
     if request.replace_peers {
         device.remove_peers();

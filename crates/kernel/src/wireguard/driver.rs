@@ -86,6 +86,8 @@ pub struct Observed {
     pub tunnel: plan::Tunnel,
     /// The device's own public key, if it has a private one.
     pub public_key: Option<PublicKey>,
+    /// The one that is believed beside it, if there is one.
+    pub other_key: Option<PublicKey>,
     /// What was exchanged with each peer.
     pub peers: BTreeMap<PublicKey, PeerStats>,
 }
@@ -95,6 +97,8 @@ pub struct Observed {
 pub struct PeerStats {
     /// Where it was last heard, or was said to be.
     pub endpoint: Option<SocketAddr>,
+    /// Our own public key in the session that is in use, where the device has two.
+    pub own_key: Option<PublicKey>,
     /// When keys were last agreed on, since 1970.
     pub last_handshake: Option<Duration>,
     /// Bytes received from it, as they were on the underlay.
@@ -117,7 +121,7 @@ pub struct Device {
 /// Who runs the device.
 #[derive(Debug)]
 enum Backend {
-    User(Client),
+    User { client: Client, knows_two_keys: bool },
     Kernel(Kernel),
 }
 
@@ -135,7 +139,7 @@ impl Device {
         let link = Interface::new(interface).map_err(failed)?;
         let client = Client::new(interface, options.socket());
         let backend = match client.status() {
-            Ok(_) => Backend::User(client),
+            Ok(_) => Backend::User { knows_two_keys: client.knows_other_keys(), client },
             Err(DeviceError::Absent { path, source }) => match Kernel::open(interface).map_err(failed)? {
                 Some(kernel) => Backend::Kernel(kernel),
                 None => return Err(DeviceError::Absent { path, source }),
@@ -170,9 +174,24 @@ impl Device {
         &self.interface
     }
 
+    /// Whether it and its peers may have two keys while one is changed.
+    pub fn knows_two_keys(&self) -> bool {
+        matches!(self.backend, Backend::User { knows_two_keys: true, .. })
+    }
+
     /// Gives the device its key. The same key again changes nothing.
     pub fn set_private_key(&self, secret: &[u8; 32]) -> Result<(), DeviceError> {
         self.set(SetRequest { private_key: Some(Zeroizing::new(*secret)), ..SetRequest::default() })
+    }
+
+    /// Gives the device its key, and one that is believed beside it or none: sessions of either go on. Where another than the
+    /// first one is in use, shaking hands begins anew. A device that has only one key ([`Device::knows_two_keys`]) takes the
+    /// first.
+    pub fn set_private_keys(&self, first: &[u8; 32], other: Option<&[u8; 32]>) -> Result<(), DeviceError> {
+        let other = Zeroizing::new(*other.unwrap_or(&[0; 32]));
+        let other_private_key = self.knows_two_keys().then_some(other);
+        let private_key = Some(Zeroizing::new(*first));
+        self.set(SetRequest { private_key, other_private_key, ..SetRequest::default() })
     }
 
     /// What the device is now. A peer that is alive is reported where it was said to be, so that one that moved by
@@ -188,10 +207,8 @@ impl Device {
                     .map_err(self.interface_error("read the addresses of"))?,
                 peers: BTreeMap::new(),
             },
-            public_key: status
-                .private_key
-                .as_ref()
-                .map(|secret| PublicKey(*wireguard::LocalKey::new(**secret).public())),
+            public_key: status.private_key.as_deref().map(public_half),
+            other_key: status.other_private_key.as_deref().map(public_half),
             peers: BTreeMap::new(),
         };
         for peer in status.peers {
@@ -208,6 +225,7 @@ impl Device {
                     endpoint,
                     allowed_ips: peer.allowed_ips.into_iter().collect(),
                     keepalive: peer.keepalive,
+                    other_key: peer.other_key.map(PublicKey),
                     preshared_key: Some(PresharedKey(*peer.preshared_key)).filter(|key| key.0 != [0; 32]),
                 },
             );
@@ -215,6 +233,7 @@ impl Device {
                 key,
                 PeerStats {
                     endpoint: peer.endpoint,
+                    own_key: peer.own_key.map(PublicKey),
                     last_handshake: peer.last_handshake,
                     rx_bytes: peer.rx_bytes,
                     tx_bytes: peer.tx_bytes,
@@ -227,7 +246,7 @@ impl Device {
     /// How many packets the device dropped, by reason. Only the user-space device tells; the kernel's is silent.
     pub fn drops(&self) -> Result<BTreeMap<String, u64>, DeviceError> {
         match &self.backend {
-            Backend::User(client) => client.drops(),
+            Backend::User { client, .. } => client.drops(),
             Backend::Kernel(_) => Ok(BTreeMap::new()),
         }
     }
@@ -264,6 +283,7 @@ impl Device {
             public_key: key.0,
             endpoint,
             keepalive: Some(peer.keepalive),
+            other_key: self.knows_two_keys().then(|| peer.other_key.map_or([0; 32], |key| key.0)),
             // All zeros are none, for WireGuard itself.
             preshared_key: Some(peer.preshared_key.as_ref().map_or([0; 32], |key| key.0)),
             replace_allowed_ips: true,
@@ -275,20 +295,22 @@ impl Device {
 
     fn is_peer_alive(&self, key: &PublicKey) -> Result<bool, DeviceError> {
         let status = self.status()?;
-        let peer = status.peers.into_iter().find(|peer| peer.public_key == key.0);
+        // By its second key, too: that is about to be its first.
+        let mut peers = status.peers.into_iter();
+        let peer = peers.find(|peer| peer.public_key == key.0 || peer.other_key == Some(key.0));
         Ok(peer.is_some_and(|peer| peer.endpoint.is_some() && is_alive(peer.last_handshake)))
     }
 
     fn status(&self) -> Result<Status, DeviceError> {
         match &self.backend {
-            Backend::User(client) => client.status(),
+            Backend::User { client, .. } => client.status(),
             Backend::Kernel(kernel) => kernel.status(),
         }
     }
 
     fn set(&self, request: SetRequest) -> Result<(), DeviceError> {
         match &self.backend {
-            Backend::User(client) => client.set(&request),
+            Backend::User { client, .. } => client.set(&request),
             Backend::Kernel(kernel) => kernel.set(&request),
         }
     }
@@ -310,6 +332,10 @@ fn make(options: &Options, launch: &Launch) -> Result<(), DeviceError> {
         }
         Err(source) => Err(DeviceError::Interface { attempt: "make", interface: interface.clone(), source }),
     }
+}
+
+fn public_half(secret: &[u8; 32]) -> PublicKey {
+    PublicKey(*wireguard::LocalKey::new(*secret).public())
 }
 
 fn is_alive(last_handshake: Option<Duration>) -> bool {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use model::PublicKey;
 use wireguard::LocalKey;
+use zeroize::Zeroizing;
 
 /// A WireGuard private key.
 pub struct PrivateKey(LocalKey);
@@ -29,22 +30,27 @@ impl PrivateKey {
 
     /// The key in this file (base64, as `wg genkey` prints it); if there is none, a new one, kept there with mode 0600.
     pub fn load_or_create(path: &Path) -> io::Result<Self> {
-        match fs::read_to_string(path) {
-            Ok(text) => {
-                // The same 44 characters as a public key.
-                let bytes: PublicKey = text.trim().parse().map_err(|error| {
-                    let hint = "remove the file to make a new key; peers then need the new public key";
-                    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}; {hint}", path.display()))
-                })?;
-                Ok(Self(LocalKey::new(bytes.0)))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let key = Self::generate();
-                key.store(path)?;
-                Ok(key)
-            }
-            Err(error) => Err(error),
+        if let Some(key) = Self::load(path)? {
+            return Ok(key);
         }
+        let key = Self::generate();
+        key.store(path)?;
+        Ok(key)
+    }
+
+    /// The key in this file, if there is one.
+    pub fn load(path: &Path) -> io::Result<Option<Self>> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => Zeroizing::new(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // The same 44 characters as a public key.
+        let bytes: PublicKey = text.trim().parse().map_err(|error| {
+            let hint = "remove the file to make a new key; peers then need the new public key";
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}; {hint}", path.display()))
+        })?;
+        Ok(Some(Self(LocalKey::new(bytes.0))))
     }
 
     /// The public half.
@@ -57,9 +63,9 @@ impl PrivateKey {
         self.0.secret()
     }
 
-    /// Whole or not at all: a half-written key would be a new identity.
-    fn store(&self, path: &Path) -> io::Result<()> {
-        let draft = path.with_extension("new");
+    /// Keeps it in this file, with mode 0600. Whole or not at all: a half-written key would be a new identity.
+    pub fn store(&self, path: &Path) -> io::Result<()> {
+        let draft = path.with_extension("draft");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         writeln!(file, "{}", PublicKey(*self.0.secret()))?;
         file.sync_all()?;

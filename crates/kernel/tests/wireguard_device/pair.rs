@@ -92,6 +92,7 @@ impl End {
             endpoint: Some(SocketAddr::new(at, PORT)),
             allowed_ips: other.inside.iter().map(|ip| (*ip).into()).collect(),
             keepalive: 0,
+            other_key: None,
             preshared_key: None,
         };
         self.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");

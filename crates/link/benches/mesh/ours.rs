@@ -222,6 +222,8 @@ impl Agent {
         std::fs::write(&token, controller.token("node").await?)?;
         let report = NodeReport {
             public_key: PublicKey([7; 32]),
+            next_key: None,
+            knows_two_keys: true,
             port: 51820,
             addresses: vec!["172.31.1.1".parse()?],
             version: "bench".into(),

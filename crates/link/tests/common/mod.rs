@@ -259,6 +259,8 @@ pub(crate) struct Agent {
 pub(crate) fn report(n: u8) -> NodeReport {
     NodeReport {
         public_key: PublicKey([n; 32]),
+        next_key: None,
+        knows_two_keys: true,
         port: 51820,
         addresses: vec!["172.16.1.1".parse().unwrap()],
         version: "1.2.3".into(),

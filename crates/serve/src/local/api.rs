@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wire::local::{
     AgentStatus, AuthorityStatus, CniRequest, CniResponse, ControllerStatus, DeniedFlows, Examination,
-    Examine, LinkJoin, LinkJoined, LinkTerms, MOST_POLICY_QUESTIONS, MeshReport, MtuAsk, MtuStatus,
-    MulticlusterStatus, PeerWrite, PolicyAnswer, PolicyLint, PolicyQuestion, PolicyQuestions, PolicyShow,
-    PolicyShowAsk, Rotate, ServicesReport, Token,
+    Examine, KeysRequested, LinkJoin, LinkJoined, LinkTerms, MOST_POLICY_QUESTIONS, MeshReport, MtuAsk,
+    MtuStatus, MulticlusterStatus, PeerWrite, PolicyAnswer, PolicyLint, PolicyQuestion, PolicyQuestions,
+    PolicyShow, PolicyShowAsk, Rotate, RotateKeys, ServicesReport, Token,
 };
 
 use crate::http::{self, Vitals};
@@ -118,6 +118,8 @@ pub trait ControllerApi: Vitals {
     fn policy_lint(&self) -> impl Future<Output = Result<PolicyLint, Refusal>> + Send;
     /// `GET /v1/mesh`: what a mesh is planned from.
     fn mesh(&self) -> impl Future<Output = Result<MeshReport, Refusal>> + Send;
+    /// `POST /v1/keys/rotate`: has nodes make new WireGuard keys.
+    fn rotate_keys(&self, ask: RotateKeys) -> impl Future<Output = Result<KeysRequested, Refusal>> + Send;
     /// `POST /v1/peers`: writes a peer that is not there yet.
     fn add_peer(&self, write: PeerWrite) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// `DELETE /v1/peers/NAME`: removes a peer.
@@ -158,7 +160,7 @@ pub fn controller_router<C: ControllerApi>(api: Arc<C>) -> Router {
     let (status, node, link, join) = (api.clone(), api.clone(), api.clone(), api.clone());
     let (remove, examine, rotate) = (api.clone(), api.clone(), api.clone());
     let (services, check, show, lint) = (api.clone(), api.clone(), api.clone(), api.clone());
-    let (mesh, add_peer, remove_peer) = (api.clone(), api.clone(), api.clone());
+    let (mesh, keys, add_peer, remove_peer) = (api.clone(), api.clone(), api.clone(), api.clone());
     let router = Router::new()
         .route("/v1/status", get(async move || answer(status.status().await)))
         .route("/v1/services", get(async move || answer(services.services().await)))
@@ -188,6 +190,7 @@ pub fn controller_router<C: ControllerApi>(api: Arc<C>) -> Router {
         .route("/v1/policy/show", understood(async move |ask| show.policy_show(ask).await))
         .route("/v1/policy/lint", get(async move || answer(lint.policy_lint().await)))
         .route("/v1/mesh", get(async move || answer(mesh.mesh().await)))
+        .route("/v1/keys/rotate", understood(async move |ask| keys.rotate_keys(ask).await))
         .route("/v1/peers", understood(async move |write| add_peer.add_peer(write).await))
         .route(
             "/v1/peers/{name}",

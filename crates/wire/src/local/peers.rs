@@ -1,6 +1,6 @@
 //! What the controller says of the mesh, and how peers are written through it.
 
-use model::{Cluster, ClusterName, Node, Peer};
+use model::{Cluster, ClusterName, Node, NodeName, Peer};
 use serde::{Deserialize, Serialize};
 
 /// What a mesh is planned from, as the controller has it. Secrets are not in it.
@@ -23,4 +23,23 @@ pub struct MeshReport {
 pub struct PeerWrite {
     /// The object, as JSON or YAML.
     pub manifest: String,
+}
+
+/// Has nodes of the cluster make new WireGuard keys.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RotateKeys {
+    /// Which, by their names alone; none: all of them.
+    #[serde(default)]
+    pub nodes: Option<Vec<String>>,
+}
+
+/// Which nodes were asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeysRequested {
+    /// The number of the request.
+    pub number: u64,
+    /// The nodes.
+    pub nodes: Vec<NodeName>,
 }

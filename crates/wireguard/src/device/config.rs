@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use super::peer::Peer;
+use super::peer::{Known, Peer};
+use super::shared::Own;
 use super::{Device, Endpoint, PeerId};
-use crate::cookie::Checker;
 use crate::counters::DropReason;
-use crate::key::{LocalKey, Statics};
 use crate::time::Now;
 
 /// What is to change about a peer. What is not said stays.
@@ -24,6 +22,9 @@ pub struct PeerChange {
     pub remove: bool,
     /// Change it only if it exists.
     pub update_only: bool,
+    /// Another key that it has, too, while it changes its key; all zeroes for none. Our own addition: either names the peer,
+    /// and whoever has either may shake hands. Where `public_key` was the second one, it is the first from now on.
+    pub other_key: Option<[u8; 32]>,
     /// The pre-shared key; all zeroes for none.
     pub preshared_key: Option<[u8; 32]>,
     /// Where it is.
@@ -50,6 +51,10 @@ pub enum AllowedChange {
 pub struct PeerStatus {
     /// Its public key.
     pub public_key: [u8; 32],
+    /// Another key that it has, too.
+    pub other_key: Option<[u8; 32]>,
+    /// Our own public key in the session that is in use.
+    pub own_key: Option<[u8; 32]>,
     /// The pre-shared key; all zeroes for none.
     pub preshared_key: Zeroizing<[u8; 32]>,
     /// Where it is, or was last heard.
@@ -78,24 +83,39 @@ impl AllowedChange {
 impl Device {
     /// Sets the device's own key, or removes it. A new key ends all sessions; the same one again changes nothing.
     pub fn set_key(&mut self, secret: Option<[u8; 32]>) {
-        if self.shared.local.as_ref().map(|key| *key.secret()) == secret {
-            return;
+        if self.key().map(|key| *key.secret()) != secret {
+            // With one key there is nobody to shake hands with anew.
+            self.set_keys(secret, None, Now::default());
         }
-        for peer in self.peers.values_mut() {
-            peer.forget_keys(&mut self.shared);
+    }
+
+    /// Sets the device's own key, and one that is believed beside it. Sessions of both go on, for as long as they live, so
+    /// that a key can be changed without a gap: where the key in use is another than the first one, a handshake begins soon,
+    /// with each of the keys in turn until one is answered. Sessions of other keys end.
+    pub fn set_keys(&mut self, first: Option<[u8; 32]>, other: Option<[u8; 32]>, now: Now) {
+        let other = other.filter(|other| Some(*other) != first && first.is_some());
+        let wanted = first.into_iter().chain(other).map(Zeroizing::new);
+        let mut before = std::mem::take(&mut self.shared.own);
+        for secret in wanted {
+            let known = before.iter().position(|own| own.key.secret() == &*secret);
+            self.shared.own.push(match known {
+                Some(known) => before.swap_remove(known),
+                None => Own::new(*secret, self.by_key.keys()),
+            });
         }
-        self.shared.local = secret.map(|secret| Arc::new(LocalKey::new(secret)));
-        self.checker = self.shared.local.as_ref().map(|key| Checker::new(key.public()));
-        if let Some(own) = self.shared.local.as_ref().map(|key| *key.public()) {
-            if self.has_peer(&own) {
+        let ours: Vec<[u8; 32]> = self.shared.own.iter().map(|own| *own.key.public()).collect();
+        for own in &ours {
+            if self.has_peer(own) {
                 self.shared.counters.add(DropReason::OwnKey, 1);
+                self.remove_peer(own);
             }
-            self.remove_peer(&own);
         }
-        self.shared.statics = Statics::default();
-        if let Some(local) = &self.shared.local {
-            for public in self.by_key.keys() {
-                self.shared.statics.add(local, public);
+        // Of thousands of peers each handshake takes its time.
+        let spread = u32::try_from(self.peers.len() / 128).unwrap_or(u32::MAX).saturating_add(1);
+        for peer in self.peers.values_mut() {
+            peer.retain(|ends| ours.contains(&ends.ours), &mut self.shared);
+            if ours.len() > 1 {
+                peer.refresh(spread, &mut self.shared, now);
             }
         }
     }
@@ -105,7 +125,7 @@ impl Device {
         if change.remove {
             return self.remove_peer(&change.public_key);
         }
-        if self.shared.local.as_ref().is_some_and(|key| *key.public() == change.public_key) {
+        if self.is_own(&change.public_key) {
             // We are not our own peer; Linux skips it too.
             return self.shared.counters.add(DropReason::OwnKey, 1);
         }
@@ -114,6 +134,9 @@ impl Device {
             None if change.update_only => return,
             None => self.add_peer(change.public_key),
         };
+        if let Some(other) = change.other_key {
+            self.set_peer_keys(id, change.public_key, Some(other).filter(|other| *other != [0; 32]));
+        }
         let peer = self.peers.get_mut(&id).expect("keys belong to peers that exist");
         if let Some(psk) = change.preshared_key {
             peer.psk = Zeroizing::new(psk);
@@ -154,7 +177,7 @@ impl Device {
 
     /// Removes all peers.
     pub fn remove_peers(&mut self) {
-        let keys: Vec<[u8; 32]> = self.by_key.keys().copied().collect();
+        let keys: Vec<[u8; 32]> = self.peers.values().map(|peer| peer.known.public).collect();
         for key in keys {
             self.remove_peer(&key);
         }
@@ -171,10 +194,13 @@ impl Device {
         for (range, id) in self.allowed.iter() {
             ranges.entry(id).or_default().push(range);
         }
-        self.by_key.values().map(move |id| {
+        let first = self.by_key.iter().filter(|(key, id)| self.peers[id].known.public == **key);
+        first.map(move |(_, id)| {
             let peer = &self.peers[id];
             PeerStatus {
-                public_key: peer.public,
+                public_key: peer.known.public,
+                other_key: peer.other.as_ref().map(|other| other.public),
+                own_key: peer.sessions.ends().map(|ends| ends.ours),
                 preshared_key: peer.psk.clone(),
                 endpoint: peer.endpoint.map(|endpoint| endpoint.remote),
                 keepalive: peer.timers.interval.map_or(0, |interval| interval.as_secs() as u16),
@@ -186,24 +212,79 @@ impl Device {
         })
     }
 
+    fn is_own(&self, public_key: &[u8; 32]) -> bool {
+        self.shared.own.iter().any(|own| own.key.public() == public_key)
+    }
+
     fn add_peer(&mut self, public_key: [u8; 32]) -> PeerId {
         let id = PeerId(self.next_peer);
         self.next_peer += 1;
         self.peers.insert(id, Peer::new(id, public_key));
-        self.by_key.insert(public_key, id);
-        if let Some(local) = &self.shared.local {
-            self.shared.statics.add(local, &public_key);
-        }
+        self.learn_key(public_key, id);
         id
     }
 
+    fn learn_key(&mut self, public_key: [u8; 32], id: PeerId) {
+        self.by_key.insert(public_key, id);
+        for own in &mut self.shared.own {
+            own.statics.add(&own.key, &public_key);
+        }
+    }
+
+    fn forget_key(&mut self, public_key: &[u8; 32]) {
+        self.by_key.remove(public_key);
+        for own in &mut self.shared.own {
+            own.statics.remove(public_key);
+        }
+    }
+
+    /// The keys that a peer has from now on. What was agreed on with others is void.
+    fn set_peer_keys(&mut self, id: PeerId, first: [u8; 32], other: Option<[u8; 32]>) {
+        let other = other.filter(|other| *other != first).filter(|other| {
+            let reason = match self.by_key.get(other) {
+                _ if self.is_own(other) => DropReason::OwnKey,
+                Some(owner) if *owner != id => DropReason::KeyTaken,
+                _ => return true,
+            };
+            self.shared.counters.add(reason, 1);
+            false
+        });
+        let peer = self.peers.get_mut(&id).expect("keys belong to peers that exist");
+        let former: Vec<[u8; 32]> = peer.publics().copied().collect();
+        if former.iter().eq(std::iter::once(&first).chain(&other)) {
+            return;
+        }
+        let mut known: Vec<Known> = std::iter::once(std::mem::replace(&mut peer.known, Known::new(first)))
+            .chain(peer.other.take())
+            .collect();
+        peer.known = take(&mut known, first);
+        peer.other = other.map(|other| take(&mut known, other));
+        let keys: Vec<[u8; 32]> = peer.publics().copied().collect();
+        peer.retain(|ends| keys.contains(&ends.theirs), &mut self.shared);
+        for gone in former.iter().filter(|key| !keys.contains(key)) {
+            self.forget_key(gone);
+        }
+        for new in keys.iter().filter(|key| !former.contains(key)) {
+            self.learn_key(*new, id);
+        }
+    }
+
     fn remove_peer(&mut self, public_key: &[u8; 32]) {
-        let Some(id) = self.by_key.remove(public_key) else { return };
+        let Some(id) = self.by_key.get(public_key).copied() else { return };
         if let Some(mut peer) = self.peers.remove(&id) {
             peer.drop_staged(DropReason::PeerRemoved, &mut self.shared);
             peer.forget_keys(&mut self.shared);
+            let keys: Vec<[u8; 32]> = peer.publics().copied().collect();
+            keys.iter().for_each(|key| self.forget_key(key));
         }
-        self.shared.statics.remove(public_key);
         self.allowed.retain(|_, owner| owner != id);
+    }
+}
+
+/// What is held for a key, if anything is; else it is new.
+fn take(known: &mut Vec<Known>, public: [u8; 32]) -> Known {
+    match known.iter().position(|known| known.public == public) {
+        Some(at) => known.swap_remove(at),
+        None => Known::new(public),
     }
 }

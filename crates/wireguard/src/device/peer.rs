@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::sessions::{Session, Sessions};
-use super::shared::Shared;
+use super::sessions::{Ends, Session, Sessions};
+use super::shared::{Own, Shared};
 use super::timers::{
     ATTEMPTS, INITIATION_INTERVAL, KEEPALIVE_TIMEOUT, LAST_MINUTE, REJECT_AFTER_TIME, REKEY_TIMEOUT, Timers,
     due,
@@ -15,7 +15,7 @@ use super::timers::{
 use super::{Endpoint, PeerId, Transmit};
 use crate::cookie::Stamper;
 use crate::counters::DropReason;
-use crate::message::{DATA_OVERHEAD, Data, INITIATION_LEN, RESPONSE_LEN, Response};
+use crate::message::{CookieReply, DATA_OVERHEAD, Data, INITIATION_LEN, RESPONSE_LEN, Response};
 use crate::noise::{self, Initiated, Psk, Received};
 use crate::time::{Now, Timestamp};
 use crate::transport::{HEADER_LEN, TAG_LEN, TransportKeys, padded};
@@ -23,21 +23,43 @@ use crate::transport::{HEADER_LEN, TAG_LEN, TransportKeys, padded};
 /// So many packets wait for a handshake.
 pub(super) const QUEUE: usize = 128;
 
+/// A key of the other end, and what goes onto messages for it.
+pub(super) struct Known {
+    pub(super) public: [u8; 32],
+    stamper: Stamper,
+}
+
+impl Known {
+    pub(super) fn new(public: [u8; 32]) -> Self {
+        Self { public, stamper: Stamper::new(&public) }
+    }
+}
+
+/// A handshake that we began.
+struct Begun {
+    /// Our number for it.
+    index: u32,
+    ends: Ends,
+    state: Initiated,
+}
+
 /// The other end of tunnels.
 pub(super) struct Peer {
     pub(super) id: PeerId,
-    pub(super) public: [u8; 32],
+    /// Its key.
+    pub(super) known: Known,
+    /// A second one, which it has too while it changes its key.
+    pub(super) other: Option<Known>,
     pub(super) psk: Psk,
     pub(super) endpoint: Option<Endpoint>,
-    pub(super) stamper: Stamper,
     pub(super) sessions: Sessions,
     pub(super) timers: Timers,
     pub(super) rx_bytes: u64,
     pub(super) tx_bytes: u64,
     /// Since 1970.
     pub(super) last_handshake: Option<Duration>,
-    /// Our handshake under way, and our number for it.
-    handshake: Option<(u32, Initiated)>,
+    /// Our handshake under way.
+    handshake: Option<Begun>,
     last_handshake_sent: Option<Duration>,
     last_stamp_sent: Option<Timestamp>,
     last_stamp_seen: Option<Timestamp>,
@@ -50,10 +72,10 @@ impl Peer {
     pub(super) fn new(id: PeerId, public: [u8; 32]) -> Self {
         Self {
             id,
-            public,
+            known: Known::new(public),
+            other: None,
             psk: Zeroizing::new([0; 32]),
             endpoint: None,
-            stamper: Stamper::new(&public),
             sessions: Sessions::default(),
             timers: Timers::default(),
             rx_bytes: 0,
@@ -124,7 +146,10 @@ impl Peer {
 
     /// Begins a handshake, unless one was begun just now. `again` if this repeats an unanswered one.
     pub(super) fn initiate(&mut self, again: bool, shared: &mut Shared, now: Now) {
-        let (Some(local), Some(endpoint)) = (shared.local.clone(), self.endpoint) else { return };
+        let Some(endpoint) = self.endpoint else { return };
+        if shared.own.is_empty() {
+            return;
+        }
         if !again {
             self.timers.attempts = 0;
         }
@@ -135,16 +160,28 @@ impl Peer {
         let stamp = Timestamp::after(now.unix, self.last_stamp_sent);
         let index = shared.new_index(self.id);
         let ephemeral = shared.fresh();
+        // While keys change, one end may not have heard of the other's new one: each is tried in turn.
+        let attempt = self.timers.attempts as usize;
+        let Own { key, statics, .. } = &shared.own[attempt % shared.own.len()];
+        // First by the key that it was seen to use, then by the other.
+        let theirs = self.sessions.ends().map(|ends| ends.theirs);
+        let uses_other = self.other.as_ref().is_some_and(|other| theirs == Some(other.public));
+        let by_other = ((attempt / shared.own.len()) % 2 == 1) != uses_other;
+        let known = match &mut self.other {
+            Some(other) if by_other => other,
+            _ => &mut self.known,
+        };
+        let ends = Ends { ours: *key.public(), theirs: known.public };
         // Only what is of this peer: a handshake may wait long for its answer.
-        let statics = shared.statics.only(&self.public);
-        let begun = noise::initiate(&local, statics, &self.public, &self.psk, index, stamp, ephemeral);
-        let Ok((handshake, mut message)) = begun else {
+        let statics = statics.only(&known.public);
+        let begun = noise::initiate(key, statics, &known.public, &self.psk, index, stamp, ephemeral);
+        let Ok((state, mut message)) = begun else {
             // A public key of low order: there will never be a handshake.
             shared.indices.remove(&index);
             return shared.counters.add(DropReason::BadHandshake, 1);
         };
-        self.stamper.stamp(&mut message, now.uptime);
-        self.handshake = Some((index, handshake));
+        known.stamper.stamp(&mut message, now.uptime);
+        self.handshake = Some(Begun { index, ends, state });
         self.last_stamp_sent = Some(stamp);
         self.last_handshake_sent = Some(now.uptime);
         self.tx_bytes += INITIATION_LEN as u64;
@@ -157,6 +194,7 @@ impl Peer {
     pub(super) fn handle_initiation(
         &mut self,
         received: Received,
+        ours: [u8; 32],
         from: Endpoint,
         shared: &mut Shared,
         now: Now,
@@ -167,15 +205,20 @@ impl Peer {
             return Err(DropReason::HandshakeReplayed);
         }
         let stamp = received.stamp;
+        let ends = Ends { ours, theirs: received.remote };
         let index = shared.new_index(self.id);
         let Ok((keys, mut message)) = received.respond(&self.psk, index) else {
             shared.indices.remove(&index);
             return Err(DropReason::BadHandshake);
         };
-        self.stamper.stamp(&mut message, now.uptime);
+        let known = match &mut self.other {
+            Some(other) if other.public == ends.theirs => other,
+            _ => &mut self.known,
+        };
+        known.stamper.stamp(&mut message, now.uptime);
         self.last_stamp_seen = Some(stamp);
         self.last_initiation_seen = Some(now.uptime);
-        let gone = self.sessions.begin_as_responder(Session::new(keys, index, false, now.uptime));
+        let gone = self.sessions.begin_as_responder(Session::new(keys, index, false, ends, now.uptime));
         release(gone, shared);
         self.endpoint = Some(from);
         self.last_handshake_sent = Some(now.uptime);
@@ -196,15 +239,15 @@ impl Peer {
         shared: &mut Shared,
         now: Now,
     ) -> Result<(), DropReason> {
-        let (index, handshake) = self.handshake.as_mut().ok_or(DropReason::BadHandshake)?;
-        let index = *index;
+        let begun = self.handshake.as_mut().ok_or(DropReason::BadHandshake)?;
+        let (index, ends) = (begun.index, begun.ends);
         if index != response.receiver {
             return Err(DropReason::BadHandshake);
         }
-        let keys = handshake.finish(response).map_err(|_| DropReason::BadHandshake)?;
+        let keys = begun.state.finish(response).map_err(|_| DropReason::BadHandshake)?;
         // Its number now names the session.
         self.handshake = None;
-        let gone = self.sessions.begin_as_initiator(Session::new(keys, index, true, now.uptime));
+        let gone = self.sessions.begin_as_initiator(Session::new(keys, index, true, ends, now.uptime));
         release(gone, shared);
         self.endpoint = Some(from);
         self.rx_bytes += RESPONSE_LEN as u64;
@@ -244,6 +287,36 @@ impl Peer {
         Ok(())
     }
 
+    /// The peer is busy. Whether that answers a message of ours.
+    pub(super) fn handle_cookie(&mut self, reply: &CookieReply<'_>, now: Now) -> bool {
+        let mut known = std::iter::once(&mut self.known).chain(&mut self.other);
+        known.any(|known| known.stamper.handle_reply(reply, now.uptime))
+    }
+
+    /// Its keys: the first one is told to whoever asks.
+    pub(super) fn publics(&self) -> impl Iterator<Item = &[u8; 32]> {
+        std::iter::once(&self.known).chain(&self.other).map(|known| &known.public)
+    }
+
+    /// Forgets what was agreed on between ends that are not kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(Ends) -> bool, shared: &mut Shared) {
+        if self.handshake.as_ref().is_some_and(|begun| !keep(begun.ends)) {
+            self.drop_handshake(shared);
+            // What was asked with a key that is gone is not answered, and may be asked at once with another.
+            self.last_handshake_sent = None;
+        }
+        release(self.sessions.retain(keep), shared);
+    }
+
+    /// Sees to it that there is a session of our first key soon, if there is one of another: within `spread` thirds of a
+    /// second.
+    pub(super) fn refresh(&mut self, spread: u32, shared: &mut Shared, now: Now) {
+        let first = shared.own.first().map(|own| *own.key.public());
+        if self.sessions.ends().is_some_and(|ends| Some(ends.ours) != first) {
+            self.timers.refresh = Some(now.uptime + shared.jitter() * spread);
+        }
+    }
+
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, shared: &mut Shared, now: Now) {
         let at = now.uptime;
@@ -265,6 +338,14 @@ impl Peer {
         if due(&mut self.timers.new_handshake, at) {
             self.forget_source();
             self.initiate(false, shared, now);
+        }
+        if due(&mut self.timers.refresh, at) {
+            // Not sooner than a handshake may be begun.
+            let free = self.last_handshake_sent.map(|sent| sent + REKEY_TIMEOUT);
+            match free.filter(|free| *free > at) {
+                Some(free) => self.timers.refresh = Some(free),
+                None => self.initiate(false, shared, now),
+            }
         }
         if due(&mut self.timers.zero_keys, at) {
             self.forget_keys(shared);
@@ -308,8 +389,8 @@ impl Peer {
     }
 
     fn drop_handshake(&mut self, shared: &mut Shared) {
-        if let Some((index, _)) = self.handshake.take() {
-            shared.indices.remove(&index);
+        if let Some(begun) = self.handshake.take() {
+            shared.indices.remove(&begun.index);
         }
     }
 }

@@ -8,6 +8,13 @@ use crate::counters::DropReason;
 use crate::replay::Window;
 use crate::transport::TransportKeys;
 
+/// The public keys of the two ends that shook hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) ours: [u8; 32],
+    pub(super) theirs: [u8; 32],
+}
+
 /// Keys, and how much they were used.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -17,13 +24,14 @@ pub(super) struct Session {
     /// Whether we began its handshake.
     pub(super) initiator: bool,
     pub(super) born: Duration,
+    pub(super) ends: Ends,
     sent: u64,
     window: Window,
 }
 
 impl Session {
-    pub(super) fn new(keys: TransportKeys, index: u32, initiator: bool, now: Duration) -> Self {
-        Self { keys: Arc::new(keys), index, initiator, born: now, sent: 0, window: Window::new() }
+    pub(super) fn new(keys: TransportKeys, index: u32, initiator: bool, ends: Ends, now: Duration) -> Self {
+        Self { keys: Arc::new(keys), index, initiator, born: now, ends, sent: 0, window: Window::new() }
     }
 
     /// The first of so many counters to seal with; none if the keys are used up.
@@ -102,6 +110,17 @@ impl Sessions {
         }
         let former = std::mem::replace(&mut self.current, self.next.take());
         (true, std::mem::replace(&mut self.previous, former))
+    }
+
+    /// Between which ends the one to send with is.
+    pub(super) fn ends(&self) -> Option<Ends> {
+        self.current.as_ref().map(|session| session.ends)
+    }
+
+    /// Those whose ends are not kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(Ends) -> bool) -> [Option<Session>; 3] {
+        [&mut self.previous, &mut self.current, &mut self.next]
+            .map(|place| place.take_if(|session| !keep(session.ends)))
     }
 
     /// All of them.

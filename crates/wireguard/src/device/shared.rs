@@ -5,14 +5,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{PeerId, Random, Transmit};
+use crate::cookie::Checker;
 use crate::counters::Counters;
 use crate::key::{LocalKey, Statics};
 
+/// One of the device's own keys, with what follows from it.
+pub(super) struct Own {
+    pub(super) key: Arc<LocalKey>,
+    pub(super) checker: Checker,
+    /// Of all peers' keys.
+    pub(super) statics: Statics,
+}
+
+impl Own {
+    /// A key, and what it has in common with those of peers.
+    pub(super) fn new<'a>(secret: [u8; 32], peers: impl IntoIterator<Item = &'a [u8; 32]>) -> Self {
+        let key = Arc::new(LocalKey::new(secret));
+        let checker = Checker::new(key.public());
+        let mut statics = Statics::default();
+        for public in peers {
+            statics.add(&key, public);
+        }
+        Self { key, checker, statics }
+    }
+}
+
 /// The device without its peers.
 pub(super) struct Shared {
-    pub(super) local: Option<Arc<LocalKey>>,
-    /// Of all peers.
-    pub(super) statics: Statics,
+    /// The device's own keys: the one in use, then the one that is believed beside it while the former changes.
+    pub(super) own: Vec<Own>,
     pub(super) random: Random,
     /// Our numbers for sessions and handshakes under way, and whose they are.
     pub(super) indices: BTreeMap<u32, PeerId>,
@@ -24,8 +45,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(random: Random) -> Self {
         Self {
-            local: None,
-            statics: Statics::default(),
+            own: Vec::new(),
             random,
             indices: BTreeMap::new(),
             outbox: VecDeque::new(),

@@ -34,6 +34,8 @@ pub(super) struct Timers {
     pub(super) keepalive: Option<Duration>,
     /// We sent and heard nothing back: shake hands.
     pub(super) new_handshake: Option<Duration>,
+    /// The session is of another key of ours than the one to use: shake hands.
+    pub(super) refresh: Option<Duration>,
     /// Forget all keys.
     pub(super) zero_keys: Option<Duration>,
     /// Keep the NAT's mapping open.
@@ -56,9 +58,10 @@ pub(super) fn due(timer: &mut Option<Duration>, now: Duration) -> bool {
 impl Timers {
     /// The first of them.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        [self.retransmit, self.keepalive, self.new_handshake, self.zero_keys, self.persistent]
+        let Self { retransmit, keepalive, new_handshake, refresh, zero_keys, persistent, .. } = self;
+        [retransmit, keepalive, new_handshake, refresh, zero_keys, persistent]
             .into_iter()
-            .flatten()
+            .filter_map(|timer| *timer)
             .min()
     }
 

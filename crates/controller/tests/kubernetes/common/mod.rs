@@ -260,6 +260,8 @@ pub(crate) struct Agent {
 pub(crate) fn report(n: u8) -> NodeReport {
     NodeReport {
         public_key: PublicKey([n; 32]),
+        next_key: None,
+        knows_two_keys: true,
         port: 51820,
         addresses: vec!["192.0.2.7".parse().unwrap()],
         version: "1.2.3".into(),

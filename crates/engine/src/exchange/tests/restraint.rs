@@ -11,6 +11,16 @@ fn with_key(object: Object, key: u8) -> Object {
     }
 }
 
+fn with_next_key(object: Object, key: u8) -> Object {
+    match object {
+        Object::Node(mut node) => {
+            node.mesh.rekeying.next_key = Some(PublicKey([key; 32]));
+            Object::Node(node)
+        }
+        other => other,
+    }
+}
+
 #[test]
 fn a_budget_ends_what_comes_in() {
     let each = |budget: Budget| {
@@ -87,6 +97,22 @@ fn our_keys_are_ours() {
         let reasons: Vec<_> = heard.refused.iter().map(|r| r.reason).collect();
         assert_eq!(reasons, if good { vec![] } else { vec![Reason::ForeignKey] }, "{key}");
     }
+    // A key that is to come is no other's either.
+    teller.apply(Change::Upsert(with_next_key(ours(0, 3), 5)));
+    let key_of = |key: &PublicKey| teller.key_of(key).cloned();
+    let around = Around { clusters: &others, key_of: Some(&key_of) };
+    let theirs = |key| with_key(node("aws", 1, "10.1.1.0/24"), key);
+    for (thief, good) in [
+        (theirs(5), false),
+        (with_next_key(theirs(6), 3), false),
+        (with_next_key(theirs(6), 5), false),
+        (with_next_key(theirs(6), 7), true),
+    ] {
+        let told = Told::Batch { changes: vec![Change::Upsert(thief).into()], revision: 10 };
+        assert_eq!(mirror().handle(told, around).unwrap().refused.is_empty(), good);
+    }
+    teller.apply(Change::Upsert(ours(0, 5)));
+    assert_eq!(teller.key_of(&PublicKey([3; 32])), None, "it is a key of ours no more");
     teller.apply(Change::Delete(ours(1, 2).key()));
     assert_eq!(teller.key_of(&PublicKey([2; 32])), None);
 }

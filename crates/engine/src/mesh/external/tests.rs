@@ -15,6 +15,7 @@ fn settings() -> Settings {
         keepalive: 25,
         masquerade: Some(Vec::new()),
         unserved: Unserved::Refuse,
+        knows_two_keys: true,
     }
 }
 

@@ -47,6 +47,12 @@ impl Client {
         Ok(answer.lines().filter_map(line).collect())
     }
 
+    /// Whether peers and the device itself may have two keys, while one is changed: our own addition to the protocol. A device
+    /// of before knows nothing of it.
+    pub(super) fn knows_other_keys(&self) -> bool {
+        self.ask("extensions=1\n\n").is_ok_and(|answer| answer.lines().any(|line| line == "other_key=1"))
+    }
+
     /// The answer without its `errno`.
     fn ask(&self, question: &str) -> Result<Zeroizing<String>, DeviceError> {
         let talk = || {

@@ -200,6 +200,8 @@ fn read(answers: &[WireguardMessage]) -> Status {
 fn read_peer(peer: &WireguardPeer) -> PeerStatus {
     let mut status = PeerStatus {
         public_key: [0; 32],
+        other_key: None,
+        own_key: None,
         preshared_key: Zeroizing::new([0; 32]),
         endpoint: None,
         keepalive: 0,

@@ -12,6 +12,8 @@ use super::{LineError, endpoint, hex, key_bytes, number, range, refused, split};
 pub struct SetRequest {
     /// The private key; all zeroes to remove it.
     pub private_key: Option<Zeroizing<[u8; 32]>>,
+    /// Another private key that is believed beside it, while the former changes; all zeroes for none. Our own addition.
+    pub other_private_key: Option<Zeroizing<[u8; 32]>>,
     /// The UDP port; 0 for any.
     pub listen_port: Option<u16>,
     /// The mark that routing policy sees; 0 for none.
@@ -49,6 +51,7 @@ impl SetRequest {
         }
         match key {
             "private_key" => self.private_key = Some(Zeroizing::new(key_bytes(key, value)?)),
+            "other_private_key" => self.other_private_key = Some(Zeroizing::new(key_bytes(key, value)?)),
             "listen_port" => self.listen_port = Some(number(key, value)?),
             "fwmark" => self.fwmark = Some(number(key, value)?),
             "replace_peers" => self.replace_peers = yes(key, value)?,
@@ -64,6 +67,9 @@ impl std::fmt::Display for SetRequest {
         writeln!(f, "set=1")?;
         if let Some(key) = &self.private_key {
             writeln!(f, "private_key={}", hex(key))?;
+        }
+        if let Some(key) = &self.other_private_key {
+            writeln!(f, "other_private_key={}", hex(key))?;
         }
         if let Some(port) = self.listen_port {
             writeln!(f, "listen_port={port}")?;
@@ -91,6 +97,9 @@ fn write_peer(peer: &PeerChange, f: &mut std::fmt::Formatter<'_>) -> std::fmt::R
     for (key, _) in flags.into_iter().filter(|(_, set)| *set) {
         writeln!(f, "{key}=true")?;
     }
+    if let Some(key) = &peer.other_key {
+        writeln!(f, "other_public_key={}", hex(key))?;
+    }
     if let Some(key) = &peer.preshared_key {
         writeln!(f, "preshared_key={}", hex(key))?;
     }
@@ -113,6 +122,7 @@ fn peer_line(peer: &mut PeerChange, key: &str, value: &str) -> Result<(), LineEr
     match key {
         "remove" => peer.remove = yes(key, value)?,
         "update_only" => peer.update_only = yes(key, value)?,
+        "other_public_key" => peer.other_key = Some(key_bytes(key, value)?),
         "preshared_key" => peer.preshared_key = Some(key_bytes(key, value)?),
         "endpoint" => peer.endpoint = Some(endpoint(key, value)?),
         "persistent_keepalive_interval" => peer.keepalive = Some(number(key, value)?),
@@ -145,9 +155,9 @@ mod tests {
     #[test]
     fn a_request_survives_the_trip() {
         let text = format!(
-            "set=1\nprivate_key={KEY}\nlisten_port=51820\nfwmark=7\nreplace_peers=true\npublic_key={KEY}\n\
-             update_only=true\nreplace_allowed_ips=true\npreshared_key={KEY}\nendpoint=[2001:db8::1]:5\n\
-             persistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\nallowed_ip=-fd00::/64\npublic_key={KEY}\n\
+            "set=1\nprivate_key={KEY}\nother_private_key={KEY}\nlisten_port=51820\nfwmark=7\nreplace_peers=true\n\
+             public_key={KEY}\nupdate_only=true\nreplace_allowed_ips=true\nother_public_key={KEY}\n\
+             preshared_key={KEY}\nendpoint=[2001:db8::1]:5\npersistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\nallowed_ip=-fd00::/64\npublic_key={KEY}\n\
              remove=true\n\n"
         );
         let request = parse(text.trim_end().strip_prefix("set=1\n").unwrap()).unwrap();
@@ -158,6 +168,8 @@ mod tests {
     fn what_is_wrong_is_named() {
         let cases = [
             ("private_key=12", "private_key"),
+            ("other_private_key=12", "other_private_key"),
+            (&format!("public_key={KEY}\nother_public_key=0"), "other_public_key"),
             ("listen_port=65536", "listen_port"),
             ("endpoint=192.0.2.1:1", "endpoint"),
             ("nonsense", "nonsense"),

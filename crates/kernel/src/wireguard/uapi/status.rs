@@ -12,6 +12,8 @@ use super::{LineError, endpoint, hex, key_bytes, number, range, refused, split};
 pub struct Status {
     /// The private key, if there is one.
     pub private_key: Option<Zeroizing<[u8; 32]>>,
+    /// Another one that is believed beside it, if there is one. Our own addition.
+    pub other_private_key: Option<Zeroizing<[u8; 32]>>,
     /// The UDP port.
     pub listen_port: u16,
     /// The mark that routing policy sees; 0 for none.
@@ -26,12 +28,22 @@ impl std::fmt::Display for Status {
         if let Some(key) = &self.private_key {
             writeln!(f, "private_key={}", hex(key))?;
         }
+        if let Some(key) = &self.other_private_key {
+            writeln!(f, "other_private_key={}", hex(key))?;
+        }
         writeln!(f, "listen_port={}", self.listen_port)?;
         if self.fwmark != 0 {
             writeln!(f, "fwmark={}", self.fwmark)?;
         }
         for peer in &self.peers {
             writeln!(f, "public_key={}", hex(&peer.public_key))?;
+            if let Some(key) = &peer.other_key {
+                writeln!(f, "other_public_key={}", hex(key))?;
+            }
+            // It is always our only key, unless there are two.
+            if let Some(key) = peer.own_key.as_ref().filter(|_| self.other_private_key.is_some()) {
+                writeln!(f, "own_public_key={}", hex(key))?;
+            }
             writeln!(f, "preshared_key={}", hex(&peer.preshared_key))?;
             writeln!(f, "protocol_version=1")?;
             if let Some(endpoint) = peer.endpoint {
@@ -62,10 +74,16 @@ impl Status {
                     let secret = Zeroizing::new(key_bytes(key, value)?);
                     status.private_key = Some(secret).filter(|secret| **secret != [0; 32]);
                 }
+                ("other_private_key", None) => {
+                    let secret = Zeroizing::new(key_bytes(key, value)?);
+                    status.other_private_key = Some(secret).filter(|secret| **secret != [0; 32]);
+                }
                 ("listen_port", None) => status.listen_port = number(key, value)?,
                 ("fwmark", None) => status.fwmark = number(key, value)?,
                 ("public_key", _) => status.peers.push(PeerStatus {
                     public_key: key_bytes(key, value)?,
+                    other_key: None,
+                    own_key: None,
                     preshared_key: Zeroizing::new([0; 32]),
                     endpoint: None,
                     keepalive: 0,
@@ -84,6 +102,8 @@ impl Status {
 
 fn peer_line(peer: &mut PeerStatus, key: &str, value: &str) -> Result<(), LineError> {
     match key {
+        "other_public_key" => peer.other_key = Some(key_bytes(key, value)?),
+        "own_public_key" => peer.own_key = Some(key_bytes(key, value)?),
         "preshared_key" => peer.preshared_key = Zeroizing::new(key_bytes(key, value)?),
         "endpoint" => peer.endpoint = Some(endpoint(key, value)?),
         "last_handshake_time_sec" => {
@@ -116,8 +136,8 @@ mod tests {
     #[test]
     fn a_status_survives_the_trip() {
         let text = format!(
-            "private_key={KEY}\nlisten_port=51820\nfwmark=9\npublic_key={KEY}\npreshared_key={KEY}\n\
-             protocol_version=1\nendpoint=192.0.2.1:5\nlast_handshake_time_sec=1700000000\n\
+            "private_key={KEY}\nother_private_key={KEY}\nlisten_port=51820\nfwmark=9\npublic_key={KEY}\n\
+             other_public_key={KEY}\nown_public_key={KEY}\npreshared_key={KEY}\nprotocol_version=1\nendpoint=192.0.2.1:5\nlast_handshake_time_sec=1700000000\n\
              last_handshake_time_nsec=5\ntx_bytes=1\nrx_bytes=2\npersistent_keepalive_interval=25\n\
              allowed_ip=10.0.0.0/8\nallowed_ip=fd00::/64\n"
         );

@@ -246,3 +246,33 @@ fn under_load_strangers_get_cookies() {
     world.carry(A, &again.datagram);
     assert_eq!(kinds(&world.said(B)), [Kind::Response]);
 }
+
+#[test]
+fn who_starts_again_with_a_clock_behind_is_asked_by_the_others() {
+    let mut world = World::new();
+    assert!(world.reaches(A) && world.reaches(B));
+    world.pass(Duration::from_secs(10));
+    // Its process ends, with all that it knew; the clock that it finds is an hour behind.
+    world.now.unix -= Duration::from_secs(3600);
+    world.sides[A].device = Device::new(random(7));
+    world.sides[A].device.set_key(Some([1; 32]));
+    world.introduce(A, Some(world.sides[B].at), None);
+    assert!(!world.reaches(A));
+    assert_eq!(
+        world.dropped(B, DropReason::HandshakeReplayed),
+        1,
+        "its initiation is older than one before it"
+    );
+    // The other end sends (agents ask each other for echoes all the time), hears nothing, and shakes hands itself.
+    let mut waited = 0;
+    while !world.reaches(B) {
+        waited += 1;
+        assert!(waited <= 16, "seconds");
+        world.pass(Duration::from_secs(1));
+        for side in [A, B] {
+            world.sides[side].device.handle_timeout(world.now);
+        }
+        world.settle();
+    }
+    assert!(world.reaches(A), "and then both are heard");
+}

@@ -1,0 +1,73 @@
+//! How long the node keeps a key.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `never`, or a time: a number with `m`, `h` or `d`, of ten minutes at least.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyRotation(pub Option<Duration>);
+
+/// More often helps nobody, and handshakes with everybody cost something.
+const OFTENEST: Duration = Duration::from_secs(600);
+
+impl TryFrom<String> for KeyRotation {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "never" {
+            return Ok(Self(None));
+        }
+        let wrong = || {
+            format!(
+                "keyRotation: {text:?} is neither `never` nor a time of ten minutes or more, such as 12h or 7d"
+            )
+        };
+        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+        let unit = match unit {
+            "m" => 60,
+            "h" => 3600,
+            "d" => 24 * 3600,
+            _ => return Err(wrong()),
+        };
+        let number: u32 = number.parse().map_err(|_| wrong())?;
+        let time = Duration::from_secs(u64::from(number) * unit);
+        if time >= OFTENEST { Ok(Self(Some(time))) } else { Err(wrong()) }
+    }
+}
+
+impl From<KeyRotation> for String {
+    fn from(rotation: KeyRotation) -> Self {
+        rotation.0.map_or_else(|| "never".into(), |time| format!("{}m", time.as_secs() / 60))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_and_written() {
+        let read = |text: &str| KeyRotation::try_from(text.to_string()).ok().map(|read| read.0);
+        let minutes = |minutes: u64| Some(Some(Duration::from_secs(minutes * 60)));
+        for (text, expected) in [
+            ("never", Some(None)),
+            ("10m", minutes(10)),
+            ("24h", minutes(24 * 60)),
+            ("7d", minutes(7 * 24 * 60)),
+            ("9m", None),
+            ("0h", None),
+            ("24", None),
+            ("h", None),
+            ("", None),
+            ("-1h", None),
+            ("99999999999d", None),
+            ("1\u{fc}", None),
+        ] {
+            assert_eq!(read(text), expected, "{text:?}");
+            if let Some(read) = expected {
+                assert_eq!(KeyRotation::try_from(String::from(KeyRotation(read))), Ok(KeyRotation(read)));
+            }
+        }
+    }
+}
