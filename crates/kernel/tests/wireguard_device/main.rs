@@ -5,6 +5,7 @@
 //! Run as `… start-on-the-machine` it is what the agent is in a container. Run as `… with-the-kernel` it speaks with the kernel's own WireGuard, on a machine that has it.
 
 mod container;
+mod keys;
 mod life;
 #[path = "../net_common/mod.rs"]
 mod net_common;
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     if let Some(exit) = program::device(&args).or_else(|| container::starter(&args)) {
         return exit;
     }
-    let cases: [(&str, fn()); 15] = [
+    let cases: [(&str, fn()); 17] = [
         ("two_of_ours", traffic::two_of_ours),
         ("jumbo_frames", traffic::jumbo_frames),
         ("ours_asks_wireguard_go", traffic::ours_asks_wireguard_go),
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
         ("ends_when_asked", life::ends_when_asked),
         ("ensured_once", life::ensured_once),
         ("outlives_its_container", container::outlives_its_container),
+        ("a_key_that_changes", keys::a_key_that_changes),
+        ("a_device_with_one_key", keys::a_device_with_one_key),
         ("wg_reads_and_writes", tools::wg_reads_and_writes),
         ("garbage_on_the_control_socket", protocol::garbage_on_the_control_socket),
         ("every_key_of_the_control_socket", protocol::every_key_of_the_control_socket),

@@ -1,0 +1,479 @@
+//! Keys in a lab: nodes change them while numbered packets flow both ways, in both families, over gateways and without, and
+//! none is lost; what pods say is never seen in the clear on any wire, whatever starts, ends or changes; and the key of a node
+//! that is gone is refused at once. Needs root and tcpdump, and nobody else's lab; so this is one test.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cluster::manifest::{Id, Kind, Manifest};
+use cluster::standalone::Store;
+use common::{CAUSEWAY, Folder, good, items, status, until};
+use kernel::netns::Netns;
+use model::PublicKey;
+use serde_json::Value;
+
+const LAB: &str = r#"
+apiVersion: lab.causeway.io/v1alpha1
+kind: Lab
+mesh: {granularity: location}
+clusters:
+- name: home
+  id: 1
+  podCIDRs: ["10.1.0.0/16", "fd00:1::/48"]
+  serviceCIDRs: ["10.101.0.0/16", "fd00:101::/112"]
+  nodes:
+  - {name: e1, region: east, zone: e-a}
+  - {name: e2, region: east, zone: e-b}
+  - {name: e3, region: east, zone: e-c}
+  - {name: w1, region: west, zone: w-a}
+  manifests: [pods.yaml]
+"#;
+
+const NODES: [&str; 4] = ["e1", "e2", "e3", "w1"];
+const PODS: [&str; 3] = ["e1", "e3", "w1"];
+
+/// Nobody says this by accident.
+const MARK: &[u8] = b"causeway-said-by-a-pod-0f3c9a";
+const PORT: u16 = 7007;
+/// Between two packets of a flow.
+const PACE: Duration = Duration::from_millis(5);
+
+fn pod(node: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: on-{node}, namespace: demo}}\nspec:\n  nodeName: {node}\n  \
+         terminationGracePeriodSeconds: 1\n  containers: [{{name: sleep, command: [sleep, infinity]}}]\n"
+    )
+}
+
+fn addresses(pod: &Value) -> Vec<IpAddr> {
+    let texts = pod["ips"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    texts.map(|text| text.parse().expect("an address")).collect()
+}
+
+fn netns(name: &str) -> Netns {
+    Netns::open(name).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Numbered packets between pods, all pairs, both ways, both families.
+struct Flows {
+    /// Whence and whither.
+    names: Vec<String>,
+    /// How many were sent of each, and which have come.
+    sent: Arc<AtomicU64>,
+    come: Arc<Mutex<Vec<BTreeSet<u64>>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Flows {
+    fn begin(pods: &[Value]) -> Self {
+        let mut sockets: BTreeMap<(String, bool), Arc<UdpSocket>> = BTreeMap::new();
+        let mut all: Vec<(String, IpAddr)> = Vec::new();
+        for pod in pods {
+            let netns = netns(pod["netns"].as_str().expect("a namespace"));
+            let name = pod["name"].as_str().expect("a name");
+            for ip in addresses(pod) {
+                let socket = netns.run(|| UdpSocket::bind((ip, PORT))).expect("netns").expect("bind");
+                socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+                sockets.insert((name.into(), ip.is_ipv4()), Arc::new(socket));
+                all.push((name.into(), ip));
+            }
+        }
+        let mut flows = Vec::new();
+        for (from, own) in &all {
+            for (to, ip) in all.iter().filter(|(to, ip)| to != from && ip.is_ipv4() == own.is_ipv4()) {
+                let socket = sockets[&(from.clone(), ip.is_ipv4())].clone();
+                flows.push((format!("{from} to {to} at {ip}"), socket, SocketAddr::new(*ip, PORT)));
+            }
+        }
+        let names: Vec<String> = flows.iter().map(|(name, ..)| name.clone()).collect();
+        let come = Arc::new(Mutex::new(vec![BTreeSet::new(); flows.len()]));
+        let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        for socket in sockets.into_values() {
+            let (come, stop) = (come.clone(), stop.clone());
+            thread::spawn(move || {
+                let mut bytes = [0; 128];
+                while !stop.load(Ordering::Relaxed) {
+                    // Errors are answers of others' kernels to what was sent before.
+                    let Ok(len) = socket.recv(&mut bytes) else { continue };
+                    let Some(rest) = bytes[..len].strip_prefix(MARK) else { continue };
+                    let (flow, number) = rest.split_at(8);
+                    let word = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("8 bytes"));
+                    come.lock().expect("no panic")[word(flow) as usize].insert(word(number));
+                }
+            });
+        }
+        let (counter, stopped) = (sent.clone(), stop.clone());
+        thread::spawn(move || {
+            let begun = Instant::now();
+            for number in 0_u64.. {
+                for (flow, (_, socket, to)) in flows.iter().enumerate() {
+                    let packet = [MARK, &(flow as u64).to_be_bytes(), &number.to_be_bytes()].concat();
+                    let _ = socket.send_to(&packet, to);
+                }
+                counter.store(number + 1, Ordering::Relaxed);
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let due = PACE * u32::try_from(number + 1).expect("few");
+                #[expect(clippy::disallowed_methods, reason = "packets have a pace")]
+                thread::sleep(due.saturating_sub(begun.elapsed()));
+            }
+        });
+        Self { names, sent, come, stop }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits for so many more.
+    fn go_on(&self, time: Duration) {
+        #[expect(clippy::disallowed_methods, reason = "packets are to flow for a while")]
+        thread::sleep(time);
+    }
+
+    /// What was sent since then and has not come, two seconds after the last.
+    fn lost(&self, since: u64) -> (u64, Vec<String>) {
+        let to = self.sent();
+        let missing = || {
+            let come = self.come.lock().expect("no panic");
+            let of = |come: &BTreeSet<u64>| (to - since) - come.range(since..to).count() as u64;
+            let missing = self.names.iter().zip(come.iter().map(of)).filter(|(_, lost)| *lost > 0);
+            missing.map(|(name, lost)| format!("{name}: {lost}")).collect::<Vec<_>>()
+        };
+        let until = Instant::now() + Duration::from_secs(2);
+        while !missing().is_empty() && Instant::now() < until {
+            self.go_on(Duration::from_millis(20));
+        }
+        (to - since, missing())
+    }
+
+    /// Waits until all flows flow.
+    fn await_all(&self, what: &str) {
+        let until = Instant::now() + Duration::from_secs(40);
+        loop {
+            let since = self.sent();
+            self.go_on(Duration::from_millis(300));
+            let come = self.come.lock().expect("no panic");
+            let silent: Vec<&String> = self
+                .names
+                .iter()
+                .zip(come.iter())
+                .filter(|(_, come)| come.range(since..).count() == 0)
+                .map(|(name, _)| name)
+                .collect();
+            if silent.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < until, "{what}: {silent:?}");
+        }
+    }
+}
+
+impl Drop for Flows {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A TCP connection that says something and hears it again, for as long as it is not stopped; the longest silence.
+struct Talk {
+    stop: Arc<AtomicBool>,
+    talk: thread::JoinHandle<Duration>,
+}
+
+impl Talk {
+    fn begin(from: &Value, to: &Value, v4: bool) -> Self {
+        let ip = addresses(to).into_iter().find(|ip| ip.is_ipv4() == v4).expect("of that family");
+        let there = netns(to["netns"].as_str().expect("a namespace"));
+        let listener = there.run(|| TcpListener::bind((ip, PORT))).expect("netns").expect("listen");
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("accept");
+            let mut answers = stream.try_clone().expect("the same stream");
+            let _ = std::io::copy(&mut stream, &mut answers);
+        });
+        let here = netns(from["netns"].as_str().expect("a namespace"));
+        let stream = here.run(|| TcpStream::connect((ip, PORT))).expect("netns").expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        stream.set_nodelay(true).expect("no delay");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let talk = thread::spawn(move || {
+            let (mut stream, mut longest) = (stream, Duration::ZERO);
+            let mut answer = [0; MARK.len()];
+            while !stopped.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                stream
+                    .write_all(MARK)
+                    .and_then(|()| stream.read_exact(&mut answer))
+                    .expect("the stream goes on");
+                longest = longest.max(asked.elapsed());
+                #[expect(clippy::disallowed_methods, reason = "it has a pace")]
+                thread::sleep(PACE);
+            }
+            longest
+        });
+        Self { stop, talk }
+    }
+
+    fn end(self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        self.talk.join().expect("the stream lived")
+    }
+}
+
+/// Listens on a node's wire.
+struct Wire {
+    node: String,
+    tcpdump: Child,
+    /// Bytes that passed, and how often the mark was among them.
+    heard: Arc<(AtomicU64, AtomicU64)>,
+}
+
+impl Wire {
+    fn listen(node: &str) -> Self {
+        let mut tcpdump = Command::new("ip")
+            .args(["netns", "exec", &format!("cwn_home_{node}")])
+            .args(["tcpdump", "-i", "eth0", "--immediate-mode", "-U", "-s", "0", "-w", "-"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("run tcpdump");
+        let mut packets = tcpdump.stdout.take().expect("its output");
+        let heard = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
+        let counts = heard.clone();
+        thread::spawn(move || {
+            let mut bytes = vec![0; 64 << 10];
+            let mut kept = 0;
+            while let Ok(read @ 1..) = packets.read(&mut bytes[kept..]) {
+                counts.0.fetch_add(read as u64, Ordering::Relaxed);
+                let there = kept + read;
+                let marks = bytes[..there].windows(MARK.len()).filter(|window| *window == MARK).count();
+                counts.1.fetch_add(marks as u64, Ordering::Relaxed);
+                // A mark may be cut in two by the next read; one byte less than a whole one is kept.
+                kept = there.min(MARK.len() - 1);
+                bytes.copy_within(there - kept..there, 0);
+            }
+        });
+        Self { node: node.into(), tcpdump, heard }
+    }
+
+    fn marks(&self) -> u64 {
+        self.heard.1.load(Ordering::Relaxed)
+    }
+
+    /// It hears what is said in the clear by somebody else.
+    fn prove(&self, to: IpAddr) {
+        let here = netns(&format!("cwn_home_{}", self.node));
+        let socket = here.run(|| UdpSocket::bind(("0.0.0.0", 0))).expect("netns").expect("bind");
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.marks() == 0 {
+            assert!(Instant::now() < until, "{}: tcpdump hears nothing", self.node);
+            socket.send_to(MARK, (to, 9)).expect("send");
+            #[expect(clippy::disallowed_methods, reason = "tcpdump has no event to await")]
+            thread::sleep(Duration::from_millis(20));
+        }
+        // As many as it sent come, and no more.
+        #[expect(clippy::disallowed_methods, reason = "tcpdump has no event to await")]
+        thread::sleep(Duration::from_millis(200));
+        self.heard.1.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let _ = self.tcpdump.kill();
+        let _ = self.tcpdump.wait();
+    }
+}
+
+fn unheard(wires: &[Wire], what: &str) {
+    for wire in wires {
+        let bytes = wire.heard.0.load(Ordering::Relaxed);
+        assert_eq!(wire.marks(), 0, "{what}: pods' words in the clear on {}'s wire", wire.node);
+        assert!(bytes > 10_000, "{what}: {} heard {bytes} bytes only", wire.node);
+    }
+}
+
+fn node<'a>(status: &'a Value, name: &str) -> &'a Value {
+    items(status, "nodes").iter().find(|node| node["name"] == name).expect("the node is there")
+}
+
+/// The process on a node whose command line has this word.
+fn process(node: &str, word: &str) -> Option<String> {
+    let netns = format!("cwn_home_{node}");
+    let pids = Command::new("ip").args(["netns", "pids", &netns]).output().expect("run ip");
+    let pids = String::from_utf8_lossy(&pids.stdout).into_owned();
+    let is_meant = |pid: &&str| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(word.as_bytes())
+    };
+    pids.lines().find(is_meant).map(String::from)
+}
+
+fn kill(node: &str, word: &str) {
+    let pid = process(node, word).unwrap_or_else(|| panic!("no {word} runs on {node}"));
+    assert!(Command::new("kill").args(["-9", &pid]).status().expect("run kill").success());
+}
+
+fn causeway(args: &[&str]) -> Value {
+    let output = Command::new(CAUSEWAY).args(args).output().expect("run causeway");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{args:?}: {}{}", said(&output.stdout), said(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn keys() -> BTreeMap<String, PublicKey> {
+    let all = causeway(&["keys", "show", "--cluster", "home", "-o", "json"]);
+    let key = |node: &Value| node["publicKey"].as_str().and_then(|key| key.parse().ok()).expect("a key");
+    let name = |node: &Value| node["node"].as_str().expect("a name").to_string();
+    all.as_array().expect("a list").iter().map(|node| (name(node), key(node))).collect()
+}
+
+/// What a node's tunnel says of itself.
+fn device(node: &str) -> String {
+    let socket = Path::new("/run/causeway-lab/nodes/home").join(node).join("wireguard/cw0.sock");
+    let mut stream = UnixStream::connect(&socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
+    stream.write_all(b"get=1\n\n").expect("ask");
+    let mut answer = String::new();
+    stream.shutdown(std::net::Shutdown::Write).expect("that is all");
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+fn knows(node: &str, key: &PublicKey) -> bool {
+    device(node).contains(&key.to_hex())
+}
+
+#[test]
+fn keys_change_and_go() {
+    let folder = Folder::new("keys");
+    folder.write("pods.yaml", &PODS.map(pod).concat());
+    good(&["up", "--file", &folder.write("lab.yaml", LAB)]);
+    let begun = status();
+    let pods = items(&begun, "pods");
+    let underlay = |name: &str| -> IpAddr {
+        let tunnels = items(&begun, "nodes").iter().flat_map(|node| items(node, "tunnels"));
+        let mut to = tunnels.filter(|tunnel| tunnel["peer"] == format!("home/{name}").as_str());
+        let endpoint = to.find_map(|tunnel| tunnel["endpoint"].as_str()).expect("an endpoint");
+        endpoint.parse::<SocketAddr>().expect("an address").ip()
+    };
+    let mut wires: Vec<Wire> = NODES.iter().map(|node| Wire::listen(node)).collect();
+    for wire in &wires {
+        wire.prove(underlay(if wire.node == "e1" { "e2" } else { "e1" }));
+    }
+    for wire in &wires {
+        wire.heard.1.store(0, Ordering::Relaxed);
+    }
+    let flows = Flows::begin(pods);
+    flows.await_all("everybody reaches everybody");
+    let of = |name: &str| pods.iter().find(|pod| pod["name"] == name).expect("the pod is there");
+    let talks = [Talk::begin(of("on-e3"), of("on-w1"), true), Talk::begin(of("on-w1"), of("on-e1"), false)];
+    flows.go_on(Duration::from_secs(1));
+
+    // All keys at once.
+    let (before, since, asked) = (keys(), flows.sent(), Instant::now());
+    let rotated = causeway(&["keys", "rotate", "--all", "--cluster", "home", "-o", "json"]);
+    let took = asked.elapsed();
+    let changed = rotated.as_array().expect("a list");
+    assert!(changed.len() == NODES.len() && changed.iter().all(|node| node["rotated"] == true), "{rotated}");
+    until("the old keys are nobody's", |_| {
+        NODES.iter().all(|node| NODES.iter().all(|other| other == node || !knows(other, &before[*node])))
+    });
+    let (sent, lost) = flows.lost(since);
+    assert_eq!(lost, Vec::<String>::new(), "of {sent} of each flow, while keys changed");
+    let all = sent * flows.names.len() as u64;
+    println!("everybody had everybody's new key after {took:?}; {all} packets, none lost");
+    unheard(&wires, "keys changed");
+    assert!(before.iter().all(|(node, old)| keys()[node] != *old));
+    for talk in talks {
+        let longest = talk.end();
+        println!("the longest that a TCP connection waited for an answer: {longest:?}");
+        assert!(longest < Duration::from_secs(2), "{longest:?}");
+    }
+
+    // One key alone. The agent is killed meanwhile; the tunnel goes on, and the agent goes on with the key.
+    let key = keys()["e3"];
+    let since = flows.sent();
+    causeway(&["keys", "rotate", "e3", "--timeout", "0", "--cluster", "home", "-o", "json"]);
+    let next = Path::new("/run/causeway-lab/nodes/home/e3/lib/next.key");
+    until("it has a next key", |_| next.exists());
+    let mode = std::fs::metadata(next).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    kill("e3", "agent");
+    let pid = &node(&begun, "e3")["agent"]["pid"];
+    until("its agent is back", |status| {
+        let agent = &node(status, "e3")["agent"];
+        agent["ready"] == true && agent["pid"] != *pid
+    });
+    until("its key has changed all the same", |_| keys()["e3"] != key && !next.exists());
+    let (sent, lost) = flows.lost(since);
+    assert_eq!(lost, Vec::<String>::new(), "of {sent}, while an agent was killed");
+    unheard(&wires, "an agent was killed");
+
+    // A tunnel is killed, and comes back.
+    kill("e1", "wireguard");
+    flows.go_on(Duration::from_millis(500));
+    flows.await_all("after a tunnel was killed");
+    unheard(&wires, "a tunnel was killed");
+
+    // Another node carries the location's traffic.
+    let store = Store::open("/run/causeway-lab/clusters/home/store").expect("the cluster's objects");
+    let id = |node: &str| Id::new(Kind::Node, "", node);
+    for leaders in [["false", "true"], ["true", "false"]] {
+        for (node, leader) in ["e1", "e2"].iter().zip(leaders) {
+            let annotate = |object: &mut Manifest| {
+                let annotations = object.metadata_mut().annotations.get_or_insert_default();
+                annotations.insert("causeway.io/leader".into(), leader.into());
+            };
+            store.update(&id(node), annotate).expect("write it").expect("it is there");
+        }
+        flows.go_on(Duration::from_millis(500));
+        flows.await_all("after gateways changed");
+    }
+    unheard(&wires, "gateways changed");
+
+    // A node loses its power, and comes back.
+    wires.retain(|wire| wire.node != "e2");
+    good(&["kill", "home/e2"]);
+    flows.go_on(Duration::from_secs(1));
+    good(&["start", "home/e2"]);
+    flows.await_all("a node is back");
+    unheard(&wires, "a node was away");
+
+    // A node is gone: its key is refused, and what it says by the sessions that it had.
+    let gone = keys()["w1"];
+    let removed = Instant::now();
+    store.delete(&id("w1")).expect("delete it");
+    let others = ["e1", "e2", "e3"];
+    while others.iter().any(|node| knows(node, &gone)) {
+        assert!(removed.elapsed() < Duration::from_secs(5), "its key is still believed");
+    }
+    let took = removed.elapsed();
+    println!("the key of a node that was removed was refused everywhere after {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let since = flows.sent() + 1;
+    flows.go_on(Duration::from_millis(500));
+    let come = flows.come.lock().expect("no panic");
+    let heard: Vec<&String> = flows
+        .names
+        .iter()
+        .zip(come.iter())
+        .filter(|(name, come)| name.contains("on-w1") && come.range(since..).count() > 0)
+        .map(|(name, _)| name)
+        .collect();
+    assert!(heard.is_empty(), "{heard:?} go on");
+    drop(come);
+    unheard(&wires, "a node was removed");
+}
