@@ -50,6 +50,10 @@ pub enum DropReason {
     BadHandshake,
     /// Handshake: an old initiation again, or initiations too fast.
     HandshakeReplayed,
+    /// Relay: more handshakes than a peer may have passed on, or more sessions than are kept.
+    RelayLimited,
+    /// Relay: for a peer that is nowhere, or reached over a third one itself.
+    RelayNowhere,
     /// Control: a peer with our own key; it was not made.
     OwnKey,
     /// Control: a range that another peer had; it is the later one's now.
@@ -60,7 +64,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::NotIp,
         Self::NoPeer,
         Self::NoEndpoint,
@@ -84,6 +88,8 @@ impl DropReason {
         Self::UnknownPeer,
         Self::BadHandshake,
         Self::HandshakeReplayed,
+        Self::RelayLimited,
+        Self::RelayNowhere,
         Self::OwnKey,
         Self::RangeTaken,
         Self::BadRequest,
@@ -115,6 +121,8 @@ impl DropReason {
             Self::UnknownPeer => "unknown_peer",
             Self::BadHandshake => "bad_handshake",
             Self::HandshakeReplayed => "handshake_replayed",
+            Self::RelayLimited => "relay_limited",
+            Self::RelayNowhere => "relay_nowhere",
             Self::OwnKey => "own_key",
             Self::RangeTaken => "range_taken",
             Self::BadRequest => "bad_request",

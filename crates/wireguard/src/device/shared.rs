@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::places::Places;
 use super::{PeerId, Random, Transmit};
 use crate::counters::Counters;
 use crate::key::{LocalKey, Statics};
@@ -16,6 +17,8 @@ pub(super) struct Shared {
     pub(super) random: Random,
     /// Our numbers for sessions and handshakes under way, and whose they are.
     pub(super) indices: BTreeMap<u32, PeerId>,
+    /// Where the peers are.
+    pub(super) places: Places,
     pub(super) outbox: VecDeque<Transmit>,
     pub(super) counters: Counters,
     pub(super) mtu: usize,
@@ -28,6 +31,7 @@ impl Shared {
             statics: Statics::default(),
             random,
             indices: BTreeMap::new(),
+            places: Places::default(),
             outbox: VecDeque::new(),
             counters: Counters::default(),
             mtu: 1420,

@@ -1,6 +1,7 @@
 //! Two devices, one virtual clock, no network but what the test carries over.
 
 mod handshake;
+mod relay;
 mod roaming;
 mod timers;
 
