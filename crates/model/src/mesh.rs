@@ -7,6 +7,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::Reach;
+
 /// Which nodes have tunnels to which.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,6 +49,9 @@ pub struct NodeMesh {
     pub keepalive: Option<u16>,
     /// Ranges outside the mesh that its location reaches: others of its cluster reach them through it.
     pub allowed_location_ips: Vec<IpNet>,
+    /// What its agent has found out about how nodes reach each other.
+    #[serde(skip_serializing_if = "Reach::is_empty")]
+    pub reach: Reach,
 }
 
 /// Where a tunnel ends: an address or a name, with a port.

@@ -2,6 +2,7 @@
 
 mod peer;
 mod policy;
+mod reach;
 
 use std::net::IpAddr;
 
@@ -14,6 +15,8 @@ use model::{
 };
 
 use crate::pb;
+
+pub use reach::encode_reach;
 
 /// A change as it travels.
 pub fn encode_change(change: &Change) -> pb::Change {
@@ -87,6 +90,7 @@ fn encode_node_mesh(mesh: &NodeMesh) -> pb::NodeMesh {
         endpoint: mesh.endpoint.as_ref().map(ToString::to_string).unwrap_or_default(),
         keepalive: mesh.keepalive.map(u32::from),
         allowed_location_ips: encode_nets(&mesh.allowed_location_ips),
+        reach: encode_reach(&mesh.reach),
     }
 }
 

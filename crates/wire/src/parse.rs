@@ -13,9 +13,12 @@ use prost::Message;
 
 mod peer;
 mod policy;
+mod reach;
 mod service;
 
 use crate::{ParseError, limits, pb};
+
+pub use reach::parse_reach;
 
 /// A change that could not be read, and what it was about if that could.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -160,6 +163,7 @@ fn node_mesh(m: pb::NodeMesh) -> Result<NodeMesh, ParseError> {
         endpoint: endpoint.transpose()?,
         keepalive: keepalive.transpose()?,
         allowed_location_ips: nets("allowed location IPs", m.allowed_location_ips)?,
+        reach: m.reach.map(parse_reach).transpose()?.unwrap_or_default(),
     })
 }
 

@@ -80,6 +80,8 @@ pub(super) fn part(object: &Node, settings: &Meshing, found: &mut Vec<Complaint>
         endpoint: endpoint(object, found),
         keepalive: keepalive(object, found),
         allowed_location_ips: allowed_location_ips(object, found),
+        // The agent's to say.
+        reach: Default::default(),
     }
 }
 

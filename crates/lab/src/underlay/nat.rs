@@ -2,7 +2,7 @@
 //! plain state machine, for which `now` is any growing duration.
 //!
 //! A box has one public address. UDP, TCP and echoes of ICMP pass, by ports and identifiers; a fragment that says no port
-//! does not, and no error of ICMP: every wire of a lab carries packets of one size.
+//! does not, and no error of ICMP: the wires of a lab say none.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
