@@ -30,6 +30,12 @@ fn device() -> (Device, Now) {
         ..PeerChange::default()
     };
     device.change_peer(&peer, now);
+    // Two whose messages to each other are passed on.
+    for n in [7, 8] {
+        let endpoint = format!("192.0.2.{n}:{n}").parse().ok();
+        let peer = PeerChange { public_key: [n; 32], endpoint, relay: Some(true), ..PeerChange::default() };
+        device.change_peer(&peer, now);
+    }
     (device, now)
 }
 
@@ -47,6 +53,7 @@ fuzz_target!(|datagram: &[u8]| {
         let from = Endpoint { remote: "192.0.2.7:7".parse().expect("an endpoint"), local: None };
         if let Some(data) = Data::parse(datagram) {
             assert!(device.keys_for(data.receiver).is_none(), "there is no session");
+            let _ = device.relay_data(data, datagram.len(), from.remote, *now);
         } else {
             device.handle_handshake(datagram, from, *now);
         }

@@ -2,6 +2,7 @@
 
 mod gateways;
 mod keys;
+mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ use kernel::bpf::policing::Established;
 use kernel::features::Feature;
 use kernel::host::forwarding;
 use kernel::netlink::Netlink;
+use link::NodeReport;
 use link::agent::AgentEvent;
 use model::{Change, ClusterName, Key, NodeName, World};
 use serve::local::PlanReport;
@@ -46,6 +48,7 @@ use crate::police::{self, Police, Unenforced};
 use crate::problems::Problems;
 use crate::services::Held;
 use crate::{install, status, underlay};
+use paths::Reaching;
 
 /// How often the device is looked for and the clusters are ranked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -63,9 +66,6 @@ const SAVE_SHARE: u32 = 50;
 /// But no longer.
 const SAVE_LATEST: Duration = Duration::from_secs(60);
 
-/// Bytes that the tunnel adds to a packet: 40 IPv6, 8 UDP, 32 WireGuard.
-const OVERHEAD: u32 = 80;
-
 /// How far the controller has told what it knows.
 pub(crate) struct Told {
     pub(crate) position: Option<Position>,
@@ -73,6 +73,8 @@ pub(crate) struct Told {
     pub(crate) interest: Interest,
     /// The clusters whose pods are wanted; none at all where policies are not enforced.
     pub(crate) wished: watch::Sender<Option<BTreeSet<ClusterName>>>,
+    /// What the controller is told of this node.
+    pub(crate) report: watch::Sender<NodeReport>,
 }
 
 /// One node.
@@ -93,6 +95,8 @@ pub(crate) struct Node {
     gateways: Gateways,
     /// Whether somebody fell silent, answers again or is reached in another way since they were judged.
     judge: bool,
+    /// Ways to nodes that nobody dials.
+    pub(crate) reaching: Reaching,
     /// Where names of endpoints lead.
     endpoints: Endpoints,
     paths: PathMtus,
@@ -152,9 +156,9 @@ impl Node {
         let datapath = Datapath::open(&config, &underlay.name, masqueraded).await?;
         keys.load(&datapath.device, Duration::ZERO)?;
         let settings = mesh::Settings {
-            mtu: tunnel_mtu(underlay.mtu),
+            mtu: underlay::tunnel_mtu(underlay.mtu),
             fail_closed: config.fail_closed.clone(),
-            keepalive: 0,
+            keepalive: paths::KEEPALIVE,
             masquerade: (config.masquerade && translates).then(|| config.non_masquerade_cidrs.clone()),
             // Where Kubernetes is, kube-proxy is, was or may come.
             unserved: if config.service_account.is_some() { Unserved::Leave } else { Unserved::Refuse },
@@ -193,6 +197,7 @@ impl Node {
             via: BTreeMap::new(),
             gateways: Gateways::default(),
             judge: false,
+            reaching: Reaching::new(told.report.clone()),
             endpoints: Endpoints::new(),
             paths: PathMtus::default(),
             probed: BTreeMap::new(),
@@ -300,7 +305,9 @@ impl Node {
         let gone = self.departed.as_ref().and_then(Departed::deadline).map(|at| self.started + at);
         let look = self.outliers.as_ref().map(Watch::deadline);
         let again = self.gateways.deadline().map(|at| self.started + at);
-        let timers = [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone, look, again];
+        let way = Some(self.started + self.reaching.deadline());
+        let timers =
+            [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone, look, again, way];
         timers.into_iter().flatten().min().expect("two of them are always there")
     }
 
@@ -392,6 +399,7 @@ impl Node {
             Verdict::Revived(name) => (name, false),
         };
         self.judge = true;
+        self.reaching.look_soon();
         let id = model::Node::id(name);
         let op = if dead { Op::MarkDead(id) } else { Op::MarkAlive(id) };
         if dead {
@@ -448,6 +456,7 @@ impl Node {
             if revived {
                 warn!(interface = self.config.interface, "the tunnel device was gone; brought back");
                 self.observe_at = now;
+                self.reaching.handle_new_device();
                 self.serve_outside();
             }
             self.replan |= self.outlook.measure(self.prober.cluster_rtts());
@@ -556,7 +565,7 @@ impl Node {
             self.datapath.move_to(&self.config, &underlay.name)?;
             self.underlay = underlay.name;
         }
-        let mtu = tunnel_mtu(underlay.mtu);
+        let mtu = underlay::tunnel_mtu(underlay.mtu);
         self.replan |= self.outlook.settings.mtu != mtu;
         self.outlook.settings.mtu = mtu;
         Ok(())
@@ -626,7 +635,7 @@ impl Node {
         }
         self.replan = false;
         let begun = Instant::now();
-        let Plan { state: mut desired, own, via, health_checks, problems, full, fills } =
+        let Plan { state: mut desired, own, via, hidden, health_checks, problems, full, fills } =
             self.outlook.plan(&mut self.planner, &self.observed);
         self.checks = health_checks;
         self.full = full;
@@ -642,6 +651,7 @@ impl Node {
         }
         let probed = self.outlook.probed(&desired, &via);
         self.judge |= self.via != via;
+        self.reaching.handle_plan(hidden);
         self.via = via;
         self.probed = probed.iter().map(|(name, ip)| (*ip, name.clone())).collect();
         self.outlook.reached = probed.iter().map(|(name, _)| name.clone()).collect();
@@ -791,9 +801,4 @@ impl Node {
     pub(crate) fn uptime(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
-}
-
-/// Bytes of the largest packet inside the tunnel: IPv6 wants 1280 at least.
-fn tunnel_mtu(underlay: u32) -> u32 {
-    underlay.saturating_sub(OVERHEAD).max(1280)
 }

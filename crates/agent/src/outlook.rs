@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) own: Vec<IpNet>,
     /// The nodes that tunnels lead to, and over which peer.
     pub(crate) via: BTreeMap<NodeName, NodeName>,
+    /// Those of them that nobody dials.
+    pub(crate) hidden: BTreeSet<NodeName>,
     /// What load balancers may ask the node about.
     pub(crate) health_checks: Vec<HealthCheck>,
     /// What was claimed but not granted.
@@ -83,11 +85,11 @@ impl Outlook {
         problems.extend(services.problems.iter().map(ToString::to_string));
         let (health_checks, refused) = services::health_checks(&self.view());
         problems.extend(refused.iter().map(ToString::to_string));
-        let (own, via) = (mesh.own.clone(), mesh.via.clone());
+        let (own, via, hidden) = (mesh.own.clone(), mesh.via.clone(), mesh.hidden.clone());
         let mut state = State::assemble(mesh, services, &self.dead);
         state.tunnel.port = self.port;
         state.tunnel.addresses.extend(&self.fixed);
-        Plan { state, own, via, health_checks, problems, full, fills: wanted.to_vec() }
+        Plan { state, own, via, hidden, health_checks, problems, full, fills: wanted.to_vec() }
     }
 
     /// Takes in how far the other clusters are. Returns whether they stand in another order now.

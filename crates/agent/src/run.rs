@@ -74,6 +74,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         addresses: Vec::new(),
         version: env!("CARGO_PKG_VERSION").into(),
         kube_proxy: KubeProxy::Unknown,
+        reach: Default::default(),
     });
     let mut stream = link::agent::spawn(AgentOptions {
         node: config.name(),
@@ -86,8 +87,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     });
 
     let neighbour = Neighbour::watch(report.clone());
-    let keys = Keys::new(&config, keys, report);
-    let told = Told { position, interest, wished };
+    let keys = Keys::new(&config, keys, report.clone());
+    let told = Told { position, interest, wished, report };
     let mut node = Node::open(config, keys, features, found.saved.world, told, neighbour).await?;
     let mut echo = Echo::open(Some(&node.config.interface))?;
     let (asks, mut asked) = mpsc::channel(16);
@@ -147,6 +148,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         probe(&mut node, &echo, &aborts).await;
         node.poll_gateways();
         node.settle().await;
+        node.poll_paths();
         // After the plan: whoever dials anew is led elsewhere.
         aborts.reset(node.poll_gone());
     }

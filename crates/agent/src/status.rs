@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use engine::health::paths::Stands;
 use engine::services::{Explained, Standing, Why};
 use model::{EndpointKey, Node, PublicKey};
 use wire::local::{
     AgentStatus, BackendStatus, FeatureStatus, KubeProxyStatus, PeerStatus, PortStatus, ServiceStatus,
-    TunnelStatus,
+    TunnelPath, TunnelStatus,
 };
 
 /// One service as this node sees it.
@@ -66,6 +67,12 @@ pub(crate) fn tunnels(node: &crate::node::Node, observed: &kernel::wireguard::Ob
         let peer = by_key.get(key)?;
         let stats = observed.peers.get(key).copied().unwrap_or_default();
         let rtt = node.prober.rtt(&peer.name);
+        let (path, relay) = match node.reaching.stands(&peer.name) {
+            None => (TunnelPath::Direct, None),
+            Some(Stands::Direct) => (TunnelPath::Punched, None),
+            Some(Stands::Relay(relay)) => (TunnelPath::Relay, Some(relay.clone())),
+            Some(Stands::Nowhere) => (TunnelPath::None, None),
+        };
         Some(TunnelStatus {
             peer: peer.name.clone(),
             peer_topology: peer.topology.clone(),
@@ -77,6 +84,8 @@ pub(crate) fn tunnels(node: &crate::node::Node, observed: &kernel::wireguard::Ob
             rx_bytes: stats.rx_bytes,
             tx_bytes: stats.tx_bytes,
             alive: rtt.is_some() && !node.outlook.dead.contains(&peer.name),
+            path,
+            relay,
         })
     };
     node.desired.tunnel.peers.iter().filter_map(one).collect()

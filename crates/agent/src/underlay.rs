@@ -36,3 +36,8 @@ pub(crate) async fn find(netlink: &Netlink, config: &Config, me: Option<&Node>) 
         "no device leads to other nodes: this machine has no default route; name a device as underlay"
     ))
 }
+
+/// Bytes of the largest packet inside the tunnel, which adds 40 (IPv6), 8 (UDP) and 32. IPv6 wants 1280 at least.
+pub(crate) fn tunnel_mtu(underlay: u32) -> u32 {
+    underlay.saturating_sub(80).max(1280)
+}

@@ -14,8 +14,9 @@ pub(crate) type Report = Reported;
 
 /// What an agent's report says, in the words in which it is kept.
 pub(crate) fn report(report: NodeReport) -> Report {
-    let NodeReport { public_key, next_key, knows_two_keys, port, addresses, version, kube_proxy } = report;
-    Report { public_key, next_key, knows_two_keys, port, addresses, kube_proxy, version }
+    let NodeReport { public_key, next_key, knows_two_keys, port, addresses, version, kube_proxy, reach } =
+        report;
+    Report { public_key, next_key, knows_two_keys, port, addresses, kube_proxy, version, reach }
 }
 
 /// A linked cluster's objects, and the place in its log that they stand at.
@@ -268,6 +269,7 @@ fn merge(mut node: Node, reports: &BTreeMap<NodeName, Report>) -> Node {
         node.mesh.rekeying.next_key = report.next_key;
         node.mesh.rekeying.knows_two = report.knows_two_keys;
         node.port = report.port;
+        node.mesh.reach.clone_from(&report.reach);
         if node.private_ips.is_empty() && node.public_ips.is_empty() {
             node.public_ips.clone_from(&report.addresses);
         }
@@ -315,6 +317,7 @@ mod tests {
             addresses: vec!["192.0.2.1".parse().unwrap()],
             kube_proxy: KubeProxy::Unknown,
             version: "1".into(),
+            reach: Default::default(),
         }
     }
 

@@ -2,9 +2,11 @@
 //!
 //! [`Prober`] decides whom to ask when and whom to call dead; [`Gateways`] tells which of them carry nothing; [`Ranking`] orders clusters by their
 //! [`scores`]: what was measured, what the way costs, how much each is wanted.
-//! Neither sends anything: the caller carries probes (ICMP echo to a peer's mesh address) and answers.
+//! [`Paths`] finds ways between nodes behind NATs.
+//! None sends anything: the caller carries probes (ICMP echo to a peer's mesh address) and answers.
 
 mod gateways;
+pub mod paths;
 mod prober;
 mod ranking;
 mod rtt;
@@ -12,8 +14,10 @@ mod score;
 #[cfg(test)]
 mod tests;
 mod timing;
+pub mod unanswered;
 
 pub use gateways::Gateways;
+pub use paths::Paths;
 pub use prober::{Event, Probe, Prober};
 pub use ranking::Ranking;
 pub use score::{Way, scores};

@@ -10,6 +10,7 @@ mod endpoint;
 pub mod external;
 mod outside;
 mod problem;
+pub mod reach;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -91,6 +92,8 @@ pub struct Mesh {
     pub own: Vec<IpNet>,
     /// The other nodes that tunnels lead to, and over which peer: themselves, or a gateway.
     pub via: BTreeMap<NodeName, NodeName>,
+    /// Peers that this node cannot dial, and they not it: ways to them have to be found ([`crate::health::Paths`]).
+    pub hidden: BTreeSet<NodeName>,
     /// What was claimed and not granted.
     pub problems: Vec<Problem>,
 }
@@ -244,6 +247,10 @@ fn add_peers(
     for (node, hop) in &ways {
         let peer = mesh.tunnel.peers.entry(keys[&hop.name]).or_insert_with(|| {
             let path = endpoint::choose(me, hop, &granted.ranges, seen);
+            let found = |path: endpoint::Path| path.endpoint.is_some() || path.is_chosen;
+            if !found(path) && !found(endpoint::choose(hop, me, &granted.ranges, seen)) {
+                mesh.hidden.insert(hop.name.clone());
+            }
             let needed = if path.may_cross_nat { settings.keepalive } else { 0 };
             let keepalive = me.mesh.keepalive.unwrap_or(needed);
             let other_key = next_keys.get(&hop.name).copied();

@@ -20,6 +20,8 @@ use ipnet::IpNet;
 use model::{Cluster, ClusterName, NodeName, Topology};
 use serde::{Deserialize, Serialize};
 
+use crate::underlay::NatKind;
+
 pub use default::{default_files, default_lab};
 pub use quantity::{parse_duration, parse_percent, parse_rate};
 pub use workload::check as check_objects;
@@ -86,6 +88,17 @@ pub struct LabNode {
     pub annotations: BTreeMap<String, String>,
     /// The ranges of its pods, where the file says so; the plan takes the rest from the cluster's.
     pub pod_cidrs: Vec<IpNet>,
+    /// What is between it and other locations, if anything.
+    pub nat: Option<Nat>,
+}
+
+/// A NAT that a node is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nat {
+    /// How it maps and filters.
+    pub kind: NatKind,
+    /// Whether it is the location's, which its nodes share; else the node's own.
+    pub shared: bool,
 }
 
 /// A machine without Causeway: a client from outside.

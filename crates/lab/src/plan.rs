@@ -7,15 +7,16 @@ mod slice;
 mod wires;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use model::{Cluster, NodeName, Topology};
 use serde::{Deserialize, Serialize};
 
 use crate::file::{Lab, LabPolicy, Manifest, Shape};
+use crate::underlay::{NatBox, NatKind};
 
-pub use address::{Addresses, CONTROLLER_HOST, GATEWAY_HOST, MAX_HOSTS, MAX_LOCATIONS, RESERVED};
+pub use address::{Addresses, CONTROLLER_HOST, GATEWAY_HOST, MAX_HOSTS, MAX_LOCATIONS, NAT_HOST, RESERVED};
 pub use slice::{SMALLEST_SLICE_V4, SMALLEST_SLICE_V6, slices};
 pub use wires::{DEFAULT_BETWEEN_CLUSTERS, DEFAULT_BETWEEN_LOCATIONS};
 
@@ -74,6 +75,15 @@ pub struct NodePlan {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// A NAT that a node is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NatPlan {
+    /// How it maps and filters.
+    pub kind: NatKind,
+    /// Its address outside.
+    pub outside: Ipv4Addr,
+}
+
 /// A machine without Causeway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPlan {
@@ -94,6 +104,8 @@ pub struct Host {
     pub number: u8,
     /// What its `eth0` has.
     pub addresses: Addresses,
+    /// What translates them towards other locations, if anything does.
+    pub nat: Option<NatPlan>,
 }
 
 /// A private segment: nodes of one cluster that reach each other directly.
@@ -145,6 +157,20 @@ impl Plan {
         self.clusters.iter().flat_map(|cluster| &cluster.nodes)
     }
 
+    /// The NATs of a location.
+    pub fn nats(&self, location: u8) -> Vec<NatBox> {
+        let mut boxes: BTreeMap<Ipv4Addr, NatBox> = BTreeMap::new();
+        for node in self.nodes().filter(|node| node.host.location == location) {
+            let Some(NatPlan { kind, outside }) = node.host.nat else { continue };
+            let inside = node.host.private_ips().into_iter().filter_map(|ip| match ip {
+                IpAddr::V4(ip) => Some(ip),
+                IpAddr::V6(_) => None,
+            });
+            boxes.entry(outside).or_insert(NatBox { kind, outside, inside: vec![] }).inside.extend(inside);
+        }
+        boxes.into_values().collect()
+    }
+
     /// What lies between two locations; nothing between a location and itself.
     pub fn wire(&self, a: u8, b: u8) -> Option<&Wire> {
         let between = [a.min(b), a.max(b)];
@@ -180,6 +206,12 @@ impl Host {
     /// Its addresses that machines of other locations reach.
     pub fn public_ips(&self) -> Vec<IpAddr> {
         self.addresses.public.iter().map(IpNet::addr).collect()
+    }
+
+    /// The addresses by which others may see it: its own, and that of the NAT it is behind.
+    pub fn seen_ips(&self) -> Vec<IpAddr> {
+        let outside = self.nat.map(|nat| nat.outside.into());
+        self.private_ips().into_iter().chain(self.public_ips()).chain(outside).collect()
     }
 
     /// Its addresses that machines of its own location reach.

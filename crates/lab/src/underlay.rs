@@ -9,6 +9,7 @@
 
 mod control;
 mod device;
+mod nat;
 mod packet;
 mod run;
 mod switch;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Plan, Wire};
 
 pub use control::{Control, ControlError};
+pub use nat::{NatBox, NatKind};
 pub use run::run;
 pub use switch::{Counters, Dropped, WireCounters};
 
@@ -56,6 +58,9 @@ pub struct Segment {
     pub uplink: Vec<IpNet>,
     /// The addresses found there.
     pub public: Vec<IpNet>,
+    /// What translates addresses between there and elsewhere.
+    #[serde(default)]
+    pub nats: Vec<NatBox>,
 }
 
 /// Why the underlay does not run.
@@ -113,6 +118,7 @@ impl Config {
                 netns: location.netns.clone(),
                 uplink: location.uplink.clone(),
                 public: location.public.clone(),
+                nats: plan.nats(location.number),
             })
             .collect();
         Self { seed, control, segments, wires: plan.wires.clone() }

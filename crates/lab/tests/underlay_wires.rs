@@ -42,6 +42,7 @@ impl World {
             public: ["198.18.N.0/24", "2001:db8:N::/48"]
                 .map(|net| net.replace('N', &number.to_string()).parse().unwrap())
                 .to_vec(),
+            nats: Vec::new(),
         };
         let socket = folder.join("control.sock");
         let config = Config {

@@ -127,6 +127,7 @@ fn read_report(report: &pb::NodeReport) -> Result<NodeReport, ParseError> {
             pb::KubeProxy::Absent => KubeProxy::Absent,
             pb::KubeProxy::Unspecified => KubeProxy::Unknown,
         },
+        reach: report.reach.clone().map(wire::parse_reach).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -215,6 +216,7 @@ pub(crate) fn report(report: &NodeReport) -> pb::Frame {
             KubeProxy::Unknown => pb::KubeProxy::Unspecified,
         }
         .into(),
+        reach: wire::encode_reach(&report.reach),
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::{KubeProxy, PublicKey};
+use model::{KubeProxy, PublicKey, Reach};
 
 /// What an agent reports to its controller: the parts of its [`model::Node`] that only the node knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,4 +21,6 @@ pub struct NodeReport {
     pub version: String,
     /// Whether kube-proxy is at work beside it.
     pub kube_proxy: KubeProxy,
+    /// What it has found out about how nodes reach each other.
+    pub reach: Reach,
 }

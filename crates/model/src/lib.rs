@@ -12,6 +12,7 @@ mod network;
 mod object;
 mod peer;
 pub mod policy;
+pub mod reach;
 mod service;
 mod world;
 
@@ -24,6 +25,7 @@ pub use object::{Change, Cluster, Key, Kind, Node, Object, Topology};
 pub use peer::{
     Allow, AllowError, Gateways, PEER_LABEL, Peer, PeerEndpoint, PeerHost, PeerName, PresharedKey, allowed,
 };
+pub use reach::Reach;
 pub use service::{
     Access, Export, Import, NodePort, Prefer, Service, ServiceKey, ServicePort, Spread, Terms, Traffic,
 };

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::PublicKey;
+use crate::{PublicKey, Reach};
 
 /// Which nodes have tunnels to which.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct NodeMesh {
     pub allowed_location_ips: Vec<IpNet>,
     /// How it changes its key.
     pub rekeying: Rekeying,
+    /// What its agent has found out about how nodes reach each other.
+    #[serde(skip_serializing_if = "Reach::is_empty")]
+    pub reach: Reach,
 }
 
 /// How a node changes its key: it has another one beside it before it does without the old one.

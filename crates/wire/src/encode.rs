@@ -2,6 +2,7 @@
 
 mod peer;
 mod policy;
+mod reach;
 
 use std::net::IpAddr;
 
@@ -14,6 +15,8 @@ use model::{
 };
 
 use crate::pb;
+
+pub use reach::encode_reach;
 
 /// A change as it travels.
 pub fn encode_change(change: &Change) -> pb::Change {
@@ -90,6 +93,7 @@ fn encode_node_mesh(mesh: &NodeMesh) -> pb::NodeMesh {
         next_key: mesh.rekeying.next_key.map(|key| key.0.to_vec()).unwrap_or_default(),
         knows_two_keys: mesh.rekeying.knows_two,
         key_requested: mesh.rekeying.requested,
+        reach: encode_reach(&mesh.reach),
     }
 }
 

@@ -141,6 +141,27 @@ pub struct TunnelStatus {
     pub tx_bytes: u64,
     /// Whether it answers through the data path.
     pub alive: bool,
+    /// Which way packets go.
+    #[serde(default)]
+    pub path: TunnelPath,
+    /// The node that passes them on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<NodeName>,
+}
+
+/// Which way packets of a tunnel go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TunnelPath {
+    /// One of the nodes dials the other.
+    #[default]
+    Direct,
+    /// Through the NATs that both are behind, which both opened for each other.
+    Punched,
+    /// Over a third node, which passes them on as they are.
+    Relay,
+    /// Nowhere: neither can dial the other, and no way was found.
+    None,
 }
 
 /// A peer that is no node and has a tunnel with this one.

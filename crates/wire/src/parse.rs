@@ -13,9 +13,12 @@ use prost::Message;
 
 mod peer;
 mod policy;
+mod reach;
 mod service;
 
 use crate::{ParseError, limits, pb};
+
+pub use reach::parse_reach;
 
 /// A change that could not be read, and what it was about if that could.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -165,6 +168,7 @@ fn node_mesh(m: pb::NodeMesh) -> Result<NodeMesh, ParseError> {
             knows_two: m.knows_two_keys,
             requested: m.key_requested,
         },
+        reach: m.reach.map(parse_reach).transpose()?.unwrap_or_default(),
     })
 }
 

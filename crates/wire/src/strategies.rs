@@ -9,8 +9,8 @@ use model::mesh::{Gateway, Granularity, Rekeying};
 use model::{
     Access, Allow, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export,
     Gateways, Hints, Import, Node, NodeMesh, NodeName, NodePort, Object, ObjectName, Peer, PeerEndpoint,
-    PeerHost, PeerName, Port, Prefer, PresharedKey, Protocol, PublicKey, Service, ServiceKey, ServicePort,
-    Spread, Terms, Topology, Traffic,
+    PeerHost, PeerName, Port, Prefer, PresharedKey, Protocol, PublicKey, Reach, Service, ServiceKey,
+    ServicePort, Spread, Terms, Topology, Traffic,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -92,10 +92,22 @@ prop_compose! {
         keepalive: Option<u16>,
         allowed_location_ips in vec(net4(), 0..3),
         (next_key, knows_two, requested) in (option::of(any::<[u8; 32]>()), any::<bool>(), any::<u64>()),
+        reach in reach(),
     ) -> NodeMesh {
         let endpoint = endpoint.map(|(name, port)| format!("{name}:{port}").parse().unwrap());
         let rekeying = Rekeying { next_key: next_key.map(PublicKey), knows_two, requested };
-        NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips, rekeying }
+        NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips, rekeying, reach }
+    }
+}
+
+prop_compose! {
+    fn reach()(
+        relays: bool,
+        sees in btree_map(node_name(), ("198\\.18\\.[0-9]{1,2}\\.[1-9]", 1..=u16::MAX), 0..3),
+        relayed_by in btree_map(node_name(), any::<u32>(), 0..3),
+    ) -> Reach {
+        let sees = sees.into_iter().map(|(node, (ip, port))| (node, format!("{ip}:{port}").parse().unwrap()));
+        Reach { relays, sees: sees.collect(), relayed_by }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::pb;
 /// labels of nodes.
 /// 1.6 (2026-11): how nodes take part in the mesh: with whom they have tunnels, who is a gateway; peers that are no nodes, and
 /// the ranges of their addresses; policies about nodes.
-/// 1.7 (2026-11): the keys that nodes will have next.
+/// 1.7 (2026-11): the keys that nodes will have next; where nodes behind a NAT are seen, and who passes on for them.
 pub const VERSION: pb::Version = pb::Version { major: 1, minor: 7 };
 
 /// Whether the other side knows what came with 1.2.

@@ -121,6 +121,11 @@ impl Stamper {
         Self { labels: Labels::new(remote), cookie: None, last_mac1: None }
     }
 
+    /// Whether a handshake message is for this peer: whoever made it knows the public key.
+    pub(crate) fn is_stamped(&self, message: &[u8]) -> bool {
+        parts(message).is_some_and(|(body, mac1, _)| verify(self.labels.mac1.as_slice(), &[body], mac1))
+    }
+
     /// Fills the last 32 bytes of a handshake message.
     pub(crate) fn stamp(&mut self, message: &mut [u8], now: Duration) {
         let (body, macs) = message.split_at_mut(message.len() - 32);

@@ -50,6 +50,10 @@ pub enum DropReason {
     BadHandshake,
     /// Handshake: an old initiation again, or initiations too fast.
     HandshakeReplayed,
+    /// Relay: more handshakes than a peer may have passed on, or more sessions than are kept.
+    RelayLimited,
+    /// Relay: for a peer that is nowhere, or reached over a third one itself.
+    RelayNowhere,
     /// Control: a peer with our own key; it was not made.
     OwnKey,
     /// Control: a peer's second key that somebody else has; it was not taken.
@@ -62,7 +66,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::NotIp,
         Self::NoPeer,
         Self::NoEndpoint,
@@ -86,6 +90,8 @@ impl DropReason {
         Self::UnknownPeer,
         Self::BadHandshake,
         Self::HandshakeReplayed,
+        Self::RelayLimited,
+        Self::RelayNowhere,
         Self::OwnKey,
         Self::KeyTaken,
         Self::RangeTaken,
@@ -118,6 +124,8 @@ impl DropReason {
             Self::UnknownPeer => "unknown_peer",
             Self::BadHandshake => "bad_handshake",
             Self::HandshakeReplayed => "handshake_replayed",
+            Self::RelayLimited => "relay_limited",
+            Self::RelayNowhere => "relay_nowhere",
             Self::OwnKey => "own_key",
             Self::KeyTaken => "key_taken",
             Self::RangeTaken => "range_taken",

@@ -7,6 +7,8 @@
 mod config;
 mod load;
 mod peer;
+mod places;
+mod relay;
 mod sessions;
 mod shared;
 #[cfg(test)]
@@ -21,6 +23,8 @@ use std::time::Duration;
 pub use self::config::{AllowedChange, PeerChange, PeerStatus};
 use self::load::Load;
 use self::peer::Peer;
+use self::relay::Relay;
+pub use self::relay::Relayed;
 use self::shared::{Own, Shared};
 use crate::allowed::AllowedIps;
 use crate::cookie::Proof;
@@ -100,6 +104,7 @@ pub struct Device {
     by_key: BTreeMap<[u8; 32], PeerId>,
     next_peer: u64,
     allowed: AllowedIps<PeerId>,
+    relay: Relay,
 }
 
 impl Device {
@@ -112,6 +117,7 @@ impl Device {
             by_key: BTreeMap::new(),
             next_peer: 0,
             allowed: AllowedIps::default(),
+            relay: Relay::default(),
         }
     }
 
@@ -223,16 +229,25 @@ impl Device {
 
     /// A datagram that is not a data message arrived from this endpoint.
     pub fn handle_handshake(&mut self, datagram: &[u8], from: Endpoint, now: Now) {
-        let result = match Message::parse(datagram) {
+        let parsed = Message::parse(datagram);
+        let mut result = match &parsed {
             Some(Message::Initiation(message)) => self
                 .admit(datagram, message.sender, from, now)
-                .and_then(|own| self.handle_initiation(own, &message, from, now)),
+                .and_then(|own| self.handle_initiation(own, message, from, now)),
             Some(Message::Response(message)) => self
                 .admit(datagram, message.sender, from, now)
-                .and_then(|_| self.handle_response(&message, from, now)),
-            Some(Message::Cookie(message)) => self.handle_cookie(&message, now),
+                .and_then(|_| self.handle_response(message, from, now)),
+            Some(Message::Cookie(message)) => self.handle_cookie(message, now),
             Some(Message::Data(_)) | None => Err(DropReason::NotWireGuard),
         };
+        // Not for us: stamped for another key, or an answer to what we have not asked.
+        let others = match &parsed {
+            Some(Message::Cookie(_)) => result == Err(DropReason::BadHandshake),
+            _ => result == Err(DropReason::BadMac),
+        };
+        if others && let Some(message) = &parsed {
+            result = self.relay_handshake(message, datagram, from.remote, now).unwrap_or(result);
+        }
         if let Err(reason) = result {
             self.shared.counters.add(reason, 1);
         }

@@ -25,8 +25,8 @@ mod transport;
 pub use allowed::AllowedIps;
 pub use counters::{Counters, DropReason};
 pub use device::{
-    AllowedChange, Device, Endpoint, Inbound, Outbound, PeerChange, PeerId, PeerStatus, Random, Sealing,
-    Transmit,
+    AllowedChange, Device, Endpoint, Inbound, Outbound, PeerChange, PeerId, PeerStatus, Random, Relayed,
+    Sealing, Transmit,
 };
 pub use fair::FairQueue;
 pub use key::LocalKey;

@@ -62,6 +62,7 @@ impl Node {
                 public: Vec::new(),
                 gateways: vec![world::HOST.parse()?],
             },
+            nat: None,
         };
         let segment = Segment { location: world::location(), netns: Arc::new(Netns::open(NAME)?) };
         let cgroup = format!("{CGROUP}/{name}");

@@ -33,7 +33,8 @@ pub(super) fn write(graph: &Graph) -> String {
     for tunnel in &graph.tunnels {
         let style = if tunnel.alive { "color=\"#64748b\"" } else { "color=\"#dc2626\", style=dashed" };
         let (a, b) = (quoted(&tunnel.a.to_string()), quoted(&tunnel.b.to_string()));
-        let _ = writeln!(text, "  {a} -- {b} [label={}, {style}];", quoted(&tunnel.rtt()));
+        let label = format!("{} {}", tunnel.rtt(), tunnel.way());
+        let _ = writeln!(text, "  {a} -- {b} [label={}, {style}];", quoted(label.trim()));
     }
     for peer in &graph.peers {
         let style = if peer.alive { "color=\"#64748b\"" } else { "color=\"#dc2626\", style=dashed" };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use model::{ClusterName, NodeName, Topology};
 use serde::Serialize;
-use wire::local::{AgentStatus, PeerStatus, TunnelStatus};
+use wire::local::{AgentStatus, PeerStatus, TunnelPath, TunnelStatus};
 
 /// A node and its tunnels, in its own words.
 #[derive(Debug, Clone)]
@@ -132,6 +132,11 @@ pub(crate) struct Tunnel {
     pub(crate) rtt_ms: Option<f64>,
     /// Seconds since the last handshake, by whoever saw the later one.
     pub(crate) last_handshake_seconds: Option<f64>,
+    /// Which way packets go: `direct`, `punched` through NATs, or by a `relay`.
+    pub(crate) path: TunnelPath,
+    /// Who passes them on; each end may have another one for a moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) relay: Option<NodeName>,
 }
 
 impl Graph {
@@ -213,7 +218,29 @@ impl Tunnel {
                 .iter()
                 .filter_map(|end| end.last_handshake_seconds)
                 .min_by(f64::total_cmp),
+            path: ends.iter().map(|end| end.path).max_by_key(|path| rank(*path)).unwrap_or_default(),
+            relay: ends.iter().find_map(|end| end.relay.clone()),
         }
+    }
+
+    /// The way as text; empty for the usual one.
+    pub(crate) fn way(&self) -> String {
+        match (self.path, &self.relay) {
+            (TunnelPath::Relay, Some(relay)) => format!("by {relay}"),
+            (TunnelPath::Relay, None) => "by a relay".into(),
+            (TunnelPath::Punched, _) => "punched".into(),
+            (TunnelPath::Direct | TunnelPath::None, _) => String::new(),
+        }
+    }
+}
+
+/// Of two ends that say otherwise, the one farther from the usual counts.
+fn rank(path: TunnelPath) -> u8 {
+    match path {
+        TunnelPath::Direct => 0,
+        TunnelPath::None => 1,
+        TunnelPath::Punched => 2,
+        TunnelPath::Relay => 3,
     }
 }
 

@@ -92,7 +92,7 @@ fn lines(svg: &mut String, graph: &Graph, layout: &Layout) {
 
 fn said(tunnel: &Tunnel) -> String {
     match (tunnel.alive, tunnel.rtt_ms) {
-        (true, Some(_)) => format!(": {}", tunnel.rtt()),
+        (true, Some(_)) => format!(": {} {}", tunnel.rtt(), tunnel.way()).trim_end().to_string(),
         (true, None) => String::new(),
         (false, _) => ": down".into(),
     }

@@ -41,6 +41,8 @@ fn sites(clusters: usize, nodes: usize, dead: Option<&str>) -> Vec<Site> {
         rx_bytes: 0,
         tx_bytes: 0,
         alive,
+        path: Default::default(),
+        relay: None,
     };
     all()
         .map(|(c, n)| Site {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use model::Tier;
 use wire::local::{
     AgentStatus, AuthorityStatus, BackendStatus, ControllerStatus, FeatureStatus, LinkStatus, PortStatus,
-    RoleStatus, ServiceStatus, SourceStatus, StreamStatus, TunnelStatus,
+    RoleStatus, ServiceStatus, SourceStatus, StreamStatus, TunnelPath, TunnelStatus,
 };
 
 use super::{bytes, date, duration, milliseconds, table};
@@ -125,13 +125,23 @@ pub(crate) fn tunnels(tunnels: &[TunnelStatus]) -> String {
             tunnel.last_handshake_seconds.map_or("never".to_string(), |age| format!("{} ago", duration(age))),
             bytes(tunnel.rx_bytes),
             bytes(tunnel.tx_bytes),
-            tunnel.endpoint.map_or("waits to be called".to_string(), |endpoint| endpoint.to_string()),
+            place(tunnel),
         ]
     };
     let head = ["PEER", "STATE", "RTT", "HANDSHAKE", "RECEIVED", "SENT", "ENDPOINT"];
     let mut sorted: Vec<_> = tunnels.iter().collect();
     sorted.sort_by_key(|tunnel| &tunnel.peer);
     or_none(&sorted, |tunnels| table(&head, tunnels.iter().copied().map(row), &[2, 3, 4, 5]))
+}
+
+/// Where packets go, and over whom.
+fn place(tunnel: &TunnelStatus) -> String {
+    let Some(endpoint) = tunnel.endpoint else { return "waits to be called".into() };
+    match (tunnel.path, &tunnel.relay) {
+        (TunnelPath::Relay, Some(relay)) => format!("{endpoint}, passed on by {relay}"),
+        (TunnelPath::Punched, _) => format!("{endpoint}, through both NATs"),
+        _ => endpoint.to_string(),
+    }
 }
 
 /// One row for each service, one column for each tier.

@@ -1,7 +1,7 @@
 //! What the cluster keeps of each node beside its Node: the pod ranges it was given, and what its agent reported. So every
 //! controller of the cluster knows what was told to one of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::watcher::{self, Config};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Client, CustomResource, ResourceExt as _};
-use model::{KubeProxy, PublicKey};
+use model::reach::is_endpoint;
+use model::{KubeProxy, NodeName, PublicKey, Reach};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -72,6 +73,15 @@ pub struct MeshNodeStatus {
     /// Causeway's version there.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
+    /// Whether it passes on messages between nodes that do not reach each other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relays: bool,
+    /// Where it sees nodes (CLUSTER/NODE) that are behind a NAT.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sees: BTreeMap<String, String>,
+    /// Nodes (CLUSTER/NODE) that may pass on for it, and the round-trip time to each in microseconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub relayed_by: BTreeMap<String, u32>,
 }
 
 /// A node's report, as it is kept in a MeshNode.
@@ -96,10 +106,14 @@ pub struct Reported {
     /// Causeway's version there.
     #[serde(default)]
     pub version: String,
+    /// What it has found out about how nodes reach each other.
+    #[serde(default, skip_serializing_if = "Reach::is_empty")]
+    pub reach: Reach,
 }
 
 impl From<&Reported> for MeshNodeStatus {
     fn from(reported: &Reported) -> Self {
+        let reach = &reported.reach;
         Self {
             public_key: reported.public_key.to_string(),
             next_key: reported.next_key.map(|key| key.to_string()).unwrap_or_default(),
@@ -113,6 +127,9 @@ impl From<&Reported> for MeshNodeStatus {
             }
             .into(),
             version: reported.version.clone(),
+            relays: reach.relays,
+            sees: reach.sees.iter().map(|(node, at)| (node.to_string(), at.to_string())).collect(),
+            relayed_by: reach.relayed_by.iter().map(|(node, time)| (node.to_string(), *time)).collect(),
         }
     }
 }
@@ -186,7 +203,20 @@ fn reported(status: &MeshNodeStatus) -> Result<Reported, String> {
             _ => KubeProxy::Unknown,
         },
         version: status.version.clone(),
+        reach: reach(status),
     })
+}
+
+/// What can be read of it: it is found out again.
+fn reach(status: &MeshNodeStatus) -> Reach {
+    let name = |text: &String| NodeName::try_from(text.clone()).ok();
+    let sees = status.sees.iter().filter_map(|(node, at)| Some((name(node)?, at.parse().ok()?)));
+    let relayed_by = status.relayed_by.iter().filter_map(|(node, time)| Some((name(node)?, *time)));
+    Reach {
+        relays: status.relays,
+        sees: sees.filter(|(_, at)| is_endpoint(at)).take(Reach::MOST_SEEN).collect(),
+        relayed_by: relayed_by.take(Reach::MOST_RELAYS).collect(),
+    }
 }
 
 /// What is said of all MeshNodes: first everything there is, then [`Event::Synced`], then what changes.
@@ -388,6 +418,14 @@ mod tests {
             addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
             kube_proxy: KubeProxy::Running,
             version: "1.2.3".into(),
+            reach: Reach {
+                relays: true,
+                sees: BTreeMap::from([(
+                    NodeName::try_from("b/1".to_string()).unwrap(),
+                    "[2001:db8::1]:5".parse().unwrap(),
+                )]),
+                relayed_by: BTreeMap::from([(NodeName::try_from("b/2".to_string()).unwrap(), 1_500)]),
+            },
         };
         let ranges: Vec<IpNet> = vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()];
         let owner = Owner { name: "a".into(), uid: "n1".into() };

@@ -25,6 +25,7 @@ fn report(n: u8) -> Reported {
         addresses: vec![],
         kube_proxy: KubeProxy::Unknown,
         version: "1".into(),
+        reach: Default::default(),
     }
 }
 

@@ -15,6 +15,8 @@ use super::segment::Place;
 pub(super) struct Path {
     /// Where to send to; none if it must come to us first.
     pub(super) endpoint: Option<SocketAddr>,
+    /// Whether somebody chose the endpoint, be it a name that leads nowhere for now.
+    pub(super) is_chosen: bool,
     /// Whether a NAT may stand between, whose mapping has to be kept open from this side.
     pub(super) may_cross_nat: bool,
 }
@@ -56,8 +58,12 @@ pub(super) fn choose(me: &Node, peer: &Node, ranges: &Claims<&ClusterName>, seen
     };
     Path {
         endpoint: chosen,
+        is_chosen: forced.is_some(),
         may_cross_nat: private.is_none()
-            && chosen.is_some_and(|to| first(&me.public_ips, to.is_ipv4()).is_none()),
+            && match chosen {
+                Some(to) => first(&me.public_ips, to.is_ipv4()).is_none(),
+                None => me.public_ips.is_empty(),
+            },
     }
 }
 
@@ -141,7 +147,8 @@ mod tests {
                 Some("198.18.2.1:51820"),
                 false,
             ),
-            ("nothing in common", ("l", &["172.16.1.1"], &[]), ("m", &[], &["2001:db8::2"]), None, false),
+            ("nothing in common", ("l", &["172.16.1.1"], &[]), ("m", &[], &["2001:db8::2"]), None, true),
+            ("both behind NATs", ("l", &["172.16.1.1"], &[]), ("m", &["172.16.2.1"], &[]), None, true),
         ];
         let cluster = ClusterName::new("a").unwrap();
         let mut ranges = Claims::default();
@@ -157,7 +164,7 @@ mod tests {
             };
             let path = choose(&side("a/1", mine), &side("a/2", its), &ranges, &Seen::default());
             let endpoint = endpoint.map(|e| e.parse().unwrap());
-            assert_eq!(path, Path { endpoint, may_cross_nat: *nat }, "{what}");
+            assert_eq!(path, Path { endpoint, is_chosen: false, may_cross_nat: *nat }, "{what}");
         }
     }
 

@@ -161,8 +161,12 @@ fn status(core: &Core) -> String {
 }
 
 fn counters(core: &Core) -> String {
-    let counters = core.device().counters().clone();
-    counters.iter().map(|(reason, count)| format!("drop_{}={count}\n", reason.name())).collect()
+    let device = core.device();
+    let (counters, relayed) = (device.counters().clone(), device.relayed());
+    drop(device);
+    let drops = counters.iter().map(|(reason, count)| format!("drop_{}={count}\n", reason.name()));
+    let passed = format!("relayed_messages={}\nrelayed_bytes={}\n", relayed.messages, relayed.bytes);
+    drops.chain([passed]).collect()
 }
 
 fn set<'a>(core: &Arc<Core>, lines: impl Iterator<Item = &'a str>) -> i32 {

@@ -5,13 +5,14 @@
 
 mod client;
 mod kernel;
+mod paths;
 mod spawn;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::plan;
@@ -116,6 +117,8 @@ pub struct Device {
     /// Where peers were said to be; none for one that dials us. A peer that is alive may have moved since, and is then left
     /// alone.
     said: Mutex<BTreeMap<PublicKey, Option<SocketAddr>>>,
+    /// Whether it passes on messages between peers, once it was asked.
+    passes_on: OnceLock<bool>,
 }
 
 /// Who runs the device.
@@ -146,7 +149,13 @@ impl Device {
             },
             Err(error) => return Err(error),
         };
-        Ok(Self { interface: interface.clone(), backend, link, said: Mutex::default() })
+        Ok(Self {
+            interface: interface.clone(),
+            backend,
+            link,
+            said: Mutex::default(),
+            passes_on: OnceLock::new(),
+        })
     }
 
     /// The device, made if it is not there, and up. If the kernel cannot be it, `causeway` is launched as one, in a

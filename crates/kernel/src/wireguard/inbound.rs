@@ -14,6 +14,9 @@ use super::socket::{Family, Received, Receiver, SendQueue, Sockets};
 /// So many bytes at once are worth waking another thread for.
 const MUCH: usize = 48 << 10;
 
+/// So many messages between other peers are passed on before others have their turn with the device.
+const PASSED_AT_ONCE: usize = 64;
+
 /// Moves packets until the sockets are closed. `baton` is shared by those who receive from the same socket.
 pub(super) fn run(core: &Arc<Core>, sockets: &Arc<Sockets>, family: Family, baton: &Baton) {
     let mut receiver = Receiver::new();
@@ -41,6 +44,7 @@ pub(super) fn run(core: &Arc<Core>, sockets: &Arc<Sockets>, family: Family, bato
         // Packets reach the host in the order in which they came.
         baton.await_turn(&ticket);
         batch.judge(core, receiver.bytes());
+        batch.pass_on(core, receiver.bytes(), &mut queue);
         batch.deliver(core, receiver.bytes());
         baton.done(ticket);
         core.send_pending(&mut queue);
@@ -53,16 +57,18 @@ struct Batch {
     /// The session that sent last, to spare the lookup.
     keys: Option<(u32, Arc<TransportKeys>)>,
     opened: Vec<Opened>,
+    /// Data messages that are for nobody here.
+    strange: Vec<Opened>,
     /// What may pass to the host.
     packets: Vec<Range<usize>>,
     coalescer: Coalescer,
 }
 
-/// A data message that was opened.
+/// A data message that was opened, or is none of ours.
 struct Opened {
     data: Data,
     from: Endpoint,
-    /// Where the packet is, padding included.
+    /// Where the packet is, padding included; of one that is none of ours, the message.
     packet: Range<usize>,
 }
 
@@ -72,6 +78,7 @@ impl Batch {
             received: Vec::new(),
             keys: None,
             opened: Vec::with_capacity(256),
+            strange: Vec::new(),
             packets: Vec::with_capacity(256),
             coalescer: Coalescer::new(core.offload.udp),
         }
@@ -80,6 +87,7 @@ impl Batch {
     /// Opens the data messages in place; handles the others.
     fn open(&mut self, core: &Core, bytes: &mut [u8]) {
         self.opened.clear();
+        self.strange.clear();
         let received = std::mem::take(&mut self.received);
         for Received { from, segment, range } in &received {
             for start in range.clone().step_by(*segment) {
@@ -95,7 +103,10 @@ impl Batch {
                         self.opened.push(Opened { data, from: *from, packet: start..start + len });
                     }
                     Some(_) => core.device().count(DropReason::Forged, 1),
-                    None => core.device().count(DropReason::NoSession, 1),
+                    None => {
+                        let packet = start..start + datagram.len();
+                        self.strange.push(Opened { data, from: *from, packet });
+                    }
                 }
             }
         }
@@ -124,6 +135,26 @@ impl Batch {
                 Inbound::Drop(DropReason::NoSession) => self.keys = None,
                 Inbound::Drop(_) => {}
             }
+        }
+    }
+
+    /// Passes on what is between other peers. `queue` is empty before and after.
+    fn pass_on(&mut self, core: &Core, bytes: &[u8], queue: &mut SendQueue) {
+        for strange in self.strange.chunks(PASSED_AT_ONCE) {
+            let now = core.now();
+            let mut device = core.device();
+            for Opened { data, from, packet } in strange {
+                let Some(to) = device.relay_data(*data, packet.len(), from.remote, now) else { continue };
+                if queue.is_full(packet.len()) {
+                    drop(device);
+                    core.flush(queue);
+                    device = core.device();
+                }
+                queue.room(packet.len()).copy_from_slice(&bytes[packet.clone()]);
+                queue.push(to, packet.len());
+            }
+            drop(device);
+            core.flush(queue);
         }
     }
 

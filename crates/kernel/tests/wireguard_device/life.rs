@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::net_common::TestNetns;
-use crate::pair::{Kind, Setup, pair, until};
-use crate::traffic::echo;
+use crate::pair::{self, Kind, Setup, pair, until};
+use crate::traffic::{echo, everything};
 
 const OURS: [Kind; 2] = [Kind::Ours, Kind::Ours];
 
@@ -54,6 +54,34 @@ pub(crate) fn a_peer_that_moves() {
         assert_eq!(a.stats(b).endpoint, Some((address, crate::pair::PORT).into()));
     }
     assert_eq!(a.stats(b).last_handshake, before, "one session all the while");
+}
+
+/// Two ends that do not reach each other do over a third, as they are: each session is between the two.
+pub(crate) fn over_a_relay() {
+    for kinds in [OURS, [Kind::Go, Kind::Ours]] {
+        let (ends, relay) = pair::over_a_relay("wgr", kinds);
+        let [a, b] = &ends;
+        assert!(echo(a, relay.inside[0]) && echo(b, relay.inside[0]));
+        let begun = Instant::now();
+        assert!(echo(a, b.inside[0]));
+        println!("  {kinds:?}: an answer over the relay after {:?}", begun.elapsed());
+        assert_eq!(b.stats(a).endpoint, Some((relay.underlay[0], pair::PORT).into()), "where it was heard");
+        everything(&ends);
+        let drops = relay.device.drops().expect("counters");
+        for reason in ["bad_mac", "forged", "relay_limited", "relay_nowhere"] {
+            assert_eq!(drops[reason], 0, "{reason}");
+        }
+        // Another relay does not know the session; new keys make it known.
+        relay.device.pass_on(&[a.key.public()].into()).expect("passing on");
+        assert!(!echo(a, b.inside[0]), "the other may not be sent to");
+        relay.device.pass_on(&[a.key.public(), b.key.public()].into()).expect("passing on");
+        if kinds == OURS {
+            let before = a.stats(b).last_handshake;
+            a.device.point(b.key.public(), (relay.underlay[0], pair::PORT).into()).expect("new keys");
+            until("new keys", || a.stats(b).last_handshake != before);
+        }
+        assert!(echo(a, b.inside[0]));
+    }
 }
 
 pub(crate) fn killed_and_started_again() {

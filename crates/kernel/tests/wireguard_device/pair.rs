@@ -65,12 +65,34 @@ pub(crate) fn pair(setup: Setup) -> [End; 2] {
     ends
 }
 
+/// Two ends of these kinds that have no wire between them, and one of ours to which both have one, and which passes on
+/// between them. The first is told that the second is there.
+#[allow(dead_code, reason = "the benchmark has no relay")]
+pub(crate) fn over_a_relay(name: &'static str, kinds: [Kind; 2]) -> ([End; 2], End) {
+    let [a, b, relay] = [0, 1, 2].map(|side: usize| TestNetns::new(&format!("{name}{side}")));
+    relay.run(&format!("ip link add eth0 type veth peer name eth0 netns {}", a.name()));
+    relay.run(&format!("ip link add eth1 type veth peer name eth0 netns {}", b.name()));
+    let relay = End::new(relay, Setup { name, kinds: [Kind::Ours; 2], mtu: 1500 }, 3);
+    relay.netns.run("ip link set eth1 up");
+    relay.netns.run("ip route add 192.0.2.2 dev eth1 src 192.0.2.3");
+    let ends = [(a, 1), (b, 2)].map(|(netns, side)| End::new(netns, Setup { name, kinds, mtu: 1500 }, side));
+    for end in &ends {
+        end.know(&relay, relay.underlay[0]);
+        relay.know(end, end.underlay[0]);
+    }
+    let [a, b] = &ends;
+    a.know(b, relay.underlay[0]);
+    b.await_call(a);
+    relay.device.pass_on(&ends.iter().map(|end| end.key.public()).collect()).expect("passing on");
+    (ends, relay)
+}
+
 impl End {
     fn new(netns: TestNetns, setup: Setup, side: usize) -> Self {
         let address = |text: String| -> IpAddr { text.parse().expect("an address") };
         let underlay = [address(format!("192.0.2.{side}")), address(format!("2001:db8::{side}"))];
         let inside = [address(format!("10.99.0.{side}")), address(format!("fd99::{side}"))];
-        let kind = setup.kinds[side - 1];
+        let kind = setup.kinds[(side - 1) % 2];
         let interface = format!("{}{side}", setup.name);
         netns.run(&format!("ip link set eth0 mtu {} up", setup.mtu));
         netns.run(&format!("ip addr add {}/24 dev eth0", underlay[0]));
@@ -89,10 +111,23 @@ impl End {
     /// Tells this end of the other.
     pub(crate) fn know(&self, other: &Self, at: IpAddr) {
         let peer = Peer {
+            other_key: None,
             endpoint: Some(SocketAddr::new(at, PORT)),
             allowed_ips: other.inside.iter().map(|ip| (*ip).into()).collect(),
             keepalive: 0,
             other_key: None,
+            preshared_key: None,
+        };
+        self.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");
+    }
+
+    /// Tells this end of the other, but not where it is.
+    #[allow(dead_code, reason = "the benchmark has no relay")]
+    fn await_call(&self, other: &Self) {
+        let peer = Peer {
+            endpoint: None,
+            allowed_ips: other.inside.iter().map(|ip| (*ip).into()).collect(),
+            keepalive: 0,
             preshared_key: None,
         };
         self.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");

@@ -83,7 +83,7 @@ impl Cuts {
         let Some(filter) = &mut self.filter else { return Ok(()) };
         let addresses = |name: &String| -> Vec<IpAddr> {
             let host = self.hosts.get(name);
-            host.map(|host| [host.private_ips(), host.public_ips()].concat()).unwrap_or_default()
+            host.map(Host::seen_ips).unwrap_or_default()
         };
         let mut cuts = BTreeSet::new();
         for (a, b) in &self.pairs {

@@ -12,7 +12,7 @@ use model::{Cluster, ClusterId, ClusterName, NodeName, Topology};
 
 use super::ranges::{Ranges, Use};
 use super::raw::{RawCluster, RawHost, RawLab, RawNode};
-use super::{API_VERSION, KIND, Lab, LabCluster, LabHost, LabNode, Manifest, links, ranges, workload};
+use super::{API_VERSION, KIND, Lab, LabCluster, LabHost, LabNode, Manifest, Nat, links, ranges, workload};
 use crate::plan::{MAX_HOSTS, MAX_LOCATIONS, slices};
 
 /// A lab file that was read and is being checked.
@@ -140,7 +140,9 @@ fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Re
     for (i, node) in raw.nodes.iter().enumerate() {
         let at = format!("{at}.nodes[{i}]");
         once(doc, &mut seen, "node", node.name.clone(), format!("{at}.name"))?;
-        nodes.push(one_node(doc, node, &at, &name, &pods)?);
+        let mut node = one_node(doc, node, &at, &name, &pods)?;
+        node.nat = node_nat(raw, i);
+        nodes.push(node);
     }
     ranges::between_nodes(doc, at, &nodes)?;
     let mut hosts = Vec::new();
@@ -209,7 +211,14 @@ fn one_node(
     };
     let location = raw.location.as_ref().map(|value| label(value, "location")).transpose()?;
     let pod_cidrs = ranges::of_node(doc, &raw.pod_cidrs, &format!("{at}.podCIDRs"), pods)?;
-    Ok(LabNode { name, topology, location, labels, annotations, pod_cidrs })
+    Ok(LabNode { name, topology, location, labels, annotations, pod_cidrs, nat: None })
+}
+
+/// What a node says itself, or else its cluster.
+fn node_nat(cluster: &RawCluster, node: usize) -> Option<Nat> {
+    let own = cluster.nodes[node].nat;
+    let kind = own.or(cluster.nat)?.kind()?;
+    Some(Nat { kind, shared: own.is_none() })
 }
 
 fn one_host(doc: &Doc, raw: &RawHost, at: &str, cluster: &ClusterName) -> Result<LabHost, Error> {

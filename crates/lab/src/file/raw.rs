@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::LabPolicy;
+use crate::underlay::NatKind;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -50,6 +51,8 @@ pub(super) struct RawCluster {
     #[serde(default)]
     pub(super) policy: RawPolicy,
     pub(super) mesh: Option<Mesh>,
+    /// Of every node that does not say.
+    pub(super) nat: Option<RawNat>,
     #[serde(default)]
     pub(super) agent: RawAgent,
     #[serde(default)]
@@ -87,6 +90,30 @@ pub(super) struct RawNode {
     pub(super) annotations: BTreeMap<String, String>,
     #[serde(default, rename = "podCIDRs")]
     pub(super) pod_cidrs: Vec<String>,
+    pub(super) nat: Option<RawNat>,
+}
+
+/// What is between nodes and the rest of the world.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawNat {
+    None,
+    FullCone,
+    Restricted,
+    PortRestricted,
+    Symmetric,
+}
+
+impl RawNat {
+    pub(super) fn kind(self) -> Option<NatKind> {
+        match self {
+            Self::None => None,
+            Self::FullCone => Some(NatKind::FullCone),
+            Self::Restricted => Some(NatKind::Restricted),
+            Self::PortRestricted => Some(NatKind::PortRestricted),
+            Self::Symmetric => Some(NatKind::Symmetric),
+        }
+    }
 }
 
 /// One of a cluster's `hosts`.

@@ -370,3 +370,25 @@ fn slips() {
     }
     assert!(accepted > 100, "only {accepted} were accepted: the slips are too coarse");
 }
+
+#[test]
+fn who_is_behind_a_nat() {
+    let with = |cluster: &str, node: &str| {
+        let text = GOOD.replacen("  manifests: []", cluster, 1);
+        text.replacen("zone: eu-west-1b,", &format!("zone: eu-west-1b, {node}"), 1)
+    };
+    let nats = |text: &str| {
+        let lab = read(text).unwrap();
+        [0, 1].map(|node: usize| lab.clusters[0].nodes[node].nat.map(|nat| (nat.kind, nat.shared)))
+    };
+    let (shared, own) = (true, false);
+    assert_eq!(nats(GOOD), [None, None]);
+    let one = nats(&with("", "nat: full-cone,"));
+    assert_eq!(one, [None, Some((NatKind::FullCone, own))]);
+    let all = nats(&with("  nat: symmetric", ""));
+    assert_eq!(all, [Some((NatKind::Symmetric, shared)); 2]);
+    let but = nats(&with("  nat: port-restricted", "nat: restricted,"));
+    assert_eq!(but, [Some((NatKind::PortRestricted, shared)), Some((NatKind::Restricted, own))]);
+    assert_eq!(nats(&with("  nat: symmetric", "nat: none,"))[1], None);
+    refused("  manifests: []", "  nat: carrier-grade", 11, "clusters[0].nat", &["port-restricted"]);
+}

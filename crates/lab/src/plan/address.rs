@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{ClusterPlan, Host, HostPlan, Location, NodePlan, Plan, slices, wires};
+use super::{ClusterPlan, Host, HostPlan, Location, NatPlan, NodePlan, Plan, slices, wires};
 use crate::file::{Lab, LabCluster, LabNode};
 
 /// The most locations a lab can have.
@@ -19,6 +19,9 @@ pub const CONTROLLER_HOST: u8 = 250;
 
 /// The host number of a segment's own bridge: everybody's gateway.
 pub const GATEWAY_HOST: u8 = 254;
+
+/// The host number of the NAT that a location's nodes share.
+pub const NAT_HOST: u8 = 253;
 
 /// Ranges that a lab's clusters cannot have, and what each is for.
 pub const RESERVED: [(&str, &str); 12] = [
@@ -128,10 +131,17 @@ fn node_plan(node: &LabNode, place: (u8, u8), pod_cidrs: Vec<IpNet>) -> NodePlan
     if let Some(location) = &node.location {
         labels.insert("causeway.io/location".into(), location.clone());
     }
+    let mut host = host(format!("cwn_{cluster}_{name}"), place);
+    if let Some(nat) = node.nat {
+        let (location, number) = place;
+        let outside = Ipv4Addr::new(198, 18, location, if nat.shared { NAT_HOST } else { number });
+        host.addresses.public.clear();
+        host.nat = Some(NatPlan { kind: nat.kind, outside });
+    }
     NodePlan {
         name: node.name.clone(),
         topology: node.topology.clone(),
-        host: host(format!("cwn_{cluster}_{name}"), place),
+        host,
         cgroup: format!("{cluster}/{name}"),
         pod_cidrs,
         labels,
@@ -146,7 +156,7 @@ fn host(netns: String, (location, number): (u8, u8)) -> Host {
         public: vec![public_v4(location, number), public_v6(location, number)],
         gateways: vec![private_v4(location, GATEWAY_HOST).addr(), private_v6(location, GATEWAY_HOST).addr()],
     };
-    Host { netns, location, number, addresses }
+    Host { netns, location, number, addresses, nat: None }
 }
 
 fn private_v4(location: u8, host: u8) -> IpNet {

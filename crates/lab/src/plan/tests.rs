@@ -145,3 +145,22 @@ fn kubernetes_nodes() {
     let basement = plan.nodes().last().unwrap().manifest();
     assert_eq!(basement["metadata"]["labels"]["causeway.io/location"], "basement");
 }
+
+#[test]
+fn nodes_behind_a_nat_have_no_public_address() {
+    let nodes = "{name: a1, region: west, zone: w1}, {name: a2, region: west, zone: w1, nat: full-cone}, \
+                 {name: a3, region: west, zone: w1, nat: none}, {name: a4, region: east, zone: e1}";
+    let text = cluster("aws", 1, "10.1.0.0/16", nodes).replace("nodes:", "nat: symmetric, nodes:");
+    let plan = plan(&text, "");
+    let outside: Vec<Option<String>> =
+        plan.nodes().map(|node| node.host.nat.map(|nat| nat.outside.to_string())).collect();
+    let [shared, own, east] = ["198.18.1.253", "198.18.1.2", "198.18.2.253"].map(|ip| Some(ip.to_string()));
+    assert_eq!(outside, [shared, own, None, east]);
+    for node in plan.nodes() {
+        assert_eq!(node.host.public_ips().is_empty(), node.host.nat.is_some(), "{}", node.name);
+    }
+    let nats = plan.nats(1);
+    let inside: Vec<_> = nats.iter().map(|nat| (nat.kind, nat.inside.len())).collect();
+    assert_eq!(inside, [(NatKind::FullCone, 1), (NatKind::Symmetric, 1)]);
+    assert_eq!(plan.nats(2)[0].inside, [Ipv4Addr::new(172, 16, 2, 1)]);
+}

@@ -186,6 +186,7 @@ mod tests {
                 location: 1,
                 number: 1,
                 addresses: Addresses { private, public: vec![], gateways: vec![] },
+                nat: None,
             },
             cgroup: "aws/aws-1".into(),
             pod_cidrs: vec![],

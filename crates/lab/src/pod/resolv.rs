@@ -77,6 +77,7 @@ mod tests {
                 location: 1,
                 number: 1,
                 addresses: Addresses { private: vec![], public: vec![], gateways: vec![] },
+                nat: None,
             },
             cgroup: "aws/aws-1".into(),
             pod_cidrs: vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],

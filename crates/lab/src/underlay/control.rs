@@ -24,6 +24,7 @@ const MAX_LINE: u64 = 16 << 20;
 enum Request {
     SetWires(Vec<Wire>),
     Counters,
+    ForgetMappings,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +66,11 @@ impl Control {
     /// Changes these wires and leaves the others.
     pub fn set_wires(&self, wires: &[Wire]) -> Result<(), ControlError> {
         self.ask(&Request::SetWires(wires.to_vec())).map(drop)
+    }
+
+    /// Switches all NATs off and on: what they had mapped is forgotten.
+    pub fn forget_mappings(&self) -> Result<(), ControlError> {
+        self.ask(&Request::ForgetMappings).map(drop)
     }
 
     /// Reads everything counted since the start.
@@ -117,6 +123,10 @@ fn answer(stream: &UnixStream, underlay: &Underlay) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let reply = match read_line(stream) {
         Ok(Request::Counters) => Reply::Counters(underlay.counters()),
+        Ok(Request::ForgetMappings) => {
+            underlay.forget_mappings();
+            Reply::Done
+        }
         Ok(Request::SetWires(wires)) => match underlay.set_wires(&wires) {
             Ok(()) => Reply::Done,
             Err(error) => Reply::Refused(error.to_string()),

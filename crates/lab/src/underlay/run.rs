@@ -45,6 +45,11 @@ impl Underlay {
         self.set_offloads()
     }
 
+    /// Switches all NATs off and on.
+    pub(super) fn forget_mappings(&self) {
+        self.lock().forget_mappings();
+    }
+
     /// What has happened so far.
     pub(super) fn counters(&self) -> Counters {
         self.lock().counters()

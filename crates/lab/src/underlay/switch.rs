@@ -5,8 +5,10 @@ mod table;
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use super::nat::Nat;
 use super::packet::{Facts, Packet, facts};
 use super::{Config, Error};
 use crate::file::Shape;
@@ -26,6 +28,8 @@ pub(crate) struct Switch {
     /// The segments' numbers, by index.
     numbers: Vec<u8>,
     table: Table,
+    /// Of each segment.
+    nats: Vec<Vec<Nat>>,
     /// From each segment (row) to each (column).
     lanes: Vec<Lane>,
     flights: BinaryHeap<Reverse<Flight>>,
@@ -68,9 +72,15 @@ impl Switch {
         }
         let lanes = vec![Lane::default(); numbers.len() * numbers.len()];
         let table = Table::new(&config.segments)?;
+        let nats = config
+            .segments
+            .iter()
+            .map(|segment| segment.nats.iter().map(|nat| Nat::new(nat.clone(), config.seed)).collect());
+        let nats = nats.collect();
         let mut switch = Self {
             numbers,
             table,
+            nats,
             lanes,
             flights: BinaryHeap::new(),
             in_flight: 0,
@@ -115,10 +125,19 @@ impl Switch {
 
     /// Takes in a packet that left a segment.
     pub(crate) fn handle(&mut self, from: usize, mut packet: Packet, now: Duration) {
-        let Some(facts) = facts(&packet.header, &packet.bytes) else {
+        let Some(mut facts) = facts(&packet.header, &packet.bytes) else {
             self.dropped.malformed += 1;
             return;
         };
+        if let IpAddr::V4(source) = facts.source
+            && let Some(nat) = self.nats[from].iter_mut().find(|nat| nat.is_inside(source))
+        {
+            if facts.is_local_talk() || !nat.leave(&mut packet, now) {
+                self.dropped.untranslated += 1;
+                return;
+            }
+            facts.source = nat.outside().into();
+        }
         let Some(lane) = self.route(from, &facts) else { return };
         let lost = self.lanes[lane].shape.is_some_and(|shape| {
             let largest = facts.wire_bytes.div_ceil(u64::from(facts.segments.max(1)));
@@ -138,17 +157,27 @@ impl Switch {
     /// The next packet that has arrived, and the segment it arrived at.
     pub(crate) fn poll(&mut self, now: Duration) -> Option<(usize, Packet)> {
         while self.flights.peek().is_some_and(|Reverse(flight)| flight.due <= now) {
-            let Reverse(flight) = self.flights.pop()?;
+            let Reverse(mut flight) = self.flights.pop()?;
             self.in_flight -= flight.packet.bytes.len();
+            let to = flight.lane % self.numbers.len();
             let lane = &mut self.lanes[flight.lane];
             if lane.up {
+                if !enter(&mut self.nats[to], &mut flight.packet, now) {
+                    self.dropped.filtered += 1;
+                    continue;
+                }
                 lane.counters.packets += u64::from(flight.segments);
                 lane.counters.bytes += flight.packet.bytes.len() as u64;
-                return Some((flight.lane % self.numbers.len(), flight.packet));
+                return Some((to, flight.packet));
             }
             lane.counters.down += u64::from(flight.segments);
         }
         None
+    }
+
+    /// All boxes forget their mappings, as if they were switched off and on.
+    pub(crate) fn forget_mappings(&mut self) {
+        self.nats.iter_mut().flatten().for_each(Nat::forget);
     }
 
     /// When the next packet arrives.
@@ -233,6 +262,16 @@ impl Lane {
         self.last_arrival = self.last_arrival.max(self.busy_until + shape.rtt / 2);
         Some(self.last_arrival)
     }
+}
+
+/// Translates what arrives at the address of a box; false if it does not pass.
+fn enter(nats: &mut [Nat], packet: &mut Packet, now: Duration) -> bool {
+    if nats.is_empty() {
+        return true;
+    }
+    let to = facts(&packet.header, &packet.bytes).map(|facts| facts.destination);
+    let Some(IpAddr::V4(to)) = to else { return true };
+    nats.iter_mut().find(|nat| nat.is_outside(to)).is_none_or(|nat| nat.arrive(packet, now))
 }
 
 impl Ord for Flight {

@@ -228,6 +228,7 @@ impl Agent {
             addresses: vec!["172.31.1.1".parse()?],
             version: "bench".into(),
             kube_proxy: KubeProxy::Absent,
+            reach: Default::default(),
         };
         let (report, receiver) = watch::channel(report);
         let events = agent::spawn(AgentOptions {

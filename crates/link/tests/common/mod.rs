@@ -265,6 +265,7 @@ pub(crate) fn report(n: u8) -> NodeReport {
         addresses: vec!["172.16.1.1".parse().unwrap()],
         version: "1.2.3".into(),
         kube_proxy: KubeProxy::Running,
+        reach: Default::default(),
     }
 }
 

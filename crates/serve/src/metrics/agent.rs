@@ -284,6 +284,8 @@ mod tests {
             rx_bytes: 0,
             tx_bytes: 0,
             alive,
+            path: Default::default(),
+            relay: None,
         }
     }
 

@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::peer::{Known, Peer};
+use super::relay::Allowance;
 use super::shared::Own;
-use super::{Device, Endpoint, PeerId};
+use super::{Device, PeerId};
 use crate::counters::DropReason;
 use crate::time::Now;
 
@@ -35,6 +36,12 @@ pub struct PeerChange {
     pub replace_allowed_ips: bool,
     /// Its ranges.
     pub allowed_ips: Vec<AllowedChange>,
+    /// Whether messages between it and other such peers are passed on.
+    pub relay: Option<bool>,
+    /// Another place where it may be: it is sent a sign of life there, once.
+    pub probe: Option<SocketAddr>,
+    /// Make new keys now, by way of the other place if there is one.
+    pub renew: bool,
 }
 
 /// A change to a peer's ranges.
@@ -141,10 +148,11 @@ impl Device {
         if let Some(psk) = change.preshared_key {
             peer.psk = Zeroizing::new(psk);
         }
-        if let Some(remote) = change.endpoint
-            && peer.endpoint.is_none_or(|endpoint| endpoint.remote != remote)
-        {
-            peer.endpoint = Some(Endpoint { remote, local: None });
+        if change.endpoint.is_some() {
+            peer.set_remote(change.endpoint, &mut self.shared);
+        }
+        if let Some(relay) = change.relay {
+            peer.relay = relay.then(|| peer.relay.unwrap_or_else(|| Allowance::new(now.uptime)));
         }
         let named = |wanted: fn(IpNet) -> AllowedChange, range: IpNet| {
             change.allowed_ips.iter().any(|change| change.trunc() == wanted(range))
@@ -170,6 +178,11 @@ impl Device {
                 Some(_) if was.is_none() => peer.timers.persistent = Some(now.uptime),
                 Some(_) => {}
             }
+        }
+        match change.probe {
+            by if change.renew => peer.renew(by, &mut self.shared, now),
+            Some(remote) => peer.probe(remote, &mut self.shared, now),
+            None => {}
         }
         // What waits may have waited for this.
         peer.send_staged(&mut self.shared, now);
@@ -273,6 +286,8 @@ impl Device {
         let Some(id) = self.by_key.get(public_key).copied() else { return };
         if let Some(mut peer) = self.peers.remove(&id) {
             peer.drop_staged(DropReason::PeerRemoved, &mut self.shared);
+            peer.set_remote(None, &mut self.shared);
+            self.relay.forget(id);
             peer.forget_keys(&mut self.shared);
             let keys: Vec<[u8; 32]> = peer.publics().copied().collect();
             keys.iter().for_each(|key| self.forget_key(key));

@@ -1,11 +1,13 @@
 //! One peer: its handshakes, its sessions, what waits for them.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::relay::Allowance;
 use super::sessions::{Ends, Session, Sessions};
 use super::shared::{Own, Shared};
 use super::timers::{
@@ -19,6 +21,9 @@ use crate::message::{CookieReply, DATA_OVERHEAD, Data, INITIATION_LEN, RESPONSE_
 use crate::noise::{self, Initiated, Psk, Received};
 use crate::time::{Now, Timestamp};
 use crate::transport::{HEADER_LEN, TAG_LEN, TransportKeys, padded};
+
+/// So long after a peer was heard itself, what is passed on from it may have been sent before.
+const OVERTAKEN: Duration = Duration::from_secs(1);
 
 /// So many packets wait for a handshake.
 pub(super) const QUEUE: usize = 128;
@@ -52,6 +57,12 @@ pub(super) struct Peer {
     pub(super) other: Option<Known>,
     pub(super) psk: Psk,
     pub(super) endpoint: Option<Endpoint>,
+    /// Whether another peer is there: it passes on what we send.
+    by_relay: bool,
+    /// When it was last heard from there.
+    heard: Option<Duration>,
+    /// Whether its messages to other peers are passed on, and how many handshakes it may begin.
+    pub(super) relay: Option<Allowance>,
     pub(super) sessions: Sessions,
     pub(super) timers: Timers,
     pub(super) rx_bytes: u64,
@@ -76,6 +87,9 @@ impl Peer {
             other: None,
             psk: Zeroizing::new([0; 32]),
             endpoint: None,
+            by_relay: false,
+            heard: None,
+            relay: None,
             sessions: Sessions::default(),
             timers: Timers::default(),
             rx_bytes: 0,
@@ -190,6 +204,54 @@ impl Peer {
         shared.outbox.push_back(Transmit { endpoint, datagram: message.to_vec() });
     }
 
+    /// An authentic message came from there: that is where the peer is now. But while it was heard elsewhere just now, one
+    /// that was passed on leads neither away from where the peer is itself, nor over another relay before that one knows the
+    /// session `in_use`: messages overtake each other where there are two ways.
+    fn heard_from(&mut self, from: Endpoint, in_use: bool, shared: &mut Shared, now: Duration) {
+        let was = self.endpoint.map(|endpoint| endpoint.remote);
+        if was != Some(from.remote) {
+            let by_relay = shared.places.is_anothers(from.remote, self.id);
+            let recent = was.is_some() && self.heard.is_some_and(|at| now < at + OVERTAKEN);
+            if by_relay && recent && !(self.by_relay && in_use) {
+                return;
+            }
+            shared.places.moved(self.id, was, Some(from.remote));
+            self.by_relay = by_relay;
+        }
+        self.endpoint = Some(from);
+        self.heard = Some(now);
+    }
+
+    /// Somebody says that the peer is there, or nobody says where.
+    pub(super) fn set_remote(&mut self, remote: Option<SocketAddr>, shared: &mut Shared) {
+        let was = self.endpoint.map(|endpoint| endpoint.remote);
+        if was != remote {
+            shared.places.moved(self.id, was, remote);
+            self.by_relay = remote.is_some_and(|remote| shared.places.is_anothers(remote, self.id));
+            self.endpoint = remote.map(|remote| Endpoint { remote, local: None });
+            self.heard = None;
+        }
+    }
+
+    /// Lets the peer know of another way to us: it answers there if it hears this. Without keys nothing is sent.
+    pub(super) fn probe(&mut self, remote: SocketAddr, shared: &mut Shared, now: Now) {
+        let Some((keys, counter)) = self.take_counters(1, 0, shared, now) else { return };
+        let mut datagram = vec![0; HEADER_LEN + TAG_LEN];
+        keys.seal(counter, &mut datagram);
+        shared.outbox.push_back(Transmit { endpoint: Endpoint { remote, local: None }, datagram });
+    }
+
+    /// Makes new keys, be the last attempt ever so young, by way of another place if there is one: whoever passes on their
+    /// messages there has to know them.
+    pub(super) fn renew(&mut self, by: Option<SocketAddr>, shared: &mut Shared, now: Now) {
+        self.last_handshake_sent = None;
+        let by = by.map(|remote| Endpoint { remote, local: None });
+        let usual = self.endpoint;
+        self.endpoint = by.or(usual);
+        self.initiate(false, shared, now);
+        self.endpoint = usual;
+    }
+
     /// The peer wants keys.
     pub(super) fn handle_initiation(
         &mut self,
@@ -220,7 +282,7 @@ impl Peer {
         self.last_initiation_seen = Some(now.uptime);
         let gone = self.sessions.begin_as_responder(Session::new(keys, index, false, ends, now.uptime));
         release(gone, shared);
-        self.endpoint = Some(from);
+        self.heard_from(from, false, shared, now.uptime);
         self.last_handshake_sent = Some(now.uptime);
         self.rx_bytes += INITIATION_LEN as u64;
         self.tx_bytes += RESPONSE_LEN as u64;
@@ -249,7 +311,7 @@ impl Peer {
         self.handshake = None;
         let gone = self.sessions.begin_as_initiator(Session::new(keys, index, true, ends, now.uptime));
         release(gone, shared);
-        self.endpoint = Some(from);
+        self.heard_from(from, true, shared, now.uptime);
         self.rx_bytes += RESPONSE_LEN as u64;
         self.timers.received(now.uptime);
         self.timers.derived(now.uptime);
@@ -273,7 +335,8 @@ impl Peer {
         let last_minute = session.initiator && session.age(now.uptime) >= LAST_MINUTE;
         let (confirmed, gone) = self.sessions.confirm(data.receiver);
         release([gone], shared);
-        self.endpoint = Some(from);
+        let in_use = self.sessions.current().is_some_and(|current| current.index == data.receiver);
+        self.heard_from(from, in_use, shared, now.uptime);
         self.rx_bytes += (bytes + DATA_OVERHEAD) as u64;
         self.timers.received(now.uptime);
         if confirmed {
@@ -291,6 +354,14 @@ impl Peer {
     pub(super) fn handle_cookie(&mut self, reply: &CookieReply<'_>, now: Now) -> bool {
         let mut known = std::iter::once(&mut self.known).chain(&mut self.other);
         known.any(|known| known.stamper.handle_reply(reply, now.uptime))
+    }
+
+    /// Whether a message is stamped for one of its keys.
+    pub(super) fn is_meant(&self, datagram: &[u8]) -> bool {
+        [Some(&self.known), self.other.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|its| its.stamper.is_stamped(datagram))
     }
 
     /// Its keys: the first one is told to whoever asks.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::places::Places;
 use super::{PeerId, Random, Transmit};
 use crate::cookie::Checker;
 use crate::counters::Counters;
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) random: Random,
     /// Our numbers for sessions and handshakes under way, and whose they are.
     pub(super) indices: BTreeMap<u32, PeerId>,
+    /// Where the peers are.
+    pub(super) places: Places,
     pub(super) outbox: VecDeque<Transmit>,
     pub(super) counters: Counters,
     pub(super) mtu: usize,
@@ -48,6 +51,7 @@ impl Shared {
             own: Vec::new(),
             random,
             indices: BTreeMap::new(),
+            places: Places::default(),
             outbox: VecDeque::new(),
             counters: Counters::default(),
             mtu: 1420,

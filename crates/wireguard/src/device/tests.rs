@@ -2,6 +2,7 @@
 
 mod handshake;
 mod keys;
+mod relay;
 mod roaming;
 mod timers;
 

@@ -18,6 +18,8 @@ pub(crate) fn a_tunnel(peer: &str, rtt_ms: Option<f64>, alive: bool) -> TunnelSt
         rx_bytes: 21_400_000,
         tx_bytes: 812,
         alive,
+        path: Default::default(),
+        relay: None,
     }
 }
 

@@ -109,6 +109,15 @@ fn write_peer(peer: &PeerChange, f: &mut std::fmt::Formatter<'_>) -> std::fmt::R
     if let Some(seconds) = peer.keepalive {
         writeln!(f, "persistent_keepalive_interval={seconds}")?;
     }
+    if let Some(relay) = peer.relay {
+        writeln!(f, "relay={relay}")?;
+    }
+    if let Some(at) = peer.probe {
+        writeln!(f, "probe={at}")?;
+    }
+    if peer.renew {
+        writeln!(f, "renew=true")?;
+    }
     for change in &peer.allowed_ips {
         match change {
             AllowedChange::Add(range) => writeln!(f, "allowed_ip={range}")?,
@@ -131,6 +140,10 @@ fn peer_line(peer: &mut PeerChange, key: &str, value: &str) -> Result<(), LineEr
             Some(gone) => AllowedChange::Remove(range(key, gone)?),
             None => AllowedChange::Add(range(key, value)?),
         }),
+        // Our own additions to the protocol.
+        "relay" => peer.relay = Some(flag(key, value)?),
+        "probe" => peer.probe = Some(endpoint(key, value)?),
+        "renew" => peer.renew = yes(key, value)?,
         "protocol_version" if value == "1" => {}
         "protocol_version" => return Err(refused(key, "there is only version 1")),
         _ => return Err(refused(key, "no such key")),
@@ -140,6 +153,10 @@ fn peer_line(peer: &mut PeerChange, key: &str, value: &str) -> Result<(), LineEr
 
 fn yes(key: &str, value: &str) -> Result<bool, LineError> {
     if value == "true" { Ok(true) } else { Err(refused(key, "only =true means something")) }
+}
+
+fn flag(key: &str, value: &str) -> Result<bool, LineError> {
+    value.parse().map_err(|_| refused(key, "true or false"))
 }
 
 #[cfg(test)]
@@ -157,7 +174,8 @@ mod tests {
         let text = format!(
             "set=1\nprivate_key={KEY}\nother_private_key={KEY}\nlisten_port=51820\nfwmark=7\nreplace_peers=true\n\
              public_key={KEY}\nupdate_only=true\nreplace_allowed_ips=true\nother_public_key={KEY}\n\
-             preshared_key={KEY}\nendpoint=[2001:db8::1]:5\npersistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\nallowed_ip=-fd00::/64\npublic_key={KEY}\n\
+             preshared_key={KEY}\nendpoint=[2001:db8::1]:5\npersistent_keepalive_interval=25\nrelay=false\n\
+             probe=192.0.2.9:7\nrenew=true\nallowed_ip=10.0.0.0/8\nallowed_ip=-fd00::/64\npublic_key={KEY}\n\
              remove=true\n\n"
         );
         let request = parse(text.trim_end().strip_prefix("set=1\n").unwrap()).unwrap();
@@ -174,6 +192,9 @@ mod tests {
             ("endpoint=192.0.2.1:1", "endpoint"),
             ("nonsense", "nonsense"),
             ("replace_peers=yes", "replace_peers"),
+            (&format!("public_key={KEY}\nrelay=1"), "relay"),
+            (&format!("public_key={KEY}\nrenew=false"), "renew"),
+            (&format!("public_key={KEY}\nprobe=here"), "probe"),
             (&format!("public_key={KEY}\nendpoint=example.com:1"), "endpoint"),
             (&format!("public_key={KEY}\nallowed_ip=10.0.0.0"), "allowed_ip"),
             (&format!("public_key={KEY}\nprivate_key={KEY}"), "private_key"),

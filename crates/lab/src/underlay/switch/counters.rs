@@ -44,6 +44,12 @@ pub struct Dropped {
     pub source_address: u64,
     /// To an address of no other location, or one without a wire.
     pub unroutable: u64,
+    /// From behind a NAT, and of a kind that it does not translate.
+    #[serde(default)]
+    pub untranslated: u64,
+    /// To a NAT that lets nothing from there in.
+    #[serde(default)]
+    pub filtered: u64,
     /// Refused by the device they arrived at.
     pub undelivered: u64,
 }

@@ -27,6 +27,7 @@ fn switch(wires: &[Wire]) -> Switch {
         netns: String::new(),
         uplink: Vec::new(),
         public: vec![format!("198.18.{number}.0/24").parse().unwrap()],
+        nats: Vec::new(),
     };
     let config = Config {
         seed: 1,
@@ -179,4 +180,44 @@ fn wires_that_cannot_be() {
         assert!(switch.set_wires(std::slice::from_ref(&wire)).is_err(), "{wire:?}");
     }
     assert!(switch.counters().wires.is_empty());
+}
+
+#[test]
+fn a_nat_stands_at_the_edge_of_its_location() {
+    let mut config = Config {
+        seed: 1,
+        control: "unused".into(),
+        segments: [1, 2]
+            .map(|number: u8| Segment {
+                number,
+                netns: String::new(),
+                uplink: Vec::new(),
+                public: vec![format!("198.18.{number}.0/24").parse().unwrap()],
+                nats: Vec::new(),
+            })
+            .to_vec(),
+        wires: vec![wire(1, 2, shape(10))],
+    };
+    let (inside, outside) = (Ipv4Addr::new(172, 16, 1, 1), Ipv4Addr::new(198, 18, 1, 253));
+    let kind = crate::underlay::NatKind::PortRestricted;
+    config.segments[0].nats.push(crate::underlay::NatBox { kind, outside, inside: vec![inside] });
+    let mut switch = Switch::new(&config).unwrap_or_else(|e| panic!("{e}"));
+    let there = Ipv4Addr::new(198, 18, 2, 1);
+
+    switch.handle(1, packet_of(there, outside, 100), ms(0));
+    assert!(switch.poll(ms(100)).is_none(), "nobody there has said anything");
+    assert_eq!(switch.counters().dropped.filtered, 1);
+    switch.handle(0, packet_of(inside, there, 100), ms(100));
+    let (at, packet) = switch.poll(ms(200)).unwrap();
+    assert_eq!((at, &packet.bytes[12..16]), (1, &outside.octets()[..]));
+    switch.handle(1, packet_of(there, outside, 100), ms(200));
+    let (at, packet) = switch.poll(ms(300)).unwrap();
+    assert_eq!((at, &packet.bytes[16..20]), (0, &inside.octets()[..]));
+    switch.forget_mappings();
+    switch.handle(1, packet_of(there, outside, 100), ms(300));
+    assert!(switch.poll(ms(400)).is_none());
+    let mut other = packet_of(inside, there, 100);
+    other.bytes[9] = 47;
+    switch.handle(0, other, ms(400));
+    assert_eq!(switch.counters().dropped.untranslated, 1);
 }
