@@ -57,7 +57,7 @@ struct Rotate {
     /// Those that laptops and offices have tunnels with, too: these need new configurations then (`causeway peer conf`).
     #[arg(long)]
     with_peers: bool,
-    /// How many seconds to wait until everybody knows the new keys; 0: not at all.
+    /// How many seconds to wait for each node until everybody knows its new key; 0: all at once, and not at all.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
     /// How to print what became of it.
@@ -116,8 +116,6 @@ async fn rotate(args: Rotate) -> Result<ExitCode> {
         refuse_gateways(&view, nodes.as_deref())?;
     }
     let before = keys(&view);
-    let asked: KeysRequested = seat.post("/v1/keys/rotate", &RotateKeys { nodes }).await?;
-    let deadline = Instant::now() + Duration::from_secs(timeout);
     let mut view = view;
     let is_done = |view: &View, name: &NodeName| {
         let node = view.world.nodes.get(name);
@@ -128,12 +126,27 @@ async fn rotate(args: Rotate) -> Result<ExitCode> {
                 && before.get(name) != node.public_key.as_ref()
         })
     };
-    while !asked.nodes.iter().all(|name| is_done(&view, name)) && Instant::now() < deadline {
-        tokio::time::sleep(EVERY).await;
-        view = View::of(&seat).await?;
+    // One after the other: two that change at once may shake hands crosswise, each with the other's former key, and lose what
+    // is under way when both are done.
+    let own =
+        view.world.nodes.keys().filter(|name| name.cluster == view.cluster).map(|name| name.node.clone());
+    let turns: Vec<Option<Vec<String>>> = match (timeout, nodes) {
+        (0, nodes) => vec![nodes],
+        (_, Some(nodes)) => nodes.into_iter().map(|node| Some(vec![node])).collect(),
+        (_, None) => own.map(|node| Some(vec![node])).collect(),
+    };
+    let mut asked = Vec::new();
+    for nodes in turns {
+        let requested: KeysRequested = seat.post("/v1/keys/rotate", &RotateKeys { nodes }).await?;
+        let deadline = Instant::now() + Duration::from_secs(timeout);
+        while !requested.nodes.iter().all(|name| is_done(&view, name)) && Instant::now() < deadline {
+            tokio::time::sleep(EVERY).await;
+            view = View::of(&seat).await?;
+        }
+        asked.extend(requested.nodes);
     }
     let after = keys(&view);
-    let results = asked.nodes.iter().map(|name| (name, is_done(&view, name)));
+    let results = asked.iter().map(|name| (name, is_done(&view, name)));
     let results: Vec<(&NodeName, bool)> = results.collect();
     match output {
         Output::Json => {

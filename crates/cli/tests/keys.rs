@@ -382,7 +382,7 @@ fn keys_change_and_go() {
     let talks = [Talk::begin(of("on-e3"), of("on-w1"), true), Talk::begin(of("on-w1"), of("on-e1"), false)];
     flows.go_on(Duration::from_secs(1));
 
-    // All keys at once.
+    // All keys, one after the other.
     let (before, since, asked) = (keys(), flows.sent(), Instant::now());
     let rotated = causeway(&["keys", "rotate", "--all", "--cluster", "home", "-o", "json"]);
     let took = asked.elapsed();
