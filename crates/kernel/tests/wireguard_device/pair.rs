@@ -111,7 +111,6 @@ impl End {
     /// Tells this end of the other.
     pub(crate) fn know(&self, other: &Self, at: IpAddr) {
         let peer = Peer {
-            other_key: None,
             endpoint: Some(SocketAddr::new(at, PORT)),
             allowed_ips: other.inside.iter().map(|ip| (*ip).into()).collect(),
             keepalive: 0,
@@ -125,6 +124,7 @@ impl End {
     #[allow(dead_code, reason = "the benchmark has no relay")]
     fn await_call(&self, other: &Self) {
         let peer = Peer {
+            other_key: None,
             endpoint: None,
             allowed_ips: other.inside.iter().map(|ip| (*ip).into()).collect(),
             keepalive: 0,
