@@ -3,21 +3,21 @@
 mod gateways;
 mod keys;
 mod paths;
+mod policing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use engine::exchange::{Interest, Position};
 use engine::health::{Event as Verdict, Gateways, Prober, Ranking};
 use engine::mesh::Unserved;
 use engine::plan::{self, Op, State};
 use engine::services::{Departed, Fill, HealthCheck, Planner};
-use engine::{mesh, policy, services};
+use engine::{mesh, services};
 use ipnet::IpNet;
-use kernel::bpf::policing::Established;
 use kernel::features::Feature;
 use kernel::host::forwarding;
 use kernel::netlink::Netlink;
@@ -44,7 +44,7 @@ use crate::neighbour::Neighbour;
 use crate::outliers::Watch;
 use crate::outlook::{self, Outlook, Plan};
 use crate::path_mtu::PathMtus;
-use crate::police::{self, Police, Unenforced};
+use crate::police::{Police, Unenforced};
 use crate::problems::Problems;
 use crate::services::Held;
 use crate::{install, status, underlay};
@@ -256,44 +256,6 @@ impl Node {
         Ok(node)
     }
 
-    /// Whoever judges by policies; nobody where they are not enforced.
-    fn open_police(&self) -> Result<Option<Arc<Police>>> {
-        let (maps, policy) = (self.datapath.shared(), &self.config.policy);
-        if !policy.enabled {
-            Police::forget(&maps).context("letting go of policies")?;
-            return Ok(None);
-        }
-        let settings = self.config.policing(self.outlook.me.clone());
-        let names = self.config.state_dir.join("names.json");
-        let police = Police::new(settings, &self.outlook.world, names, maps, self.started);
-        police.subscribed(self.told.interest.topics.pods.clone());
-        Ok(Some(Arc::new(police)))
-    }
-
-    /// Judges by policies from now on: every pod of before is attached.
-    pub(crate) fn begin_policing(&self) -> Result<()> {
-        let Some(police) = &self.police else { return Ok(()) };
-        let established = match self.config.policy.established {
-            policy::Established::Cut => Established::Cut,
-            policy::Established::Keep => Established::Keep,
-        };
-        self.tell_host_addresses(police);
-        police.begin(established)?;
-        self.wish();
-        police::watch(police.clone(), self.vital.clone(), self.outlook.me.clone())
-    }
-
-    /// Has the node itself judged by the addresses that its devices have now.
-    fn tell_host_addresses(&self, police: &Police) {
-        if !self.config.policy.judges_host() {
-            return;
-        }
-        match kernel::host::addresses() {
-            Ok(ips) => police.host_has(ips),
-            Err(e) => warn!("asking for this machine's addresses: {e}"),
-        }
-    }
-
     /// Time as the engine knows it.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
@@ -384,12 +346,6 @@ impl Node {
             names.follow(&self.outlook, &keys);
         }
         self.save_soon();
-    }
-
-    /// Wants the pods that policies can lead to, no others.
-    fn wish(&self) {
-        let Some(pods) = self.police.as_ref().map(|police| Some(police.interest())) else { return };
-        self.told.wished.send_if_modified(|before| std::mem::replace(before, pods.clone()) != pods);
     }
 
     /// Follows a verdict at once: one map write, before any plan.

@@ -42,6 +42,7 @@ enum Objects {
 }
 
 /// What was said by where objects come from.
+#[expect(clippy::large_enum_variant, reason = "each is moved once")]
 enum Said {
     Source(Event),
     MeshNode(meshnode::Event),
