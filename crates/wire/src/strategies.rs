@@ -17,23 +17,24 @@ use proptest::option;
 use proptest::prelude::*;
 
 /// Any change.
-pub(crate) fn change() -> impl Strategy<Value = Change> {
-    prop_oneof![object().prop_map(Change::Upsert), object().prop_map(|o| Change::Delete(o.key()))]
+pub(crate) fn change() -> BoxedStrategy<Change> {
+    prop_oneof![object().prop_map(Change::Upsert), object().prop_map(|o| Change::Delete(o.key()))].boxed()
 }
 
-/// Any object.
-pub(crate) fn object() -> impl Strategy<Value = Object> {
+/// Any object. Boxed: all of them together would be a type as large as a thread's stack.
+pub(crate) fn object() -> BoxedStrategy<Object> {
     prop_oneof![
-        cluster().prop_map(Object::Cluster),
-        node().prop_map(Object::Node),
-        peer().prop_map(Object::Peer),
-        policy::policy().prop_map(Object::Policy),
-        policy::namespace().prop_map(Object::Namespace),
-        policy::pod().prop_map(Object::Pod),
-        service().prop_map(Object::Service),
-        import().prop_map(Object::Import),
-        endpoint().prop_map(Object::Endpoint),
+        cluster().prop_map(Object::Cluster).boxed(),
+        node().prop_map(Object::Node).boxed(),
+        peer().prop_map(Object::Peer).boxed(),
+        policy::policy().prop_map(Object::Policy).boxed(),
+        policy::namespace().prop_map(Object::Namespace).boxed(),
+        policy::pod().prop_map(Object::Pod).boxed(),
+        service().prop_map(Object::Service).boxed(),
+        import().prop_map(Object::Import).boxed(),
+        endpoint().prop_map(Object::Endpoint).boxed(),
     ]
+    .boxed()
 }
 
 fn cluster_name() -> impl Strategy<Value = ClusterName> {
@@ -103,7 +104,7 @@ prop_compose! {
 prop_compose! {
     fn reach()(
         relays: bool,
-        sees in btree_map(node_name(), ("198\\.18\\.[0-9]{1,2}\\.[1-9]", 1..=u16::MAX), 0..3),
+        sees in btree_map(node_name(), ("198\\.18\\.[1-9][0-9]?\\.[1-9]", 1..=u16::MAX), 0..3),
         relayed_by in btree_map(node_name(), any::<u32>(), 0..3),
     ) -> Reach {
         let sees = sees.into_iter().map(|(node, (ip, port))| (node, format!("{ip}:{port}").parse().unwrap()));
