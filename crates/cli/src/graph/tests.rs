@@ -110,7 +110,8 @@ fn as_json() {
                     {"name": "azure/azure-1", "region": "westeurope", "zone": "westeuropea", "state": "ready"}]},
             ],
             "tunnels": [
-                {"a": "aws/aws-1", "b": "azure/azure-1", "alive": true, "rttMs": 14.3, "lastHandshakeSeconds": 60.0},
+                {"a": "aws/aws-1", "b": "azure/azure-1", "alive": true, "rttMs": 14.3, "lastHandshakeSeconds": 60.0,
+                    "path": "direct"},
             ],
         })
     );
