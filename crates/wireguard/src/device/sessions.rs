@@ -64,7 +64,9 @@ impl Session {
 /// One peer's sessions. Whatever leaves is returned, so that its number can be given up.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    previous: Option<Session>,
+    /// Those before, the newest first. Two: where both ends began at once each sends with the one that it began, so packets of
+    /// both are under way when the next one is made.
+    former: [Option<Session>; 2],
     current: Option<Session>,
     /// Made as responder; used once the initiator has.
     next: Option<Session>,
@@ -77,30 +79,25 @@ impl Sessions {
     }
 
     pub(super) fn find(&self, index: u32) -> Option<&Session> {
-        [&self.current, &self.previous, &self.next].into_iter().flatten().find(|s| s.index == index)
+        [&self.current, &self.next].into_iter().chain(&self.former).flatten().find(|s| s.index == index)
     }
 
     pub(super) fn find_mut(&mut self, index: u32) -> Option<&mut Session> {
-        [&mut self.current, &mut self.previous, &mut self.next]
-            .into_iter()
-            .flatten()
-            .find(|session| session.index == index)
+        let sessions = [&mut self.current, &mut self.next].into_iter().chain(&mut self.former);
+        sessions.flatten().find(|session| session.index == index)
     }
 
     /// A session whose peer is known to have it too: we began it and were answered.
     pub(super) fn begin_as_initiator(&mut self, session: Session) -> [Option<Session>; 2] {
         let former = self.current.replace(session);
-        if self.next.is_some() {
-            // Both began at once. The peer may be sending with the other one.
-            [std::mem::replace(&mut self.previous, self.next.take()), former]
-        } else {
-            [std::mem::replace(&mut self.previous, former), None]
-        }
+        // If both began at once, the peer may be sending with the other one.
+        let next = self.next.take();
+        [self.retire(former), self.retire(next)]
     }
 
     /// A session that waits for the peer to use it first.
-    pub(super) fn begin_as_responder(&mut self, session: Session) -> [Option<Session>; 2] {
-        [self.next.replace(session), self.previous.take()]
+    pub(super) fn begin_as_responder(&mut self, session: Session) -> [Option<Session>; 1] {
+        [self.next.replace(session)]
     }
 
     /// The peer used this session. If it was the one to come, it is now in use, and the result is true.
@@ -109,7 +106,15 @@ impl Sessions {
             return (false, None);
         }
         let former = std::mem::replace(&mut self.current, self.next.take());
-        (true, std::mem::replace(&mut self.previous, former))
+        (true, self.retire(former))
+    }
+
+    /// Keeps it for what is under way; gives the one that has to go for it.
+    fn retire(&mut self, session: Option<Session>) -> Option<Session> {
+        let session = session?;
+        let [newer, older] = std::mem::take(&mut self.former);
+        self.former = [Some(session), newer];
+        older
     }
 
     /// Between which ends the one to send with is.
@@ -118,13 +123,17 @@ impl Sessions {
     }
 
     /// Those whose ends are not kept.
-    pub(super) fn retain(&mut self, keep: impl Fn(Ends) -> bool) -> [Option<Session>; 3] {
-        [&mut self.previous, &mut self.current, &mut self.next]
-            .map(|place| place.take_if(|session| !keep(session.ends)))
+    pub(super) fn retain(&mut self, keep: impl Fn(Ends) -> bool) -> [Option<Session>; 4] {
+        self.places().map(|place| place.take_if(|session| !keep(session.ends)))
     }
 
     /// All of them.
-    pub(super) fn clear(&mut self) -> [Option<Session>; 3] {
-        [self.previous.take(), self.current.take(), self.next.take()]
+    pub(super) fn clear(&mut self) -> [Option<Session>; 4] {
+        self.places().map(Option::take)
+    }
+
+    fn places(&mut self) -> [&mut Option<Session>; 4] {
+        let [newer, older] = &mut self.former;
+        [newer, older, &mut self.current, &mut self.next]
     }
 }

@@ -75,6 +75,30 @@ fn both_may_begin_at_once() {
     let arrived = world.settle();
     assert_eq!(arrived, [vec![theirs], vec![ours]], "nobody waits for a retry");
     assert!(world.reaches(A) && world.reaches(B));
+
+    // Each sends with the keys that it began. What is under way when there are others arrives all the same.
+    world.pass(Duration::from_secs(6));
+    let packets = [world.packet(A, 80), world.packet(B, 90)];
+    let under_way = [A, B].map(|from| world.send(from, &packets[from]).expect("there are keys").datagram);
+    let renew = PeerChange {
+        public_key: *world.sides[B].device.key().unwrap().public(),
+        renew: true,
+        ..PeerChange::default()
+    };
+    let now = world.now;
+    world.sides[A].device.change_peer(&renew, now);
+    let initiation = world.said(A).pop().expect("a handshake begins");
+    world.carry(A, &initiation.datagram);
+    assert_eq!(
+        world.carry(A, &under_way[A]).as_ref(),
+        Some(&packets[A]),
+        "the one who was asked has the former keys"
+    );
+    let response = world.said(B).pop().expect("it is answered");
+    world.carry(B, &response.datagram);
+    assert_eq!(world.carry(B, &under_way[B]).as_ref(), Some(&packets[B]), "so has the one who asked");
+    world.settle();
+    assert!(world.reaches(A) && world.reaches(B));
 }
 
 #[test]
