@@ -2,28 +2,8 @@
 
 mod common;
 
-use common::{Folder, good, items, lab, until};
+use common::{Folder, good, items, lab, left_and_right, until};
 use serde_json::Value;
-
-const LAB: &str = r#"
-apiVersion: lab.causeway.io/v1alpha1
-kind: Lab
-clusters:
-- name: left
-  id: 1
-  podCIDRs: ["10.1.0.0/16", "fd00:1::/48"]
-  serviceCIDRs: ["10.101.0.0/16", "fd00:101::/112"]
-  nodes: [{name: left-1, region: l, zone: l-a}]
-  manifests: [pods.yaml]
-- name: right
-  id: 2
-  podCIDRs: ["10.2.0.0/16", "fd00:2::/48"]
-  serviceCIDRs: ["10.102.0.0/16", "fd00:102::/112"]
-  nodes: [{name: right-1, region: r, zone: r-a}]
-  manifests: [pods.yaml]
-links:
-- {between: [left, right], rtt: 2ms}
-"#;
 
 /// Two pods: `a` has servers on both ports, `b` only on the first.
 const PODS: &str = r#"
@@ -65,8 +45,9 @@ fn outcomes<'a>(report: &'a Value, to: &str, port: u64) -> Vec<&'a str> {
 #[test]
 fn who_reaches_whom() {
     let folder = Folder::new("matrix");
-    folder.write("pods.yaml", PODS);
-    let file = folder.write("lab.yaml", LAB);
+    folder.write("left.yaml", PODS);
+    folder.write("right.yaml", PODS);
+    let file = folder.write("lab.yaml", &left_and_right("rtt: 2ms"));
     good(&["up", "--file", &file]);
     until("both clusters have heard of each other", |status| {
         let links = items(status, "links");

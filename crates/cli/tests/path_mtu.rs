@@ -6,28 +6,7 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{CAUSEWAY, Folder, good, lab};
-
-/// On the wire; the tunnel takes 60 bytes of it over IPv4.
-const LAB: &str = r#"
-apiVersion: lab.causeway.io/v1alpha1
-kind: Lab
-clusters:
-- name: left
-  id: 1
-  podCIDRs: ["10.1.0.0/16", "fd00:1::/48"]
-  serviceCIDRs: ["10.101.0.0/16", "fd00:101::/112"]
-  nodes: [{name: left-1, region: l, zone: l-a}]
-  manifests: [left.yaml]
-- name: right
-  id: 2
-  podCIDRs: ["10.2.0.0/16", "fd00:2::/48"]
-  serviceCIDRs: ["10.102.0.0/16", "fd00:102::/112"]
-  nodes: [{name: right-1, region: r, zone: r-a}]
-  manifests: [right.yaml]
-links:
-- {between: [left, right], rtt: 5ms, mtu: 1400}
-"#;
+use common::{CAUSEWAY, Folder, good, lab, left_and_right};
 
 fn pod(name: &str) -> String {
     format!(
@@ -63,7 +42,8 @@ fn a_narrow_way_is_found() {
     let folder = Folder::new("path-mtu");
     folder.write("left.yaml", &pod("client"));
     folder.write("right.yaml", &pod("server"));
-    good(&["up", "--file", &folder.write("lab.yaml", LAB)]);
+    // On the wire: the tunnel takes 60 bytes of it over IPv4.
+    good(&["up", "--file", &folder.write("lab.yaml", &left_and_right("rtt: 5ms, mtu: 1400"))]);
     let begun = Instant::now();
     let ranges = [("left-1", "10.2.0.0/24"), ("left-1", "fd00:2::/64"), ("right-1", "10.1.0.0/24")];
     let mut mtus = ranges.map(|(node, to)| route_mtu(node, to));

@@ -8,28 +8,8 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use common::traffic::{Heart, STILL, TIMEOUT, load, restart, samples};
-use common::{CAUSEWAY, Folder, good, items, status, until};
+use common::{CAUSEWAY, Folder, good, items, left_and_right, status, until};
 use serde_json::Value;
-
-const LAB: &str = r#"
-apiVersion: lab.causeway.io/v1alpha1
-kind: Lab
-clusters:
-- name: left
-  id: 1
-  podCIDRs: ["10.1.0.0/16", "fd00:1::/48"]
-  serviceCIDRs: ["10.101.0.0/16", "fd00:101::/112"]
-  nodes: [{name: left-1, region: l, zone: l-a}]
-  manifests: [left.yaml]
-- name: right
-  id: 2
-  podCIDRs: ["10.2.0.0/16", "fd00:2::/48"]
-  serviceCIDRs: ["10.102.0.0/16", "fd00:102::/112"]
-  nodes: [{name: right-1, region: r, zone: r-a}]
-  manifests: [right.yaml]
-links:
-- {between: [left, right], rtt: 5ms}
-"#;
 
 /// The client may dial servers of the other cloud and nobody else.
 const LEFT: &str = r#"
@@ -120,7 +100,7 @@ fn policies_hold() {
     let folder = Folder::new("policy-holds");
     folder.write("left.yaml", LEFT);
     folder.write("right.yaml", RIGHT);
-    good(&["up", "--file", &folder.write("lab.yaml", LAB)]);
+    good(&["up", "--file", &folder.write("lab.yaml", &left_and_right("rtt: 5ms"))]);
     until("the service has two backends far away", |status| {
         let servers = items(status, "services").iter().find(|s| s["cluster"] == "left");
         servers.is_some_and(|s| items(s, "backends").iter().filter(|b| b["share"] == 0.5).count() == 2)

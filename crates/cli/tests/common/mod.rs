@@ -11,6 +11,31 @@ use serde_json::Value;
 
 pub(crate) const CAUSEWAY: &str = env!("CARGO_BIN_EXE_causeway");
 
+/// A lab of two clusters, `left` and `right`, of a node each, with the objects of `left.yaml` and `right.yaml`; `link` is what
+/// is between them, as `rtt: 5ms`.
+pub(crate) fn left_and_right(link: &str) -> String {
+    r#"
+apiVersion: lab.causeway.io/v1alpha1
+kind: Lab
+clusters:
+- name: left
+  id: 1
+  podCIDRs: ["10.1.0.0/16", "fd00:1::/48"]
+  serviceCIDRs: ["10.101.0.0/16", "fd00:101::/112"]
+  nodes: [{name: left-1, region: l, zone: l-a}]
+  manifests: [left.yaml]
+- name: right
+  id: 2
+  podCIDRs: ["10.2.0.0/16", "fd00:2::/48"]
+  serviceCIDRs: ["10.102.0.0/16", "fd00:102::/112"]
+  nodes: [{name: right-1, region: r, zone: r-a}]
+  manifests: [right.yaml]
+links:
+- {between: [left, right], LINK}
+"#
+    .replace("LINK", link)
+}
+
 /// `causeway lab ARGS`.
 pub(crate) fn lab(args: &[&str]) -> Output {
     Command::new(CAUSEWAY).arg("lab").args(args).output().expect("run causeway")
