@@ -17,11 +17,14 @@
 
 /* Draws before looking at every backend of a tier. */
 #define LB_DRAWS 6
-/* A tier is looked at in so many pieces of such a size: 4096 backends. More cost the verifier time at every start. */
-#define LB_PIECE 256
-#define LB_PIECES 16
-/* When a set changes, a flow looks for its backend among so many of the new one. */
-#define LB_SEARCH 256
+/*
+ * A tier is looked at in so many pieces of such a size: 4096 backends. The verifier follows every turn of the loop over a piece,
+ * at every start, and the pieces only as calls.
+ */
+#define LB_PIECE 64
+#define LB_PIECES 64
+/* When a set changes, a flow looks for its backend among so many pieces of the new one: 256 backends. */
+#define LB_SEARCHED 4
 #define LB_NONE (~0ULL)
 
 struct {
@@ -79,7 +82,7 @@ static __always_inline __u32 lb_random(__u32 bound)
 	return ((__u64)bpf_get_prandom_u32() * bound) >> 32;
 }
 
-/* How many of a piece are alive (high half), and one of them, each with the same chance (low half). */
+/* How many of a piece (of so many at most) are alive (high half), and one of them, each with the same chance (low half). */
 __noinline __u64 lb_scan_piece(__u64 set, __u32 begin, __u32 count)
 {
 	__u32 alive = 0, choice = 0;
@@ -109,56 +112,70 @@ __noinline __u64 lb_redraw(__u64 set, __u32 begin, __u32 count)
 			return index;
 	}
 	for (__u32 i = 0; i < LB_PIECES; i++) {
-		__u32 done = i * LB_PIECE, left = count - done;
+		__u32 done = i * LB_PIECE, more;
+		__u64 piece;
 
 		if (done >= count)
 			break;
-		__u64 piece = lb_scan_piece(set, begin + done, left < LB_PIECE ? left : LB_PIECE);
-		__u32 more = piece >> 32;
-
+		piece = lb_scan_piece(set, begin + done, count - done);
+		more = piece >> 32;
 		alive += more;
-		if (more && lb_random(alive) < more)
+		if (lb_random(alive) < more)
 			choice = (__u32)piece;
 	}
 	return choice;
 }
 
-/* The place of a backend in a set, by its address; LB_NONE when it has left. */
-__noinline __u64 lb_find(__u64 set, __u32 count, __u64 high, __u64 low, __u32 port)
+/* The place of a backend in a piece of a set (where it begins in the high half of `piece`, and how long it is), by its address. */
+__noinline __u64 lb_find_in(__u64 set, __u64 piece, __u64 high, __u64 low, __u32 port)
 {
-	for (__u32 i = 0; i < LB_SEARCH; i++) {
+	__u32 begin = piece >> 32, count = piece;
+
+	for (__u32 i = 0; i < LB_PIECE; i++) {
 		struct cw_backend *backend;
 		__u64 *ip;
 
 		if (i >= count)
 			break;
-		backend = lb_at(set, i);
+		backend = lb_at(set, begin + i);
 		if (!backend)
 			continue;
 		ip = (__u64 *)backend->ip;
 		/* One branch, not three: the verifier follows each of them in every turn. */
 		if (!((ip[0] ^ high) | (ip[1] ^ low) | (backend->port ^ port)))
-			return i;
+			return begin + i;
 	}
 	return LB_NONE;
 }
 
-/* Some rung. To the verifier any: it follows what comes after once, not once per rung. */
-__noinline __u32 lb_some_rung(__u32 n)
+/* The place of a backend in a set, by its address; LB_NONE when it has left. */
+__noinline __u64 lb_find(__u64 set, __u32 count, __u64 high, __u64 low, __u32 port)
 {
-	return n < CW_TIERS ? n : 0;
+	for (__u32 i = 0; i < LB_SEARCHED; i++) {
+		__u32 begin = i * LB_PIECE;
+		__u64 found;
+
+		if (begin >= count)
+			break;
+		found = lb_find_in(set, (__u64)begin << 32 | (count - begin), high, low, port);
+		if (found != LB_NONE)
+			return found;
+	}
+	return LB_NONE;
 }
 
 /* The rung at which a walk begins: what a nearer one cannot carry goes on. The last one takes what comes to it. */
-static __always_inline __u32 lb_begin(const struct cw_ladder *ladder)
+__noinline __u32 lb_begin(const struct cw_ladder *ladder)
 {
+	if (!ladder)
+		return 0;
 	for (__u32 i = 0; i < CW_TIERS - 1; i++) {
 		__u16 passes = ladder->tier[i].passes;
 
 		if (i + 1 >= ladder->tiers || !passes || (bpf_get_prandom_u32() & 0xffff) >= passes)
-			return lb_some_rung(i);
+			return i;
 	}
-	return lb_some_rung(CW_TIERS - 1);
+	return CW_TIERS - 1;
 }
 
 /* The place of a living backend of a tier, each with the same chance; LB_NONE when there is none. */
@@ -175,14 +192,15 @@ __noinline __u64 lb_draw(__u64 set, __u32 begin, __u32 backends)
 	return found;
 }
 
-/* A living backend of the nearest tier from this rung on that has one, or NULL; counts which tier it was. */
-static __always_inline struct cw_backend *lb_walk(const struct cw_ladder *ladder, __u32 from)
+/* The place of a living backend of the nearest tier from this rung on that has one, or LB_NONE; counts which tier it was. */
+__noinline __u64 lb_walk(const struct cw_ladder *ladder, __u32 from)
 {
 	__u32 end = 0;
 
+	if (!ladder)
+		return LB_NONE;
 	for (__u32 i = 0; i < CW_TIERS; i++) {
 		const struct cw_tier *tier = &ladder->tier[i];
-		struct cw_backend *backend;
 		__u32 begin = end;
 		__u64 found;
 
@@ -194,13 +212,10 @@ static __always_inline struct cw_backend *lb_walk(const struct cw_ladder *ladder
 		found = lb_draw(ladder->set, begin, tier->count);
 		if (found == LB_NONE)
 			continue;
-		backend = lb_at(ladder->set, found);
-		if (!backend)
-			continue;
 		count(tier->kind <= CW_LB_ELSEWHERE ? tier->kind : CW_LB_ELSEWHERE);
-		return backend;
+		return found;
 	}
-	return NULL;
+	return LB_NONE;
 }
 
 /*
@@ -209,10 +224,12 @@ static __always_inline struct cw_backend *lb_walk(const struct cw_ladder *ladder
  */
 static __always_inline struct cw_backend *lb_choose_from(const struct cw_ladder *ladder, __u32 from)
 {
-	struct cw_backend *backend = lb_walk(ladder, from);
+	__u64 found = lb_walk(ladder, from);
+	struct cw_backend *backend;
 
-	if (!backend && from)
-		backend = lb_walk(ladder, 0);
+	if (found == LB_NONE && from)
+		found = lb_walk(ladder, 0);
+	backend = found == LB_NONE ? NULL : lb_at(ladder->set, found);
 	if (!backend)
 		count(ladder->tiers ? CW_LB_ALL_DEAD : CW_LB_NO_BACKEND);
 	return backend;

@@ -113,7 +113,7 @@ static __always_inline struct cw_backend *maglev_choose(const struct cw_ladder *
 	__u64 found;
 
 	if (ladder->tiers > 1 && (hash & 0xffff) < tier->passes) {
-		*from = lb_some_rung(1);
+		*from = 1;
 		return NULL;
 	}
 	found = maglev_find(ladder->set, tier->count, maglev_places(tier->table), hash);

@@ -14,10 +14,12 @@
 #define SECOND 1000000000ULL
 
 /* How many backends a ladder's set has. */
-static __always_inline __u32 stay_set_size(const struct cw_ladder *ladder)
+__noinline __u32 stay_set_size(const struct cw_ladder *ladder)
 {
 	__u32 size = 0;
 
+	if (!ladder)
+		return 0;
 	for (__u32 i = 0; i < CW_TIERS; i++) {
 		if (i >= ladder->tiers)
 			break;
