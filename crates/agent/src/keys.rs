@@ -77,8 +77,12 @@ impl Keys {
                 }
             }
         }
-        let two = device.knows_two_keys();
-        self.report.send_if_modified(|report| std::mem::replace(&mut report.knows_two_keys, two) != two);
+        let (two, groups) = (device.knows_two_keys(), device.knows_groups());
+        self.report.send_if_modified(|report| {
+            let before = (report.knows_two_keys, report.knows_groups);
+            (report.knows_two_keys, report.knows_groups) = (two, groups);
+            before != (two, groups)
+        });
         Ok(())
     }
 

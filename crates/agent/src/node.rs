@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Result;
 use engine::exchange::{Interest, Position};
 use engine::health::{Event as Verdict, Gateways, Prober, Ranking};
-use engine::mesh::Unserved;
+use engine::mesh::{Handover, Unserved};
 use engine::plan::{self, Op, State};
 use engine::services::{Departed, Fill, HealthCheck, Planner};
 use engine::{mesh, services};
@@ -83,6 +83,8 @@ pub(crate) struct Node {
     pub(crate) outlook: Outlook,
     /// Follows the endpoints of services between two plans of everything.
     planner: Planner,
+    /// Follows single nodes.
+    mesh: mesh::Planner,
     pub(crate) prober: Prober,
     pub(crate) datapath: Datapath,
     /// What the kernel holds, as far as is known.
@@ -93,6 +95,8 @@ pub(crate) struct Node {
     via: BTreeMap<NodeName, NodeName>,
     /// Which gateways carry nothing.
     gateways: Gateways,
+    /// Which are changing hands.
+    handover: Handover,
     /// Whether somebody fell silent, answers again or is reached in another way since they were judged.
     judge: bool,
     /// Ways to nodes that nobody dials.
@@ -163,6 +167,7 @@ impl Node {
             // Where Kubernetes is, kube-proxy is, was or may come.
             unserved: if config.service_account.is_some() { Unserved::Leave } else { Unserved::Refuse },
             knows_two_keys: datapath.device.knows_two_keys(),
+            knows_groups: datapath.device.knows_groups(),
         };
         let now = Instant::now();
         let untold =
@@ -190,12 +195,14 @@ impl Node {
                 limits: datapath::limits(&config)?,
             },
             planner: Planner::default(),
+            mesh: mesh::Planner::default(),
             observed: datapath.observe().await?,
             desired: State::default(),
             config,
             datapath,
             via: BTreeMap::new(),
             gateways: Gateways::default(),
+            handover: Handover::default(),
             judge: false,
             reaching: Reaching::new(told.report.clone()),
             endpoints: Endpoints::new(),
@@ -268,8 +275,9 @@ impl Node {
         let look = self.outliers.as_ref().map(Watch::deadline);
         let again = self.gateways.deadline().map(|at| self.started + at);
         let way = Some(self.started + self.reaching.deadline());
+        let step = self.handover.deadline().map(|at| self.started + at);
         let timers =
-            [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone, look, again, way];
+            [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone, look, again, way, step];
         timers.into_iter().flatten().min().expect("two of them are always there")
     }
 
@@ -329,6 +337,7 @@ impl Node {
             if let Some(departed) = &mut self.departed {
                 departed.handle_change(&self.outlook.world, &change, now);
             }
+            self.mesh.handle_change(&self.outlook.world, &change);
             let key = change.key();
             if self.outlook.world.apply(change) {
                 self.planner.handle_change(&key);
@@ -591,8 +600,9 @@ impl Node {
         }
         self.replan = false;
         let begun = Instant::now();
+        self.hand_over();
         let Plan { state: mut desired, own, via, hidden, health_checks, problems, full, fills } =
-            self.outlook.plan(&mut self.planner, &self.observed);
+            self.outlook.plan(&mut self.mesh, &mut self.planner, &self.observed);
         self.checks = health_checks;
         self.full = full;
         self.tell_fills(&fills);

@@ -67,10 +67,10 @@ pub(crate) struct Plan {
 }
 
 impl Outlook {
-    /// What follows from it. The planner has been told of every change to the world. Where not everything fits, what is in
+    /// What follows from it. The planners have been told of every change to the world. Where not everything fits, what is in
     /// `held` already comes first.
-    pub(crate) fn plan(&self, planner: &mut Planner, held: &State) -> Plan {
-        let mesh = mesh::plan(&self.world, &self.me, &self.settings, &self.seen);
+    pub(crate) fn plan(&self, mesh: &mut mesh::Planner, planner: &mut Planner, held: &State) -> Plan {
+        let mesh = mesh.plan(&self.world, &self.me, &self.settings, &self.seen).clone();
         let mut services = planner.plan(&self.view());
         let wanted = services.fills(&self.limits);
         services.fit(&self.view(), &held.frontends, &self.limits);

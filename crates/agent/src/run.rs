@@ -70,6 +70,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         next_key: keys.1.as_ref().map(|next| next.public()),
         // That is known once there is a tunnel.
         knows_two_keys: false,
+        knows_groups: false,
         port: config.wireguard_port,
         addresses: Vec::new(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -147,6 +148,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         node.poll_outliers();
         probe(&mut node, &echo, &aborts).await;
         node.poll_gateways();
+        node.poll_handover();
         node.settle().await;
         node.poll_paths();
         // After the plan: whoever dials anew is led elsewhere.

@@ -112,8 +112,8 @@ async fn connect(
             endpoint,
             allowed_ips: end.allowed_ips.iter().copied().collect(),
             keepalive: end.keepalive,
-            other_key: None,
             preshared_key: end.preshared_key.map(PresharedKey),
+            ..plan::Peer::default()
         };
         device.apply(&plan::Op::SetPeer(end.public_key, peer))?;
     }

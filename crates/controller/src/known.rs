@@ -14,9 +14,18 @@ pub(crate) type Report = Reported;
 
 /// What an agent's report says, in the words in which it is kept.
 pub(crate) fn report(report: NodeReport) -> Report {
-    let NodeReport { public_key, next_key, knows_two_keys, port, addresses, version, kube_proxy, reach } =
-        report;
-    Report { public_key, next_key, knows_two_keys, port, addresses, kube_proxy, version, reach }
+    let NodeReport {
+        public_key,
+        next_key,
+        knows_two_keys,
+        knows_groups,
+        port,
+        addresses,
+        version,
+        kube_proxy,
+        reach,
+    } = report;
+    Report { public_key, next_key, knows_two_keys, knows_groups, port, addresses, kube_proxy, version, reach }
 }
 
 /// A linked cluster's objects, and the place in its log that they stand at.
@@ -268,6 +277,7 @@ fn merge(mut node: Node, reports: &BTreeMap<NodeName, Report>) -> Node {
         node.public_key = Some(report.public_key);
         node.mesh.rekeying.next_key = report.next_key;
         node.mesh.rekeying.knows_two = report.knows_two_keys;
+        node.mesh.knows_groups = report.knows_groups;
         node.port = report.port;
         node.mesh.reach.clone_from(&report.reach);
         if node.private_ips.is_empty() && node.public_ips.is_empty() {
@@ -313,6 +323,7 @@ mod tests {
             public_key: PublicKey([byte; 32]),
             next_key: None,
             knows_two_keys: true,
+            knows_groups: true,
             port: 51820,
             addresses: vec!["192.0.2.1".parse().unwrap()],
             kube_proxy: KubeProxy::Unknown,

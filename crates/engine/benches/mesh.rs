@@ -1,5 +1,5 @@
-//! What it costs to plan the mesh of 5,000 nodes in 50 locations: as a gateway, as a node that is none, and in a full mesh.
-//! Prints milliseconds: median, 99th percentile, most.
+//! What it costs to plan the mesh of 5,000 nodes in 50 locations: as a gateway, as a node that is none, and in a full mesh;
+//! from nothing, and when one node changes. Prints milliseconds: median, 99th percentile, most.
 
 use causeway_engine as engine;
 
@@ -7,13 +7,19 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use engine::mesh::{Seen, Settings, Unserved, plan};
+use engine::mesh::{Planner, Seen, Settings, Unserved, plan};
 use model::mesh::Granularity;
-use model::{Cluster, ClusterId, ClusterName, Node, NodeMesh, NodeName, PublicKey, World};
+use model::{
+    Change, Cluster, ClusterId, ClusterName, Key, Node, NodeMesh, NodeName, Object, PublicKey, World,
+};
 
 const LOCATIONS: u32 = 50;
 const NODES: u32 = 100;
-const ROUNDS: u32 = 100;
+
+/// Few when it is only tried out.
+fn rounds() -> u32 {
+    if cfg!(debug_assertions) { 3 } else { 100 }
+}
 
 fn cluster() -> ClusterName {
     ClusterName::new("aws").expect("a label")
@@ -73,20 +79,57 @@ fn measure(what: &str, granularity: Granularity, me: &NodeName) {
         masquerade: Some(Vec::new()),
         unserved: Unserved::Refuse,
         knows_two_keys: true,
+        knows_groups: true,
     };
     let (mut times, mut peers) = (Vec::new(), 0);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let began = Instant::now();
         let mesh = black_box(plan(&world, me, &settings, &Seen::default()));
         times.push(began.elapsed());
         peers = mesh.tunnel.peers.len();
         assert_eq!((mesh.via.len(), mesh.problems.len()), (world.nodes.len() - 1, 0));
     }
+    say(what, peers, &mut times);
+    changes(&format!("{what}, a change"), world, me, &settings);
+}
+
+/// Nodes get other addresses, leave and join again, each by itself; gateways among them.
+fn changes(what: &str, mut world: World, me: &NodeName, settings: &Settings) {
+    let (mut planner, seen) = (Planner::default(), Seen::default());
+    planner.plan(&world, me, settings, &seen);
+    let names: Vec<NodeName> = world.nodes.keys().filter(|name| *name != me).cloned().collect();
+    let (mut times, mut peers) = (Vec::new(), 0);
+    for round in 0..10 * rounds() {
+        let name = &names[(round as usize / 3 * 37) % names.len()];
+        let mut node = world.nodes.get(name).cloned();
+        let change = match (round % 3, node.as_mut()) {
+            (0, Some(node)) => {
+                node.public_ips = vec![IpAddr::V4(Ipv4Addr::from_bits(0xc633_0000 + round))];
+                Change::Upsert(Object::Node(node.clone()))
+            }
+            (1, Some(_)) => Change::Delete(Key::Node(name.clone())),
+            _ => {
+                let of = |part: usize| name.node.split('-').nth(part).and_then(|n| n.parse().ok());
+                let granularity = world.nodes[me].mesh.granularity;
+                let node = self::node(of(1).expect("a number"), of(2).expect("a number"), granularity);
+                Change::Upsert(Object::Node(node))
+            }
+        };
+        planner.handle_change(&world, &change);
+        world.apply(change);
+        let began = Instant::now();
+        peers = black_box(planner.plan(&world, me, settings, &seen)).tunnel.peers.len();
+        times.push(began.elapsed());
+    }
+    say(what, peers, &mut times);
+}
+
+fn say(what: &str, peers: usize, times: &mut [Duration]) {
     times.sort();
     let ms = |at: usize| times[at.min(times.len() - 1)].as_secs_f64() * 1e3;
     let longest = times.last().map_or(0.0, Duration::as_secs_f64) * 1e3;
     println!(
-        "{what:<24} {peers:>5} peers {:>8.2} {:>8.2} {longest:>8.2} ms",
+        "{what:<24} {peers:>5} peers {:>8.3} {:>8.3} {longest:>8.3} ms",
         ms(times.len() / 2),
         ms(times.len() * 99 / 100)
     );

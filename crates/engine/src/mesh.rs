@@ -8,12 +8,15 @@
 mod claims;
 mod endpoint;
 pub mod external;
+mod handover;
 mod outside;
+mod planner;
 mod problem;
 pub mod reach;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,8 +26,10 @@ use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
 
 use crate::plan::{Masquerade, Peer, Route, RouteVia, Tunnel};
 use claims::Claims;
+pub use handover::{Changing, Handover, Standing, Step};
+pub use planner::Planner;
 pub use problem::Problem;
-use segment::Segment;
+use view::View;
 
 /// The UDP port of a node that has not said another.
 pub const DEFAULT_PORT: u16 = 51820;
@@ -34,6 +39,9 @@ pub const TUNNEL_METRIC: u32 = 100;
 
 /// Metric of the routes that catch what no tunnel takes.
 pub const LAST_RESORT_METRIC: u32 = 4096;
+
+/// Seconds between packets that keep a tunnel ready which is about to be used.
+const AHEAD: u16 = 5;
 
 /// What the operator may choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +58,8 @@ pub struct Settings {
     pub unserved: Unserved,
     /// Whether the tunnel device lets peers have two keys.
     pub knows_two_keys: bool,
+    /// Whether the tunnel device lets peers stand in for each other, as gateways do.
+    pub knows_groups: bool,
 }
 
 /// What this node has seen itself, beside what it was told.
@@ -58,6 +68,8 @@ pub struct Seen {
     /// Nodes that are no gateways for now: they do not answer, or carry nothing
     /// ([`crate::health::Gateways`]).
     pub out: BTreeSet<NodeName>,
+    /// Gateways that are changing hands ([`Handover`]).
+    pub changing: Changing,
     /// Where the names lead that endpoints are given by; what leads nowhere is not here.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
     /// The nodes that less than the tunnel's MTU gets through to: bytes of the largest packet that does.
@@ -229,39 +241,28 @@ fn add_peers(
     let here = |node: &Node| {
         node.name == me.name || keys.contains_key(&node.name) && granted.slices.contains_key(&node.name)
     };
-    let segments = segment::segments(world, here);
-    let is_mine = |segment: &&Segment| segment.members.iter().any(|member| member.name == me.name);
-    let mine = segments.values().find(is_mine).expect("this node is here");
-    let my_carriers = mine.carriers(&seen.out);
-    let carried = my_carriers.get(&me.name).map(Vec::as_slice);
-
-    // Each node, and the peer that leads to it.
-    let mut ways: Vec<(&Node, &Node)> = Vec::with_capacity(world.nodes.len());
-    ways.extend(mine.members.iter().filter(|member| member.name != me.name).map(|member| (*member, *member)));
-    for segment in segments.values().filter(|segment| !is_mine(segment)) {
-        for (gateway, nodes) in segment.carriers(&seen.out) {
-            let hop = if carried.is_some() { &world.nodes[gateway] } else { mine.carrier(me, &seen.out) };
-            ways.extend(nodes.into_iter().map(|node| (node, hop)));
-        }
+    // Who cannot take part would refuse what others send by the new ways before it does so itself.
+    let takes_part = |node: &Node| node.mesh.knows_groups || !here(node);
+    let is_changing =
+        !seen.changing.was.is_empty() && settings.knows_groups && world.nodes.values().all(takes_part);
+    let mut view = View::new(world, me, here, None, &seen.out);
+    let mut other = is_changing.then(|| View::new(world, me, here, Some(&seen.changing), &seen.out));
+    if let Some(former) = &mut other
+        && seen.changing.is_before(former.carried.is_some(), view.carried.is_some())
+    {
+        std::mem::swap(&mut view, former);
     }
-    for (node, hop) in &ways {
-        let peer = mesh.tunnel.peers.entry(keys[&hop.name]).or_insert_with(|| {
-            let path = endpoint::choose(me, hop, &granted.ranges, seen);
-            let found = |path: endpoint::Path| path.endpoint.is_some() || path.is_chosen;
-            if !found(path) && !found(endpoint::choose(hop, me, &granted.ranges, seen)) {
-                mesh.hidden.insert(hop.name.clone());
-            }
-            let needed = if path.may_cross_nat { settings.keepalive } else { 0 };
-            let keepalive = me.mesh.keepalive.unwrap_or(needed);
-            let other_key = next_keys.get(&hop.name).copied();
-            Peer {
-                endpoint: path.endpoint,
-                allowed_ips: BTreeSet::new(),
-                keepalive,
-                other_key,
-                preshared_key: None,
-            }
-        });
+    let peer_to = |hop: &Node, mesh: &mut Mesh| {
+        let next = next_keys.get(&hop.name).copied();
+        new_peer(me, hop, next, &granted.ranges, settings, seen, mesh)
+    };
+    for (node, hop) in &view.ways {
+        let key = keys[&hop.name];
+        if !mesh.tunnel.peers.contains_key(&key) {
+            let peer = peer_to(hop, mesh);
+            mesh.tunnel.peers.insert(key, peer);
+        }
+        let peer = mesh.tunnel.peers.get_mut(&key).expect("it was put there");
         mesh.via.insert(node.name.clone(), hop.name.clone());
         let slices = &granted.slices[&node.name];
         peer.allowed_ips.extend(slices);
@@ -269,8 +270,68 @@ fn add_peers(
             add_route(*range, my_ips, seen.narrow.get(&node.name).copied(), &mut mesh.routes);
         }
     }
-    let scene = outside::Scene { me, my_ips, segments: &segments, mine, granted, keys: &keys, carried };
-    outside::add(&scene, &ways, seen, mesh)
+    if let Some(other) = &other {
+        for (_, hop) in &other.ways {
+            let key = keys[&hop.name];
+            if !mesh.tunnel.peers.contains_key(&key) {
+                let mut peer = peer_to(hop, mesh);
+                // Hands are shaken before anything is sent.
+                peer.keepalive = peer.keepalive.max(AHEAD);
+                mesh.tunnel.peers.insert(key, peer);
+            }
+        }
+    }
+    if settings.knows_groups {
+        let mut groups = view.groups.clone();
+        for (name, gateways) in other.iter().flat_map(|other| &other.groups) {
+            groups.entry(*name).or_default().extend(gateways);
+        }
+        for (name, gateways) in groups.iter().filter(|(_, gateways)| gateways.len() > 1) {
+            for gateway in gateways {
+                if let Some(peer) = mesh.tunnel.peers.get_mut(&keys[gateway]) {
+                    peer.group = name.number();
+                }
+            }
+        }
+    }
+    for (node, hop) in other.iter().flat_map(|other| &other.ways) {
+        let peers = &mesh.tunnel.peers;
+        let (now, then) = (keys[&mesh.via[&node.name]], keys[&hop.name]);
+        if now != then && (peers[&now].group == 0 || peers[&now].group != peers[&then].group) {
+            let peer = mesh.tunnel.peers.get_mut(&then).expect("it was put there");
+            peer.accepted_ips.extend(&granted.slices[&node.name]);
+        }
+    }
+    let scene = outside::Scene {
+        me,
+        my_ips,
+        segments: &view.segments,
+        mine: &view.segments[&view.mine],
+        granted,
+        keys: &keys,
+        carried: view.carried.as_deref(),
+    };
+    outside::add(&scene, &view.ways, seen, mesh)
+}
+
+/// The peer that leads to a node, and to nobody yet.
+fn new_peer(
+    me: &Node,
+    hop: &Node,
+    other_key: Option<PublicKey>,
+    ranges: &Claims<&ClusterName>,
+    settings: &Settings,
+    seen: &Seen,
+    mesh: &mut Mesh,
+) -> Peer {
+    let path = endpoint::choose(me, hop, ranges, seen);
+    let found = |path: endpoint::Path| path.endpoint.is_some() || path.is_chosen;
+    if !found(path) && !found(endpoint::choose(hop, me, ranges, seen)) {
+        mesh.hidden.insert(hop.name.clone());
+    }
+    let needed = if path.may_cross_nat { settings.keepalive } else { 0 };
+    let keepalive = me.mesh.keepalive.unwrap_or(needed);
+    Peer { endpoint: path.endpoint, keepalive, other_key, ..Peer::default() }
 }
 
 /// What every network carries that has IPv6 (RFC 8200, section 5).

@@ -13,6 +13,8 @@ pub struct NodeReport {
     pub next_key: Option<PublicKey>,
     /// Whether its tunnel lets others have two keys while they change theirs.
     pub knows_two_keys: bool,
+    /// Whether its tunnel lets gateways stand in for each other.
+    pub knows_groups: bool,
     /// The UDP port its tunnel listens on.
     pub port: u16,
     /// The addresses of its underlay device; empty when the cluster's source names them already.

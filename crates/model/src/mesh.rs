@@ -51,6 +51,8 @@ pub struct NodeMesh {
     pub allowed_location_ips: Vec<IpNet>,
     /// How it changes its key.
     pub rekeying: Rekeying,
+    /// Whether its tunnel lets gateways stand in for each other; the kernel's does not.
+    pub knows_groups: bool,
     /// What its agent has found out about how nodes reach each other.
     #[serde(skip_serializing_if = "Reach::is_empty")]
     pub reach: Reach,

@@ -92,6 +92,7 @@ fn encode_node_mesh(mesh: &NodeMesh) -> pb::NodeMesh {
         allowed_location_ips: encode_nets(&mesh.allowed_location_ips),
         next_key: mesh.rekeying.next_key.map(|key| key.0.to_vec()).unwrap_or_default(),
         knows_two_keys: mesh.rekeying.knows_two,
+        knows_groups: mesh.knows_groups,
         key_requested: mesh.rekeying.requested,
         reach: encode_reach(&mesh.reach),
     }

@@ -168,6 +168,7 @@ fn node_mesh(m: pb::NodeMesh) -> Result<NodeMesh, ParseError> {
             knows_two: m.knows_two_keys,
             requested: m.key_requested,
         },
+        knows_groups: m.knows_groups,
         reach: m.reach.map(parse_reach).transpose()?.unwrap_or_default(),
     })
 }

@@ -93,11 +93,12 @@ prop_compose! {
         keepalive: Option<u16>,
         allowed_location_ips in vec(net4(), 0..3),
         (next_key, knows_two, requested) in (option::of(any::<[u8; 32]>()), any::<bool>(), any::<u64>()),
+        knows_groups: bool,
         reach in reach(),
     ) -> NodeMesh {
         let endpoint = endpoint.map(|(name, port)| format!("{name}:{port}").parse().unwrap());
         let rekeying = Rekeying { next_key: next_key.map(PublicKey), knows_two, requested };
-        NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips, rekeying, reach }
+        NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips, rekeying, knows_groups, reach }
     }
 }
 

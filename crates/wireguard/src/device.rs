@@ -104,6 +104,8 @@ pub struct Device {
     by_key: BTreeMap<[u8; 32], PeerId>,
     next_peer: u64,
     allowed: AllowedIps<PeerId>,
+    /// Ranges that another than their owner may send from, too.
+    accepted: AllowedIps<PeerId>,
     relay: Relay,
 }
 
@@ -117,6 +119,7 @@ impl Device {
             by_key: BTreeMap::new(),
             next_peer: 0,
             allowed: AllowedIps::default(),
+            accepted: AllowedIps::default(),
             relay: Relay::default(),
         }
     }
@@ -150,6 +153,21 @@ impl Device {
     #[inline]
     pub fn peer_of(&self, to: IpAddr) -> Option<PeerId> {
         self.allowed.get(to)
+    }
+
+    /// Whether a packet of this source is believed that the peer has sent: where it would be answered to, or where that peer is
+    /// of the same group, or by an accepted range.
+    #[inline]
+    fn may_send_from(&self, id: PeerId, source: IpAddr) -> bool {
+        let owner = self.allowed.get(source);
+        owner == Some(id) || self.stands_in(id, owner) || self.accepted.get(source) == Some(id)
+    }
+
+    /// Whether the one peer may send what the other may.
+    fn stands_in(&self, id: PeerId, owner: Option<PeerId>) -> bool {
+        let group = |id: &PeerId| self.peers.get(id).map_or(0, |peer| peer.group);
+        let theirs = owner.as_ref().map_or(0, group);
+        theirs != 0 && group(&id) == theirs
     }
 
     /// Packets to one address want to leave: so many, with so many bytes in all.
@@ -219,7 +237,7 @@ impl Device {
         peer.timers.data_received(now.uptime);
         match (packet_len(packet), source(packet)) {
             (Some(len), Some(_)) if len > packet.len() => self.refuse_in(DropReason::NotIpInside),
-            (Some(_), Some(source)) if self.allowed.get(source) != Some(id) => {
+            (Some(_), Some(source)) if !self.may_send_from(id, source) => {
                 self.refuse_in(DropReason::NotAllowed)
             }
             (Some(len), Some(_)) => Inbound::Packet(len),

@@ -3,9 +3,10 @@
 use ipnet::IpNet;
 use model::NodeName;
 use model::mesh::Granularity;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Node;
+use crate::outlook::Outlook;
 
 impl Node {
     /// The ranges that lead to a node, as they were granted to it.
@@ -40,6 +41,23 @@ impl Node {
         // In a full mesh nobody carries for others.
         let mut nodes = self.outlook.world.nodes.values();
         self.replan |= nodes.any(|node| node.mesh.granularity != Granularity::Full);
+    }
+
+    /// Lets gateways change hands step by step.
+    pub(super) fn hand_over(&mut self) {
+        let now = self.now();
+        let Outlook { world, seen, .. } = &mut self.outlook;
+        let changing = self.handover.follow(&world.nodes, &seen.out, now);
+        if *changing != seen.changing {
+            debug!(nodes = changing.was.len(), step = ?changing.step, "gateways are changing");
+            seen.changing.clone_from(changing);
+        }
+    }
+
+    /// Whether a step of it is due.
+    pub(crate) fn poll_handover(&mut self) {
+        let now = self.now();
+        self.replan |= self.handover.deadline().is_some_and(|at| at <= now);
     }
 
     /// Whether others are reached over the node.

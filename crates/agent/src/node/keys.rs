@@ -13,8 +13,10 @@ impl Node {
             return Ok(false);
         }
         self.keys.load(&self.datapath.device, self.started.elapsed())?;
-        let two = self.datapath.device.knows_two_keys();
-        self.replan |= std::mem::replace(&mut self.outlook.settings.knows_two_keys, two) != two;
+        let (device, settings) = (&self.datapath.device, &mut self.outlook.settings);
+        let (two, groups) = (device.knows_two_keys(), device.knows_groups());
+        self.replan |= (settings.knows_two_keys, settings.knows_groups) != (two, groups);
+        (settings.knows_two_keys, settings.knows_groups) = (two, groups);
         Ok(true)
     }
 

@@ -1,6 +1,7 @@
 //! What tests of a lab have in common: its verbs as an operator types them, and its status.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub(crate) mod flows;
 pub(crate) mod traffic;
 
 use std::path::PathBuf;

@@ -82,6 +82,7 @@ pub(super) fn part(object: &Node, settings: &Meshing, found: &mut Vec<Complaint>
         allowed_location_ips: allowed_location_ips(object, found),
         // That is for the node itself to say.
         rekeying: Default::default(),
+        knows_groups: false,
         // The agent's to say.
         reach: Default::default(),
     }

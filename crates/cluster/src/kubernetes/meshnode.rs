@@ -61,6 +61,9 @@ pub struct MeshNodeStatus {
     /// Whether its tunnel lets others have two keys while they change theirs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub knows_two_keys: bool,
+    /// Whether its tunnel lets gateways stand in for each other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub knows_groups: bool,
     /// The UDP port of its tunnel.
     #[serde(default)]
     pub port: u16,
@@ -96,6 +99,9 @@ pub struct Reported {
     /// Whether its tunnel lets others have two keys while they change theirs.
     #[serde(default)]
     pub knows_two_keys: bool,
+    /// Whether its tunnel lets gateways stand in for each other.
+    #[serde(default)]
+    pub knows_groups: bool,
     /// The UDP port of its tunnel.
     pub port: u16,
     /// The addresses of its underlay device.
@@ -118,6 +124,7 @@ impl From<&Reported> for MeshNodeStatus {
             public_key: reported.public_key.to_string(),
             next_key: reported.next_key.map(|key| key.to_string()).unwrap_or_default(),
             knows_two_keys: reported.knows_two_keys,
+            knows_groups: reported.knows_groups,
             port: reported.port,
             addresses: reported.addresses.iter().map(ToString::to_string).collect(),
             kube_proxy: match reported.kube_proxy {
@@ -194,6 +201,7 @@ fn reported(status: &MeshNodeStatus) -> Result<Reported, String> {
         public_key,
         next_key,
         knows_two_keys: status.knows_two_keys,
+        knows_groups: status.knows_groups,
         port: status.port,
         addresses: status.addresses.iter().map(address).collect::<Result<_, _>>()?,
         kube_proxy: match status.kube_proxy.as_str() {
@@ -414,6 +422,7 @@ mod tests {
             public_key: PublicKey([7; 32]),
             next_key: Some(PublicKey([8; 32])),
             knows_two_keys: true,
+            knows_groups: true,
             port: 51820,
             addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
             kube_proxy: KubeProxy::Running,

@@ -21,6 +21,7 @@ fn report(n: u8) -> Reported {
         public_key: PublicKey([n; 32]),
         next_key: None,
         knows_two_keys: true,
+        knows_groups: true,
         port: 51820,
         addresses: vec![],
         kube_proxy: KubeProxy::Unknown,

@@ -29,7 +29,7 @@ pub(super) fn choose(me: &Node, peer: &Node, ranges: &Claims<&ClusterName>, seen
     let usable = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast() && !inside(ip);
     let first = |ips: &[IpAddr], v4: bool| ips.iter().copied().find(|ip| ip.is_ipv4() == v4 && usable(ip));
 
-    let neighbours = Place::of(me).is_some_and(|place| Place::of(peer) == Some(place));
+    let neighbours = Place::near(me).is_some_and(|place| Place::near(peer) == Some(place));
     let private = [true, false].into_iter().filter(|_| neighbours).find_map(|v4| {
         first(&me.private_ips, v4)?;
         first(&peer.private_ips, v4)

@@ -179,8 +179,8 @@ pub(super) fn add(
                 endpoint,
                 allowed_ips: ranges.clone(),
                 keepalive: peer.keepalive,
-                other_key: None,
                 preshared_key: peer.preshared_key.clone(),
+                ..plan::Peer::default()
             };
             mesh.tunnel.peers.insert(peer.public_key, end);
             if peer.may_exit() {

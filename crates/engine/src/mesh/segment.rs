@@ -12,6 +12,8 @@ use model::mesh::{Gateway, Granularity, Host};
 use model::{ClusterName, Node, NodeName, World};
 use siphasher::sip::SipHasher13;
 
+use super::handover::Changing;
+
 /// As many gateways are active in a segment for which nobody chose any.
 const ACTIVE: usize = 2;
 
@@ -34,8 +36,13 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// The node's; none if nobody shares a private network with it.
+    /// Where the node shares gateways with others; none if it stands alone.
     pub(super) fn of(node: &'a Node) -> Option<Self> {
+        Self::near(node).filter(|_| node.mesh.granularity != Granularity::Full)
+    }
+
+    /// The node's; none if nobody shares a private network with it.
+    pub(super) fn near(node: &'a Node) -> Option<Self> {
         if node.location.is_empty() || node.private_ips.is_empty() {
             return None;
         }
@@ -60,18 +67,20 @@ pub(super) struct Segment<'a> {
 pub(super) fn segments<'a>(
     world: &'a World,
     is_here: impl Fn(&Node) -> bool,
+    changing: Option<&Changing>,
 ) -> BTreeMap<Name<'a>, Segment<'a>> {
     let mut members: BTreeMap<Name, Vec<&Node>> = BTreeMap::new();
     for node in world.nodes.values().filter(|node| is_here(node)) {
-        let place = Place::of(node).filter(|_| node.mesh.granularity != Granularity::Full);
-        members.entry(place.map_or(Name::Alone(&node.name), Name::Place)).or_default().push(node);
+        members.entry(Name::of(node)).or_default().push(node);
     }
-    members.into_iter().map(|(name, members)| (name, Segment::new(members))).collect()
+    members.into_iter().map(|(name, members)| (name, Segment::new(members, changing))).collect()
 }
 
 impl<'a> Segment<'a> {
-    fn new(members: Vec<&'a Node>) -> Self {
-        let rank = |node: &Node| match (node.mesh.gateway, is_public(node)) {
+    /// As the members' standing is, or as it was before what is `changing`.
+    pub(super) fn new(members: Vec<&'a Node>, changing: Option<&Changing>) -> Self {
+        let wanted = |node: &Node| changing.map_or(node.mesh.gateway, |changing| changing.gateway(node));
+        let rank = |node: &Node| match (wanted(node), is_public(node)) {
             (Gateway::Wanted, true) => 0,
             (Gateway::Wanted, false) => 1,
             (Gateway::Neutral, true) => 2,
@@ -113,6 +122,23 @@ impl<'a> Segment<'a> {
             carriers.entry(&self.carrier(member, out).name).or_default().push(member);
         }
         carriers
+    }
+}
+
+impl<'a> Name<'a> {
+    /// The node's segment.
+    pub(super) fn of(node: &'a Node) -> Self {
+        Place::of(node).map_or(Self::Alone(&node.name), Self::Place)
+    }
+
+    /// A number for its gateways, never 0.
+    pub(super) fn number(&self) -> u32 {
+        let mut hasher = SipHasher13::new();
+        match self {
+            Self::Place(place) => (place.location, place.cluster.as_str(), place.provider).hash(&mut hasher),
+            Self::Alone(name) => (name.cluster.as_str(), &name.node).hash(&mut hasher),
+        }
+        (hasher.finish() as u32).max(1)
     }
 }
 

@@ -12,6 +12,7 @@ fn settings() -> Settings {
         masquerade: None,
         unserved: Unserved::Refuse,
         knows_two_keys: true,
+        knows_groups: true,
     }
 }
 

@@ -225,8 +225,7 @@ mod tests {
             endpoint: Some("192.0.2.1:51820".parse().unwrap()),
             allowed_ips: ["10.2.0.0/24".parse().unwrap(), "fd00:2::/64".parse().unwrap()].into(),
             keepalive: 25,
-            other_key: None,
-            preshared_key: None,
+            ..Peer::default()
         };
         let route = Route { via: RouteVia::Tunnel, source: Some("10.1.0.1".parse().unwrap()), mtu: None };
         let span = TierSpan { tier: Tier::Zone, begin: 0, count: 2, passes: 0 };

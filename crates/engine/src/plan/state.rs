@@ -74,7 +74,7 @@ pub struct Tunnel {
 }
 
 /// The other end of a tunnel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Where to send to; none if it must come to us first.
     pub endpoint: Option<SocketAddr>,
@@ -85,9 +85,20 @@ pub struct Peer {
     /// Another key that it has, too, while it changes its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_key: Option<PublicKey>,
+    /// Its group, 0 for none: peers of one group may send whatever one of them may. They are gateways of one location.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub group: u32,
+    /// Addresses that it may send, too, while gateways change: nothing is sent to it for their sake.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub accepted_ips: BTreeSet<IpNet>,
     /// What both ends know beside their keys. It is shown nowhere.
     #[serde(skip)]
     pub preshared_key: Option<PresharedKey>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(group: &u32) -> bool {
+    *group == 0
 }
 
 /// A route.

@@ -136,9 +136,7 @@ pub(crate) fn tunnel(name: &'static str, first: &[&str]) -> [End; 2] {
         let peer = Peer {
             endpoint: Some(std::net::SocketAddr::new(other.underlay[0], pair::PORT)),
             allowed_ips: inside.chain(ranges.iter().map(|range| range.parse().expect("a range"))).collect(),
-            keepalive: 0,
-            other_key: None,
-            preshared_key: None,
+            ..Peer::default()
         };
         own.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");
         forward(own.netns.netns());

@@ -23,7 +23,7 @@ use thiserror::Error;
 use wireguard::{AllowedChange, PeerChange};
 use zeroize::Zeroizing;
 
-use self::client::Client;
+use self::client::{Client, Extensions};
 use self::kernel::Kernel;
 pub use self::spawn::{Launch, process_of};
 use super::process::Options;
@@ -124,7 +124,7 @@ pub struct Device {
 /// Who runs the device.
 #[derive(Debug)]
 enum Backend {
-    User { client: Client, knows_two_keys: bool },
+    User { client: Client, extensions: Extensions },
     Kernel(Kernel),
 }
 
@@ -142,7 +142,7 @@ impl Device {
         let link = Interface::new(interface).map_err(failed)?;
         let client = Client::new(interface, options.socket());
         let backend = match client.status() {
-            Ok(_) => Backend::User { knows_two_keys: client.knows_other_keys(), client },
+            Ok(_) => Backend::User { extensions: client.extensions(), client },
             Err(DeviceError::Absent { path, source }) => match Kernel::open(interface).map_err(failed)? {
                 Some(kernel) => Backend::Kernel(kernel),
                 None => return Err(DeviceError::Absent { path, source }),
@@ -185,7 +185,12 @@ impl Device {
 
     /// Whether it and its peers may have two keys while one is changed.
     pub fn knows_two_keys(&self) -> bool {
-        matches!(self.backend, Backend::User { knows_two_keys: true, .. })
+        matches!(self.backend, Backend::User { extensions: Extensions { two_keys: true, .. }, .. })
+    }
+
+    /// Whether its peers may stand in for each other ([`plan::Peer::group`]).
+    pub fn knows_groups(&self) -> bool {
+        matches!(self.backend, Backend::User { extensions: Extensions { groups: true, .. }, .. })
     }
 
     /// Gives the device its key. The same key again changes nothing.
@@ -235,6 +240,8 @@ impl Device {
                     allowed_ips: peer.allowed_ips.into_iter().collect(),
                     keepalive: peer.keepalive,
                     other_key: peer.other_key.map(PublicKey),
+                    group: peer.group,
+                    accepted_ips: peer.accepted_ips.into_iter().collect(),
                     preshared_key: Some(PresharedKey(*peer.preshared_key)).filter(|key| key.0 != [0; 32]),
                 },
             );
@@ -295,6 +302,8 @@ impl Device {
             other_key: self.knows_two_keys().then(|| peer.other_key.map_or([0; 32], |key| key.0)),
             // All zeros are none, for WireGuard itself.
             preshared_key: Some(peer.preshared_key.as_ref().map_or([0; 32], |key| key.0)),
+            group: self.knows_groups().then_some(peer.group),
+            accepted_ips: peer.accepted_ips.iter().copied().filter(|_| self.knows_groups()).collect(),
             replace_allowed_ips: true,
             allowed_ips: peer.allowed_ips.iter().copied().map(AllowedChange::Add).collect(),
             ..PeerChange::default()

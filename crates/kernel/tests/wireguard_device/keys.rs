@@ -52,9 +52,8 @@ fn tell(ends: &[End; 2], key: PublicKey, other_key: Option<PublicKey>) {
     let peer = Peer {
         endpoint: Some(SocketAddr::new(a.underlay[0], crate::pair::PORT)),
         allowed_ips: a.inside.iter().map(|ip| (*ip).into()).collect(),
-        keepalive: 0,
         other_key,
-        preshared_key: None,
+        ..Peer::default()
     };
     b.device.apply(&Op::SetPeer(key, peer.clone())).expect("peer");
     assert_eq!(

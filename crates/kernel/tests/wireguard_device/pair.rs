@@ -113,9 +113,7 @@ impl End {
         let peer = Peer {
             endpoint: Some(SocketAddr::new(at, PORT)),
             allowed_ips: other.inside.iter().map(|ip| (*ip).into()).collect(),
-            keepalive: 0,
-            other_key: None,
-            preshared_key: None,
+            ..Peer::default()
         };
         self.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");
     }
@@ -123,13 +121,8 @@ impl End {
     /// Tells this end of the other, but not where it is.
     #[allow(dead_code, reason = "the benchmark has no relay")]
     fn await_call(&self, other: &Self) {
-        let peer = Peer {
-            other_key: None,
-            endpoint: None,
-            allowed_ips: other.inside.iter().map(|ip| (*ip).into()).collect(),
-            keepalive: 0,
-            preshared_key: None,
-        };
+        let peer =
+            Peer { allowed_ips: other.inside.iter().map(|ip| (*ip).into()).collect(), ..Peer::default() };
         self.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");
     }
 

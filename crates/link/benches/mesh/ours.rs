@@ -224,6 +224,7 @@ impl Agent {
             public_key: PublicKey([7; 32]),
             next_key: None,
             knows_two_keys: true,
+            knows_groups: true,
             port: 51820,
             addresses: vec!["172.31.1.1".parse()?],
             version: "bench".into(),

@@ -261,6 +261,7 @@ pub(crate) fn report(n: u8) -> NodeReport {
         public_key: PublicKey([n; 32]),
         next_key: None,
         knows_two_keys: true,
+        knows_groups: true,
         port: 51820,
         addresses: vec!["172.16.1.1".parse().unwrap()],
         version: "1.2.3".into(),

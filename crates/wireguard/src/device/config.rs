@@ -36,6 +36,12 @@ pub struct PeerChange {
     pub replace_allowed_ips: bool,
     /// Its ranges.
     pub allowed_ips: Vec<AllowedChange>,
+    /// Its group, 0 for none: peers of one group may send whatever one of them may. Our own addition, for gateways that take
+    /// each other's place.
+    pub group: Option<u32>,
+    /// Ranges that it may send from, too, whoever they belong to: nothing is sent to it for their sake. All of them:
+    /// `replace_allowed_ips` forgets those of before. Our own addition, for ranges that are about to move or have just moved.
+    pub accepted_ips: Vec<IpNet>,
     /// Whether messages between it and other such peers are passed on.
     pub relay: Option<bool>,
     /// Another place where it may be: it is sent a sign of life there, once.
@@ -76,6 +82,10 @@ pub struct PeerStatus {
     pub tx_bytes: u64,
     /// Its ranges.
     pub allowed_ips: Vec<IpNet>,
+    /// Its group ([`PeerChange::group`]).
+    pub group: u32,
+    /// Ranges that it may send from, too.
+    pub accepted_ips: Vec<IpNet>,
 }
 
 impl AllowedChange {
@@ -170,6 +180,15 @@ impl Device {
                 }
             }
         }
+        if let Some(group) = change.group {
+            peer.group = group;
+        }
+        if change.replace_allowed_ips {
+            self.accepted.retain(|range, other| other != id || change.accepted_ips.contains(&range));
+        }
+        for range in &change.accepted_ips {
+            self.accepted.insert(*range, id);
+        }
         if let Some(seconds) = change.keepalive {
             let interval = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
             let was = std::mem::replace(&mut peer.timers.interval, interval);
@@ -207,6 +226,10 @@ impl Device {
         for (range, id) in self.allowed.iter() {
             ranges.entry(id).or_default().push(range);
         }
+        let mut accepted: BTreeMap<PeerId, Vec<IpNet>> = BTreeMap::new();
+        for (range, id) in self.accepted.iter() {
+            accepted.entry(id).or_default().push(range);
+        }
         let first = self.by_key.iter().filter(|(key, id)| self.peers[id].known.public == **key);
         first.map(move |(_, id)| {
             let peer = &self.peers[id];
@@ -221,6 +244,8 @@ impl Device {
                 rx_bytes: peer.rx_bytes,
                 tx_bytes: peer.tx_bytes,
                 allowed_ips: ranges.remove(id).unwrap_or_default(),
+                group: peer.group,
+                accepted_ips: accepted.remove(id).unwrap_or_default(),
             }
         })
     }
@@ -293,6 +318,7 @@ impl Device {
             keys.iter().for_each(|key| self.forget_key(key));
         }
         self.allowed.retain(|_, owner| owner != id);
+        self.accepted.retain(|_, other| other != id);
     }
 }
 

@@ -63,6 +63,8 @@ pub(super) struct Peer {
     heard: Option<Duration>,
     /// Whether its messages to other peers are passed on, and how many handshakes it may begin.
     pub(super) relay: Option<Allowance>,
+    /// Peers of one group may send what any of them may; 0 is none.
+    pub(super) group: u32,
     pub(super) sessions: Sessions,
     pub(super) timers: Timers,
     pub(super) rx_bytes: u64,
@@ -90,6 +92,7 @@ impl Peer {
             by_relay: false,
             heard: None,
             relay: None,
+            group: 0,
             sessions: Sessions::default(),
             timers: Timers::default(),
             rx_bytes: 0,

@@ -262,6 +262,7 @@ pub(crate) fn report(n: u8) -> NodeReport {
         public_key: PublicKey([n; 32]),
         next_key: None,
         knows_two_keys: true,
+        knows_groups: true,
         port: 51820,
         addresses: vec!["192.0.2.7".parse().unwrap()],
         version: "1.2.3".into(),

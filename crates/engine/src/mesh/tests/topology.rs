@@ -73,6 +73,15 @@ fn peer_for(mesh: &Mesh, ip: IpAddr) -> Option<PublicKey> {
     found.max().map(|(_, key)| key)
 }
 
+/// Whether a packet of that source is taken from the peer.
+fn believes(mesh: &Mesh, source: IpAddr, from: PublicKey) -> bool {
+    let peers = &mesh.tunnel.peers;
+    let sender = &peers[&from];
+    peer_for(mesh, source)
+        .is_some_and(|owner| owner == from || sender.group != 0 && sender.group == peers[&owner].group)
+        || sender.accepted_ips.iter().any(|range| range.contains(&source))
+}
+
 /// The way of a packet, as WireGuard would take it: sent to whoever has its destination, taken from whom its source
 /// belongs to.
 fn way(
@@ -101,7 +110,7 @@ fn way(
         if back.endpoint.is_none() && plan.tunnel.peers[&key].endpoint.is_none() {
             return Err(format!("{way}: neither knows where the other is"));
         }
-        if peer_for(theirs, source) != at.public_key {
+        if !believes(theirs, source, at.public_key.unwrap()) {
             return Err(format!("{way}: not from there"));
         }
         at = next;
@@ -233,7 +242,7 @@ fn gateways() {
             node
         };
         let world = world(vec![], nodes.iter().enumerate().map(node).collect(), vec![], vec![]);
-        let segments = segments(&world, |_| true);
+        let segments = segments(&world, |_| true, None);
         let segment = segments.values().next().unwrap();
         let names = |nodes: &[&Node]| nodes.iter().map(|n| n.name.node.clone()).collect::<Vec<_>>().join(" ");
         let found = format!("{} | {}", names(&segment.active), names(&segment.standby));
@@ -281,7 +290,7 @@ fn crowd() -> (World, Vec<NodeName>) {
 #[test]
 fn a_lost_gateway_moves_its_own_nodes_only() {
     let (world, members) = crowd();
-    let segments = segments(&world, |_| true);
+    let segments = segments(&world, |_| true, None);
     let segment: &Segment = segments.values().next().unwrap();
     let carriers = |lost: &[&str]| -> Vec<&str> {
         let seen = out(lost);
@@ -345,4 +354,59 @@ fn a_keepalive_that_somebody_chose() {
 
 fn plan_of_node(world: &World, me: &str) -> Mesh {
     plan(world, &node_name(me), &settings(), &Seen::default())
+}
+
+/// Everybody's plan in each phase of a change of gateways: before anybody knows of it, in each step, and when it is over.
+fn phases(
+    worlds: &[World; 2],
+    was: &BTreeMap<NodeName, Standing>,
+    lost: &[&str],
+) -> Vec<BTreeMap<NodeName, Mesh>> {
+    let steps = [Step::Prepare, Step::Gain, Step::Move, Step::Leave];
+    let changing = |step| Seen { changing: Changing { was: was.clone(), step }, ..out(lost) };
+    let before = everybody(&worlds[0], &out(lost));
+    let during = steps.map(|step| everybody(&worlds[1], &changing(step)));
+    let after = everybody(&worlds[1], &out(lost));
+    std::iter::once(before).chain(during).chain([after]).collect()
+}
+
+#[test]
+fn no_packet_is_lost_while_gateways_change() {
+    for (granularity, changed, to, lost) in [
+        (Granularity::Location, "a/11", Gateway::Unwanted, &[][..]),
+        (Granularity::Location, "a/22", Gateway::Unwanted, &[]),
+        (Granularity::Location, "a/13", Gateway::Wanted, &[]),
+        (Granularity::Location, "a/32", Gateway::Wanted, &[]),
+        (Granularity::Cross, "a/31", Gateway::Unwanted, &[]),
+        // One fails meanwhile: the one that is changing, or the one that takes over.
+        (Granularity::Location, "a/11", Gateway::Unwanted, &["a/11"]),
+        (Granularity::Location, "a/11", Gateway::Unwanted, &["a/12"]),
+        (Granularity::Location, "a/13", Gateway::Wanted, &["a/13"]),
+    ] {
+        let mut before = scene(granularity);
+        before.nodes.values_mut().for_each(|node| node.mesh.knows_groups = true);
+        let mut after = before.clone();
+        let name = node_name(changed);
+        let former = std::mem::replace(&mut after.nodes.get_mut(&name).unwrap().mesh.gateway, to);
+        let was = [(name, Standing { gateway: former, is_out: false })].into();
+        let worlds = [before, after];
+        let phases = phases(&worlds, &was, lost);
+        let well = worlds[1].nodes.values().filter(|node| !lost.contains(&&*node.name.to_string()));
+        let nodes: Vec<&Node> = well.collect();
+        // Of two phases that follow each other: nobody, each alone, and all but each are further than the rest.
+        let alone = || (0..nodes.len()).flat_map(|n| [1u64 << n, !(1 << n)]);
+        let skewed = |phase| std::iter::once(0).chain(alone()).map(move |set| (phase, set));
+        for (phase, set) in (0..5).flat_map(skewed) {
+            let plan_of = |(n, node): (usize, &&Node)| {
+                let phase = phase + usize::from(set >> n & 1 == 1);
+                (node.name.clone(), phases[phase][&node.name].clone())
+            };
+            let plans = nodes.iter().enumerate().map(plan_of).collect();
+            for (from, to) in nodes.iter().flat_map(|from| nodes.iter().map(move |to| (from, to))) {
+                if let Err(error) = way(&worlds[1], &plans, from, to, true) {
+                    panic!("{granularity:?}, {changed} without {lost:?}, {phase} {set:x}: {error}");
+                }
+            }
+        }
+    }
 }

@@ -15,6 +15,15 @@ use crate::wireguard::uapi::{SetRequest, Status};
 /// A device that does not answer for so long is not going to.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Our own additions to the protocol.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extensions {
+    /// Peers and the device itself may have two keys, while one is changed.
+    pub(super) two_keys: bool,
+    /// Peers may stand in for each other, and send from ranges that are not theirs yet, or no more.
+    pub(super) groups: bool,
+}
+
 /// Asks a device through its control socket, one connection per question.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -47,10 +56,11 @@ impl Client {
         Ok(answer.lines().filter_map(line).collect())
     }
 
-    /// Whether peers and the device itself may have two keys, while one is changed: our own addition to the protocol. A device
-    /// of before knows nothing of it.
-    pub(super) fn knows_other_keys(&self) -> bool {
-        self.ask("extensions=1\n\n").is_ok_and(|answer| answer.lines().any(|line| line == "other_key=1"))
+    /// What the device knows beyond the protocol. One of before knows nothing.
+    pub(super) fn extensions(&self) -> Extensions {
+        let answer = self.ask("extensions=1\n\n").unwrap_or_default();
+        let knows = |name: &str| answer.lines().any(|line| line.strip_suffix("=1") == Some(name));
+        Extensions { two_keys: knows("other_key"), groups: knows("group") }
     }
 
     /// The answer without its `errno`.

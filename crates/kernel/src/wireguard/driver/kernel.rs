@@ -209,6 +209,8 @@ fn read_peer(peer: &WireguardPeer) -> PeerStatus {
         rx_bytes: 0,
         tx_bytes: 0,
         allowed_ips: Vec::new(),
+        group: 0,
+        accepted_ips: Vec::new(),
     };
     for attribute in &peer.0 {
         match attribute {

@@ -118,6 +118,12 @@ fn write_peer(peer: &PeerChange, f: &mut std::fmt::Formatter<'_>) -> std::fmt::R
     if peer.renew {
         writeln!(f, "renew=true")?;
     }
+    if let Some(group) = peer.group {
+        writeln!(f, "group={group}")?;
+    }
+    for range in &peer.accepted_ips {
+        writeln!(f, "accepted_ip={range}")?;
+    }
     for change in &peer.allowed_ips {
         match change {
             AllowedChange::Add(range) => writeln!(f, "allowed_ip={range}")?,
@@ -136,6 +142,8 @@ fn peer_line(peer: &mut PeerChange, key: &str, value: &str) -> Result<(), LineEr
         "endpoint" => peer.endpoint = Some(endpoint(key, value)?),
         "persistent_keepalive_interval" => peer.keepalive = Some(number(key, value)?),
         "replace_allowed_ips" => peer.replace_allowed_ips = yes(key, value)?,
+        "group" => peer.group = Some(number(key, value)?),
+        "accepted_ip" => peer.accepted_ips.push(range(key, value)?),
         "allowed_ip" => peer.allowed_ips.push(match value.strip_prefix('-') {
             Some(gone) => AllowedChange::Remove(range(key, gone)?),
             None => AllowedChange::Add(range(key, value)?),

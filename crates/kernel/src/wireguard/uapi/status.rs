@@ -58,6 +58,12 @@ impl std::fmt::Display for Status {
             for range in &peer.allowed_ips {
                 writeln!(f, "allowed_ip={range}")?;
             }
+            if peer.group != 0 {
+                writeln!(f, "group={}", peer.group)?;
+            }
+            for range in &peer.accepted_ips {
+                writeln!(f, "accepted_ip={range}")?;
+            }
         }
         Ok(())
     }
@@ -91,6 +97,8 @@ impl Status {
                     rx_bytes: 0,
                     tx_bytes: 0,
                     allowed_ips: Vec::new(),
+                    group: 0,
+                    accepted_ips: Vec::new(),
                 }),
                 (_, Some(peer)) => peer_line(peer, key, value)?,
                 (_, None) => {}
@@ -122,6 +130,8 @@ fn peer_line(peer: &mut PeerStatus, key: &str, value: &str) -> Result<(), LineEr
         "rx_bytes" => peer.rx_bytes = number(key, value)?,
         "persistent_keepalive_interval" => peer.keepalive = number(key, value)?,
         "allowed_ip" => peer.allowed_ips.push(range(key, value)?),
+        "group" => peer.group = number(key, value)?,
+        "accepted_ip" => peer.accepted_ips.push(range(key, value)?),
         _ => {}
     }
     Ok(())
@@ -139,7 +149,7 @@ mod tests {
             "private_key={KEY}\nother_private_key={KEY}\nlisten_port=51820\nfwmark=9\npublic_key={KEY}\n\
              other_public_key={KEY}\nown_public_key={KEY}\npreshared_key={KEY}\nprotocol_version=1\nendpoint=192.0.2.1:5\nlast_handshake_time_sec=1700000000\n\
              last_handshake_time_nsec=5\ntx_bytes=1\nrx_bytes=2\npersistent_keepalive_interval=25\n\
-             allowed_ip=10.0.0.0/8\nallowed_ip=fd00::/64\n"
+             allowed_ip=10.0.0.0/8\nallowed_ip=fd00::/64\ngroup=7\naccepted_ip=10.9.0.0/16\n"
         );
         let status = Status::parse(text.lines()).unwrap();
         assert_eq!(status.to_string(), text);

@@ -300,3 +300,47 @@ fn who_starts_again_with_a_clock_behind_is_asked_by_the_others() {
     }
     assert!(world.reaches(A), "and then both are heard");
 }
+
+#[test]
+fn who_may_send_for_others() {
+    let mut world = World::new();
+    assert!(world.reaches(A));
+    let a = *world.sides[A].device.key().unwrap().public();
+    let foreign = IpAddr::from([10, 9, 9, 9]);
+    let change = |public_key, group, accepted_ips: &[IpAddr]| PeerChange {
+        public_key,
+        group: Some(group),
+        accepted_ips: accepted_ips.iter().map(|ip| (*ip).into()).collect(),
+        ..PeerChange::default()
+    };
+    // Somebody else's address.
+    let owner =
+        PeerChange { allowed_ips: vec![AllowedChange::Add(foreign.into())], ..change([9; 32], 7, &[]) };
+    let now = world.now;
+    world.sides[B].device.change_peer(&owner, now);
+    let mut packet = world.packet(A, 60);
+    packet[12..16].copy_from_slice(&[10, 9, 9, 9]);
+    let replaced = |change: PeerChange, own: IpAddr| PeerChange {
+        replace_allowed_ips: true,
+        allowed_ips: vec![AllowedChange::Add(own.into())],
+        ..change
+    };
+    let own = world.sides[A].inside;
+    for (what, change, is_taken) in [
+        ("of no group", change(a, 0, &[]), false),
+        ("of another", change(a, 8, &[]), false),
+        ("of the same", change(a, 7, &[]), true),
+        ("of none again", change(a, 0, &[]), false),
+        ("that it may send, too", change(a, 0, &[foreign]), true),
+        ("that stays until it is replaced", change(a, 0, &[]), true),
+        ("that it may send no more", replaced(change(a, 0, &[]), own), false),
+    ] {
+        world.sides[B].device.change_peer(&change, now);
+        let sent = world.send(A, &packet).unwrap();
+        assert_eq!(world.carry(A, &sent.datagram).is_some(), is_taken, "{what}");
+    }
+    // Nothing is sent to it for that.
+    assert_ne!(world.sides[B].device.peer_of(foreign), world.sides[B].device.peer_of(own));
+    let status = world.sides[B].device.peers().find(|peer| peer.public_key == [9; 32]).unwrap();
+    assert_eq!((status.group, status.allowed_ips), (7, vec![foreign.into()]));
+}

@@ -1,0 +1,181 @@
+//! Gateways that change while packets flow: make before break.
+//!
+//! Nodes learn at different times that somebody else is to carry a location's traffic, and what arrives over a gateway that
+//! WireGuard does not believe yet, or no more, is lost. So a change that nothing forces (somebody is to be a gateway or is to be
+//! none, or may carry traffic again) takes place in steps. First everybody accepts packets by the new ways too, and shakes
+//! hands there. Then who becomes a gateway sends as one, then everybody sends by the new ways, then those that are gateways
+//! no more; and a while later what came by the former ways is refused again. Each node counts for itself, from when it learns of
+//! the change: the steps are longer than news takes. What forces a change (a gateway that carries nothing) waits for nothing.
+//! Neither does a node that joins, nor an agent that has just started: it knows of nothing that was before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use model::mesh::Gateway;
+use model::{Node, NodeName};
+
+use super::segment::{Place, Segment};
+
+/// How far a change has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Everybody accepts packets by both ways.
+    #[default]
+    Prepare,
+    /// New gateways use the new ways.
+    Gain,
+    /// Everybody does but gateways that are going to be none.
+    Move,
+    /// They, too; and the former ways are accepted for a while.
+    Leave,
+}
+
+/// When each step begins, since the change was heard of, and when all is over.
+const STEPS: [(Duration, Step); 3] = [
+    (Duration::from_millis(1_500), Step::Gain),
+    (Duration::from_millis(2_500), Step::Move),
+    (Duration::from_millis(3_500), Step::Leave),
+];
+const OVER: Duration = Duration::from_secs(8);
+
+/// Changes that come one after the other begin anew with the steps, but for no longer.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// What a node was to its location's gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it was to be one.
+    pub gateway: Gateway,
+    /// Whether it was left alone.
+    pub is_out: bool,
+}
+
+/// Gateways that are changing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changing {
+    /// The nodes whose standing was another one until lately.
+    pub was: BTreeMap<NodeName, Standing>,
+    /// How far it is.
+    pub step: Step,
+}
+
+/// Watches for changes of gateways. Call [`Handover::follow`] before every plan, and at [`Handover::deadline`].
+#[derive(Debug, Default)]
+pub struct Handover {
+    known: BTreeMap<NodeName, Standing>,
+    changing: Changing,
+    first: Duration,
+    since: Duration,
+    deadline: Option<Duration>,
+}
+
+impl Handover {
+    /// Takes in the nodes and who is left alone, and says what is changing.
+    pub fn follow(
+        &mut self,
+        nodes: &BTreeMap<NodeName, Node>,
+        out: &BTreeSet<NodeName>,
+        now: Duration,
+    ) -> &Changing {
+        // Without a key nobody has a tunnel to it.
+        let here = nodes.values().filter(|node| node.public_key.is_some());
+        let mut changed = BTreeMap::new();
+        for node in here {
+            let is = Standing { gateway: node.mesh.gateway, is_out: out.contains(&node.name) };
+            let was = self.known.get(&node.name).copied().unwrap_or(is);
+            // A failure is followed at once.
+            let is_planned = was.gateway != is.gateway || was.is_out && !is.is_out;
+            if is_planned {
+                changed.insert(node.name.clone(), was);
+            }
+            if self.known.get(&node.name) != Some(&is) {
+                self.known.insert(node.name.clone(), is);
+            }
+        }
+        if self.known.len() > nodes.len() {
+            self.known.retain(|name, _| nodes.contains_key(name));
+        }
+        let began = self.begin(nodes, changed, out);
+        if began && self.deadline.is_none() {
+            self.first = now;
+        }
+        if began && now < self.first + LONGEST {
+            self.since = now;
+        }
+        self.advance(began, now);
+        &self.changing
+    }
+
+    /// Takes in who changed, as far as it matters: whether others carry somebody's traffic than before.
+    fn begin(
+        &mut self,
+        nodes: &BTreeMap<NodeName, Node>,
+        changed: BTreeMap<NodeName, Standing>,
+        out: &BTreeSet<NodeName>,
+    ) -> bool {
+        let places: BTreeSet<Place> = changed.keys().filter_map(|name| Place::of(&nodes[name])).collect();
+        let lately = Changing { was: changed, step: Step::Prepare };
+        let mut began = false;
+        for place in places {
+            let is_member = |node: &&Node| node.public_key.is_some() && Place::of(node) == Some(place);
+            let members: Vec<&Node> = nodes.values().filter(is_member).collect();
+            let is = Segment::new(members.clone(), None);
+            let was = Segment::new(members, Some(&lately));
+            if is.carriers(out) != was.carriers(&lately.out(out)) {
+                let of_place = lately.was.iter().filter(|(name, _)| Place::of(&nodes[*name]) == Some(place));
+                for (name, was) in of_place {
+                    self.changing.was.entry(name.clone()).or_insert(*was);
+                }
+                began = true;
+            }
+        }
+        began
+    }
+
+    fn advance(&mut self, began: bool, now: Duration) {
+        if self.deadline.is_none() && !began {
+            return;
+        }
+        let since = now.saturating_sub(self.since);
+        if since >= OVER {
+            (self.changing, self.deadline) = (Changing::default(), None);
+            return;
+        }
+        let begun = STEPS.iter().take_while(|(after, _)| *after <= since).last();
+        self.changing.step = begun.map_or(Step::Prepare, |(_, step)| *step);
+        let next = STEPS.iter().map(|(after, _)| *after).find(|after| *after > since);
+        self.deadline = Some(self.since + next.unwrap_or(OVER));
+    }
+
+    /// When the next step is due, if something is changing.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+}
+
+impl Changing {
+    /// What the node was until lately, or is.
+    pub(super) fn gateway(&self, node: &Node) -> Gateway {
+        self.was.get(&node.name).map_or(node.mesh.gateway, |was| was.gateway)
+    }
+
+    /// Those that were left alone until lately, and those that are.
+    pub(super) fn out(&self, out: &BTreeSet<NodeName>) -> BTreeSet<NodeName> {
+        let were = self.was.iter().filter(|(_, was)| was.is_out).map(|(name, _)| name);
+        were.chain(out).cloned().collect()
+    }
+
+    /// Whether a node that carried others or does so from now on still sends by the former ways.
+    pub(super) fn is_before(&self, carried: bool, carries: bool) -> bool {
+        let own = match (carried, carries) {
+            (false, true) => Step::Gain,
+            (true, false) => Step::Leave,
+            _ => Step::Move,
+        };
+        self.step < own
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/handover.rs"]
+mod tests;

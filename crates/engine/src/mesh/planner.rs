@@ -1,0 +1,286 @@
+//! The mesh, as it is planned again and again: of one node's change only what follows from it is planned.
+//!
+//! A node that changes concerns the members of its segment: their ways, the peers that lead to them, and their routes. That
+//! is done by itself when nobody claims what another has, before and after; where it is more than that, such as other gateways
+//! for this node's own segment, ranges beside the mesh or peers outside of it, everything is planned.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use model::{Change, ClusterName, Key, Node, NodeName, World, overlaps};
+
+use super::claims::Claims;
+use super::segment::{Name, Segment};
+use super::view::group;
+use super::{Mesh, Seen, Settings, TUNNEL_METRIC, add_route, claim_ranges, new_peer, plan};
+
+/// Keeps the newest plan, and what has changed since. Tell it of every change before the world takes it in.
+#[derive(Debug, Default)]
+pub struct Planner {
+    newest: Option<Newest>,
+    /// Nodes that were changed since, and what they were.
+    touched: BTreeMap<NodeName, Option<Node>>,
+}
+
+#[derive(Debug)]
+struct Newest {
+    mesh: Mesh,
+    settings: Settings,
+    seen: Seen,
+}
+
+/// More changes than this at once are planned together.
+const MANY: usize = 16;
+
+impl Planner {
+    /// The world is about to change.
+    pub fn handle_change(&mut self, world: &World, change: &Change) {
+        match change.key() {
+            Key::Node(name) if self.newest.is_some() && self.touched.len() <= MANY => {
+                if !self.touched.contains_key(&name) {
+                    let before = world.nodes.get(&name).cloned();
+                    self.touched.insert(name, before);
+                }
+            }
+            Key::Node(_) | Key::Cluster(_) | Key::Peer(_) => self.forget(),
+            _ => {}
+        }
+    }
+
+    /// Plans everything the next time.
+    pub fn forget(&mut self) {
+        self.newest = None;
+        self.touched.clear();
+    }
+
+    /// What the mesh looks like from the node `me`: the same as [`plan`].
+    pub fn plan(&mut self, world: &World, me: &NodeName, settings: &Settings, seen: &Seen) -> &Mesh {
+        let touched = std::mem::take(&mut self.touched);
+        let newest = self.newest.take().filter(|newest| {
+            let expired = |now| move |peer: &&model::Peer| peer.has_expired(now);
+            let count = |now| world.peers.values().filter(expired(now)).count();
+            let then = Seen { now: seen.now, ..newest.seen.clone() };
+            newest.settings == *settings && then == *seen && count(newest.seen.now) == count(seen.now)
+        });
+        let followed = newest.and_then(|mut newest| {
+            let done = touched.is_empty()
+                || Scene::new(world, me, &touched, settings, seen)
+                    .is_some_and(|scene| scene.is_simple(&newest.mesh) && scene.follow(&mut newest.mesh));
+            newest.seen.now = seen.now;
+            done.then_some(newest)
+        });
+        let newest = followed.unwrap_or_else(|| Newest {
+            mesh: plan(world, me, settings, seen),
+            settings: settings.clone(),
+            seen: seen.clone(),
+        });
+        &self.newest.insert(newest).mesh
+    }
+}
+
+/// What is looked at when single nodes have changed.
+struct Scene<'a> {
+    world: &'a World,
+    me: &'a Node,
+    touched: &'a BTreeMap<NodeName, Option<Node>>,
+    ranges: Claims<&'a ClusterName>,
+    settings: &'a Settings,
+    seen: &'a Seen,
+}
+
+impl<'a> Scene<'a> {
+    fn new(
+        world: &'a World,
+        me: &NodeName,
+        touched: &'a BTreeMap<NodeName, Option<Node>>,
+        settings: &'a Settings,
+        seen: &'a Seen,
+    ) -> Option<Self> {
+        let me = world.nodes.get(me).filter(|me| !touched.contains_key(&me.name))?;
+        let ranges = claim_ranges(world, &me.name, Some(me), &mut Mesh::default());
+        Some(Self { world, me, touched, ranges, settings, seen })
+    }
+
+    fn was(&self, name: &NodeName) -> Option<&'a Node> {
+        self.touched.get(name).map_or_else(|| self.world.nodes.get(name), Option::as_ref)
+    }
+
+    fn is_here(&self, node: &Node) -> bool {
+        node.name == self.me.name || node.public_key.is_some() && !node.pod_cidrs.is_empty()
+    }
+
+    /// Whether nobody claims what another has, and nothing else than nodes makes the plan.
+    fn is_simple(&self, mesh: &Mesh) -> bool {
+        let is = || self.touched.keys().filter_map(|name| self.world.nodes.get(name));
+        let granted =
+            |node: &Node, range: &IpNet| self.ranges.owner_of(&range.trunc()) == Some(&&node.name.cluster);
+        mesh.problems.is_empty()
+            && self.world.peers.is_empty()
+            && self.seen.changing.was.is_empty()
+            && self.touched.values().flatten().all(|node| node.mesh.allowed_location_ips.is_empty())
+            && is().all(|node| node.pod_cidrs.iter().all(|range| granted(node, range)))
+            && self.world.nodes.values().all(|node| node.mesh.allowed_location_ips.is_empty())
+            && is().all(|new| {
+                self.world.nodes.values().all(|node| !clash(new, node)) && {
+                    let mut ranges = new.pod_cidrs.iter().enumerate();
+                    ranges.all(|(n, range)| !new.pod_cidrs[..n].iter().any(|other| overlaps(other, range)))
+                }
+            })
+            && is().all(|new| new.mesh.rekeying.next_key.is_none_or(|next| Some(next) != new.public_key))
+    }
+
+    /// The nodes of a segment, as they are or as they were.
+    fn members(&self, name: Name<'a>, before: bool) -> Vec<&'a Node> {
+        let now = |node: &'a Node| if before { self.was(&node.name) } else { Some(node) };
+        let is_member = |node: &&Node| self.is_here(node) && Name::of(node) == name;
+        let mut members: Vec<&Node> = match name {
+            Name::Alone(name) if before => self.was(name).into_iter().collect(),
+            Name::Alone(name) => self.world.nodes.get(name).into_iter().collect(),
+            Name::Place(_) => self.world.nodes.values().filter_map(now).collect(),
+        };
+        if before && matches!(name, Name::Place(_)) {
+            let gone = |(name, was): &(&NodeName, &'a Option<Node>)| {
+                was.is_some() && !self.world.nodes.contains_key(*name)
+            };
+            members.extend(self.touched.iter().filter(gone).filter_map(|(_, was)| was.as_ref()));
+            members.sort_by_key(|node| &node.name);
+        }
+        members.retain(is_member);
+        members
+    }
+
+    /// Plans the segments of the nodes that have changed. Returns whether that was all; if not, nothing was done.
+    fn follow(&self, mesh: &mut Mesh) -> bool {
+        let changed = self.touched.keys().flat_map(|name| [self.was(name), self.world.nodes.get(name)]);
+        let names: BTreeSet<Name> =
+            changed.flatten().filter(|node| self.is_here(node)).map(Name::of).collect();
+        let mine = Name::of(self.me);
+        let out = &self.seen.out;
+        let segment = |before| Segment::new(self.members(mine, before), None);
+        // Every way to another segment depends on that.
+        let hop = segment(false).carrier(self.me, out);
+        if names.contains(&mine)
+            && (segment(true).carrier(self.me, out).name != hop.name || self.touched.contains_key(&hop.name))
+        {
+            return false;
+        }
+        let carries = hop.name == self.me.name;
+        let mut ways = Vec::new();
+        let mut groups = Vec::new();
+        let mut before = BTreeSet::new();
+        for name in names {
+            before.extend(self.members(name, true).into_iter().map(|node| &node.name));
+            let segment = Segment::new(self.members(name, false), None);
+            if name == mine {
+                ways.extend(segment.members.iter().map(|member| (*member, *member)));
+            } else {
+                let carriers = segment.carriers(out);
+                if carries {
+                    let by = |(gateway, nodes): (&&'a NodeName, &Vec<&'a Node>)| {
+                        let gateway = &self.world.nodes[*gateway];
+                        nodes.iter().map(|node| (*node, gateway)).collect::<Vec<_>>()
+                    };
+                    ways.extend(carriers.iter().flat_map(by));
+                } else {
+                    ways.extend(segment.members.iter().map(|member| (*member, hop)));
+                }
+            }
+            if (name == mine) != carries && segment.members.len() > 1 {
+                groups.push((name, group(&segment, &segment.carriers(out))));
+            }
+        }
+        ways.retain(|(node, _)| node.name != self.me.name);
+        self.lead(&before, &ways, mesh);
+        self.gather(&groups, &before, &ways, mesh);
+        true
+    }
+
+    /// Leads to nodes by their new ways, and no more by the former ones.
+    fn lead(&self, before: &BTreeSet<&NodeName>, ways: &[(&Node, &Node)], mesh: &mut Mesh) {
+        let same = |node: &Node, hop: &Node, mesh: &Mesh| {
+            let untouched = |name| !self.touched.contains_key(name);
+            untouched(&node.name) && untouched(&hop.name) && mesh.via.get(&node.name) == Some(&hop.name)
+        };
+        let kept: BTreeSet<&NodeName> =
+            ways.iter().filter(|(node, hop)| same(node, hop, mesh)).map(|(node, _)| &node.name).collect();
+        let mut left = BTreeSet::new();
+        for name in before.iter().filter(|name| !kept.contains(**name)) {
+            let (Some(node), Some(hop)) = (self.was(name), mesh.via.remove(*name)) else { continue };
+            let key = self.was(&hop).and_then(|hop| hop.public_key);
+            for range in node.pod_cidrs.iter().map(IpNet::trunc) {
+                mesh.routes.remove(&(range, TUNNEL_METRIC));
+                if let Some(peer) = key.and_then(|key| mesh.tunnel.peers.get_mut(&key)) {
+                    peer.allowed_ips.remove(&range);
+                }
+            }
+            left.insert(hop);
+        }
+        for hop in left.iter().chain(self.touched.keys()) {
+            let Some(key) = self.was(hop).and_then(|hop| hop.public_key) else { continue };
+            if mesh.tunnel.peers.get(&key).is_some_and(|peer| peer.allowed_ips.is_empty()) {
+                mesh.tunnel.peers.remove(&key);
+                mesh.hidden.remove(hop);
+            }
+        }
+        let my_ips = self.my_ips(mesh);
+        for (node, hop) in ways.iter().filter(|(node, _)| !kept.contains(&node.name)) {
+            let key = hop.public_key.expect("who is here has a key");
+            if !mesh.tunnel.peers.contains_key(&key) {
+                let next = hop.mesh.rekeying.next_key.filter(|_| self.settings.knows_two_keys);
+                let peer = new_peer(self.me, hop, next, &self.ranges, self.settings, self.seen, mesh);
+                mesh.tunnel.peers.insert(key, peer);
+            }
+            mesh.via.insert(node.name.clone(), hop.name.clone());
+            for range in node.pod_cidrs.iter().map(IpNet::trunc) {
+                mesh.tunnel.peers.get_mut(&key).expect("it was put there").allowed_ips.insert(range);
+                add_route(range, &my_ips, self.seen.narrow.get(&node.name).copied(), &mut mesh.routes);
+            }
+        }
+    }
+
+    /// Lets gateways of the segments stand in for each other, and nobody else of them.
+    fn gather(
+        &self,
+        groups: &[(Name, BTreeSet<&NodeName>)],
+        before: &BTreeSet<&NodeName>,
+        ways: &[(&Node, &Node)],
+        mesh: &mut Mesh,
+    ) {
+        if !self.settings.knows_groups {
+            return;
+        }
+        let key = |name: &NodeName| self.world.nodes.get(name).and_then(|node| node.public_key);
+        let members = before.iter().copied().chain(ways.iter().map(|(node, _)| &node.name));
+        for key in members.filter_map(key) {
+            if let Some(peer) = mesh.tunnel.peers.get_mut(&key) {
+                peer.group = 0;
+            }
+        }
+        for (name, gateways) in groups.iter().filter(|(_, gateways)| gateways.len() > 1) {
+            for key in gateways.iter().copied().filter_map(key) {
+                if let Some(peer) = mesh.tunnel.peers.get_mut(&key) {
+                    peer.group = name.number();
+                }
+            }
+        }
+    }
+
+    fn my_ips(&self, mesh: &Mesh) -> Vec<std::net::IpAddr> {
+        Node { pod_cidrs: mesh.own.clone(), ..self.me.clone() }.mesh_ips()
+    }
+}
+
+/// Whether the node claims anything that the other has.
+fn clash(new: &Node, other: &Node) -> bool {
+    if new.name == other.name {
+        return false;
+    }
+    let keys = |node: &Node| [node.public_key, node.mesh.rekeying.next_key];
+    let theirs = keys(other);
+    keys(new).into_iter().flatten().any(|key| theirs.contains(&Some(key)))
+        || new.pod_cidrs.iter().any(|range| other.pod_cidrs.iter().any(|their| overlaps(their, range)))
+}
+
+#[cfg(test)]
+#[path = "tests/planner.rs"]
+mod tests;

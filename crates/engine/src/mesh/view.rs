@@ -1,0 +1,75 @@
+//! Over whom each node is reached, as its gateways are or as they were until lately.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Node, NodeName, World};
+
+use super::handover::Changing;
+use super::segment::{Name, Segment, segments};
+
+/// The mesh as it is seen from one node.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) segments: BTreeMap<Name<'a>, Segment<'a>>,
+    /// This node's segment.
+    pub(super) mine: Name<'a>,
+    /// Whose traffic this node carries to other segments; none if it is no gateway.
+    pub(super) carried: Option<Vec<&'a Node>>,
+    /// Each node, and the peer that leads to it.
+    pub(super) ways: Vec<(&'a Node, &'a Node)>,
+    /// Gateways that are peers of this node and take each other's place, by segment.
+    pub(super) groups: BTreeMap<Name<'a>, BTreeSet<&'a NodeName>>,
+}
+
+impl<'a> View<'a> {
+    /// From `me`, of nodes of which some are `out`, before what is `changing` if anything is.
+    pub(super) fn new(
+        world: &'a World,
+        me: &'a Node,
+        is_here: impl Fn(&Node) -> bool,
+        changing: Option<&Changing>,
+        out: &BTreeSet<NodeName>,
+    ) -> Self {
+        let before = changing.map(|changing| changing.out(out));
+        let out = before.as_ref().unwrap_or(out);
+        let segments = segments(world, is_here, changing);
+        let is_mine = |segment: &Segment| segment.members.iter().any(|member| member.name == me.name);
+        let (mine, segment) =
+            segments.iter().find(|(_, segment)| is_mine(segment)).expect("this node is here");
+        let mine = *mine;
+        let mut carriers = segment.carriers(out);
+        let own = group(segment, &carriers);
+        let carried = carriers.remove(&me.name);
+
+        let mut ways: Vec<(&Node, &Node)> = Vec::with_capacity(world.nodes.len());
+        let neighbours = segment.members.iter().filter(|member| member.name != me.name);
+        ways.extend(neighbours.map(|member| (*member, *member)));
+        let mut groups = BTreeMap::new();
+        let hop = segment.carrier(me, out);
+        for (name, segment) in segments.iter().filter(|(name, _)| **name != mine) {
+            let carriers = segment.carriers(out);
+            if carried.is_some() && segment.members.len() > 1 {
+                groups.insert(*name, group(segment, &carriers));
+            }
+            for (gateway, nodes) in carriers {
+                let hop = if carried.is_some() { &world.nodes[gateway] } else { hop };
+                ways.extend(nodes.into_iter().map(|node| (node, hop)));
+            }
+        }
+        if carried.is_none() {
+            groups.insert(mine, own);
+        }
+        Self { segments, mine, carried, ways, groups }
+    }
+}
+
+/// Those of a segment that carry others, or would.
+pub(super) fn group<'a>(
+    segment: &Segment<'a>,
+    carriers: &BTreeMap<&'a NodeName, Vec<&'a Node>>,
+) -> BTreeSet<&'a NodeName> {
+    let carrying =
+        carriers.iter().filter(|(gateway, nodes)| nodes.iter().any(|node| node.name != ***gateway));
+    let active = segment.active.iter().map(|gateway| &gateway.name);
+    active.chain(carrying.map(|(gateway, _)| *gateway)).collect()
+}
