@@ -9,7 +9,8 @@
 //! that switched off.
 //!
 //! Arguments: `--peer NAME=PATH` (several times), `--rounds N`, `--seconds N` of each stream, `--only WORD` (ours and those
-//! with WORD in their names), `--wires on-1420,off-8920`, `--traffic` or `--costs` for one half, `-o json`.
+//! with WORD in their names), `--wires on-1420,off-8920`, `--measure one,four,small,trip` (not all of the traffic),
+//! `--traffic` or `--costs` for one half, `-o json`.
 
 mod costs;
 mod measure;
@@ -35,6 +36,7 @@ struct Arguments {
     rounds: usize,
     seconds: f64,
     wires: Vec<measure::Wire>,
+    parts: Vec<measure::Part>,
     traffic: bool,
     costs: bool,
     json: bool,
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(problem) => {
             let known = "--peer NAME=PATH, --rounds N, --seconds N, --only WORD, --wires on-1420,on-8920,off-1420,off-8920, \
-                         --traffic, --costs, -o json";
+                         --measure one,four,small,trip, --traffic, --costs, -o json";
             eprintln!("{problem}; known are {known}");
             return ExitCode::FAILURE;
         }
@@ -74,6 +76,7 @@ impl Arguments {
             rounds: 5,
             seconds: 2.0,
             wires: measure::Wire::ALL.to_vec(),
+            parts: measure::Part::ALL.to_vec(),
             traffic: true,
             costs: true,
             json: false,
@@ -89,14 +92,18 @@ impl Arguments {
                 "--wires" => {
                     this.wires = value()?.split(',').map(measure::Wire::parse).collect::<Result<_, _>>()?;
                 }
+                "--measure" => {
+                    this.parts = value()?.split(',').map(measure::Part::parse).collect::<Result<_, _>>()?;
+                }
                 "--traffic" => this.costs = false,
                 "--costs" => this.traffic = false,
                 "-o" | "--output" => this.json = value()? == "json",
                 other => return Err(format!("unknown argument {other}")),
             }
         }
-        if this.rounds == 0 || !(0.5..=60.0).contains(&this.seconds) {
-            return Err("--rounds is 1 or more, --seconds 0.5 to 60".into());
+        // iperf3 takes whole seconds, and 0 for no end.
+        if this.rounds == 0 || !(1.0..=60.0).contains(&this.seconds) {
+            return Err("--rounds is 1 or more, --seconds 1 to 60".into());
         }
         this.compared = peers::all(named);
         if let Some(word) = only {

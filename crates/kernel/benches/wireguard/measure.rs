@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Arguments;
 use crate::pair::{End, Setup, pair};
 use crate::report::{Metric, Report};
-use crate::traffic;
+use crate::traffic::{self, Carried};
 
 /// What lies between the two.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,30 @@ const METRICS: [Metric; 6] = [
     Metric::new("round trip, p50", "µs", 1),
 ];
 
+/// What `--measure` names: parts of [`METRICS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    One,
+    Four,
+    Small,
+    Trip,
+}
+
+impl Part {
+    pub(crate) const ALL: [Self; 4] = [Self::One, Self::Four, Self::Small, Self::Trip];
+
+    /// From its name.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "one" => Ok(Self::One),
+            "four" => Ok(Self::Four),
+            "small" => Ok(Self::Small),
+            "trip" => Ok(Self::Trip),
+            _ => Err(format!("--measure {text}: not one, four, small or trip")),
+        }
+    }
+}
+
 pub(crate) fn tables(arguments: &Arguments, report: &mut Report) {
     for wire in &arguments.wires {
         let mut samples = vec![vec![Vec::new(); arguments.compared.len()]; METRICS.len()];
@@ -65,7 +89,7 @@ pub(crate) fn tables(arguments: &Arguments, report: &mut Report) {
                     switch_off(&ends);
                 }
                 eprintln!("round {} of {}: {}", round + 1, arguments.rounds, arguments.compared[at].name);
-                for (metric, value) in samples.iter_mut().zip(sample(&ends, arguments.seconds)) {
+                for (metric, value) in samples.iter_mut().zip(sample(&ends, arguments)) {
                     metric[at].push(value);
                 }
             }
@@ -75,14 +99,19 @@ pub(crate) fn tables(arguments: &Arguments, report: &mut Report) {
     }
 }
 
-/// In the order of [`METRICS`].
-fn sample(ends: &[End; 2], seconds: f64) -> [f64; METRICS.len()] {
+/// In the order of [`METRICS`]; what is not wanted is no number.
+fn sample(ends: &[End; 2], arguments: &Arguments) -> [f64; METRICS.len()] {
+    let wanted = |part| arguments.parts.contains(&part);
+    let seconds = arguments.seconds;
     // The handshake is not what is measured here.
     traffic::round_trip(ends, 200);
-    let trip = traffic::round_trip(ends, 2000);
-    let one = traffic::streams(ends, seconds, &[]);
-    let four = traffic::streams(ends, seconds, &["-P", "4", "--bidir"]);
-    let small = traffic::datagrams(ends, Duration::from_secs_f64(seconds / 2.0));
+    let trip = if wanted(Part::Trip) { traffic::round_trip(ends, 2000) } else { f64::NAN };
+    let none = Carried { rate: f64::NAN, cost: f64::NAN };
+    let one = if wanted(Part::One) { traffic::streams(ends, seconds, &[]) } else { none };
+    let four =
+        if wanted(Part::Four) { traffic::streams(ends, seconds, &["-P", "4", "--bidir"]) } else { none };
+    let time = Duration::from_secs_f64(seconds / 2.0);
+    let small = if wanted(Part::Small) { traffic::datagrams(ends, time) } else { f64::NAN };
     [one.rate, one.cost, four.rate, four.cost, small / 1e3, trip]
 }
 

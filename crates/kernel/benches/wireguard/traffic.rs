@@ -16,8 +16,12 @@ const WINDOW: u64 = 256;
 /// Datagrams with one call.
 const BATCH: usize = 32;
 const SMALL: usize = 64;
+/// What iperf3 writes at once. Not its usual 128 KiB: these keep their place within a page towards the kernel's buffers for a
+/// whole run, and on some processors (AMD's Zen 3, measured) copying is then slow or fast by chance of the first byte.
+const BLOCK: usize = 130_000;
 
 /// What streams carried.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Carried {
     /// Gbit/s, all streams.
     pub(crate) rate: f64,
@@ -36,14 +40,20 @@ pub(crate) fn streams(ends: &[End; 2], seconds: f64, arguments: &[&str]) -> Carr
         .expect("install iperf3");
     until("the server", || ends[1].netns.run("ss -Hltn sport = 5201").contains("5201"));
     let before = machine_time();
-    let answer = ends[0].netns.run(&format!("iperf3 -J -t {seconds} -c {target} {}", arguments.join(" ")));
+    let answer =
+        ends[0].netns.run(&format!("iperf3 -J -t {seconds} -l {BLOCK} -c {target} {}", arguments.join(" ")));
     server.wait().expect("wait");
     let spent = (machine_time() - before).as_secs_f64();
     let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
     let end = &answer["end"];
     let sums = ["sum_received", "sum_received_bidir_reverse"].map(|key| &end[key]);
     let of = |what: &str| sums.iter().filter_map(|sum| sum[what].as_f64()).sum::<f64>();
-    Carried { rate: of("bits_per_second") / 1e9, cost: spent / (of("bytes") * 8.0 / 1e9) }
+    // Some carry nothing at some MTUs; that is no rate.
+    let gigabits = of("bytes") * 8.0 / 1e9;
+    if gigabits == 0.0 {
+        return Carried { rate: f64::NAN, cost: f64::NAN };
+    }
+    Carried { rate: of("bits_per_second") / 1e9, cost: spent / gigabits }
 }
 
 /// Datagrams of 64 bytes that arrive in a second, as many as there are ways to send without losing them.

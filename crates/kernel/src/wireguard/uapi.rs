@@ -1,12 +1,12 @@
 //! The cross-platform control protocol, as text: <https://www.wireguard.com/xplatform/>.
 //!
 //! Both sides are here: the device reads [`SetRequest`]s and writes [`Status`]es, the agent the other way round. Nothing
-//! here opens a socket.
+//! here opens a socket; names of interfaces are those of the caller's network namespace.
 
 mod request;
 mod status;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 
 use ipnet::IpNet;
 use thiserror::Error;
@@ -52,7 +52,23 @@ fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, LineError> 
 }
 
 fn endpoint(key: &str, value: &str) -> Result<SocketAddr, LineError> {
-    value.parse().map_err(|_| refused(key, "ADDRESS:PORT or [ADDRESS]:PORT"))
+    let parsed = value.parse().ok().or_else(|| with_scope(value));
+    parsed.ok_or_else(|| {
+        refused(
+            key,
+            "ADDRESS:PORT, [ADDRESS]:PORT or [ADDRESS%INTERFACE]:PORT, of an interface that is there",
+        )
+    })
+}
+
+/// `[fe80::1%eth0]:51820`, as `wg` writes addresses that mean something on one link only. A number for the interface is of
+/// the address's own syntax.
+fn with_scope(value: &str) -> Option<SocketAddr> {
+    let (host, port) = value.strip_prefix('[')?.split_once("]:")?;
+    let (ip, interface) = host.split_once('%')?;
+    let (ip, port) = (ip.parse().ok()?, port.parse().ok()?);
+    let scope = nix::net::if_::if_nametoindex(interface).ok()?;
+    Some(SocketAddrV6::new(ip, port, 0, scope).into())
 }
 
 fn range(key: &str, value: &str) -> Result<IpNet, LineError> {

@@ -22,12 +22,13 @@ fn main() -> ExitCode {
     if let Some(exit) = program::device(&args).or_else(|| container::starter(&args)) {
         return exit;
     }
-    let cases: [(&str, fn()); 18] = [
+    let cases: [(&str, fn()); 19] = [
         ("two_of_ours", traffic::two_of_ours),
         ("jumbo_frames", traffic::jumbo_frames),
         ("ours_asks_wireguard_go", traffic::ours_asks_wireguard_go),
         ("wireguard_go_asks_ours", traffic::wireguard_go_asks_ours),
         ("a_path_narrower_than_it_says", traffic::a_path_narrower_than_it_says),
+        ("a_flood_for_another", traffic::a_flood_for_another),
         ("a_peer_that_moves", life::a_peer_that_moves),
         ("over_a_relay", life::over_a_relay),
         ("killed_and_started_again", life::killed_and_started_again),

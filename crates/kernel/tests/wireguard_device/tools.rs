@@ -1,9 +1,10 @@
 //! The tools people know, on our control socket.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::net_common::run_in;
-use crate::pair::{Kind, Setup, pair};
+use crate::pair::{Kind, Setup, pair, until};
 use crate::traffic::echo;
 
 pub(crate) fn wg_reads_and_writes() {
@@ -78,6 +79,23 @@ pub(crate) fn wg_reads_and_writes() {
     assert!(!status.expect("netns").success());
     drop(taken);
     assert!(echo(a, b.inside[0]));
+
+    // An address that means something on one link only, as `wg` writes it.
+    let link_local = || {
+        let shown = run_in(b.netns.netns(), "ip -6 -o addr show dev eth0 scope link -tentative");
+        let mut words = shown.split_whitespace().skip_while(|word| *word != "inet6").skip(1);
+        words.next().and_then(|range| range.split_once('/')).map(|(ip, _)| ip.to_owned())
+    };
+    until("an address of the link", || link_local().is_some());
+    let ip = link_local().expect("it is there");
+    wg(&format!("set {interface} peer {} endpoint [{ip}%eth0]:51820", b.key.public()));
+    assert!(echo(a, b.inside[0]));
+    assert!(wg(&format!("show {interface} endpoints")).contains(&format!("[{ip}%eth0]:51820")));
+    let heard = b.stats(a).endpoint.expect("an endpoint");
+    assert!(
+        matches!(heard, SocketAddr::V6(at) if at.ip().is_unicast_link_local() && at.scope_id() > 0),
+        "{heard}"
+    );
 
     // What is dropped is counted by reason.
     let no_peer = || a.device.drops().expect("counters")["no_peer"];

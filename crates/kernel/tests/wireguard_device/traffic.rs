@@ -2,13 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGsoSegment;
 
 use crate::net_common::answers;
-use crate::pair::{End, Kind, Setup, pair};
+use crate::pair::{End, Kind, Setup, over_a_relay, pair, until};
 
 /// Bytes of a stream in one direction.
 const STREAM: usize = 8 << 20;
@@ -41,6 +42,61 @@ pub(crate) fn a_path_narrower_than_it_says() {
         end.netns.run("ip link set eth0 mtu 1400");
     }
     everything(&ends);
+}
+
+/// One peer is sent more than can be carried; another's questions are answered all the same.
+pub(crate) fn a_flood_for_another() {
+    const QUESTIONS: usize = 300;
+    let ([busy, quiet], hub) = over_a_relay("wgf", [Kind::Ours, Kind::Ours]);
+    assert!(echo(&hub, busy.inside[0]) && echo(&hub, quiet.inside[0]));
+    let socket = |end: &End| {
+        let ip = end.inside[0];
+        let socket = end.netns.netns().run(|| UdpSocket::bind((ip, 7000))).expect("netns").expect("bind");
+        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("timeout");
+        socket
+    };
+    let (flooding, answering) = (socket(&hub), socket(&quiet));
+    let asking = hub.netns.netns().run(|| UdpSocket::bind((hub.inside[0], 0))).expect("netns").expect("bind");
+    asking.set_read_timeout(Some(Duration::from_millis(300))).expect("timeout");
+    asking.connect(answering.local_addr().expect("address")).expect("connect");
+    let (flooded, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    let answered = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Nobody listens there.
+            while !done.load(Ordering::Relaxed) {
+                if flooding.send_to(&[0; 1300], (busy.inside[0], 7001)).is_ok() {
+                    flooded.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let mut question = [0; 8];
+                if let Ok((len, from)) = answering.recv_from(&mut question) {
+                    answering.send_to(&question[..len], from).expect("answer");
+                }
+            }
+        });
+        until("the flood", || flooded.load(Ordering::Relaxed) > 10_000);
+        let answered = (0..QUESTIONS)
+            .filter(|question| {
+                let question = question.to_be_bytes();
+                asking.send(&question).expect("question");
+                let mut answer = [0; 8];
+                // An answer that is late is of an earlier question.
+                while asking.recv(&mut answer).is_ok() {
+                    if answer == question {
+                        return true;
+                    }
+                }
+                false
+            })
+            .count();
+        done.store(true, Ordering::Relaxed);
+        answered
+    });
+    println!("  {answered} of {QUESTIONS} answered beside {} others", flooded.into_inner());
+    assert!(answered * 10 >= QUESTIONS * 8, "{answered} of {QUESTIONS}");
 }
 
 pub(crate) fn with_the_kernel() {

@@ -191,6 +191,25 @@ mod tests {
     }
 
     #[test]
+    fn an_address_may_be_of_one_link() {
+        let parse = |endpoint: &str| parse(&format!("public_key={KEY}\nendpoint={endpoint}"));
+        let named = parse("[fe80::1%lo]:9").unwrap();
+        // Every namespace's first interface.
+        assert_eq!(named.peers[0].endpoint, "[fe80::1%1]:9".parse().ok());
+        assert!(named.to_string().contains("endpoint=[fe80::1%1]:9\n"));
+        for wrong in [
+            "[fe80::1%nobody]:9",
+            "[fe80::1%]:9",
+            "[fe80::1%lo]:",
+            "[%lo]:9",
+            "192.0.2.1%lo:9",
+            "[fe80::1%lo\0]:9",
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().line, "endpoint", "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let cases = [
             ("private_key=12", "private_key"),
