@@ -93,7 +93,7 @@ fn ask(from: Option<&str>) -> Result<ServicesReport, Refusal> {
 }
 
 fn ask_of(outlook: &Outlook, from: Option<&str>) -> Result<ServicesReport, Refusal> {
-    let plan = outlook.plan(&mut Planner::default(), &State::default());
+    let plan = outlook.plan(&mut mesh::Planner::default(), &mut Planner::default(), &State::default());
     report(outlook, &Held { desired: &plan.state, observed: &State::default(), full: &plan.full }, from)
 }
 
@@ -105,7 +105,7 @@ fn what_there_is_no_room_for() {
     let [echo, _] = &report.services[..] else { panic!("{report:?}") };
     assert!(echo.problems[0].contains("the data path's map of backends is full"), "{:?}", echo.problems);
     assert!(echo.differences.is_empty(), "nothing is planned: {:?}", echo.differences);
-    let plan = outlook.plan(&mut Planner::default(), &State::default());
+    let plan = outlook.plan(&mut mesh::Planner::default(), &mut Planner::default(), &State::default());
     assert!(plan.state.frontends.is_empty() && plan.problems.iter().any(|said| said.contains("is full")));
     assert!(plan.fills.iter().any(|fill| fill.is_near()));
 }
