@@ -41,6 +41,7 @@ fn sites(clusters: usize, nodes: usize, dead: Option<&str>) -> Vec<Site> {
         rx_bytes: 0,
         tx_bytes: 0,
         alive,
+        transport: Default::default(),
         path: Default::default(),
         relay: None,
     };
