@@ -150,11 +150,8 @@ impl Node {
     /// Says whom a firewall seems to keep from us.
     fn say_silence(&mut self, observed: &Observed, keys: &BTreeMap<NodeName, PublicKey>, now: Duration) {
         // Nothing is said in tunnels beside which there is a way that needs none.
-        let unused = encapsulation::transports(
-            &self.outlook.world,
-            &keys.keys().collect(),
-            &self.desired.neighbours,
-        );
+        let unused =
+            encapsulation::transports(&self.outlook.world, &keys.keys().collect(), &self.desired.neighbours);
         let used = keys.iter().filter(|(name, _)| !unused.contains_key(name));
         let dialled = used.filter_map(|(name, key)| {
             let at = self.desired.tunnel.peers.get(key)?.endpoint?;

@@ -112,7 +112,7 @@ fn as_json() {
             ],
             "tunnels": [
                 {"a": "aws/aws-1", "b": "azure/azure-1", "alive": true, "rttMs": 14.3, "lastHandshakeSeconds": 60.0,
-                    "path": "direct"},
+                    "transport": "wireguard", "path": "direct"},
             ],
         })
     );
