@@ -35,6 +35,18 @@
 #define CW_DIRECT_PEER 2
 /* Of `direct`: an address from which clients' packets may come in envelopes. */
 #define CW_DIRECT_SENDER 3
+/* Of `neighbours`: what is sent there goes into the tunnel. */
+#define CW_BY_WIREGUARD 0
+/* The same: in VXLAN. */
+#define CW_BY_VXLAN 1
+/* The same: as it is. */
+#define CW_BY_PLAIN 2
+/* Of `neighbours`, a bit: VXLAN from there is believed. */
+#define CW_TAKES_VXLAN 1
+/* The same: what comes as it is. */
+#define CW_TAKES_PLAIN 2
+/* The number of our network in VXLAN's header (RFC 7348). */
+#define CW_VNI 51820
 /* Of `subjects`: nothing passes. */
 #define CW_CLOSED 1
 /* Tiers of policies. */
@@ -356,6 +368,28 @@ struct cw_direct {
 	__be32 ip[4];
 	/* A node. */
 	__u64 node;
+};
+
+/* How a range is reached that is behind a node of the same location, and how it may be heard. */
+struct cw_neighbour {
+	/* The node's private address. */
+	__be32 ip[4];
+	/* CW_BY_*. */
+	__u8 sends;
+	/* CW_TAKES_*. */
+	__u8 takes;
+	/* Padding. */
+	__u8 zero[2];
+};
+
+/* The devices between which unencrypted packets of the mesh go. */
+struct cw_near {
+	/* The mesh's own: what comes unencrypted comes in by it. */
+	__u32 tunnel;
+	/* VXLAN's; 0 if there is none. */
+	__u32 vxlan;
+	/* What leads to other nodes. */
+	__u32 underlay;
 };
 
 /* How a pod's packets, or the node's own, are judged: 0 open, CW_CLOSED, or a ruleset's number. */
@@ -683,6 +717,18 @@ enum cw_reason {
 	CW_POLICY_UNTOLD = 71,
 	/* pass: the node's own, which no policy stops: the way to it, or what it forwards for others. */
 	CW_POLICY_ALWAYS = 72,
+	/* pass: sent to a node of the same location in VXLAN. */
+	CW_NEAR_VXLAN = 73,
+	/* pass: sent to a node of the same location as it is. */
+	CW_NEAR_PLAIN = 74,
+	/* pass: came unencrypted from a node of the same location. */
+	CW_NEAR_CAME = 75,
+	/* drop: came unencrypted, and not from the node that the sender is behind. */
+	CW_NEAR_STRANGER = 76,
+	/* drop: the kernel could not wrap the packet. */
+	CW_NEAR_FAILED = 77,
+	/* note: no unencrypted way was found; the tunnel takes the packet. */
+	CW_NEAR_NO_WAY = 78,
 	/* How many reasons there are. */
-	CW_REASONS = 73,
+	CW_REASONS = 79,
 };

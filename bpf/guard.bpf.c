@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The guard on the underlay device: what belongs to the mesh leaves through the tunnel or not at all. It does not
- * ask whether there is a tunnel, so it cannot be raced.
+ * ask whether there is a tunnel, so it cannot be raced. What may go unencrypted to nodes of the same location alone passes.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -11,17 +11,10 @@
 #include "abi.h"
 #include "lib/address.h"
 #include "lib/count.h"
+#include "lib/guarded.h"
+#include "lib/near.h"
 #include "lib/packet.h"
 #include "lib/stage.h"
-
-/* Ranges that never leave in the clear: the pods of the clusterset. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 16384);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct cw_prefix);
-	__type(value, __u8);
-} guarded SEC(".maps");
 
 /* What judges the node itself, where policies are about it. It goes on to the stages by itself. */
 struct {
@@ -30,14 +23,6 @@ struct {
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
 } host_stage SEC(".maps");
-
-static __always_inline bool is_guarded(const __be32 ip[4])
-{
-	struct cw_prefix key = { .length = 128 };
-
-	ip_copy(key.ip, ip);
-	return bpf_map_lookup_elem(&guarded, &key) != NULL;
-}
 
 static __always_inline int verdict(int action, enum cw_reason reason)
 {
@@ -48,7 +33,7 @@ static __always_inline int verdict(int action, enum cw_reason reason)
 SEC("classifier")
 int guard(struct __sk_buff *skb)
 {
-	struct packet_ends ends;
+	struct packet_ends ends = {};
 
 	switch (packet_parse(skb, &ends)) {
 	case PACKET_TRUNCATED:
@@ -59,6 +44,9 @@ int guard(struct __sk_buff *skb)
 	case PACKET_IP:
 		break;
 	}
+	/* Put here for a node of the same location, by who knows it (near.bpf.c). */
+	if (skb->tc_index == NEAR_PLAIN && near_sends(ends.destination) == CW_BY_PLAIN)
+		return verdict(TC_ACT_UNSPEC, CW_NEAR_PLAIN);
 	if (is_guarded(ends.source))
 		return verdict(TC_ACT_SHOT, CW_GUARD_SOURCE);
 	if (is_guarded(ends.destination))

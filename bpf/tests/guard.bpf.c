@@ -108,3 +108,16 @@ EXPECT(v4_wrong_version, TC_ACT_SHOT, CW_GUARD_TRUNCATED)
 SETUP(v6_wrong_version) { return guard_pods(); }
 PACKET(v6_wrong_version) { return packet_ipv4_at(skb, packet_ethernet(skb, ETH_P_IPV6), HOST, HOST) + 20; }
 EXPECT(v6_wrong_version, TC_ACT_SHOT, CW_GUARD_TRUNCATED)
+
+/* A neighbour's, but nobody who knows of it has put it here: a route of somebody else's has. */
+SETUP(v4_neighbour_by_chance)
+{
+	struct cw_neighbour neighbour = { .sends = CW_BY_PLAIN };
+	struct cw_prefix key = { .length = 96 + 24 };
+
+	ip_from_v4(key.ip, V4(10, 1, 2, 0));
+	ASSERT(!bpf_map_update_elem(&neighbours, &key, &neighbour, BPF_ANY));
+	return guard_pods();
+}
+PACKET(v4_neighbour_by_chance) { return packet_ipv4(skb, HOST, POD); }
+EXPECT(v4_neighbour_by_chance, TC_ACT_SHOT, CW_GUARD_DESTINATION)

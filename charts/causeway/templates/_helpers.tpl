@@ -51,8 +51,11 @@ policy:
   host: {{ .Values.policy.host | toRawJson }}
   hostAlwaysAllowed: {{ .Values.policy.hostAlwaysAllowed | toRawJson }}
   wireguardPort: {{ .Values.agent.wireguardPort | toRawJson }}
+  vxlanPort: {{ .Values.agent.vxlanPort | toRawJson }}
 mesh:
   granularity: {{ .Values.mesh.granularity | toRawJson }}
+  encryption: {{ .Values.mesh.encryption | toRawJson }}
+  encapsulate: {{ .Values.mesh.encapsulate | toRawJson }}
   locations: {{ .Values.mesh.locations | toRawJson }}
   topologyLabel: {{ .Values.mesh.topologyLabel | toRawJson }}
 {{- end -}}
@@ -74,6 +77,7 @@ cni:
 interface: {{ .Values.agent.interface | toRawJson }}
 underlay: {{ .Values.agent.underlay | toRawJson }}
 wireguardPort: {{ .Values.agent.wireguardPort | toRawJson }}
+vxlanPort: {{ .Values.agent.vxlanPort | toRawJson }}
 keyRotation: {{ .Values.mesh.keyRotation | toRawJson }}
 httpListen: {{ printf "[::]:%v" .Values.agent.httpPort | toRawJson }}
 {{- if .Values.agent.dns.enabled }}

@@ -46,6 +46,7 @@ pub async fn cleanup(config: &Config) -> Result<()> {
     let tunnel = datapath::tunnel_options(config);
     let process = wireguard::process_of(&tunnel)?;
     netlink.delete_link(&config.interface).await?;
+    netlink.delete_link(datapath::VXLAN).await?;
     for device in pod::find(&netlink).await?.into_keys() {
         netlink.delete_link(&device).await?;
     }

@@ -80,6 +80,9 @@ pub struct Config {
     /// The UDP port of the tunnel.
     #[serde(default = "defaults::wireguard_port")]
     pub wireguard_port: u16,
+    /// The UDP port of VXLAN, where that is wanted.
+    #[serde(default = "defaults::vxlan_port")]
+    pub vxlan_port: u16,
     /// How old the node's WireGuard key becomes before it is changed.
     #[serde(default)]
     pub key_rotation: KeyRotation,
@@ -171,6 +174,9 @@ mod defaults {
     pub(super) fn wireguard_port() -> u16 {
         51820
     }
+    pub(super) fn vxlan_port() -> u16 {
+        4789
+    }
     pub(super) fn http_listen() -> SocketAddr {
         (Ipv6Addr::UNSPECIFIED, 9641).into()
     }
@@ -223,7 +229,7 @@ impl Config {
 
     /// What holds for policies, as the engine wants it for a node.
     pub(crate) fn policing(&self, node: NodeName) -> engine::policy::Settings {
-        self.policy.settings(node, self.wireguard_port, &self.controllers)
+        self.policy.settings(node, [self.wireguard_port, self.vxlan_port], &self.controllers)
     }
 
     /// The machine that the agent works on; [`load`] has checked its root.
@@ -245,6 +251,7 @@ impl Config {
         let own = [
             port(Protocol::Tcp, self.http_listen.port(), "Causeway's metrics and health"),
             port(Protocol::Udp, self.wireguard_port, "Causeway's tunnel"),
+            port(Protocol::Udp, self.vxlan_port, "Causeway's VXLAN"),
         ];
         own.into_iter().chain(dns).collect()
     }
@@ -389,6 +396,11 @@ fn check(config: &Config) -> Result<(), Wrong> {
             "give ports of the node, such as tcp/22, and addresses, such as 192.0.2.1",
         ),
         (config.wireguard_port != 0, "wireguardPort", "give a UDP port, such as 51820"),
+        (
+            config.vxlan_port != 0 && config.vxlan_port != config.wireguard_port,
+            "vxlanPort",
+            "give a UDP port that is not wireguardPort, such as 4789",
+        ),
     ];
     match checks.into_iter().find(|(good, ..)| !good) {
         None => Ok(()),

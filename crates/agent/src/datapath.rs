@@ -10,10 +10,11 @@ use anyhow::{Context as _, Result};
 use engine::plan::{Masquerade, Op, State, Tunnel};
 use engine::services::{Connects, Limits};
 use ipnet::IpNet;
-use kernel::netlink::Netlink;
+use kernel::netlink::{LinkChange, LinkLocal, Netlink};
 use kernel::wireguard::{self, Device, Launch};
 use kernel::{bpf, capacity, nft, routes};
 use model::ObjectName;
+use model::mesh::Transport;
 use serve::metrics::DatapathCounter;
 
 use crate::cni::PodHook;
@@ -22,6 +23,9 @@ use crate::police::Police;
 
 /// The nf_tables table that lets pods out of the mesh.
 pub(crate) const TABLE: &str = "causeway";
+
+/// VXLAN's device, where packets inside the location travel in it.
+pub(crate) const VXLAN: &str = "cw-vxlan";
 
 /// Where WireGuard's control socket belongs, on the machine.
 const WIREGUARD_SOCKETS: &str = "/run/wireguard";
@@ -76,6 +80,51 @@ impl Datapath {
         self.maps().serve_outside(&mesh).context("serving clients outside of the cluster")
     }
 
+    /// Opens these unencrypted ways to nodes of the same location, and no others. Returns which it could not, and why.
+    pub(crate) async fn go_unencrypted(
+        &self,
+        wanted: &BTreeSet<Transport>,
+        port: u16,
+        mtu: u32,
+    ) -> Result<Option<anyhow::Error>> {
+        let vxlan = match wanted.contains(&Transport::Vxlan) {
+            true => Some(self.ensure_vxlan(port, mtu).await),
+            false => None,
+        };
+        let (device, failed) = match vxlan {
+            Some(Ok(())) => (Some(VXLAN), None),
+            Some(Err(e)) => (None, Some(e)),
+            None => (None, None),
+        };
+        let opened = self.maps().go_unencrypted(device, wanted.contains(&Transport::Plain));
+        opened.context("opening unencrypted ways inside the location")?;
+        if device.is_none() {
+            self.netlink.delete_link(VXLAN).await?;
+        }
+        Ok(failed)
+    }
+
+    /// The device of VXLAN's, made if need be: of this port, and for packets of this size.
+    async fn ensure_vxlan(&self, port: u16, mtu: u32) -> Result<()> {
+        let note = format!("Causeway's, port {port}");
+        let found = self.netlink.link(VXLAN).await?;
+        if let Some(other) = found.filter(|link| link.alias.as_ref() != Some(&note)) {
+            self.netlink.delete_link(&other.name).await?;
+        }
+        if self.netlink.link(VXLAN).await?.is_none() {
+            self.netlink.add_vxlan(VXLAN, port, mtu).await.context(
+                "this kernel makes no VXLAN device: load the module vxlan, look for another device on the UDP port \
+                 agent.vxlanPort, or set mesh.encapsulate to never; packets inside the location stay encrypted",
+            )?;
+        }
+        let index = self.netlink.index(VXLAN).await?;
+        // It is passed through only: no address, nothing to say.
+        let (up, mtu, link_local) = (Some(true), Some(mtu), Some(LinkLocal::None));
+        self.netlink.set_link(index, &LinkChange { link_local, ..LinkChange::default() }).await?;
+        let change = LinkChange { up, mtu, alias: Some(&note), ..LinkChange::default() };
+        Ok(self.netlink.set_link(index, &change).await?)
+    }
+
     /// What the packet path counted.
     pub(crate) fn counters(&self) -> Vec<DatapathCounter> {
         let counters = self.maps().counters().unwrap_or_default().into_iter();
@@ -115,6 +164,7 @@ impl Datapath {
             },
             routes: routes.routes,
             guarded: maps.guarded,
+            neighbours: maps.neighbours,
             masquerade: self.observe_masquerade()?,
             frontends: maps.frontends,
             outside: maps.outside,
@@ -194,6 +244,8 @@ fn owner(op: &Op) -> Owner {
         Op::SetPeer(..) | Op::DeletePeer(_) | Op::TunnelPort(_) => Owner::Device,
         Op::Guard(_)
         | Op::Unguard(_)
+        | Op::SetNeighbour(..)
+        | Op::DeleteNeighbour(_)
         | Op::AddSet(..)
         | Op::DeleteSet(..)
         | Op::SetFrontend(..)

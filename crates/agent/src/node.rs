@@ -4,6 +4,7 @@ mod gateways;
 mod keys;
 mod paths;
 mod policing;
+mod unencrypted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -101,6 +102,8 @@ pub(crate) struct Node {
     judge: bool,
     /// Ways to nodes that nobody dials.
     pub(crate) reaching: Reaching,
+    /// Unencrypted ways inside the location.
+    ways: unencrypted::Ways,
     /// Where names of endpoints lead.
     endpoints: Endpoints,
     paths: PathMtus,
@@ -205,6 +208,7 @@ impl Node {
             handover: Handover::default(),
             judge: false,
             reaching: Reaching::new(told.report.clone()),
+            ways: unencrypted::Ways::new(told.report.clone()),
             endpoints: Endpoints::new(),
             paths: PathMtus::default(),
             probed: BTreeMap::new(),
@@ -422,6 +426,8 @@ impl Node {
                 warn!(interface = self.config.interface, "the tunnel device was gone; brought back");
                 self.observe_at = now;
                 self.reaching.handle_new_device();
+                self.ways.forget();
+                self.replan = true;
                 self.serve_outside();
             }
             self.replan |= self.outlook.measure(self.prober.cluster_rtts());
@@ -430,7 +436,7 @@ impl Node {
             let answering = self.probed.iter().filter(|(_, name)| !dead.contains(*name));
             self.replan |= self.paths.poll(&self.config.interface, settings.mtu, answering, &mut seen.narrow);
             self.problems.set_machine("endpoints", self.endpoints.problem());
-            self.replan |= self.outlook.follow_clock();
+            self.replan |= self.outlook.follow_clock() | self.ways.is_due(now);
             self.follow_keys();
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
@@ -447,6 +453,7 @@ impl Node {
         if now >= self.observe_at {
             self.observe_at = now + OBSERVE_EVERY;
             self.look_after_machine().await;
+            self.ways.forget();
             match self.datapath.observe().await {
                 Ok(state) => self.observed = state,
                 Err(e) => warn!("cannot observe the kernel: {e:#}"),
@@ -529,6 +536,8 @@ impl Node {
             info!(from = self.underlay, to = underlay.name, "another device leads to other nodes now");
             self.datapath.move_to(&self.config, &underlay.name)?;
             self.underlay = underlay.name;
+            self.ways.forget();
+            self.replan = true;
         }
         let mtu = underlay::tunnel_mtu(underlay.mtu);
         self.replan |= self.outlook.settings.mtu != mtu;
@@ -599,6 +608,7 @@ impl Node {
             return;
         }
         self.replan = false;
+        self.open_ways().await;
         let begun = Instant::now();
         self.hand_over();
         let Plan { state: mut desired, own, via, hidden, health_checks, problems, full, fills } =
@@ -646,6 +656,7 @@ impl Node {
         if well && self.apply(&plan::diff(&self.observed, &self.desired)).await {
             self.observed.clone_from(&self.desired);
         }
+        self.tell_ways();
         if readdressed {
             self.serve_outside();
         }

@@ -76,6 +76,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         version: env!("CARGO_PKG_VERSION").into(),
         kube_proxy: KubeProxy::Unknown,
         reach: Default::default(),
+        takes: Default::default(),
     });
     let mut stream = link::agent::spawn(AgentOptions {
         node: config.name(),

@@ -63,6 +63,9 @@ pub(crate) fn tunnels(node: &crate::node::Node, observed: &kernel::wireguard::Ob
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let by_key: BTreeMap<PublicKey, &Node> =
         node.outlook.world.nodes.values().filter_map(|n| Some((n.public_key?, n))).collect();
+    let hops = by_key.values().map(|node| &node.name).collect();
+    let transports =
+        engine::mesh::encapsulation::transports(&node.outlook.world, &hops, &node.desired.neighbours);
     let one = |(key, _): (&PublicKey, &engine::plan::Peer)| {
         let peer = by_key.get(key)?;
         let stats = observed.peers.get(key).copied().unwrap_or_default();
@@ -85,6 +88,7 @@ pub(crate) fn tunnels(node: &crate::node::Node, observed: &kernel::wireguard::Ob
             tx_bytes: stats.tx_bytes,
             alive: rtt.is_some() && !node.outlook.dead.contains(&peer.name),
             path,
+            transport: transports.get(&peer.name).copied().unwrap_or_default(),
             relay,
         })
     };

@@ -5,12 +5,12 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cluster::index::Meshing;
+use cluster::index::{Meshing, OfLocation};
 use engine::policy::{AllowedError, Distributed, Host, Selectors, allowed};
 use ipnet::IpNet;
 use link::Address;
 use link::controller::{Budget, Lifetimes, LinkSettings};
-use model::mesh::Granularity;
+use model::mesh::{Encapsulate, Encryption, Granularity};
 use model::{Cluster, ClusterId, ClusterName, Spread};
 use serde::{Deserialize, Serialize};
 
@@ -66,32 +66,48 @@ pub struct Mesh {
     /// `full`: each node to every other. `location`: between locations by gateways. `cross`: the same, but that nodes
     /// which everybody reaches need none.
     pub granularity: Granularity,
-    /// The same for single locations, by their names.
+    /// `all`: what nodes send each other is encrypted. `mesh`: between locations alone.
+    pub encryption: Encryption,
+    /// Which of what is not encrypted travels in VXLAN: `always`, `crosssubnet` or `never`.
+    pub encapsulate: Encapsulate,
+    /// What holds otherwise for single locations, by their names.
     pub locations: BTreeMap<String, LocationConfig>,
     /// The label of nodes that names their location, where no annotation does.
     pub topology_label: String,
 }
 
 /// What holds for one location.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LocationConfig {
     /// As in [`Mesh::granularity`].
-    pub granularity: Granularity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granularity: Option<Granularity>,
+    /// As in [`Mesh::encryption`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+    /// As in [`Mesh::encapsulate`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encapsulate: Option<Encapsulate>,
 }
 
 impl Default for Mesh {
     fn default() -> Self {
-        let Meshing { granularity, topology_label, .. } = Meshing::default();
-        Self { granularity, locations: BTreeMap::new(), topology_label }
+        let Meshing { granularity, encryption, encapsulate, topology_label, .. } = Meshing::default();
+        Self { granularity, encryption, encapsulate, locations: BTreeMap::new(), topology_label }
     }
 }
 
 impl From<&Mesh> for Meshing {
     fn from(mesh: &Mesh) -> Self {
-        let locations = mesh.locations.iter().map(|(name, of)| (name.clone(), of.granularity));
+        let locations = mesh.locations.iter().map(|(name, of)| {
+            let LocationConfig { granularity, encryption, encapsulate } = *of;
+            (name.clone(), OfLocation { granularity, encryption, encapsulate })
+        });
         Self {
             granularity: mesh.granularity,
+            encryption: mesh.encryption,
+            encapsulate: mesh.encapsulate,
             locations: locations.collect(),
             topology_label: mesh.topology_label.clone(),
         }
@@ -112,6 +128,8 @@ pub struct Policy {
     pub host_always_allowed: Vec<String>,
     /// The UDP port of the tunnel, as they have it.
     pub wireguard_port: u16,
+    /// The UDP port of VXLAN, as they have it.
+    pub vxlan_port: u16,
 }
 
 impl Default for Policy {
@@ -122,6 +140,7 @@ impl Default for Policy {
             host: false,
             host_always_allowed: vec!["tcp/22".into()],
             wireguard_port: 51820,
+            vxlan_port: 4789,
         }
     }
 }
@@ -133,7 +152,7 @@ impl Policy {
     /// Something of what is never stopped is neither a port nor an address.
     pub(crate) fn judging(&self, controllers: &[SocketAddr]) -> Result<Option<Host>, AllowedError> {
         let allowed = allowed(&self.host_always_allowed)?;
-        Ok(self.host.then(|| Host::new(allowed, self.wireguard_port, controllers)))
+        Ok(self.host.then(|| Host::new(allowed, [self.wireguard_port, self.vxlan_port], controllers)))
     }
 }
 

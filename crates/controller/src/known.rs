@@ -24,8 +24,20 @@ pub(crate) fn report(report: NodeReport) -> Report {
         version,
         kube_proxy,
         reach,
+        takes,
     } = report;
-    Report { public_key, next_key, knows_two_keys, knows_groups, port, addresses, kube_proxy, version, reach }
+    Report {
+        public_key,
+        next_key,
+        knows_two_keys,
+        knows_groups,
+        port,
+        addresses,
+        kube_proxy,
+        version,
+        reach,
+        takes,
+    }
 }
 
 /// A linked cluster's objects, and the place in its log that they stand at.
@@ -280,6 +292,7 @@ fn merge(mut node: Node, reports: &BTreeMap<NodeName, Report>) -> Node {
         node.mesh.knows_groups = report.knows_groups;
         node.port = report.port;
         node.mesh.reach.clone_from(&report.reach);
+        node.mesh.takes.clone_from(&report.takes);
         if node.private_ips.is_empty() && node.public_ips.is_empty() {
             node.public_ips.clone_from(&report.addresses);
         }
@@ -329,6 +342,7 @@ mod tests {
             kube_proxy: KubeProxy::Unknown,
             version: "1".into(),
             reach: Default::default(),
+            takes: Default::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! names, so every node of the clusterset judges alike about everybody but itself.
 
 mod claims;
+pub mod encapsulation;
 mod endpoint;
 pub mod external;
 mod handover;
@@ -24,7 +25,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
 
-use crate::plan::{Masquerade, Peer, Route, RouteVia, Tunnel};
+use crate::plan::{Masquerade, Neighbour, Peer, Route, RouteVia, Tunnel};
 use claims::Claims;
 pub use handover::{Changing, Handover, Standing, Step};
 pub use planner::Planner;
@@ -76,6 +77,8 @@ pub struct Seen {
     pub narrow: BTreeMap<NodeName, u32>,
     /// The time, in seconds since 1970: peers that have expired are nobody.
     pub now: i64,
+    /// Which unencrypted ways there are to nodes of the location.
+    pub unencrypted: encapsulation::Unencrypted,
 }
 
 /// What becomes of packets to addresses of services that no socket was led away from.
@@ -104,6 +107,8 @@ pub struct Mesh {
     pub own: Vec<IpNet>,
     /// The other nodes that tunnels lead to, and over which peer: themselves, or a gateway.
     pub via: BTreeMap<NodeName, NodeName>,
+    /// What goes to nodes of the location unencrypted, and comes so.
+    pub neighbours: BTreeMap<IpNet, Neighbour>,
     /// Peers that this node cannot dial, and they not it: ways to them have to be found ([`crate::health::Paths`]).
     pub hidden: BTreeSet<NodeName>,
     /// What was claimed and not granted.
@@ -143,6 +148,7 @@ pub fn plan(world: &World, me: &NodeName, settings: &Settings, seen: &Seen) -> M
         let granted = Granted { ranges, slices };
         delivers = add_peers(world, node, &ips, &granted, settings, seen, &mut mesh);
         leaving = external::add(world, node, &ips, seen, &mut mesh);
+        encapsulation::add(world, node, seen, &mut mesh);
     }
     if let Some(except) = &settings.masquerade {
         masquerade(world.clusters.get(&me.cluster), except, delivers, &mut mesh);

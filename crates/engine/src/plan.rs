@@ -12,8 +12,8 @@ mod within;
 pub use diff::{diff, diff_touched};
 pub use op::Op;
 pub use state::{
-    Backend, Direct, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, PAGE, Peer, Route, RouteVia,
-    Set, SetId, State, TABLE_PAGE, Table, TableKey, TierSpan, Tunnel, pages, table_pages,
+    Backend, Direct, Frontend, Ladder, Masquerade, Neighbour, NodeId, Otherwise, Outside, PAGE, Peer, Route,
+    RouteVia, Set, SetId, State, TABLE_PAGE, Table, TableKey, TierSpan, Tunnel, pages, table_pages,
 };
 pub use touched::Touched;
 pub use within::within;

@@ -40,6 +40,7 @@ impl Kernel {
             tunnel,
             routes,
             guarded,
+            neighbours,
             masquerade,
             frontends,
             outside,
@@ -52,6 +53,8 @@ impl Kernel {
         match op.clone() {
             Op::Guard(net) => assert!(guarded.insert(net), "guarded twice"),
             Op::Unguard(net) => assert!(guarded.remove(&net), "was not guarded"),
+            Op::SetNeighbour(net, to) => drop(neighbours.insert(net, to)),
+            Op::DeleteNeighbour(net) => assert!(neighbours.remove(&net).is_some(), "no such neighbour"),
             Op::Masquerade(next) => *masquerade = next,
             Op::TunnelPort(port) => tunnel.port = port,
             Op::TunnelMtu(mtu) => tunnel.mtu = mtu,

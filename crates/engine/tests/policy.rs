@@ -348,7 +348,7 @@ fn role(role: &str) -> Labels {
 /// A node of the role `db` that is judged itself, with another one beside it.
 fn host_planner(scope: Scope, limits: Limits) -> Planner {
     let allowed = engine::policy::allowed(&["tcp/22".to_string()]).unwrap();
-    let host = Some(Host::new(allowed, 51820, &["192.168.0.9:9640".parse().unwrap()]));
+    let host = Some(Host::new(allowed, [51820, 4789], &["192.168.0.9:9640".parse().unwrap()]));
     let mut planner = Planner::new(Settings { scope, limits, host, ..Settings::of_node(me()) });
     planner.handle_cluster(&cluster("aws"), Some(&["10.1.0.0/16".parse().unwrap()]));
     planner.handle_node(&me(), Some((&role("db"), &[ip("192.168.0.1")])));

@@ -83,6 +83,8 @@ pub async fn apply(netlink: &Netlink, op: &Op, tunnel: &str) -> Result<Applied, 
         Op::DeleteRoute(to, metric) => netlink.delete_route(*to, *metric, PROTOCOL_PLAN).await?,
         Op::Guard(_)
         | Op::Unguard(_)
+        | Op::SetNeighbour(..)
+        | Op::DeleteNeighbour(_)
         | Op::Masquerade(_)
         | Op::TunnelPort(_)
         | Op::SetPeer(..)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use causeway_kernel::bpf::abi::{LAYOUTS, Reason};
-use causeway_kernel::bpf::{EDGE, GUARD, HOST, OUTLIERS, POD, POLICY, SEGMENT, SOCK, Source};
+use causeway_kernel::bpf::{EDGE, GUARD, HOST, NEAR, OUTLIERS, POD, POLICY, SEGMENT, SOCK, Source};
 
 /// Size, and offsets of fields by name.
 type Shape = (usize, BTreeMap<String, usize>);
@@ -42,7 +42,7 @@ fn every_reason_means_the_same() {
 /// Types of one name in several objects must be one type.
 fn all() -> Types {
     let mut all = Types::default();
-    for source in [SOCK, OUTLIERS, GUARD, POD, EDGE, POLICY, HOST, SEGMENT] {
+    for source in [SOCK, OUTLIERS, GUARD, POD, EDGE, POLICY, HOST, NEAR, SEGMENT] {
         let types = read(source);
         for (name, shape) in types.structs.into_iter().filter(|(name, _)| name.starts_with("cw_")) {
             let before = all.structs.insert(name.clone(), shape.clone());

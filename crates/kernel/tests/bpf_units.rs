@@ -125,7 +125,12 @@ fn flow() {
 
 #[test]
 fn guard() {
-    check("guard.bpf.o", 17);
+    check("guard.bpf.o", 18);
+}
+
+#[test]
+fn near() {
+    check("near.bpf.o", 8);
 }
 
 #[test]
@@ -150,5 +155,5 @@ fn tuple() {
 
 #[test]
 fn every_file_is_run() {
-    assert_eq!(objects().len(), 7, "a new file in bpf/tests needs a test here");
+    assert_eq!(objects().len(), 8, "a new file in bpf/tests needs a test here");
 }

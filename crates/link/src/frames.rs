@@ -129,6 +129,7 @@ fn read_report(report: &pb::NodeReport) -> Result<NodeReport, ParseError> {
             pb::KubeProxy::Unspecified => KubeProxy::Unknown,
         },
         reach: report.reach.clone().map(wire::parse_reach).transpose()?.unwrap_or_default(),
+        takes: wire::parse_transports(&report.takes),
     })
 }
 
@@ -219,6 +220,7 @@ pub(crate) fn report(report: &NodeReport) -> pb::Frame {
         }
         .into(),
         reach: wire::encode_reach(&report.reach),
+        takes: wire::encode_transports(&report.takes),
     }))
 }
 

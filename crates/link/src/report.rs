@@ -1,7 +1,9 @@
 //! What a node says of itself.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use model::mesh::Transport;
 use model::{KubeProxy, PublicKey, Reach};
 
 /// What an agent reports to its controller: the parts of its [`model::Node`] that only the node knows.
@@ -25,4 +27,6 @@ pub struct NodeReport {
     pub kube_proxy: KubeProxy,
     /// What it has found out about how nodes reach each other.
     pub reach: Reach,
+    /// What it takes unencrypted from nodes of its location.
+    pub takes: BTreeSet<Transport>,
 }

@@ -1,5 +1,6 @@
 //! How a node takes part in the mesh.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -20,6 +21,54 @@ pub enum Granularity {
     Location,
     /// The same, but that nodes which everybody reaches need no gateway.
     Cross,
+}
+
+/// Where what nodes send each other is encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// Everywhere.
+    #[default]
+    All,
+    /// Between locations; inside one it is not.
+    Mesh,
+}
+
+/// Which of what is not encrypted travels in VXLAN (RFC 7348).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encapsulate {
+    /// Nothing: the network between the nodes carries pods' addresses.
+    Never,
+    /// What leaves the node's own subnets.
+    CrossSubnet,
+    /// All of it.
+    #[default]
+    Always,
+}
+
+/// How packets get from one node's mesh device to another's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Encrypted, by a tunnel.
+    #[default]
+    Wireguard,
+    /// In VXLAN.
+    Vxlan,
+    /// As they are.
+    Plain,
+}
+
+impl Transport {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wireguard => "wireguard",
+            Self::Vxlan => "vxlan",
+            Self::Plain => "plain",
+        }
+    }
 }
 
 /// Whether a node is to carry its location's traffic.
@@ -53,6 +102,13 @@ pub struct NodeMesh {
     pub rekeying: Rekeying,
     /// Whether its tunnel lets gateways stand in for each other; the kernel's does not.
     pub knows_groups: bool,
+    /// Where what it sends is encrypted.
+    pub encryption: Encryption,
+    /// Which of what is not encrypted travels in VXLAN.
+    pub encapsulate: Encapsulate,
+    /// What it takes unencrypted from nodes of its location, as its agent says: nobody sends it anything else so.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub takes: BTreeSet<Transport>,
     /// What its agent has found out about how nodes reach each other.
     #[serde(skip_serializing_if = "Reach::is_empty")]
     pub reach: Reach,

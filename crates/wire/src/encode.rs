@@ -4,10 +4,11 @@ mod peer;
 mod policy;
 mod reach;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::mesh::{Gateway, Granularity};
+use model::mesh::{Encapsulate, Encryption, Gateway, Granularity, Transport};
 use model::{
     Access, Change, Cluster, Endpoint, EndpointKey, Export, Hints, Import, Key, Node, NodeMesh, NodeName,
     NodePort, Object, ObjectName, Port, Prefer, Protocol, Service, ServiceKey, ServicePort, Spread, Terms,
@@ -95,7 +96,29 @@ fn encode_node_mesh(mesh: &NodeMesh) -> pb::NodeMesh {
         knows_groups: mesh.knows_groups,
         key_requested: mesh.rekeying.requested,
         reach: encode_reach(&mesh.reach),
+        encryption: match mesh.encryption {
+            Encryption::All => pb::Encryption::All,
+            Encryption::Mesh => pb::Encryption::Mesh,
+        }
+        .into(),
+        encapsulate: match mesh.encapsulate {
+            Encapsulate::Always => pb::Encapsulate::Always,
+            Encapsulate::CrossSubnet => pb::Encapsulate::CrossSubnet,
+            Encapsulate::Never => pb::Encapsulate::Never,
+        }
+        .into(),
+        takes: encode_transports(&mesh.takes),
     }
+}
+
+/// Ways of packets as they travel.
+pub fn encode_transports(transports: &BTreeSet<Transport>) -> Vec<i32> {
+    let one = |transport: &Transport| match transport {
+        Transport::Wireguard => pb::Transport::Wireguard,
+        Transport::Vxlan => pb::Transport::Vxlan,
+        Transport::Plain => pb::Transport::Plain,
+    };
+    transports.iter().map(|transport| one(transport).into()).collect()
 }
 
 fn encode_node(node: &Node) -> pb::Node {

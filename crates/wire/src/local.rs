@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use model::mesh::Transport;
 use model::{ClusterName, KubeProxy, NodeName, ObjectName, Protocol, PublicKey, ServiceKey, Tier, Topology};
 use serde::{Deserialize, Serialize};
 
@@ -141,9 +142,12 @@ pub struct TunnelStatus {
     pub tx_bytes: u64,
     /// Whether it answers through the data path.
     pub alive: bool,
-    /// Which way packets go.
+    /// Which way the tunnel's packets go.
     #[serde(default)]
     pub path: TunnelPath,
+    /// What carries the packets between the nodes' pods: the tunnel, or inside a location what needs none.
+    #[serde(default)]
+    pub transport: Transport,
     /// The node that passes them on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<NodeName>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::mesh::{self, Gateway, Granularity, Rekeying};
+use model::mesh::{self, Encapsulate, Encryption, Gateway, Granularity, Rekeying, Transport};
 use model::{
     Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Key, Node, NodeMesh,
     NodeName, Object, ObjectName, Port, Protocol, PublicKey, ServiceKey, Topology,
@@ -170,7 +170,27 @@ fn node_mesh(m: pb::NodeMesh) -> Result<NodeMesh, ParseError> {
         },
         knows_groups: m.knows_groups,
         reach: m.reach.map(parse_reach).transpose()?.unwrap_or_default(),
+        encryption: match pb::Encryption::try_from(m.encryption).unwrap_or_default() {
+            pb::Encryption::All => Encryption::All,
+            pb::Encryption::Mesh => Encryption::Mesh,
+        },
+        encapsulate: match pb::Encapsulate::try_from(m.encapsulate).unwrap_or_default() {
+            pb::Encapsulate::Always => Encapsulate::Always,
+            pb::Encapsulate::CrossSubnet => Encapsulate::CrossSubnet,
+            pb::Encapsulate::Never => Encapsulate::Never,
+        },
+        takes: parse_transports(&m.takes),
     })
+}
+
+/// Ways of packets; those that this version does not know are passed over.
+pub fn parse_transports(transports: &[i32]) -> BTreeSet<Transport> {
+    let one = |transport: &i32| match pb::Transport::try_from(*transport).ok()? {
+        pb::Transport::Wireguard => Some(Transport::Wireguard),
+        pb::Transport::Vxlan => Some(Transport::Vxlan),
+        pb::Transport::Plain => Some(Transport::Plain),
+    };
+    transports.iter().filter_map(one).collect()
 }
 
 fn endpoint(e: pb::Endpoint) -> Result<Endpoint, ParseError> {

@@ -5,14 +5,14 @@ mod policy;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use model::mesh::{Gateway, Granularity, Rekeying};
+use model::mesh::{Encapsulate, Encryption, Gateway, Granularity, Rekeying, Transport};
 use model::{
     Access, Allow, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export,
     Gateways, Hints, Import, Node, NodeMesh, NodeName, NodePort, Object, ObjectName, Peer, PeerEndpoint,
     PeerHost, PeerName, Port, Prefer, PresharedKey, Protocol, PublicKey, Reach, Service, ServiceKey,
     ServicePort, Spread, Terms, Topology, Traffic,
 };
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -95,10 +95,27 @@ prop_compose! {
         (next_key, knows_two, requested) in (option::of(any::<[u8; 32]>()), any::<bool>(), any::<u64>()),
         knows_groups: bool,
         reach in reach(),
+        encryption in prop_oneof![Just(Encryption::All), Just(Encryption::Mesh)],
+        encapsulate in prop_oneof![
+            Just(Encapsulate::Never), Just(Encapsulate::CrossSubnet), Just(Encapsulate::Always),
+        ],
+        takes in btree_set(prop_oneof![Just(Transport::Vxlan), Just(Transport::Plain)], 0..3),
     ) -> NodeMesh {
         let endpoint = endpoint.map(|(name, port)| format!("{name}:{port}").parse().unwrap());
         let rekeying = Rekeying { next_key: next_key.map(PublicKey), knows_two, requested };
-        NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips, rekeying, knows_groups, reach }
+        NodeMesh {
+            granularity,
+            gateway,
+            endpoint,
+            keepalive,
+            allowed_location_ips,
+            rekeying,
+            knows_groups,
+            encryption,
+            encapsulate,
+            takes,
+            reach,
+        }
     }
 }
 

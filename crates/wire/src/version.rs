@@ -13,7 +13,8 @@ use crate::pb;
 /// 1.6 (2026-11): how nodes take part in the mesh: with whom they have tunnels, who is a gateway; peers that are no nodes, and
 /// the ranges of their addresses; policies about nodes.
 /// 1.7 (2026-11): the keys that nodes will have next; where nodes behind a NAT are seen, and who passes on for them.
-/// 1.8 (2026-11): whose tunnels let gateways stand in for each other.
+/// 1.8 (2026-11): whose tunnels let gateways stand in for each other; what is not encrypted inside a location, and what nodes
+/// take so.
 pub const VERSION: pb::Version = pb::Version { major: 1, minor: 8 };
 
 /// Whether the other side knows what came with 1.2.

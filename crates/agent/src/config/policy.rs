@@ -24,15 +24,15 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// As the engine wants it for a node whose tunnel has this port, and whose controllers are there.
+    /// As the engine wants it for a node whose tunnels have these ports, and whose controllers are there.
     pub(super) fn settings(
         &self,
         node: NodeName,
-        wireguard_port: u16,
+        tunnel_ports: [u16; 2],
         controllers: &[SocketAddr],
     ) -> Settings {
         let allowed = || allowed(&self.host_always_allowed).expect("load() has checked them");
-        let host = self.host.then(|| Host::new(allowed(), wireguard_port, controllers));
+        let host = self.host.then(|| Host::new(allowed(), tunnel_ports, controllers));
         // What the controller does not accept it does not tell.
         let distributed = Distributed::Accept;
         Settings { selectors: self.selectors, distributed, host, ..Settings::of_node(node) }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use engine::health::Paths;
 use engine::health::paths::{Known, Stands, Step, Via};
 use engine::health::unanswered::Unanswered;
+use engine::mesh::encapsulation;
 use engine::mesh::reach::{self, Met, Sightings};
 use kernel::wireguard::{Observed, PeerStats};
 use link::NodeReport;
@@ -148,7 +149,11 @@ impl Node {
 
     /// Says whom a firewall seems to keep from us.
     fn say_silence(&mut self, observed: &Observed, keys: &BTreeMap<NodeName, PublicKey>, now: Duration) {
-        let dialled = keys.iter().filter_map(|(name, key)| {
+        // Nothing is said in tunnels beside which there is a way that needs none.
+        let unused =
+            encapsulation::transports(&self.outlook.world, &keys.keys().collect(), &self.desired.neighbours);
+        let used = keys.iter().filter(|(name, _)| !unused.contains_key(name));
+        let dialled = used.filter_map(|(name, key)| {
             let at = self.desired.tunnel.peers.get(key)?.endpoint?;
             let stats = observed.peers.get(key).filter(|stats| stats.tx_bytes > 0)?;
             Some((name.clone(), (at, is_fresh(stats))))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use model::mesh::Transport;
 use model::{ClusterName, NodeName, Topology};
 use serde::Serialize;
 use wire::local::{AgentStatus, PeerStatus, TunnelPath, TunnelStatus};
@@ -132,7 +133,9 @@ pub(crate) struct Tunnel {
     pub(crate) rtt_ms: Option<f64>,
     /// Seconds since the last handshake, by whoever saw the later one.
     pub(crate) last_handshake_seconds: Option<f64>,
-    /// Which way packets go: `direct`, `punched` through NATs, or by a `relay`.
+    /// What carries packets between the nodes' pods: `wireguard`, or inside a location `vxlan` or `plain`.
+    pub(crate) transport: Transport,
+    /// Which way the tunnel's packets go: `direct`, `punched` through NATs, or by a `relay`.
     pub(crate) path: TunnelPath,
     /// Who passes them on; each end may have another one for a moment.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,6 +221,8 @@ impl Tunnel {
                 .iter()
                 .filter_map(|end| end.last_handshake_seconds)
                 .min_by(f64::total_cmp),
+            // Of two ends that say otherwise, what is encrypted counts for less.
+            transport: ends.iter().map(|end| end.transport).max().unwrap_or_default(),
             path: ends.iter().map(|end| end.path).max_by_key(|path| rank(*path)).unwrap_or_default(),
             relay: ends.iter().find_map(|end| end.relay.clone()),
         }
@@ -225,11 +230,12 @@ impl Tunnel {
 
     /// The way as text; empty for the usual one.
     pub(crate) fn way(&self) -> String {
-        match (self.path, &self.relay) {
-            (TunnelPath::Relay, Some(relay)) => format!("by {relay}"),
-            (TunnelPath::Relay, None) => "by a relay".into(),
-            (TunnelPath::Punched, _) => "punched".into(),
-            (TunnelPath::Direct | TunnelPath::None, _) => String::new(),
+        match (self.transport, self.path, &self.relay) {
+            (Transport::Vxlan | Transport::Plain, ..) => self.transport.name().into(),
+            (_, TunnelPath::Relay, Some(relay)) => format!("by {relay}"),
+            (_, TunnelPath::Relay, None) => "by a relay".into(),
+            (_, TunnelPath::Punched, _) => "punched".into(),
+            (_, TunnelPath::Direct | TunnelPath::None, _) => String::new(),
         }
     }
 }

@@ -41,6 +41,7 @@ fn sites(clusters: usize, nodes: usize, dead: Option<&str>) -> Vec<Site> {
         rx_bytes: 0,
         tx_bytes: 0,
         alive,
+        transport: Default::default(),
         path: Default::default(),
         relay: None,
     };
@@ -111,7 +112,7 @@ fn as_json() {
             ],
             "tunnels": [
                 {"a": "aws/aws-1", "b": "azure/azure-1", "alive": true, "rttMs": 14.3, "lastHandshakeSeconds": 60.0,
-                    "path": "direct"},
+                    "transport": "wireguard", "path": "direct"},
             ],
         })
     );

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use model::Tier;
+use model::mesh::Transport;
 use wire::local::{
     AgentStatus, AuthorityStatus, BackendStatus, ControllerStatus, FeatureStatus, LinkStatus, PortStatus,
     RoleStatus, ServiceStatus, SourceStatus, StreamStatus, TunnelPath, TunnelStatus,
@@ -136,6 +137,11 @@ pub(crate) fn tunnels(tunnels: &[TunnelStatus]) -> String {
 
 /// Where packets go, and over whom.
 fn place(tunnel: &TunnelStatus) -> String {
+    match tunnel.transport {
+        Transport::Wireguard => {}
+        Transport::Vxlan => return "not encrypted: VXLAN inside the location".into(),
+        Transport::Plain => return "not encrypted: as it is inside the location".into(),
+    }
     let Some(endpoint) = tunnel.endpoint else { return "waits to be called".into() };
     match (tunnel.path, &tunnel.relay) {
         (TunnelPath::Relay, Some(relay)) => format!("{endpoint}, passed on by {relay}"),

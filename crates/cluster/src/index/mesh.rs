@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use model::NodeMesh;
-use model::mesh::{Endpoint, Gateway, Granularity};
+use model::mesh::{Encapsulate, Encryption, Endpoint, Gateway, Granularity};
 
 use super::complaint::{complain, short, some};
 use super::node::{REGION, get};
@@ -23,16 +23,33 @@ const RANGES: usize = 64;
 pub struct Meshing {
     /// With whom nodes have tunnels.
     pub granularity: Granularity,
-    /// The same for those of single locations.
-    pub locations: BTreeMap<String, Granularity>,
+    /// Where what they send is encrypted.
+    pub encryption: Encryption,
+    /// Which of what is not encrypted travels in VXLAN.
+    pub encapsulate: Encapsulate,
+    /// What holds otherwise for nodes of single locations.
+    pub locations: BTreeMap<String, OfLocation>,
     /// The label that names a node's location, where no annotation does.
     pub topology_label: String,
+}
+
+/// What holds for the nodes of one location; nothing: as for the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OfLocation {
+    /// As [`Meshing::granularity`].
+    pub granularity: Option<Granularity>,
+    /// As [`Meshing::encryption`].
+    pub encryption: Option<Encryption>,
+    /// As [`Meshing::encapsulate`].
+    pub encapsulate: Option<Encapsulate>,
 }
 
 impl Default for Meshing {
     fn default() -> Self {
         Self {
             granularity: Granularity::default(),
+            encryption: Encryption::default(),
+            encapsulate: Encapsulate::default(),
             locations: BTreeMap::new(),
             topology_label: REGION.into(),
         }
@@ -74,8 +91,11 @@ pub(super) fn forced_private_ips(object: &Node, found: &mut Vec<Complaint>) -> O
 pub(super) fn part(object: &Node, settings: &Meshing, found: &mut Vec<Complaint>) -> NodeMesh {
     let location = location(object, &settings.topology_label);
     let of_location = location.and_then(|location| settings.locations.get(location));
+    let of_location = of_location.copied().unwrap_or_default();
     NodeMesh {
-        granularity: *of_location.unwrap_or(&settings.granularity),
+        granularity: of_location.granularity.unwrap_or(settings.granularity),
+        encryption: of_location.encryption.unwrap_or(settings.encryption),
+        encapsulate: of_location.encapsulate.unwrap_or(settings.encapsulate),
         gateway: gateway(object),
         endpoint: endpoint(object, found),
         keepalive: keepalive(object, found),
@@ -85,6 +105,7 @@ pub(super) fn part(object: &Node, settings: &Meshing, found: &mut Vec<Complaint>
         knows_groups: false,
         // The agent's to say.
         reach: Default::default(),
+        takes: Default::default(),
     }
 }
 

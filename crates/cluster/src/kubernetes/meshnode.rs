@@ -10,6 +10,7 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::watcher::{self, Config};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Client, CustomResource, ResourceExt as _};
+use model::mesh::Transport;
 use model::reach::is_endpoint;
 use model::{KubeProxy, NodeName, PublicKey, Reach};
 use schemars::JsonSchema;
@@ -85,6 +86,9 @@ pub struct MeshNodeStatus {
     /// Nodes (CLUSTER/NODE) that may pass on for it, and the round-trip time to each in microseconds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub relayed_by: BTreeMap<String, u32>,
+    /// What it takes unencrypted from nodes of its location: `vxlan`, `plain`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes: Vec<String>,
 }
 
 /// A node's report, as it is kept in a MeshNode.
@@ -115,6 +119,9 @@ pub struct Reported {
     /// What it has found out about how nodes reach each other.
     #[serde(default, skip_serializing_if = "Reach::is_empty")]
     pub reach: Reach,
+    /// What it takes unencrypted from nodes of its location.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub takes: BTreeSet<Transport>,
 }
 
 impl From<&Reported> for MeshNodeStatus {
@@ -137,6 +144,7 @@ impl From<&Reported> for MeshNodeStatus {
             relays: reach.relays,
             sees: reach.sees.iter().map(|(node, at)| (node.to_string(), at.to_string())).collect(),
             relayed_by: reach.relayed_by.iter().map(|(node, time)| (node.to_string(), *time)).collect(),
+            takes: reported.takes.iter().map(|transport| transport.name().into()).collect(),
         }
     }
 }
@@ -212,6 +220,10 @@ fn reported(status: &MeshNodeStatus) -> Result<Reported, String> {
         },
         version: status.version.clone(),
         reach: reach(status),
+        takes: [Transport::Vxlan, Transport::Plain]
+            .into_iter()
+            .filter(|transport| status.takes.iter().any(|name| name == transport.name()))
+            .collect(),
     })
 }
 
@@ -435,6 +447,7 @@ mod tests {
                 )]),
                 relayed_by: BTreeMap::from([(NodeName::try_from("b/2".to_string()).unwrap(), 1_500)]),
             },
+            takes: [Transport::Vxlan].into(),
         };
         let ranges: Vec<IpNet> = vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()];
         let owner = Owner { name: "a".into(), uid: "n1".into() };

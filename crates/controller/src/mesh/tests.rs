@@ -27,6 +27,7 @@ fn report(n: u8) -> Reported {
         kube_proxy: KubeProxy::Unknown,
         version: "1".into(),
         reach: Default::default(),
+        takes: Default::default(),
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use model::mesh::Encryption;
 use model::{Change, ClusterName, Key, Node, NodeName, World, overlaps};
 
 use super::claims::Claims;
@@ -117,6 +118,8 @@ impl<'a> Scene<'a> {
         mesh.problems.is_empty()
             && self.world.peers.is_empty()
             && self.seen.changing.was.is_empty()
+            && mesh.neighbours.is_empty()
+            && [self.me].into_iter().chain(is()).all(|node| node.mesh.encryption == Encryption::All)
             && self.touched.values().flatten().all(|node| node.mesh.allowed_location_ips.is_empty())
             && is().all(|node| node.pod_cidrs.iter().all(|range| granted(node, range)))
             && self.world.nodes.values().all(|node| node.mesh.allowed_location_ips.is_empty())

@@ -111,6 +111,12 @@ pub enum Problem {
         /// The address.
         address: IpAddr,
     },
+    /// A setting that changes nothing.
+    #[error(
+        "mesh.encapsulate has no effect while mesh.encryption is all: what is encrypted needs no VXLAN; set mesh.encryption to \
+         mesh, or leave mesh.encapsulate out"
+    )]
+    Encapsulation,
     /// Two nodes show one key.
     #[error(
         "node {loser} shows node {winner}'s WireGuard key {key} and gets no tunnel: remove its private.key and restart its agent"

@@ -15,6 +15,7 @@ impl State {
             tunnel: mesh.tunnel,
             routes: mesh.routes,
             guarded: mesh.guarded,
+            neighbours: mesh.neighbours,
             masquerade: mesh.masquerade,
             frontends: services.frontends,
             outside: services.outside,

@@ -1,8 +1,10 @@
 //! From what is to what ought to be, in an order that never leaves a gap: sets before the ladders that use them,
 //! allowed addresses before the routes that lead to them, removals last.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use model::PublicKey;
 
 use super::{Op, Peer, SetId, State, Table, TableKey, Touched};
@@ -35,6 +37,14 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
     let (gaining, others): (Vec<_>, Vec<_>) = changed(&was.peers, &is.peers).partition(gains);
     ops.extend(gaining.into_iter().chain(others).map(|(k, p)| Op::SetPeer(*k, p.clone())));
     ops.extend(gone(&was.peers, &is.peers).map(|k| Op::DeletePeer(*k)));
+    // Once the tunnel takes everything, and before it is sent anything anew. Of a range inside another one first: nothing is
+    // sent in the clear because of the other one's.
+    let mut near: Vec<_> = changed(&observed.neighbours, &desired.neighbours).collect();
+    near.sort_by_key(|(range, _)| Reverse(range.prefix_len()));
+    ops.extend(near.into_iter().map(|(range, to)| Op::SetNeighbour(*range, to.clone())));
+    let mut far: Vec<_> = gone(&observed.neighbours, &desired.neighbours).copied().collect();
+    far.sort_by_key(IpNet::prefix_len);
+    ops.extend(far.into_iter().map(Op::DeleteNeighbour));
     ops.extend(
         changed(&observed.routes, &desired.routes).map(|((to, m), r)| Op::SetRoute(*to, *m, r.clone())),
     );

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use model::PublicKey;
 
 use super::{
-    Direct, Frontend, Ladder, Masquerade, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set, SetId,
-    Table, TableKey,
+    Direct, Frontend, Ladder, Masquerade, Neighbour, NodeId, Otherwise, Outside, Peer, Route, RouteVia, Set,
+    SetId, Table, TableKey,
 };
 
 /// One change to the kernel.
@@ -19,6 +19,10 @@ pub enum Op {
     Guard(IpNet),
     /// The range may leave again.
     Unguard(IpNet),
+    /// What goes to this range unencrypted, and comes so, is now this.
+    SetNeighbour(IpNet, Neighbour),
+    /// Nothing does.
+    DeleteNeighbour(IpNet),
     /// Pods show the node's address outside the mesh from now on as this says.
     Masquerade(Masquerade),
     /// Listen on this port.
@@ -73,6 +77,8 @@ impl Op {
         match self {
             Self::Guard(_) => "guard",
             Self::Unguard(_) => "unguard",
+            Self::SetNeighbour(..) => "set_neighbour",
+            Self::DeleteNeighbour(_) => "delete_neighbour",
             Self::Masquerade(_) => "masquerade",
             Self::TunnelPort(_) => "tunnel_port",
             Self::TunnelMtu(_) => "tunnel_mtu",
@@ -106,6 +112,11 @@ impl fmt::Display for Op {
         match self {
             Self::Guard(net) => write!(f, "guard {net}"),
             Self::Unguard(net) => write!(f, "unguard {net}"),
+            Self::SetNeighbour(range, Neighbour { ip, sends, takes }) => {
+                write!(f, "neighbour set {range} at {ip} sends {}", sends.name())?;
+                takes.iter().try_for_each(|transport| write!(f, " takes {}", transport.name()))
+            }
+            Self::DeleteNeighbour(range) => write!(f, "neighbour delete {range}"),
             Self::Masquerade(Masquerade { sources, .. }) if sources.is_empty() => {
                 f.write_str("masquerade nothing")
             }
@@ -208,6 +219,7 @@ impl fmt::Display for Frontend {
 mod tests {
     use std::num::NonZeroU16;
 
+    use model::mesh::Transport;
     use model::{Protocol, Tier};
 
     use super::*;
@@ -242,6 +254,18 @@ mod tests {
         };
         for (op, words) in [
             (Op::Guard(net), "guard 10.1.0.0/16"),
+            (
+                Op::SetNeighbour(
+                    net,
+                    Neighbour {
+                        ip: "172.16.1.2".parse().unwrap(),
+                        sends: Transport::Vxlan,
+                        takes: [Transport::Vxlan, Transport::Plain].into(),
+                    },
+                ),
+                "neighbour set 10.1.0.0/16 at 172.16.1.2 sends vxlan takes vxlan takes plain",
+            ),
+            (Op::DeleteNeighbour(net), "neighbour delete 10.1.0.0/16"),
             (Op::Masquerade(masquerade), "masquerade 10.1.0.0/16 except 10.2.0.0/24,fd00:2::/64"),
             (Op::Masquerade(Masquerade::default()), "masquerade nothing"),
             (

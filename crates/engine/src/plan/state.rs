@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use model::mesh::Transport;
 use model::{Port, PresharedKey, Protocol, PublicKey, Tier};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,9 @@ pub struct State {
     /// Address ranges that may leave this node through the tunnel only, never in the clear: every pod range of the
     /// clusterset. The underlay guard drops a packet from or to one of them.
     pub guarded: BTreeSet<IpNet>,
+    /// What goes to nodes of the same location unencrypted, and comes so, by range.
+    #[serde(with = "entries", default)]
+    pub neighbours: BTreeMap<IpNet, Neighbour>,
     /// How pods reach what is outside the mesh.
     #[serde(default)]
     pub masquerade: Masquerade,
@@ -49,6 +53,17 @@ pub struct State {
     pub direct: BTreeSet<Direct>,
     /// Nodes that do not answer through the data path.
     pub dead: BTreeSet<NodeId>,
+}
+
+/// The node of the same location that a range is behind, and what goes and comes there without the tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Its private address.
+    pub ip: IpAddr,
+    /// How packets to the range are sent.
+    pub sends: Transport,
+    /// How packets from the range may come, beside the tunnel.
+    pub takes: BTreeSet<Transport>,
 }
 
 /// Packets that leave the mesh with the node's address in place of a pod's. Ranges of one set never overlap.

@@ -46,9 +46,9 @@ pub struct Host {
 impl Host {
     /// What the operator wants never to be stopped, and what holds the clusters together: the tunnel's UDP port, and the
     /// controllers, at their addresses and at their ports wherever they are.
-    pub fn new(allowed: BTreeSet<Always>, wireguard_port: u16, controllers: &[SocketAddr]) -> Self {
+    pub fn new(allowed: BTreeSet<Always>, tunnel_ports: [u16; 2], controllers: &[SocketAddr]) -> Self {
         let mut always = allowed;
-        always.insert(Always::Port(Protocol::Udp.number(), wireguard_port));
+        always.extend(tunnel_ports.map(|port| Always::Port(Protocol::Udp.number(), port)));
         let tcp = Protocol::Tcp.number();
         for at in controllers {
             always.extend([

@@ -17,6 +17,9 @@ pub struct Agent {
     /// The UDP port of the tunnel: open between all nodes.
     #[schemars(range(min = 1))]
     pub wireguard_port: u16,
+    /// The UDP port of VXLAN, the same on all nodes: open between nodes of one location where `mesh.encryption` is `mesh`.
+    #[schemars(range(min = 1))]
+    pub vxlan_port: u16,
     /// The device that reaches other nodes; empty: the one with the default route.
     #[schemars(regex(pattern = r"^[a-zA-Z0-9_.-]{0,15}$"))]
     pub underlay: String,
@@ -61,6 +64,7 @@ impl Default for Agent {
         Self {
             interface: "cw0".into(),
             wireguard_port: 51820,
+            vxlan_port: 4789,
             underlay: String::new(),
             http_port: 9641,
             masquerade: true,

@@ -67,6 +67,9 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
             say(setting, "", format!("/{mask} is larger than all of {pod}"));
         }
     }
+    if settings.agent.vxlan_port == settings.agent.wireguard_port {
+        say("agent.vxlanPort", "", "give another port than agent.wireguardPort".into());
+    }
     for (name, other) in &settings.services.clusters {
         if let Err(e) = ClusterName::new(name.clone()) {
             say("services.clusters", "", e.to_string());

@@ -12,7 +12,14 @@ pub struct Mesh {
     /// `full`: each node to every other. `location`: inside a location each to every other, between locations by gateways.
     /// `cross`: as `location`, but that nodes which everybody reaches need no gateway.
     pub granularity: Granularity,
-    /// The same for single locations, by their names.
+    /// `all`: everything between nodes is encrypted. `mesh`: between locations alone; inside one it is not, and goes from
+    /// node to node as `mesh.encapsulate` says.
+    pub encryption: Encryption,
+    /// With `mesh.encryption: mesh`, which packets between nodes of one location travel in VXLAN. `always`: all of them.
+    /// `crosssubnet`: those to nodes whose private addresses are in none of the sender's subnets. `never`: none; the network
+    /// between the nodes has to carry pods' addresses. With `mesh.encryption: all` it has no effect.
+    pub encapsulate: Encapsulate,
+    /// What holds otherwise for single locations, by their names: `granularity`, `encryption`, `encapsulate`.
     pub locations: BTreeMap<String, Location>,
     /// The label of nodes that names their location, where the annotation `causeway.io/location` (or Kilo's) does not.
     #[schemars(length(min = 1))]
@@ -27,6 +34,8 @@ impl Default for Mesh {
     fn default() -> Self {
         Self {
             granularity: Granularity::default(),
+            encryption: Encryption::default(),
+            encapsulate: Encapsulate::default(),
             locations: BTreeMap::new(),
             topology_label: "topology.kubernetes.io/region".into(),
             key_rotation: "never".into(),
@@ -34,12 +43,46 @@ impl Default for Mesh {
     }
 }
 
-/// What holds for one location.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// What holds for one location; what is not said is as for the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Location {
     /// As `mesh.granularity`.
-    pub granularity: Granularity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granularity: Option<Granularity>,
+    /// As `mesh.encryption`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+    /// As `mesh.encapsulate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encapsulate: Option<Encapsulate>,
+}
+
+/// Where what nodes send each other is encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(
+    missing_docs,
+    reason = "the field's own words; comments would turn them into alternatives in the schema"
+)]
+pub enum Encryption {
+    #[default]
+    All,
+    Mesh,
+}
+
+/// Which of what is not encrypted travels in VXLAN.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(
+    missing_docs,
+    reason = "the field's own words; comments would turn them into alternatives in the schema"
+)]
+pub enum Encapsulate {
+    Never,
+    CrossSubnet,
+    #[default]
+    Always,
 }
 
 /// With whom nodes have tunnels.

@@ -41,6 +41,24 @@ pub const DIRECT_PEER: usize = 2;
 /// Of `direct`: an address from which clients' packets may come in envelopes.
 pub const DIRECT_SENDER: usize = 3;
 
+/// Of `neighbours`: what is sent there goes into the tunnel.
+pub const BY_WIREGUARD: usize = 0;
+
+/// The same: in VXLAN.
+pub const BY_VXLAN: usize = 1;
+
+/// The same: as it is.
+pub const BY_PLAIN: usize = 2;
+
+/// Of `neighbours`, a bit: VXLAN from there is believed.
+pub const TAKES_VXLAN: usize = 1;
+
+/// The same: what comes as it is.
+pub const TAKES_PLAIN: usize = 2;
+
+/// The number of our network in VXLAN's header (RFC 7348).
+pub const VNI: usize = 51820;
+
 /// Of `subjects`: nothing passes.
 pub const CLOSED: usize = 1;
 
@@ -492,6 +510,36 @@ pub struct Direct {
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Direct {}
 
+/// How a range is reached that is behind a node of the same location, and how it may be heard.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Neighbour {
+    /// The node's private address.
+    pub ip: [Be32; 4],
+    /// CW_BY_*.
+    pub sends: u8,
+    /// CW_TAKES_*.
+    pub takes: u8,
+    /// Padding.
+    pub zero: [u8; 2],
+}
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Neighbour {}
+
+/// The devices between which unencrypted packets of the mesh go.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Near {
+    /// The mesh's own: what comes unencrypted comes in by it.
+    pub tunnel: u32,
+    /// VXLAN's; 0 if there is none.
+    pub vxlan: u32,
+    /// What leads to other nodes.
+    pub underlay: u32,
+}
+// SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
+unsafe impl aya::Pod for Near {}
+
 /// How a pod's packets, or the node's own, are judged: 0 open, CW_CLOSED, or a ruleset's number.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -748,6 +796,8 @@ pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_exit_key", size: size_of::<ExitKey>(), fields: &[("ifindex", offset_of!(ExitKey, ifindex)), ("family", offset_of!(ExitKey, family))] },
     StructLayout { name: "cw_exit", size: size_of::<Exit>(), fields: &[("ip", offset_of!(Exit, ip)), ("outside", offset_of!(Exit, outside))] },
     StructLayout { name: "cw_direct", size: size_of::<Direct>(), fields: &[("ip", offset_of!(Direct, ip)), ("node", offset_of!(Direct, node))] },
+    StructLayout { name: "cw_neighbour", size: size_of::<Neighbour>(), fields: &[("ip", offset_of!(Neighbour, ip)), ("sends", offset_of!(Neighbour, sends)), ("takes", offset_of!(Neighbour, takes)), ("zero", offset_of!(Neighbour, zero))] },
+    StructLayout { name: "cw_near", size: size_of::<Near>(), fields: &[("tunnel", offset_of!(Near, tunnel)), ("vxlan", offset_of!(Near, vxlan)), ("underlay", offset_of!(Near, underlay))] },
     StructLayout { name: "cw_subject", size: size_of::<Subject>(), fields: &[("ingress", offset_of!(Subject, ingress)), ("egress", offset_of!(Subject, egress))] },
     StructLayout { name: "cw_ruleset", size: size_of::<Ruleset>(), fields: &[("lengths", offset_of!(Ruleset, lengths)), ("isolates", offset_of!(Ruleset, isolates)), ("denies_known", offset_of!(Ruleset, denies_known)), ("zero", offset_of!(Ruleset, zero))] },
     StructLayout { name: "cw_verdict_key", size: size_of::<VerdictKey>(), fields: &[("ruleset", offset_of!(VerdictKey, ruleset)), ("peer", offset_of!(VerdictKey, peer)), ("port", offset_of!(VerdictKey, port)), ("bits", offset_of!(VerdictKey, bits)), ("protocol", offset_of!(VerdictKey, protocol)), ("zero", offset_of!(VerdictKey, zero))] },

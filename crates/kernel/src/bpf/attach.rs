@@ -15,6 +15,7 @@ use aya::programs::tc::{
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use nix::net::if_::if_nametoindex;
 
+use super::near;
 use super::object::{HOST, POLICY};
 use super::sys::{self, Hook, Target};
 use super::{BpfError, pins};
@@ -22,6 +23,7 @@ use super::{BpfError, pins};
 /// Before other people's filters, if the kernel has only filters; policies behind what translates.
 const PRIORITY: u16 = 1;
 const POLICY_PRIORITY: u16 = 2;
+const LAST_PRIORITY: u16 = 3;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
 
 /// How tc programs are attached.
@@ -136,7 +138,11 @@ pub(super) fn to_device(
 
 fn as_link(pin: &Path, on: &OnDevice, program: &SchedClassifier, direction: Direction) -> io::Result<()> {
     let program = program.fd().map_err(io::Error::other)?.as_fd();
-    let attach = || sys::link_create(program, on.index, direction.hook());
+    let hook = direction.hook();
+    let attach = || match on.program == near::PLAIN {
+        true => sys::link_create_first(program, on.index, hook),
+        false => sys::link_create(program, on.index, hook),
+    };
     replace_or_attach(pin, program, Target::Device(on.index), attach)
 }
 
@@ -167,7 +173,13 @@ fn as_filter(
     // It may be there already; if it cannot be made, attaching says why.
     let _ = qdisc_add_clsact(&on.device);
     let judges = on.program == POLICY.name || on.program.starts_with(HOST.name);
-    let priority = if judges { POLICY_PRIORITY } else { PRIORITY };
+    let priority = match on.program.as_str() {
+        // None comes before others' there.
+        near::PLAIN => LAST_PRIORITY,
+        near::OUT => POLICY_PRIORITY,
+        _ if judges => POLICY_PRIORITY,
+        _ => PRIORITY,
+    };
     let old = SchedClassifierLink::attached(&on.device, direction.filter(), priority, HANDLE, None)?;
     let id = program.attach_to_link(old).or_else(|_: ProgramError| {
         let new = NlOptions { priority, handle: HANDLE, classid: None };

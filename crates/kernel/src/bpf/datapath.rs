@@ -13,6 +13,7 @@ use engine::services::Connects;
 use super::attach::{self, Direction, OnDevice, TcHook};
 use super::edge::Edge;
 use super::host;
+use super::near::{self, Near};
 use super::object::{self, EDGE, GUARD, HOST, OUTLIERS, Object, POD, POLICY, SOCK};
 use super::outliers::ConnectCounts;
 use super::outside::OutsideMaps;
@@ -102,6 +103,8 @@ pub struct Datapath {
     edge: Option<Edge>,
     /// None where nobody asked for it.
     connects: Option<ConnectCounts>,
+    /// None where everything is encrypted.
+    near: Option<Near>,
 }
 
 impl Datapath {
@@ -149,6 +152,7 @@ impl Datapath {
             node_addresses: Table::new("node_addresses", sock.map("node_addresses")?)?,
             dead: Table::new("dead", sock.map("dead")?)?,
             guarded: Table::new("guarded", guard.map("guarded")?)?,
+            neighbours: Table::new("neighbours", guard.map("neighbours")?)?,
             direct: Table::new("direct", edge.map("direct")?)?,
             tables: TableMap(Table::new("tables", edge.map("tables")?)?),
             outside: OutsideMaps {
@@ -166,7 +170,9 @@ impl Datapath {
         let policing = PolicyMaps::new(&mut policy, folder)?;
         let pods = Table::new("pods", pod.map("pods")?)?;
         let counters = counters(sock.map("counters")?)?;
-        let mut datapath = Self { options, plan, pods, counters, pod, policy, policing, edge, connects };
+        let near = None;
+        let mut datapath =
+            Self { options, plan, pods, counters, pod, policy, policing, edge, connects, near };
         datapath.renew_devices(&on)?;
         datapath.watch_ways()?;
         datapath.judge_host(&mut loader, &mut guard)?;
@@ -198,11 +204,31 @@ impl Datapath {
         self.edge.as_mut().map_or(Ok(()), |edge| edge.appear(underlay, mesh))
     }
 
+    /// Opens unencrypted ways to nodes of the same location: by this device of VXLAN's, and as packets are, where that is
+    /// wanted. Without either there are none, and the programs are taken off. To be told again when a device is another one.
+    /// Which ways are used the plan says.
+    ///
+    /// # Errors
+    /// A device is gone, or the kernel refused.
+    pub fn go_unencrypted(&mut self, vxlan: Option<&str>, plain: bool) -> Result<(), BpfError> {
+        let Options { pin_dir, underlay, tunnel, tc, .. } = &self.options;
+        if vxlan.is_none() && !plain {
+            self.near = None;
+            return near::detach(pin_dir);
+        }
+        if self.near.is_none() {
+            self.near = Some(Near::open(pin_dir)?);
+        }
+        let Some(near) = &mut self.near else { return Ok(()) };
+        near.attach(pin_dir, near::Places { tunnel, underlay, vxlan, plain }, *tc)
+    }
+
     /// What the maps hold: frontends, sets, addresses of node ports, dead nodes, guarded ranges. The rest of the state is left empty, to be
     /// filled in by who knows it: `State { tunnel, routes, ..datapath.observe()? }`.
     pub fn observe(&self) -> Result<State, BpfError> {
         Ok(State {
             guarded: self.plan.guarded()?,
+            neighbours: self.plan.neighbours()?,
             frontends: self.plan.frontends()?,
             outside: self.plan.outside.observe()?,
             sets: self.plan.sets()?,
@@ -290,6 +316,11 @@ impl Datapath {
                 if !self.options.judge_host || on.device != self.options.underlay || !on.is_there() {
                     attach::detach(&self.options.pin_dir, on, Direction::Ingress)?;
                 }
+            } else if near::owns(&on.program) {
+                // Those that are wanted are replaced when that is said.
+                if !on.is_there() {
+                    attach::detach(&self.options.pin_dir, on, near::direction(&on.program))?;
+                }
             } else if on.program == GUARD.name {
                 if on != guard {
                     attach::detach(&self.options.pin_dir, on, Direction::Egress)?;
@@ -374,6 +405,7 @@ fn unload(pin_dir: &Path) -> Result<(), BpfError> {
         if let Some(on) = OnDevice::parse(&name) {
             let direction = match on.program.as_str() {
                 guard_or_policy if [GUARD.name, POLICY.name].contains(&guard_or_policy) => Direction::Egress,
+                near if near::owns(near) => near::direction(near),
                 other => Edge::direction(other),
             };
             attach::detach(pin_dir, &on, direction)?;

@@ -48,7 +48,14 @@ pub const OUTLIERS: Source = Source {
 pub const GUARD: Source = Source {
     name: "guard",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard.bpf.o")),
-    maps: &["guarded", "host_stage", "stages", "counters"],
+    maps: &["guarded", "neighbours", "host_stage", "stages", "counters"],
+};
+
+/// Unencrypted ways to nodes of the same location.
+pub const NEAR: Source = Source {
+    name: "near",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/near.bpf.o")),
+    maps: &["guarded", "neighbours", "near_devices", "counters"],
 };
 
 /// The anti-spoof on pods' links.

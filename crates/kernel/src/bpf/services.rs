@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use engine::plan::{self, NodeId, Op, SetId, TierSpan};
 use engine::services::TableSize;
 use ipnet::IpNet;
+use model::mesh::Transport;
 use model::{Port, Protocol, Tier};
 
 use super::bytes::{address, ip, net, prefix};
@@ -22,6 +23,7 @@ pub(super) struct PlanMaps {
     pub(super) node_addresses: Table<abi::NodeAddress, u8>,
     pub(super) dead: Table<u64, u8>,
     pub(super) guarded: Table<abi::Prefix, u8>,
+    pub(super) neighbours: Table<abi::Prefix, abi::Neighbour>,
     pub(super) direct: Table<abi::Direct, u8>,
     pub(super) tables: TableMap,
     pub(super) outside: OutsideMaps,
@@ -37,6 +39,14 @@ impl PlanMaps {
             })),
             Some(Op::Unguard(_)) => self.guarded.remove(&each(run, |op| match op {
                 Op::Unguard(range) => vec![prefix(range)],
+                _ => vec![],
+            })),
+            Some(Op::SetNeighbour(..)) => self.neighbours.insert(&each(run, |op| match op {
+                Op::SetNeighbour(range, neighbour) => vec![(prefix(range), neighbour_value(neighbour))],
+                _ => vec![],
+            })),
+            Some(Op::DeleteNeighbour(_)) => self.neighbours.remove(&each(run, |op| match op {
+                Op::DeleteNeighbour(range) => vec![prefix(range)],
                 _ => vec![],
             })),
             Some(Op::AddSet(..)) => self.backends.insert(&each(run, |op| match op {
@@ -123,6 +133,13 @@ impl PlanMaps {
         self.guarded.entries()?.into_iter().map(read).collect()
     }
 
+    pub(super) fn neighbours(&self) -> Result<BTreeMap<IpNet, plan::Neighbour>, BpfError> {
+        let read = |(key, value): (abi::Prefix, abi::Neighbour)| {
+            net(&key).zip(neighbour(&value)).ok_or_else(|| self.neighbours.foreign((key, value)))
+        };
+        self.neighbours.entries()?.into_iter().map(read).collect()
+    }
+
     pub(super) fn dead(&self) -> Result<BTreeSet<NodeId>, BpfError> {
         Ok(self.dead.entries()?.into_iter().map(|(node, _)| node).collect())
     }
@@ -189,6 +206,33 @@ fn page_value(backends: &[plan::Backend]) -> abi::Page {
 fn page(value: &abi::Page) -> Option<Vec<plan::Backend>> {
     let end = value.backend.iter().rposition(|place| *place != abi::Backend::default())? + 1;
     value.backend[..end].iter().map(backend).collect()
+}
+
+const SENDS: [(Transport, usize); 3] = [
+    (Transport::Wireguard, abi::BY_WIREGUARD),
+    (Transport::Vxlan, abi::BY_VXLAN),
+    (Transport::Plain, abi::BY_PLAIN),
+];
+
+const TAKES: [(Transport, usize); 2] =
+    [(Transport::Vxlan, abi::TAKES_VXLAN), (Transport::Plain, abi::TAKES_PLAIN)];
+
+fn neighbour_value(neighbour: &plan::Neighbour) -> abi::Neighbour {
+    let sends = SENDS.into_iter().find(|(transport, _)| *transport == neighbour.sends);
+    let taken = TAKES.into_iter().filter(|(transport, _)| neighbour.takes.contains(transport));
+    abi::Neighbour {
+        ip: address(neighbour.ip),
+        sends: sends.map_or(0, |(_, number)| number as u8),
+        takes: taken.fold(0, |bits, (_, bit)| bits | bit as u8),
+        zero: [0; 2],
+    }
+}
+
+fn neighbour(value: &abi::Neighbour) -> Option<plan::Neighbour> {
+    let sends = SENDS.into_iter().find(|(_, number)| *number == usize::from(value.sends))?;
+    let taken = TAKES.into_iter().filter(|(_, bit)| usize::from(value.takes) & bit != 0);
+    let takes = taken.map(|(transport, _)| transport).collect();
+    Some(plan::Neighbour { ip: ip(value.ip), sends: sends.0, takes })
 }
 
 fn backend_value(backend: &plan::Backend) -> abi::Backend {

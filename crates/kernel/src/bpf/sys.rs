@@ -100,6 +100,15 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, target: u32, hook: Hook) -> i
     unsafe { bpf_fd(LINK_CREATE, &mut attr) }
 }
 
+/// The same, before all others at the same place (`BPF_F_BEFORE`, without saying before whom).
+pub(crate) fn link_create_first(program: BorrowedFd<'_>, target: u32, hook: Hook) -> io::Result<OwnedFd> {
+    const BEFORE: u32 = 1 << 3;
+    let (program, hook) = (raw(program), hook as u32);
+    let mut attr = LinkCreate { program, target, hook, flags: BEFORE, ..Default::default() };
+    // SAFETY: no addresses in it; LINK_CREATE returns a new descriptor.
+    unsafe { bpf_fd(LINK_CREATE, &mut attr) }
+}
+
 /// The number under which [`link_create`] knows an open control group.
 pub(crate) fn target_of(cgroup: BorrowedFd<'_>) -> u32 {
     raw(cgroup)

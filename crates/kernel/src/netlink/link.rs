@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage, State,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVeth, InfoVxlan,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use serde::{Deserialize, Serialize};
 
@@ -161,6 +161,26 @@ impl Netlink {
         ];
         let made = self.create(RouteNetlinkMessage::NewLink(message)).await;
         made.map_err(failed("make the bridge", name))
+    }
+
+    /// Makes a device of VXLAN's, down: on this UDP port of both families, of any network's number, and without a mind of its
+    /// own: it sends what says itself where to (a program does), and learns nothing.
+    pub async fn add_vxlan(&self, name: &str, port: u16, mtu: u32) -> Result<(), NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(name.into()),
+            LinkAttribute::Mtu(mtu),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vxlan),
+                LinkInfo::Data(InfoData::Vxlan(vec![
+                    InfoVxlan::CollectMetadata(true),
+                    InfoVxlan::Learning(false),
+                    InfoVxlan::Port(port),
+                ])),
+            ]),
+        ];
+        let made = self.create(RouteNetlinkMessage::NewLink(message)).await;
+        made.map_err(failed("make the VXLAN device", name))
     }
 
     /// All devices.

@@ -238,6 +238,7 @@ fn agent_config(
         state_dir: "/var/lib/causeway".into(),
         run_dir: "/run/causeway".into(),
         wireguard_port: 51820,
+        vxlan_port: 4789,
         key_rotation: Default::default(),
         http_listen: (Ipv6Addr::UNSPECIFIED, 9641).into(),
         dns: Some(agent::config::Dns {

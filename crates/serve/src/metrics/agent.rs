@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use model::mesh::Transport;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -170,8 +171,9 @@ impl AgentMetrics {
             self.tunnels.get_or_create(&label).set(count(tunnels.len()));
             self.tunnels_up.get_or_create(&label).set(count(up));
             self.dead.get_or_create(&label).set(count(tunnels.len() - up));
-            if let Some(age) = tunnels.iter().filter_map(|t| t.last_handshake_seconds).max_by(f64::total_cmp)
-            {
+            // Who is sent packets that are not encrypted needs no new keys.
+            let used = tunnels.iter().filter(|t| t.transport == Transport::Wireguard);
+            if let Some(age) = used.filter_map(|t| t.last_handshake_seconds).max_by(f64::total_cmp) {
                 self.handshake_age.get_or_create(&label).set(age);
             }
             let mut times: Vec<_> = tunnels.iter().filter_map(|t| t.rtt_ms).collect();
@@ -284,6 +286,7 @@ mod tests {
             rx_bytes: 0,
             tx_bytes: 0,
             alive,
+            transport: Default::default(),
             path: Default::default(),
             relay: None,
         }

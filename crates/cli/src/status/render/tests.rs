@@ -18,6 +18,7 @@ pub(crate) fn a_tunnel(peer: &str, rtt_ms: Option<f64>, alive: bool) -> TunnelSt
         rx_bytes: 21_400_000,
         tx_bytes: 812,
         alive,
+        transport: Default::default(),
         path: Default::default(),
         relay: None,
     }

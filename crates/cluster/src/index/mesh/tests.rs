@@ -175,9 +175,13 @@ fn a_cordoned_node_is_no_gateway_if_another_can() {
 
 #[test]
 fn settings_count_where_nobody_said() {
+    let h2 = OfLocation { granularity: Some(Granularity::Full), ..OfLocation::default() };
+    let h3 = OfLocation { encryption: Some(Encryption::Mesh), ..OfLocation::default() };
     let settings = Meshing {
         granularity: Granularity::Location,
-        locations: [("h2".to_string(), Granularity::Full)].into(),
+        encryption: Encryption::All,
+        encapsulate: Encapsulate::CrossSubnet,
+        locations: [("h2".to_string(), h2), ("h3".to_string(), h3)].into(),
         topology_label: "example.net/hall".into(),
     };
     let of = |annotations| {
@@ -187,4 +191,11 @@ fn settings_count_where_nobody_said() {
     let place = |location: &str, granularity| (location.to_string(), "west".to_string(), granularity);
     assert_eq!(of(&[]), place("h1", Granularity::Location));
     assert_eq!(of(&[("causeway.io/location", "h2")]), place("h2", Granularity::Full));
+    let travels = |location: &str| {
+        let mesh = translated(&node(&[("causeway.io/location", location)]), &settings).0.mesh;
+        (mesh.granularity, mesh.encryption, mesh.encapsulate)
+    };
+    let of_all = (Encryption::All, Encapsulate::CrossSubnet);
+    assert_eq!(travels("h2"), (Granularity::Full, of_all.0, of_all.1));
+    assert_eq!(travels("h3"), (Granularity::Location, Encryption::Mesh, of_all.1));
 }

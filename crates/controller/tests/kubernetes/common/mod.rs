@@ -268,6 +268,7 @@ pub(crate) fn report(n: u8) -> NodeReport {
         version: "1.2.3".into(),
         kube_proxy: KubeProxy::Running,
         reach: Default::default(),
+        takes: Default::default(),
     }
 }
 

@@ -152,12 +152,24 @@ pub enum Reason {
     PolicyUntold = 71,
     /// pass: the node's own, which no policy stops: the way to it, or what it forwards for others.
     PolicyAlways = 72,
+    /// pass: sent to a node of the same location in VXLAN.
+    NearVxlan = 73,
+    /// pass: sent to a node of the same location as it is.
+    NearPlain = 74,
+    /// pass: came unencrypted from a node of the same location.
+    NearCame = 75,
+    /// drop: came unencrypted, and not from the node that the sender is behind.
+    NearStranger = 76,
+    /// drop: the kernel could not wrap the packet.
+    NearFailed = 77,
+    /// note: no unencrypted way was found; the tunnel takes the packet.
+    NearNoWay = 78,
 }
 
 #[rustfmt::skip]
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 73] = [
+    pub const ALL: [Self; 79] = [
         Self::LbNode,
         Self::LbZone,
         Self::LbRegion,
@@ -231,6 +243,12 @@ impl Reason {
         Self::PolicyForgotten,
         Self::PolicyUntold,
         Self::PolicyAlways,
+        Self::NearVxlan,
+        Self::NearPlain,
+        Self::NearCame,
+        Self::NearStranger,
+        Self::NearFailed,
+        Self::NearNoWay,
     ];
 
     /// What metrics call it.
@@ -309,6 +327,12 @@ impl Reason {
             Self::PolicyForgotten => "policy_forgotten",
             Self::PolicyUntold => "policy_untold",
             Self::PolicyAlways => "policy_always",
+            Self::NearVxlan => "near_vxlan",
+            Self::NearPlain => "near_plain",
+            Self::NearCame => "near_came",
+            Self::NearStranger => "near_stranger",
+            Self::NearFailed => "near_failed",
+            Self::NearNoWay => "near_no_way",
         }
     }
 
@@ -388,6 +412,12 @@ impl Reason {
             Self::PolicyForgotten => Verdict::Note,
             Self::PolicyUntold => Verdict::Note,
             Self::PolicyAlways => Verdict::Pass,
+            Self::NearVxlan => Verdict::Pass,
+            Self::NearPlain => Verdict::Pass,
+            Self::NearCame => Verdict::Pass,
+            Self::NearStranger => Verdict::Drop,
+            Self::NearFailed => Verdict::Drop,
+            Self::NearNoWay => Verdict::Note,
         }
     }
 
@@ -467,6 +497,12 @@ impl Reason {
             Self::PolicyForgotten => "a connection could not be remembered.",
             Self::PolicyUntold => "nobody was told of a packet: too many were in that moment.",
             Self::PolicyAlways => "the node's own, which no policy stops: the way to it, or what it forwards for others.",
+            Self::NearVxlan => "sent to a node of the same location in VXLAN.",
+            Self::NearPlain => "sent to a node of the same location as it is.",
+            Self::NearCame => "came unencrypted from a node of the same location.",
+            Self::NearStranger => "came unencrypted, and not from the node that the sender is behind.",
+            Self::NearFailed => "the kernel could not wrap the packet.",
+            Self::NearNoWay => "no unencrypted way was found; the tunnel takes the packet.",
         }
     }
 }

@@ -39,6 +39,7 @@ fn tunnel(peer: &str, rtt_ms: f64) -> TunnelStatus {
         rx_bytes: 0,
         tx_bytes: 0,
         alive: true,
+        transport: Default::default(),
         path: Default::default(),
         relay: None,
         peer_location: String::new(),
