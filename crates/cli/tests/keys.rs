@@ -403,6 +403,19 @@ fn keys_change_and_go() {
         assert!(longest < Duration::from_secs(2), "{longest:?}");
     }
 
+    // All at once, twice.
+    for round in 0..2 {
+        let (before, since) = (keys(), flows.sent());
+        causeway(&["keys", "rotate", "--all", "--timeout", "0", "--cluster", "home", "-o", "json"]);
+        until("all keys have changed", |_| {
+            keys().iter().all(|(node, key)| before[node] != *key)
+                && NODES.iter().all(|node| before.values().all(|old| !device(node).contains(&old.to_hex())))
+        });
+        let (sent, lost) = flows.lost(since);
+        assert_eq!(lost, Vec::<String>::new(), "of {sent} of each flow, while all keys changed at once, {round}");
+    }
+    unheard(&wires, "all keys changed at once");
+
     // One key alone. The agent is killed meanwhile; the tunnel goes on, and the agent goes on with the key.
     let key = keys()["e3"];
     let since = flows.sent();
@@ -449,6 +462,7 @@ fn keys_change_and_go() {
     good(&["kill", "home/e2"]);
     flows.go_on(Duration::from_secs(1));
     good(&["start", "home/e2"]);
+    until("the node is back", |status| node(status, "e2")["agent"]["ready"] == true);
     flows.await_all("a node is back");
     unheard(&wires, "a node was away");
 

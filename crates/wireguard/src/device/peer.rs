@@ -174,15 +174,13 @@ impl Peer {
         let stamp = Timestamp::after(now.unix, self.last_stamp_sent);
         let index = shared.new_index(self.id);
         let ephemeral = shared.fresh();
-        // While keys change, one end may not have heard of the other's new one: each is tried in turn.
+        // While keys change, one end may not have heard of the other's new one: each is tried in turn. First the newest of both,
+        // so that two ends that change their keys at once do not agree on a new one and an old one each; then the oldest.
         let attempt = self.timers.attempts as usize;
-        let Own { key, statics, .. } = &shared.own[attempt % shared.own.len()];
-        // First by the key that it was seen to use, then by the other.
-        let theirs = self.sessions.ends().map(|ends| ends.theirs);
-        let uses_other = self.other.as_ref().is_some_and(|other| theirs == Some(other.public));
-        let by_other = ((attempt / shared.own.len()) % 2 == 1) != uses_other;
+        let turn = attempt % (2 * shared.own.len());
+        let Own { key, statics, .. } = &shared.own[turn % shared.own.len()];
         let known = match &mut self.other {
-            Some(other) if by_other => other,
+            Some(other) if turn == 0 || turn == 3 => other,
             _ => &mut self.known,
         };
         let ends = Ends { ours: *key.public(), theirs: known.public };

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::super::sessions::Ends;
 use super::*;
 
 const OLD: [u8; 32] = [1; 32];
@@ -13,7 +14,12 @@ fn public(secret: [u8; 32]) -> [u8; 32] {
 
 /// What B is told of A's keys: the one by which it is named, and another.
 fn tell(world: &mut World, key: [u8; 32], other: Option<[u8; 32]>) {
-    let inside = world.sides[A].inside.into();
+    tell_side(world, B, key, other);
+}
+
+/// What a side is told of the other's keys.
+fn tell_side(world: &mut World, side: usize, key: [u8; 32], other: Option<[u8; 32]>) {
+    let inside = world.sides[1 - side].inside.into();
     let change = PeerChange {
         public_key: public(key),
         other_key: Some(other.map_or([0; 32], public)),
@@ -21,7 +27,7 @@ fn tell(world: &mut World, key: [u8; 32], other: Option<[u8; 32]>) {
         allowed_ips: vec![AllowedChange::Add(inside)],
         ..PeerChange::default()
     };
-    world.sides[B].device.change_peer(&change, world.now);
+    world.sides[side].device.change_peer(&change, world.now);
 }
 
 /// The keys of A that the two ends' sessions are of.
@@ -42,29 +48,40 @@ fn let_pass(world: &mut World, seconds: u64) {
     }
 }
 
-/// Packets that are on their way while everything changes: each is sealed at once, and is opened four packets later.
+/// Packets that are on their way while everything changes, and what the devices say beside them: all of it takes as long as
+/// four packets. Devices that say something at once do not hear each other before.
 #[derive(Default)]
 struct Flow {
-    way: [VecDeque<(Vec<u8>, Vec<u8>)>; 2],
+    way: [VecDeque<(u64, Option<Vec<u8>>, Vec<u8>)>; 2],
+    sent: u64,
 }
 
 impl Flow {
     fn go_on(&mut self, world: &mut World) {
+        self.sent += 1;
         for from in [A, B] {
             let packet = world.packet(from, 100);
             let sealed = world.send(from, &packet).expect("there are keys all the while");
-            self.way[from].push_back((packet, sealed.datagram));
-            if self.way[from].len() > 4 {
-                let (packet, datagram) = self.way[from].pop_front().unwrap();
-                assert_eq!(world.carry(from, &datagram), Some(packet), "from {from}");
+            self.say(world, from);
+            self.way[from].push_back((self.sent + 4, Some(packet), sealed.datagram));
+        }
+        for from in [A, B] {
+            while self.way[from].front().is_some_and(|(due, ..)| *due <= self.sent) {
+                let (_, packet, datagram) = self.way[from].pop_front().unwrap();
+                let come = world.carry(from, &datagram);
+                assert!(packet.is_none() || come == packet, "from {from}: {:?}", self.sent);
             }
         }
-        world.settle();
         world.pass(Duration::from_millis(50));
         for side in [A, B] {
             world.sides[side].device.handle_timeout(world.now);
+            self.say(world, side);
         }
-        world.settle();
+    }
+
+    fn say(&mut self, world: &mut World, side: usize) {
+        let said = world.said(side).into_iter().map(|said| (self.sent + 4, None, said.datagram));
+        self.way[side].extend(said);
     }
 }
 
@@ -74,7 +91,7 @@ fn a_key_changes_and_no_packet_is_lost() {
     assert!(world.reaches(A) && world.reaches(B));
     world.pass(Duration::from_secs(6));
     let mut flow = Flow::default();
-    let mut some = |world: &mut World| (0..10).for_each(|_| flow.go_on(world));
+    let mut some = |world: &mut World| (0..20).for_each(|_| flow.go_on(world));
     some(&mut world);
     world.sides[A].device.set_keys(Some(OLD), Some(NEW), world.now);
     some(&mut world);
@@ -92,6 +109,54 @@ fn a_key_changes_and_no_packet_is_lost() {
     assert!(!world.sides[B].device.has_peer(&public(OLD)));
     for side in [A, B] {
         assert_eq!(world.sides[side].device.counters(), &crate::Counters::default());
+    }
+}
+
+/// Each end does as agents do: it tells of its next key, uses it, and drops the former one once the next one is in use; one of
+/// them begins some packets after the other.
+#[test]
+fn both_ends_change_their_keys_at_once_and_no_packet_is_lost() {
+    let keys = [[OLD, NEW], [[2; 32], [4; 32]]];
+    let ends = |world: &World, side: usize| {
+        world.sides[side].device.peers.values().next().unwrap().sessions.ends().unwrap()
+    };
+    for behind in 0..80 {
+        let mut world = World::new();
+        assert!(world.reaches(A) && world.reaches(B));
+        world.pass(Duration::from_secs(6));
+        let mut flow = Flow::default();
+        // Since when each end may take the next step, two seconds later, and how many it has taken.
+        let (mut since, mut steps) = ([0, behind], [0, 0]);
+        let mut packet = 0;
+        while steps != [4, 4] {
+            for side in [A, B] {
+                let ([old, new], waited) = (keys[side], packet - since[side]);
+                match (steps[side], waited) {
+                    (0, 0..) => world.sides[side].device.set_keys(Some(old), Some(new), world.now),
+                    (1, 40..) => world.sides[side].device.set_keys(Some(new), Some(old), world.now),
+                    (2, _) if ends(&world, side).ours != public(new) => {
+                        since[side] = packet;
+                        continue;
+                    }
+                    (2, 40..) => tell_side(&mut world, 1 - side, new, None),
+                    (3, 200..) => world.sides[side].device.set_keys(Some(new), None, world.now),
+                    (1, 4) => {
+                        tell_side(&mut world, 1 - side, old, Some(new));
+                        continue;
+                    }
+                    _ => continue,
+                }
+                (since[side], steps[side]) = (packet, steps[side] + 1);
+            }
+            flow.go_on(&mut world);
+            packet += 1;
+            assert!(packet < 1000, "{behind}: {steps:?}");
+        }
+        for side in [A, B] {
+            let Ends { ours, theirs } = ends(&world, side);
+            assert_eq!([ours, theirs], [keys[side][1], keys[1 - side][1]].map(public), "{side}, {behind}");
+            assert_eq!(world.sides[side].device.counters(), &crate::Counters::default(), "{side}, {behind}");
+        }
     }
 }
 
