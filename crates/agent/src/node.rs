@@ -37,6 +37,7 @@ use crate::cni::PodNetwork;
 use crate::config::Config;
 use crate::datapath::{self, Datapath, Masqueraded};
 use crate::endpoints::Endpoints;
+use crate::generations::Generations;
 use crate::health_checks::HealthChecks;
 use crate::keys::Keys;
 use crate::names::Names;
@@ -130,6 +131,7 @@ pub(crate) struct Node {
     /// Why a container runtime cannot be served yet; nothing when it can.
     pub(crate) cni: Option<String>,
     keys: Keys,
+    pub(crate) generations: Generations,
     started: Instant,
     told: Told,
     replan: bool,
@@ -144,6 +146,7 @@ impl Node {
     pub(crate) async fn open(
         config: Config,
         mut keys: Keys,
+        generations: Generations,
         features: Vec<Feature>,
         world: World,
         told: Told,
@@ -163,6 +166,7 @@ impl Node {
             // Where Kubernetes is, kube-proxy is, was or may come.
             unserved: if config.service_account.is_some() { Unserved::Leave } else { Unserved::Refuse },
             knows_two_keys: datapath.device.knows_two_keys(),
+            preshared: generations.held().clone().with_device(datapath.device.knows_other_preshared_keys()),
         };
         let now = Instant::now();
         let untold =
@@ -221,6 +225,7 @@ impl Node {
             names: None,
             cni: untold,
             keys,
+            generations,
             started: now,
             told,
             replan: true,
@@ -423,6 +428,7 @@ impl Node {
             self.problems.set_machine("endpoints", self.endpoints.problem());
             self.replan |= self.outlook.follow_clock();
             self.follow_keys();
+            self.follow_generations();
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
             }

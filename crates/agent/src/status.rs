@@ -86,6 +86,7 @@ pub(crate) fn tunnels(node: &crate::node::Node, observed: &kernel::wireguard::Ob
             alive: rtt.is_some() && !node.outlook.dead.contains(&peer.name),
             path,
             relay,
+            generation: node.outlook.settings.preshared.used_with(peer),
         })
     };
     node.desired.tunnel.peers.iter().filter_map(one).collect()

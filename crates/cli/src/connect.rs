@@ -114,6 +114,7 @@ async fn connect(
             keepalive: end.keepalive,
             other_key: None,
             preshared_key: end.preshared_key.map(PresharedKey),
+            other_preshared_keys: Vec::new(),
         };
         device.apply(&plan::Op::SetPeer(end.public_key, peer))?;
     }

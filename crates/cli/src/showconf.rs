@@ -150,6 +150,7 @@ fn tunnel(view: &View, name: &str) -> Result<(Option<u16>, Vec<End>)> {
         masquerade: None,
         unserved: Unserved::Leave,
         knows_two_keys: false,
+        preshared: Default::default(),
     };
     let mesh = plan(&view.world, &name, &settings, &Seen { now: now(), ..Seen::default() });
     let whose = |key: &PublicKey| {

@@ -149,6 +149,7 @@ fn plan(log: &Log) -> (Duration, usize) {
         masquerade: None,
         unserved: mesh::Unserved::Refuse,
         knows_two_keys: true,
+        preshared: Default::default(),
     };
     let began = Instant::now();
     let services = services::plan(&View::new(&world, &me));

@@ -14,9 +14,18 @@ pub(crate) type Report = Reported;
 
 /// What an agent's report says, in the words in which it is kept.
 pub(crate) fn report(report: NodeReport) -> Report {
-    let NodeReport { public_key, next_key, knows_two_keys, port, addresses, version, kube_proxy, reach } =
-        report;
-    Report { public_key, next_key, knows_two_keys, port, addresses, kube_proxy, version, reach }
+    let NodeReport {
+        public_key,
+        next_key,
+        knows_two_keys,
+        port,
+        addresses,
+        version,
+        kube_proxy,
+        reach,
+        generations,
+    } = report;
+    Report { public_key, next_key, knows_two_keys, port, addresses, kube_proxy, version, reach, generations }
 }
 
 /// A linked cluster's objects, and the place in its log that they stand at.
@@ -270,6 +279,7 @@ fn merge(mut node: Node, reports: &BTreeMap<NodeName, Report>) -> Node {
         node.mesh.rekeying.knows_two = report.knows_two_keys;
         node.port = report.port;
         node.mesh.reach.clone_from(&report.reach);
+        node.mesh.generations.clone_from(&report.generations);
         if node.private_ips.is_empty() && node.public_ips.is_empty() {
             node.public_ips.clone_from(&report.addresses);
         }
@@ -318,6 +328,7 @@ mod tests {
             kube_proxy: KubeProxy::Unknown,
             version: "1".into(),
             reach: Default::default(),
+            generations: Default::default(),
         }
     }
 

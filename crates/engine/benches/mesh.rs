@@ -73,6 +73,7 @@ fn measure(what: &str, granularity: Granularity, me: &NodeName) {
         masquerade: Some(Vec::new()),
         unserved: Unserved::Refuse,
         knows_two_keys: true,
+        preshared: Default::default(),
     };
     let (mut times, mut peers) = (Vec::new(), 0);
     for _ in 0..ROUNDS {

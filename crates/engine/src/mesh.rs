@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
 
 use crate::plan::{Masquerade, Peer, Route, RouteVia, Tunnel};
+use crate::preshared::{Pair, Preshared};
 use claims::Claims;
 pub use problem::Problem;
 use segment::Segment;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub unserved: Unserved,
     /// Whether the tunnel device lets peers have two keys.
     pub knows_two_keys: bool,
+    /// The pre-shared keys of pairs of nodes.
+    pub preshared: Preshared,
 }
 
 /// What this node has seen itself, beside what it was told.
@@ -244,6 +247,8 @@ fn add_peers(
             ways.extend(nodes.into_iter().map(|node| (node, hop)));
         }
     }
+    let mut pairs = pairs(me, &ways, &settings.preshared, mesh);
+    ways.retain(|(_, hop)| pairs.contains_key(&hop.name));
     for (node, hop) in &ways {
         let peer = mesh.tunnel.peers.entry(keys[&hop.name]).or_insert_with(|| {
             let path = endpoint::choose(me, hop, &granted.ranges, seen);
@@ -253,13 +258,14 @@ fn add_peers(
             }
             let needed = if path.may_cross_nat { settings.keepalive } else { 0 };
             let keepalive = me.mesh.keepalive.unwrap_or(needed);
-            let other_key = next_keys.get(&hop.name).copied();
+            let Pair { key, others } = pairs.get_mut(&hop.name).map(std::mem::take).unwrap_or_default();
             Peer {
                 endpoint: path.endpoint,
                 allowed_ips: BTreeSet::new(),
                 keepalive,
-                other_key,
-                preshared_key: None,
+                other_key: next_keys.get(&hop.name).copied(),
+                preshared_key: key,
+                other_preshared_keys: others,
             }
         });
         mesh.via.insert(node.name.clone(), hop.name.clone());
@@ -271,6 +277,24 @@ fn add_peers(
     }
     let scene = outside::Scene { me, my_ips, segments: &segments, mine, granted, keys: &keys, carried };
     outside::add(&scene, &ways, seen, mesh)
+}
+
+/// The pre-shared keys of this node and each that it is to have a tunnel with. Who is not among them is to have none.
+fn pairs<'a>(
+    me: &Node,
+    ways: &[(&'a Node, &'a Node)],
+    preshared: &Preshared,
+    mesh: &mut Mesh,
+) -> BTreeMap<&'a NodeName, Pair> {
+    let hops: BTreeMap<&NodeName, &Node> = ways.iter().map(|(_, hop)| (&hop.name, *hop)).collect();
+    if preshared.is_required() || !preshared.generations().is_empty() {
+        let without = hops.values().filter(|hop| preshared.used_with(hop).is_none());
+        let nodes: Vec<NodeName> = without.map(|hop| hop.name.clone()).collect();
+        if !nodes.is_empty() {
+            mesh.problems.push(Problem::Unshared { nodes, required: preshared.is_required() });
+        }
+    }
+    hops.into_iter().filter_map(|(name, hop)| Some((name, preshared.pair(&me.name, hop)?))).collect()
 }
 
 /// What every network carries that has IPv6 (RFC 8200, section 5).

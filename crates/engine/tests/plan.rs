@@ -24,6 +24,7 @@ fn state(situation: &Situation) -> State {
         masquerade: Some(vec![]),
         unserved: mesh::Unserved::Refuse,
         knows_two_keys: true,
+        preshared: Default::default(),
     };
     let mesh = mesh::plan(world, &me, &settings, &mesh::Seen::default());
     let services = services::plan(&View { dead, ranking, ..View::new(world, &me) });

@@ -128,6 +128,7 @@ fn read_report(report: &pb::NodeReport) -> Result<NodeReport, ParseError> {
             pb::KubeProxy::Unspecified => KubeProxy::Unknown,
         },
         reach: report.reach.clone().map(wire::parse_reach).transpose()?.unwrap_or_default(),
+        generations: wire::parse_generations(&report.generations)?,
     })
 }
 
@@ -217,6 +218,7 @@ pub(crate) fn report(report: &NodeReport) -> pb::Frame {
         }
         .into(),
         reach: wire::encode_reach(&report.reach),
+        generations: wire::encode_generations(&report.generations),
     }))
 }
 

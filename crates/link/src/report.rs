@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::{KubeProxy, PublicKey, Reach};
+use model::{GenerationId, KubeProxy, PublicKey, Reach};
 
 /// What an agent reports to its controller: the parts of its [`model::Node`] that only the node knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,4 +23,6 @@ pub struct NodeReport {
     pub kube_proxy: KubeProxy,
     /// What it has found out about how nodes reach each other.
     pub reach: Reach,
+    /// The generations of pre-shared keys that it holds, the newest first.
+    pub generations: Vec<GenerationId>,
 }

@@ -26,11 +26,12 @@ pub mod pb {
 }
 
 pub use encode::{
-    encode_change, encode_cluster, encode_ip, encode_object, encode_reach, encode_service_names,
+    encode_change, encode_cluster, encode_generations, encode_ip, encode_object, encode_reach,
+    encode_service_names,
 };
 pub use error::ParseError;
 pub use parse::{
-    Unreadable, decode_change, parse_change, parse_cluster, parse_clusters, parse_ips, parse_key,
-    parse_object, parse_public_key, parse_reach, parse_service_names,
+    Unreadable, decode_change, parse_change, parse_cluster, parse_clusters, parse_generations, parse_ips,
+    parse_key, parse_object, parse_public_key, parse_reach, parse_service_names,
 };
 pub use version::{VERSION, VersionSkew, check_version, knows_interests};

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::mesh::{self, Gateway, Granularity, Rekeying};
 use model::{
-    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Key, Node, NodeMesh,
-    NodeName, Object, ObjectName, Port, Protocol, PublicKey, ServiceKey, Topology,
+    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, GenerationId, Key, Node,
+    NodeMesh, NodeName, Object, ObjectName, Port, Protocol, PublicKey, ServiceKey, Topology,
 };
 use prost::Message;
 
@@ -169,7 +169,18 @@ fn node_mesh(m: pb::NodeMesh) -> Result<NodeMesh, ParseError> {
             requested: m.key_requested,
         },
         reach: m.reach.map(parse_reach).transpose()?.unwrap_or_default(),
+        generations: parse_generations(&m.generations)?,
     })
+}
+
+/// Parses ids of generations.
+pub fn parse_generations(ids: &[Vec<u8>]) -> Result<Vec<GenerationId>, ParseError> {
+    few("generations of pre-shared keys", ids.len(), GenerationId::MOST)?;
+    let id = |bytes: &Vec<u8>| match bytes.as_slice().try_into() {
+        Ok(id) => Ok(GenerationId(id)),
+        Err(_) => Err(ParseError::Generation(bytes.len())),
+    };
+    ids.iter().map(id).collect()
 }
 
 fn endpoint(e: pb::Endpoint) -> Result<Endpoint, ParseError> {

@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use model::mesh::{Gateway, Granularity, Rekeying};
 use model::{
     Access, Allow, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export,
-    Gateways, Hints, Import, Node, NodeMesh, NodeName, NodePort, Object, ObjectName, Peer, PeerEndpoint,
-    PeerHost, PeerName, Port, Prefer, PresharedKey, Protocol, PublicKey, Reach, Service, ServiceKey,
-    ServicePort, Spread, Terms, Topology, Traffic,
+    Gateways, GenerationId, Hints, Import, Node, NodeMesh, NodeName, NodePort, Object, ObjectName, Peer,
+    PeerEndpoint, PeerHost, PeerName, Port, Prefer, PresharedKey, Protocol, PublicKey, Reach, Service,
+    ServiceKey, ServicePort, Spread, Terms, Topology, Traffic,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -94,10 +94,11 @@ prop_compose! {
         allowed_location_ips in vec(net4(), 0..3),
         (next_key, knows_two, requested) in (option::of(any::<[u8; 32]>()), any::<bool>(), any::<u64>()),
         reach in reach(),
+        generations in vec(any::<[u8; 8]>().prop_map(GenerationId), 0..3),
     ) -> NodeMesh {
         let endpoint = endpoint.map(|(name, port)| format!("{name}:{port}").parse().unwrap());
         let rekeying = Rekeying { next_key: next_key.map(PublicKey), knows_two, requested };
-        NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips, rekeying, reach }
+        NodeMesh { granularity, gateway, endpoint, keepalive, allowed_location_ips, rekeying, reach, generations }
     }
 }
 

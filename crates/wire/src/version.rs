@@ -13,7 +13,8 @@ use crate::pb;
 /// 1.6 (2026-11): how nodes take part in the mesh: with whom they have tunnels, who is a gateway; peers that are no nodes, and
 /// the ranges of their addresses; policies about nodes.
 /// 1.7 (2026-11): the keys that nodes will have next; where nodes behind a NAT are seen, and who passes on for them.
-pub const VERSION: pb::Version = pb::Version { major: 1, minor: 7 };
+/// 1.8 (2026-11): the generations of pre-shared keys that nodes hold.
+pub const VERSION: pb::Version = pb::Version { major: 1, minor: 8 };
 
 /// Whether the other side knows what came with 1.2.
 pub fn knows_interests(theirs: Option<pb::Version>) -> bool {
@@ -58,7 +59,7 @@ mod tests {
     fn skew() {
         let v = |major, minor| pb::Version { major, minor };
         for (ours, theirs, good) in [
-            (v(1, 7), v(1, 6), true),
+            (v(1, 8), v(1, 6), true),
             (v(1, 6), v(1, 6), true),
             (v(1, 6), v(1, 4), true),
             (v(1, 6), v(1, 8), true),

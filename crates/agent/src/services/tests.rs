@@ -69,6 +69,7 @@ fn outlook() -> Outlook {
             masquerade: None,
             unserved: Unserved::Leave,
             knows_two_keys: true,
+            preshared: Default::default(),
         },
         seen: Default::default(),
         port: 51820,

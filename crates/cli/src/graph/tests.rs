@@ -43,6 +43,7 @@ fn sites(clusters: usize, nodes: usize, dead: Option<&str>) -> Vec<Site> {
         alive,
         path: Default::default(),
         relay: None,
+        generation: None,
     };
     all()
         .map(|(c, n)| Site {

@@ -84,6 +84,7 @@ pub(super) fn part(object: &Node, settings: &Meshing, found: &mut Vec<Complaint>
         rekeying: Default::default(),
         // The agent's to say.
         reach: Default::default(),
+        generations: Vec::new(),
     }
 }
 

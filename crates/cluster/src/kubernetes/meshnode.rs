@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, Config};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Client, CustomResource, ResourceExt as _};
 use model::reach::is_endpoint;
-use model::{KubeProxy, NodeName, PublicKey, Reach};
+use model::{GenerationId, KubeProxy, NodeName, PublicKey, Reach};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -82,6 +82,9 @@ pub struct MeshNodeStatus {
     /// Nodes (CLUSTER/NODE) that may pass on for it, and the round-trip time to each in microseconds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub relayed_by: BTreeMap<String, u32>,
+    /// The ids of the generations of pre-shared keys that it holds, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<String>,
 }
 
 /// A node's report, as it is kept in a MeshNode.
@@ -109,6 +112,9 @@ pub struct Reported {
     /// What it has found out about how nodes reach each other.
     #[serde(default, skip_serializing_if = "Reach::is_empty")]
     pub reach: Reach,
+    /// The generations of pre-shared keys that it holds, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<GenerationId>,
 }
 
 impl From<&Reported> for MeshNodeStatus {
@@ -130,6 +136,7 @@ impl From<&Reported> for MeshNodeStatus {
             relays: reach.relays,
             sees: reach.sees.iter().map(|(node, at)| (node.to_string(), at.to_string())).collect(),
             relayed_by: reach.relayed_by.iter().map(|(node, time)| (node.to_string(), *time)).collect(),
+            generations: reported.generations.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -204,7 +211,14 @@ fn reported(status: &MeshNodeStatus) -> Result<Reported, String> {
         },
         version: status.version.clone(),
         reach: reach(status),
+        generations: generations(status),
     })
+}
+
+/// What can be read of them: one that cannot is of another version, and none that could be used.
+fn generations(status: &MeshNodeStatus) -> Vec<GenerationId> {
+    let ids = status.generations.iter().filter_map(|id| id.parse().ok());
+    ids.take(GenerationId::MOST).collect()
 }
 
 /// What can be read of it: it is found out again.
@@ -426,6 +440,7 @@ mod tests {
                 )]),
                 relayed_by: BTreeMap::from([(NodeName::try_from("b/2".to_string()).unwrap(), 1_500)]),
             },
+            generations: vec![GenerationId([9; 8]), GenerationId([1; 8])],
         };
         let ranges: Vec<IpNet> = vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()];
         let owner = Owner { name: "a".into(), uid: "n1".into() };

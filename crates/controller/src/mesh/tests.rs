@@ -26,6 +26,7 @@ fn report(n: u8) -> Reported {
         kube_proxy: KubeProxy::Unknown,
         version: "1".into(),
         reach: Default::default(),
+        generations: Default::default(),
     }
 }
 

@@ -181,6 +181,7 @@ pub(super) fn add(
                 keepalive: peer.keepalive,
                 other_key: None,
                 preshared_key: peer.preshared_key.clone(),
+                other_preshared_keys: Vec::new(),
             };
             mesh.tunnel.peers.insert(peer.public_key, end);
             if peer.may_exit() {

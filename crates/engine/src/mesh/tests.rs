@@ -1,4 +1,5 @@
 mod outside;
+mod preshared;
 mod topology;
 
 use super::*;
@@ -12,6 +13,7 @@ fn settings() -> Settings {
         masquerade: None,
         unserved: Unserved::Refuse,
         knows_two_keys: true,
+        preshared: Default::default(),
     }
 }
 

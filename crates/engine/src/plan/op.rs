@@ -227,6 +227,7 @@ mod tests {
             keepalive: 25,
             other_key: None,
             preshared_key: None,
+            other_preshared_keys: Vec::new(),
         };
         let route = Route { via: RouteVia::Tunnel, source: Some("10.1.0.1".parse().unwrap()), mtu: None };
         let span = TierSpan { tier: Tier::Zone, begin: 0, count: 2, passes: 0 };

@@ -139,6 +139,7 @@ pub(crate) fn tunnel(name: &'static str, first: &[&str]) -> [End; 2] {
             keepalive: 0,
             other_key: None,
             preshared_key: None,
+            other_preshared_keys: Vec::new(),
         };
         own.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");
         forward(own.netns.netns());

@@ -23,7 +23,7 @@ use thiserror::Error;
 use wireguard::{AllowedChange, PeerChange};
 use zeroize::Zeroizing;
 
-use self::client::Client;
+use self::client::{Client, Extensions};
 use self::kernel::Kernel;
 pub use self::spawn::{Launch, process_of};
 use super::process::Options;
@@ -124,7 +124,7 @@ pub struct Device {
 /// Who runs the device.
 #[derive(Debug)]
 enum Backend {
-    User { client: Client, knows_two_keys: bool },
+    User { client: Client, extensions: Extensions },
     Kernel(Kernel),
 }
 
@@ -142,7 +142,7 @@ impl Device {
         let link = Interface::new(interface).map_err(failed)?;
         let client = Client::new(interface, options.socket());
         let backend = match client.status() {
-            Ok(_) => Backend::User { knows_two_keys: client.knows_other_keys(), client },
+            Ok(_) => Backend::User { extensions: client.extensions(), client },
             Err(DeviceError::Absent { path, source }) => match Kernel::open(interface).map_err(failed)? {
                 Some(kernel) => Backend::Kernel(kernel),
                 None => return Err(DeviceError::Absent { path, source }),
@@ -185,7 +185,19 @@ impl Device {
 
     /// Whether it and its peers may have two keys while one is changed.
     pub fn knows_two_keys(&self) -> bool {
-        matches!(self.backend, Backend::User { knows_two_keys: true, .. })
+        self.extensions().two_keys
+    }
+
+    /// Whether its peers may have several pre-shared keys, of which it tries one after the other.
+    pub fn knows_other_preshared_keys(&self) -> bool {
+        self.extensions().other_preshared_keys
+    }
+
+    fn extensions(&self) -> Extensions {
+        match &self.backend {
+            Backend::User { extensions, .. } => *extensions,
+            Backend::Kernel(_) => Extensions::default(),
+        }
     }
 
     /// Gives the device its key. The same key again changes nothing.
@@ -235,7 +247,12 @@ impl Device {
                     allowed_ips: peer.allowed_ips.into_iter().collect(),
                     keepalive: peer.keepalive,
                     other_key: peer.other_key.map(PublicKey),
-                    preshared_key: Some(PresharedKey(*peer.preshared_key)).filter(|key| key.0 != [0; 32]),
+                    preshared_key: preshared(&peer.preshared_key),
+                    other_preshared_keys: peer
+                        .other_preshared_keys
+                        .iter()
+                        .map(|key| preshared(key))
+                        .collect(),
                 },
             );
             observed.peers.insert(
@@ -293,8 +310,10 @@ impl Device {
             endpoint,
             keepalive: Some(peer.keepalive),
             other_key: self.knows_two_keys().then(|| peer.other_key.map_or([0; 32], |key| key.0)),
-            // All zeros are none, for WireGuard itself.
-            preshared_key: Some(peer.preshared_key.as_ref().map_or([0; 32], |key| key.0)),
+            preshared_key: Some(bytes(&peer.preshared_key)),
+            other_preshared_keys: self
+                .knows_other_preshared_keys()
+                .then(|| peer.other_preshared_keys.iter().map(bytes).collect()),
             replace_allowed_ips: true,
             allowed_ips: peer.allowed_ips.iter().copied().map(AllowedChange::Add).collect(),
             ..PeerChange::default()
@@ -341,6 +360,15 @@ fn make(options: &Options, launch: &Launch) -> Result<(), DeviceError> {
         }
         Err(source) => Err(DeviceError::Interface { attempt: "make", interface: interface.clone(), source }),
     }
+}
+
+/// All zeros are none, for WireGuard itself.
+fn preshared(bytes: &[u8; 32]) -> Option<PresharedKey> {
+    Some(PresharedKey(*bytes)).filter(|key| key.0 != [0; 32])
+}
+
+fn bytes(key: &Option<PresharedKey>) -> [u8; 32] {
+    key.as_ref().map_or([0; 32], |key| key.0)
 }
 
 fn public_half(secret: &[u8; 32]) -> PublicKey {

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     if let Some(exit) = program::device(&args).or_else(|| container::starter(&args)) {
         return exit;
     }
-    let cases: [(&str, fn()); 18] = [
+    let cases: [(&str, fn()); 19] = [
         ("two_of_ours", traffic::two_of_ours),
         ("jumbo_frames", traffic::jumbo_frames),
         ("ours_asks_wireguard_go", traffic::ours_asks_wireguard_go),
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         ("outlives_its_container", container::outlives_its_container),
         ("a_key_that_changes", keys::a_key_that_changes),
         ("a_device_with_one_key", keys::a_device_with_one_key),
+        ("a_pre_shared_key_that_changes", keys::a_pre_shared_key_that_changes),
         ("wg_reads_and_writes", tools::wg_reads_and_writes),
         ("garbage_on_the_control_socket", protocol::garbage_on_the_control_socket),
         ("every_key_of_the_control_socket", protocol::every_key_of_the_control_socket),

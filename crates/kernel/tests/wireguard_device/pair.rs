@@ -116,6 +116,7 @@ impl End {
             keepalive: 0,
             other_key: None,
             preshared_key: None,
+            other_preshared_keys: Vec::new(),
         };
         self.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");
     }
@@ -129,6 +130,7 @@ impl End {
             allowed_ips: other.inside.iter().map(|ip| (*ip).into()).collect(),
             keepalive: 0,
             preshared_key: None,
+            other_preshared_keys: Vec::new(),
         };
         self.device.apply(&Op::SetPeer(other.key.public(), peer)).expect("peer");
     }

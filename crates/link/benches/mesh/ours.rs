@@ -229,6 +229,7 @@ impl Agent {
             version: "bench".into(),
             kube_proxy: KubeProxy::Absent,
             reach: Default::default(),
+            generations: Default::default(),
         };
         let (report, receiver) = watch::channel(report);
         let events = agent::spawn(AgentOptions {

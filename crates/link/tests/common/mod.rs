@@ -266,6 +266,7 @@ pub(crate) fn report(n: u8) -> NodeReport {
         version: "1.2.3".into(),
         kube_proxy: KubeProxy::Running,
         reach: Default::default(),
+        generations: Default::default(),
     }
 }
 

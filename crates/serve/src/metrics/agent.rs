@@ -286,6 +286,7 @@ mod tests {
             alive,
             path: Default::default(),
             relay: None,
+            generation: None,
         }
     }
 

@@ -20,6 +20,7 @@ pub(crate) fn a_tunnel(peer: &str, rtt_ms: Option<f64>, alive: bool) -> TunnelSt
         alive,
         path: Default::default(),
         relay: None,
+        generation: None,
     }
 }
 

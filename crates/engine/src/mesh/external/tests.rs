@@ -16,6 +16,7 @@ fn settings() -> Settings {
         masquerade: Some(Vec::new()),
         unserved: Unserved::Refuse,
         knows_two_keys: true,
+        preshared: Default::default(),
     }
 }
 

@@ -15,6 +15,15 @@ use crate::wireguard::uapi::{SetRequest, Status};
 /// A device that does not answer for so long is not going to.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a device can do beyond the protocol.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Extensions {
+    /// Peers and the device itself may have two keys, while one is changed.
+    pub(super) two_keys: bool,
+    /// Peers may have several pre-shared keys.
+    pub(super) other_preshared_keys: bool,
+}
+
 /// Asks a device through its control socket, one connection per question.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -47,10 +56,11 @@ impl Client {
         Ok(answer.lines().filter_map(line).collect())
     }
 
-    /// Whether peers and the device itself may have two keys, while one is changed: our own addition to the protocol. A device
-    /// of before knows nothing of it.
-    pub(super) fn knows_other_keys(&self) -> bool {
-        self.ask("extensions=1\n\n").is_ok_and(|answer| answer.lines().any(|line| line == "other_key=1"))
+    /// What the device can do beyond the protocol, by our own addition to it. A device of before knows nothing of it.
+    pub(super) fn extensions(&self) -> Extensions {
+        let answer = self.ask("extensions=1\n\n").unwrap_or_default();
+        let knows = |extension: &str| answer.lines().any(|line| line == extension);
+        Extensions { two_keys: knows("other_key=1"), other_preshared_keys: knows("other_preshared_keys=1") }
     }
 
     /// The answer without its `errno`.

@@ -41,6 +41,7 @@ fn tunnel(peer: &str, rtt_ms: f64) -> TunnelStatus {
         alive: true,
         path: Default::default(),
         relay: None,
+        generation: None,
         peer_location: String::new(),
         peer_topology: model::Topology::default(),
     }

@@ -277,3 +277,93 @@ fn a_removed_peer_leaves_nothing_of_its_keys() {
         assert!(!device.shared.own.iter().any(left));
     }
 }
+
+const FIRST: [u8; 32] = [11; 32];
+const SECOND: [u8; 32] = [12; 32];
+const NONE: [u8; 32] = [0; 32];
+
+/// Gives a side the pre-shared key of the other, and those that are tried beside it.
+fn share(world: &mut World, side: usize, key: [u8; 32], others: &[[u8; 32]]) {
+    let change = PeerChange {
+        public_key: *world.sides[1 - side].device.key().unwrap().public(),
+        preshared_key: Some(key),
+        other_preshared_keys: Some(others.to_vec()),
+        update_only: true,
+        ..PeerChange::default()
+    };
+    world.sides[side].device.change_peer(&change, world.now);
+}
+
+#[test]
+fn whoever_begins_tries_all_the_pre_shared_keys_that_it_has() {
+    // (what who begins has, what the other has, whether they agree)
+    let cases = [
+        ((FIRST, &[][..]), FIRST, true),
+        ((FIRST, &[]), SECOND, false),
+        ((FIRST, &[SECOND]), SECOND, true),
+        ((FIRST, &[SECOND]), NONE, false),
+        ((FIRST, &[SECOND, NONE]), NONE, true),
+        ((NONE, &[FIRST]), FIRST, true),
+        ((NONE, &[]), FIRST, false),
+    ];
+    for ((key, others), theirs, agree) in cases {
+        for begins in [A, B] {
+            let mut world = World::new();
+            world.introduce(B, Some(world.sides[A].at), None);
+            share(&mut world, begins, key, others);
+            // What who answers has beside its first one is of no use: it cannot see which the other one means.
+            share(&mut world, 1 - begins, theirs, &[key]);
+            assert_eq!(world.reaches(begins), agree, "{key:?} {others:?} {theirs:?}");
+            assert_eq!(world.dropped(begins, DropReason::BadHandshake), u64::from(!agree));
+        }
+    }
+}
+
+/// Each end hears at another time that the other holds the next one, and at last drops the former one.
+#[test]
+fn a_pre_shared_key_changes_and_no_packet_is_lost() {
+    for (from, to) in [(FIRST, SECOND), (NONE, FIRST), (FIRST, NONE)] {
+        for behind in [0_i32, 1, 3, 5, 50, 150] {
+            for first in [A, B] {
+                let mut world = World::new();
+                world.introduce(B, Some(world.sides[A].at), None);
+                share(&mut world, A, from, &[to]);
+                share(&mut world, B, from, &[to]);
+                assert!(world.reaches(A) && world.reaches(B));
+                world.pass(Duration::from_secs(6));
+                let mut flow = Flow::default();
+                for packet in 0..400 {
+                    for (side, late) in [(first, 0), (1 - first, behind)] {
+                        match packet - late {
+                            10 => share(&mut world, side, to, &[from]),
+                            200 => share(&mut world, side, to, &[]),
+                            _ => {}
+                        }
+                    }
+                    flow.go_on(&mut world);
+                }
+                for side in [A, B] {
+                    // The last handshake was after both had it, by the only one that is left.
+                    let since = world.now.unix - world.handshakes(side).unwrap();
+                    assert!(since < Duration::from_secs(20), "{since:?}");
+                    assert_eq!(world.sides[side].device.counters(), &crate::Counters::default(), "{behind}");
+                }
+                world.pass(Duration::from_secs(200));
+                assert!(world.reaches(first));
+            }
+        }
+    }
+}
+
+/// As WireGuard has it: what was agreed on goes on.
+#[test]
+fn a_pre_shared_key_that_the_other_end_has_not_ends_no_session() {
+    let mut world = World::new();
+    assert!(world.reaches(A) && world.reaches(B));
+    share(&mut world, A, FIRST, &[]);
+    assert!(world.reaches(A) && world.reaches(B));
+    let_pass(&mut world, 100);
+    assert!(world.send(A, &world.packet(A, 60)).is_ok() && world.send(B, &world.packet(B, 60)).is_ok());
+    world.pass(Duration::from_secs(100));
+    assert!(!world.reaches(A), "and there is no other");
+}
