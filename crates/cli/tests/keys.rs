@@ -440,7 +440,7 @@ fn keys_change_and_go() {
     causeway(&["keys", "rotate", "--all", "--timeout", "0", "--cluster", "home", "-o", "json"]);
     until("all keys have changed", |_| {
         let is_old = |node: &&str| before.values().any(|old| device(node).contains(&old.to_hex()));
-        keys().iter().all(|(node, key)| before[node] != *key) && !NODES.iter().any(|node| is_old(&node))
+        keys().iter().all(|(node, key)| before[node] != *key) && !NODES.iter().any(is_old)
     });
     let (sent, lost) = flows.lost(since);
     assert_eq!(lost, Vec::<String>::new(), "of {sent} of each flow, while all keys changed at once");
@@ -466,7 +466,7 @@ fn keys_change_and_go() {
     let key = keys()["w1"];
     until("nobody that would have a tunnel to it has", |_| {
         let is_refused = |node: &&str| !knows(node, &key) && problems(node).contains("have no tunnel here");
-        ["e1", "e2"].iter().all(|node| is_refused(&node))
+        ["e1", "e2"].iter().all(is_refused)
     });
     unheard(&wires, "a node was refused");
     std::fs::rename(generation("w1", 2).with_extension("draft"), generation("w1", 2)).expect("rename it");

@@ -247,8 +247,7 @@ fn add_peers(
             ways.extend(nodes.into_iter().map(|node| (node, hop)));
         }
     }
-    let mut pairs = pairs(me, &ways, &settings.preshared, mesh);
-    ways.retain(|(_, hop)| pairs.contains_key(&hop.name));
+    leave_unshared(&mut ways, &settings.preshared, mesh);
     for (node, hop) in &ways {
         let peer = mesh.tunnel.peers.entry(keys[&hop.name]).or_insert_with(|| {
             let path = endpoint::choose(me, hop, &granted.ranges, seen);
@@ -258,7 +257,7 @@ fn add_peers(
             }
             let needed = if path.may_cross_nat { settings.keepalive } else { 0 };
             let keepalive = me.mesh.keepalive.unwrap_or(needed);
-            let Pair { key, others } = pairs.get_mut(&hop.name).map(std::mem::take).unwrap_or_default();
+            let Pair { key, others } = settings.preshared.pair(&me.name, hop);
             Peer {
                 endpoint: path.endpoint,
                 allowed_ips: BTreeSet::new(),
@@ -279,22 +278,21 @@ fn add_peers(
     outside::add(&scene, &ways, seen, mesh)
 }
 
-/// The pre-shared keys of this node and each that it is to have a tunnel with. Who is not among them is to have none.
-fn pairs<'a>(
-    me: &Node,
-    ways: &[(&'a Node, &'a Node)],
-    preshared: &Preshared,
-    mesh: &mut Mesh,
-) -> BTreeMap<&'a NodeName, Pair> {
-    let hops: BTreeMap<&NodeName, &Node> = ways.iter().map(|(_, hop)| (&hop.name, *hop)).collect();
-    if preshared.is_required() || !preshared.generations().is_empty() {
-        let without = hops.values().filter(|hop| preshared.used_with(hop).is_none());
-        let nodes: Vec<NodeName> = without.map(|hop| hop.name.clone()).collect();
-        if !nodes.is_empty() {
-            mesh.problems.push(Problem::Unshared { nodes, required: preshared.is_required() });
-        }
+/// Says with whom this node shares no pre-shared key, and leaves out the ways over them if it has to.
+fn leave_unshared(ways: &mut Vec<(&Node, &Node)>, preshared: &Preshared, mesh: &mut Mesh) {
+    if !preshared.is_wanted() {
+        return;
     }
-    hops.into_iter().filter_map(|(name, hop)| Some((name, preshared.pair(&me.name, hop)?))).collect()
+    let unshared = ways.iter().filter(|(_, hop)| preshared.used_with(hop).is_none());
+    let unshared: BTreeSet<&NodeName> = unshared.map(|(_, hop)| &hop.name).collect();
+    if unshared.is_empty() {
+        return;
+    }
+    let (nodes, required) = (unshared.iter().map(|name| (*name).clone()).collect(), preshared.is_required());
+    mesh.problems.push(Problem::Unshared { nodes, required });
+    if required {
+        ways.retain(|(_, hop)| !unshared.contains(&hop.name));
+    }
 }
 
 /// What every network carries that has IPv6 (RFC 8200, section 5).

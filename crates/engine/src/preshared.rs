@@ -113,6 +113,11 @@ impl Preshared {
         self.required
     }
 
+    /// Whether the operator wants such keys here.
+    pub fn is_wanted(&self) -> bool {
+        self.required || !self.generations.is_empty()
+    }
+
     /// What others are told of it, the newest first.
     pub fn ids(&self) -> Vec<GenerationId> {
         self.generations.iter().map(Generation::id).collect()
@@ -126,12 +131,9 @@ impl Preshared {
         choose(&self.ids(), &other.mesh.generations)
     }
 
-    /// The keys of the tunnel between a node and another; none if there is to be no tunnel.
-    pub fn pair(&self, me: &NodeName, other: &Node) -> Option<Pair> {
+    /// The keys of the tunnel between a node and another, if there is to be one.
+    pub fn pair(&self, me: &NodeName, other: &Node) -> Pair {
         let used = self.used_with(other);
-        if used.is_none() && self.required {
-            return None;
-        }
         let mut pair = Pair::default();
         for generation in &self.generations {
             let is_used = used == Some(generation.id);
@@ -143,7 +145,7 @@ impl Preshared {
         if used.is_some() && self.knows_others && !self.required {
             pair.others.push(None);
         }
-        Some(pair)
+        pair
     }
 }
 
@@ -213,26 +215,25 @@ mod tests {
         let mut other = meshed("a/2", 12, &["10.1.2.0/24"]);
         let key = |n: u8| Some(generation(n).key_of(&me, &other.name));
         let [one, two, three] = [1, 2, 3].map(key);
-        // (what we hold, what they hold, whether it is required, the key, others)
+        // (what we hold, what they hold, whether it is required, the keys)
         let cases = [
-            (&[][..], &[][..], false, Some((None, vec![]))),
-            (&[], &[1], false, Some((None, vec![]))),
-            (&[], &[1], true, None),
-            (&[1], &[], false, Some((None, vec![one.clone()]))),
-            (&[1], &[2], true, None),
-            (&[1], &[1], true, Some((one.clone(), vec![]))),
-            (&[1], &[1], false, Some((one.clone(), vec![None]))),
-            (&[1, 2], &[1], true, Some((one.clone(), vec![two.clone()]))),
-            (&[1, 2], &[1, 2, 3], true, Some((two.clone(), vec![one.clone()]))),
-            (&[1, 2, 3], &[1, 2], false, Some((two.clone(), vec![three, one, None]))),
+            (&[][..], &[][..], false, (None, vec![])),
+            (&[], &[1], false, (None, vec![])),
+            (&[1], &[], false, (None, vec![one.clone()])),
+            (&[1], &[1], true, (one.clone(), vec![])),
+            (&[1], &[1], false, (one.clone(), vec![None])),
+            (&[1, 2], &[1], true, (one.clone(), vec![two.clone()])),
+            (&[1, 2], &[1, 2, 3], true, (two.clone(), vec![one.clone()])),
+            (&[1, 2, 3], &[1, 2], false, (two.clone(), vec![three, one, None])),
         ];
         for (ours, theirs, required, expected) in cases {
             let ours = Preshared::new(ours.iter().map(|n| generation(*n)).collect(), required);
             other.mesh.generations =
                 Preshared::new(theirs.iter().map(|n| generation(*n)).collect(), false).ids();
-            let expected = expected.map(|(key, others)| Pair { key, others });
+            let (key, others) = expected;
+            let expected = Pair { key, others };
             assert_eq!(ours.clone().with_device(true).pair(&me, &other), expected, "{ours:?}");
-            let alone = expected.map(|pair| Pair { others: vec![], ..pair });
+            let alone = Pair { others: vec![], ..expected };
             assert_eq!(ours.pair(&me, &other), alone, "a device that knows of no others");
         }
         let many = Preshared::new((0..20).map(generation).collect(), false);
