@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use engine::preshared::{Generation, choose};
+use k8s_openapi::ByteString;
 use kernel::wireguard::PrivateKey;
 use model::{GenerationId, Node, PresharedKey, PublicKey, World};
 use serde_json::{Value, json};
@@ -45,17 +46,21 @@ pub(super) fn make(args: &Args) -> Result<ExitCode> {
     }
     // Any 32 random bytes.
     let key = PresharedKey(*PrivateKey::generate().secret());
-    let text = PublicKey(key.0).to_string();
-    if *bare {
-        println!("{text}");
-        return Ok(ExitCode::SUCCESS);
+    match bare {
+        true => println!("{}", PublicKey(key.0)),
+        false => print!("{}", manifest(*number, key, secret, namespace)?),
     }
-    let id = Generation::new(*number, key).id();
-    println!(
-        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {secret}\n  namespace: {namespace}\n  annotations:\n    \
-         causeway.io/generation-{number}: {id}\nstringData:\n  \"{number}\": {text}"
-    );
     Ok(ExitCode::SUCCESS)
+}
+
+/// The Secret, with its first or another generation.
+fn manifest(number: u32, key: PresharedKey, secret: &str, namespace: &str) -> Result<String> {
+    let data = serde_json::to_value(ByteString(PublicKey(key.0).to_string().into_bytes()))?;
+    let id = Generation::new(number, key).id();
+    Ok(format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {secret:?}\n  namespace: {namespace:?}\n  annotations:\n    \
+         causeway.io/generation-{number}: \"{id}\"\ndata:\n  \"{number}\": {data}\n"
+    ))
 }
 
 /// Who holds which generations.
@@ -121,6 +126,18 @@ impl fmt::Display for With {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_printed_is_a_secret() {
+        let text = manifest(7, PresharedKey([5; 32]), "shared", "net").unwrap();
+        let secret: k8s_openapi::api::core::v1::Secret = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(secret.metadata.name.as_deref(), Some("shared"));
+        let data = secret.data.unwrap();
+        let key: PresharedKey = std::str::from_utf8(&data["7"].0).unwrap().parse().unwrap();
+        assert_eq!((data.len(), key), (1, PresharedKey([5; 32])));
+        let id = Generation::new(7, PresharedKey([5; 32])).id().to_string();
+        assert_eq!(secret.metadata.annotations.unwrap()["causeway.io/generation-7"], id);
+    }
 
     #[test]
     fn how_many_use_which() {

@@ -52,9 +52,12 @@ fn let_pass(world: &mut World, seconds: u64) {
 /// four packets. Devices that say something at once do not hear each other before.
 #[derive(Default)]
 struct Flow {
-    way: [VecDeque<(u64, Option<Vec<u8>>, Vec<u8>)>; 2],
+    way: [VecDeque<Under>; 2],
     sent: u64,
 }
+
+/// A datagram under way: when it comes, and the packet that is to be in it.
+type Under = (u64, Option<Vec<u8>>, Vec<u8>);
 
 impl Flow {
     fn go_on(&mut self, world: &mut World) {
