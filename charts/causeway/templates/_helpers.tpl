@@ -79,6 +79,11 @@ underlay: {{ .Values.agent.underlay | toRawJson }}
 wireguardPort: {{ .Values.agent.wireguardPort | toRawJson }}
 vxlanPort: {{ .Values.agent.vxlanPort | toRawJson }}
 keyRotation: {{ .Values.mesh.keyRotation | toRawJson }}
+{{- if .Values.mesh.presharedKeys.secret }}
+presharedKeys:
+  folder: /run/secrets/causeway-preshared-keys
+  required: {{ .Values.mesh.presharedKeys.required | toRawJson }}
+{{- end }}
 httpListen: {{ printf "[::]:%v" .Values.agent.httpPort | toRawJson }}
 {{- if .Values.agent.dns.enabled }}
 dns:

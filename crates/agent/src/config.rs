@@ -19,7 +19,7 @@ use model::{ClusterName, NameError, Node, NodeName, Protocol, Topology};
 use serde::{Deserialize, Serialize};
 
 pub use dns::{Dns, Upstream, UpstreamError};
-pub use keys::KeyRotation;
+pub use keys::{KeyRotation, PresharedKeys};
 pub use policy::Policy;
 pub use services::{LoadBalancerAlgorithm, Services};
 
@@ -86,6 +86,9 @@ pub struct Config {
     /// How old the node's WireGuard key becomes before it is changed.
     #[serde(default)]
     pub key_rotation: KeyRotation,
+    /// Secrets of which each two nodes that hold them make a pre-shared key; without, there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preshared_keys: Option<PresharedKeys>,
     /// Where metrics and health are answered.
     #[serde(default = "defaults::http_listen")]
     pub http_listen: SocketAddr,
@@ -394,6 +397,11 @@ fn check(config: &Config) -> Result<(), Wrong> {
             engine::policy::allowed(&config.policy.host_always_allowed).is_ok(),
             "policy.hostAlwaysAllowed",
             "give ports of the node, such as tcp/22, and addresses, such as 192.0.2.1",
+        ),
+        (
+            config.preshared_keys.as_ref().is_none_or(|keys| absolute(&keys.folder)),
+            "presharedKeys.folder",
+            "give an absolute path",
         ),
         (config.wireguard_port != 0, "wireguardPort", "give a UDP port, such as 51820"),
         (

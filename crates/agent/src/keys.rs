@@ -3,7 +3,7 @@
 //! `private.key` is the key by which everybody knows the node, or will know it in a moment; `next.key` the one that comes.
 //! Each is written whole or not at all, and the next one takes the other's place by one rename.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -105,7 +105,7 @@ impl Keys {
                 self.take(step, device, now)?;
             }
             self.followed = told.requested;
-            std::fs::write(self.folder.join("rekey.request"), told.requested.to_string())
+            replace(&self.path("rekey.request"), &told.requested.to_string())
                 .context("keeping in mind which request for a new key was followed")?;
         } else if self.rekey.phase() == Phase::Rest && self.is_old() {
             if held_back.is_some() {
@@ -194,6 +194,15 @@ impl Keys {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+}
+
+/// Writes a file whole or not at all.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    let mut file = std::fs::File::create(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)
 }
 
 /// Has the disk know which names there are.

@@ -8,6 +8,7 @@ pub mod cni;
 pub mod config;
 mod datapath;
 mod endpoints;
+mod generations;
 mod health_checks;
 mod install;
 mod keys;

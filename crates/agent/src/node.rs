@@ -38,6 +38,7 @@ use crate::cni::PodNetwork;
 use crate::config::Config;
 use crate::datapath::{self, Datapath, Masqueraded};
 use crate::endpoints::Endpoints;
+use crate::generations::Generations;
 use crate::health_checks::HealthChecks;
 use crate::keys::Keys;
 use crate::names::Names;
@@ -137,6 +138,7 @@ pub(crate) struct Node {
     /// Why a container runtime cannot be served yet; nothing when it can.
     pub(crate) cni: Option<String>,
     keys: Keys,
+    pub(crate) generations: Generations,
     started: Instant,
     told: Told,
     replan: bool,
@@ -151,6 +153,7 @@ impl Node {
     pub(crate) async fn open(
         config: Config,
         mut keys: Keys,
+        generations: Generations,
         features: Vec<Feature>,
         world: World,
         told: Told,
@@ -171,6 +174,7 @@ impl Node {
             unserved: if config.service_account.is_some() { Unserved::Leave } else { Unserved::Refuse },
             knows_two_keys: datapath.device.knows_two_keys(),
             knows_groups: datapath.device.knows_groups(),
+            preshared: generations.held().clone().with_device(datapath.device.knows_other_preshared_keys()),
         };
         let now = Instant::now();
         let untold =
@@ -232,6 +236,7 @@ impl Node {
             names: None,
             cni: untold,
             keys,
+            generations,
             started: now,
             told,
             replan: true,
@@ -438,6 +443,7 @@ impl Node {
             self.problems.set_machine("endpoints", self.endpoints.problem());
             self.replan |= self.outlook.follow_clock() | self.ways.is_due(now);
             self.follow_keys();
+            self.follow_generations();
             if self.cni.is_some() || now >= self.observe_at {
                 self.offer_network();
             }

@@ -21,6 +21,7 @@ use crate::api::{self, Ask};
 use crate::cni::{Cni, Place, PodNetwork};
 use crate::config::Config;
 use crate::datapath::{PodMaps, pin_dir};
+use crate::generations::Generations;
 use crate::install;
 use crate::keys::Keys;
 use crate::neighbour::Neighbour;
@@ -51,6 +52,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     }
     install::put_program(&config)?;
     let keys = Keys::open(&config.state_dir)?;
+    let generations = Generations::open(&config);
     let found = link::saved::load(&config.state_dir.join("world.state"))?;
     if let Some(problem) = &found.problem {
         warn!("{problem}");
@@ -77,6 +79,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         kube_proxy: KubeProxy::Unknown,
         reach: Default::default(),
         takes: Default::default(),
+        generations: generations.held().ids(),
     });
     let mut stream = link::agent::spawn(AgentOptions {
         node: config.name(),
@@ -91,7 +94,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let neighbour = Neighbour::watch(report.clone());
     let keys = Keys::new(&config, keys, report.clone());
     let told = Told { position, interest, wished, report };
-    let mut node = Node::open(config, keys, features, found.saved.world, told, neighbour).await?;
+    let mut node =
+        Node::open(config, keys, generations, features, found.saved.world, told, neighbour).await?;
     let mut echo = Echo::open(Some(&node.config.interface))?;
     let (asks, mut asked) = mpsc::channel(16);
     let state = node.config.state_dir.join("pods.journal");

@@ -90,6 +90,7 @@ pub(crate) fn tunnels(node: &crate::node::Node, observed: &kernel::wireguard::Ob
             path,
             transport: transports.get(&peer.name).copied().unwrap_or_default(),
             relay,
+            generation: node.outlook.settings.preshared.used_with(peer),
         })
     };
     node.desired.tunnel.peers.iter().filter_map(one).collect()

@@ -1,4 +1,6 @@
-//! `causeway keys`: nodes' WireGuard keys, and new ones.
+//! `causeway keys`: nodes' WireGuard keys, and new ones; pre-shared keys of pairs of nodes.
+
+mod preshared;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ Examples:
   causeway keys show
   causeway keys rotate n1              waits until everybody knows the new key
   causeway keys rotate --all -o json
+  causeway keys preshared 1            prints a Secret with the first generation of pre-shared keys
 
 A node makes its keys itself; the private ones never leave it. No packet is lost while a key changes, where tunnels are \
 in user space; with the kernel's WireGuard they pause for some milliseconds.")]
@@ -35,6 +38,8 @@ enum Verb {
     Show(Show),
     /// Have nodes of the cluster make new keys.
     Rotate(Rotate),
+    /// Make a generation of the pre-shared keys that pairs of nodes have (mesh.presharedKeys).
+    Preshared(preshared::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -75,14 +80,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     match args.verb {
         Verb::Show(Show { output, seat }) => show(&View::of(&seat).await?, output),
         Verb::Rotate(args) => rotate(args).await,
+        Verb::Preshared(args) => preshared::make(&args),
     }
 }
 
 fn show(view: &View, output: Output) -> Result<ExitCode> {
     let nodes = view.world.nodes.values();
+    let shared = preshared::Shared::of(&view.world);
     match output {
         Output::Json => {
-            let all: Vec<Value> = nodes.map(described).collect();
+            let all: Vec<Value> = nodes.map(|node| described(node, &shared)).collect();
             println!("{}", serde_json::to_string_pretty(&all)?);
         }
         Output::Text => {
@@ -90,21 +97,24 @@ fn show(view: &View, output: Output) -> Result<ExitCode> {
             let rows = nodes.map(|node| {
                 let NodeName { cluster, node: name } = &node.name;
                 let next = key(node.mesh.rekeying.next_key);
-                vec![cluster.to_string(), name.clone(), key(node.public_key), next]
+                let with = shared.with(node).to_string();
+                vec![cluster.to_string(), name.clone(), key(node.public_key), next, with]
             });
-            print!("{}", table(&["CLUSTER", "NODE", "KEY", "NEXT"], rows, &[]));
+            print!("{}", table(&["CLUSTER", "NODE", "KEY", "NEXT", "PRE-SHARED"], rows, &[]));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn described(node: &model::Node) -> Value {
+fn described(node: &model::Node, shared: &preshared::Shared) -> Value {
     let NodeName { cluster, node: name } = &node.name;
     json!({
         "cluster": cluster,
         "node": name,
         "publicKey": node.public_key,
         "nextKey": node.mesh.rekeying.next_key,
+        "generations": node.mesh.generations,
+        "preshared": shared.with(node).described(),
     })
 }
 

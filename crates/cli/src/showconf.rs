@@ -151,6 +151,7 @@ fn tunnel(view: &View, name: &str) -> Result<(Option<u16>, Vec<End>)> {
         unserved: Unserved::Leave,
         knows_two_keys: false,
         knows_groups: false,
+        preshared: Default::default(),
     };
     let mesh = plan(&view.world, &name, &settings, &Seen { now: now(), ..Seen::default() });
     let whose = |key: &PublicKey| {

@@ -1,5 +1,5 @@
-//! Keys in a lab: nodes change them while numbered packets flow both ways, in both families, over gateways and without, and
-//! none is lost; what pods say is never seen in the clear on any wire, whatever starts, ends or changes; and the key of a node
+//! Keys in a lab: nodes change them, and the generations of their pre-shared keys, while numbered packets flow both ways, in
+//! both families, over gateways and without, and none is lost; what pods say is never seen in the clear on any wire, whatever starts, ends or changes; and the key of a node
 //! that is gone is refused at once. Needs root and tcpdump, and nobody else's lab; so this is one test.
 
 mod common;
@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +27,7 @@ const LAB: &str = r#"
 apiVersion: lab.causeway.io/v1alpha1
 kind: Lab
 mesh: {granularity: location}
+presharedKeys: required
 clusters:
 - name: home
   id: 1
@@ -158,6 +159,37 @@ fn keys() -> BTreeMap<String, PublicKey> {
     all.as_array().expect("a list").iter().map(|node| (name(node), key(node))).collect()
 }
 
+/// The file of a generation of pre-shared keys on a node.
+fn generation(node: &str, number: u32) -> PathBuf {
+    Path::new("/run/causeway-lab/nodes/home").join(node).join("lib/preshared-keys").join(number.to_string())
+}
+
+/// What a node's agent says of itself.
+fn problems(node: &str) -> String {
+    let socket = Path::new("/run/causeway-lab/nodes/home").join(node).join("run/agent.sock");
+    let status = Command::new(CAUSEWAY).args(["status", "-o", "json", "--socket"]).arg(socket).output();
+    String::from_utf8_lossy(&status.expect("run causeway").stdout).into_owned()
+}
+
+fn new_generation() -> Vec<u8> {
+    let output =
+        Command::new(CAUSEWAY).args(["keys", "preshared", "2", "--bare"]).output().expect("run causeway");
+    assert!(output.status.success());
+    output.stdout
+}
+
+/// Of each node, whether it holds so many generations and uses its newest with all others.
+fn uses(held: usize) -> BTreeMap<String, bool> {
+    let all = causeway(&["keys", "show", "--cluster", "home", "-o", "json"]);
+    let one = |node: &Value| {
+        let (ids, shared) = (node["generations"].as_array().expect("a list"), &node["preshared"]);
+        let with = serde_json::json!([{"generation": ids.first(), "nodes": NODES.len() - 1}]);
+        let newest = ids.len() == held && shared["with"] == with && shared["withoutNodes"] == 0;
+        (node["node"].as_str().expect("a name").to_string(), newest)
+    };
+    all.as_array().expect("a list").iter().map(one).collect()
+}
+
 /// What a node's tunnel says of itself.
 fn device(node: &str) -> String {
     let socket = Path::new("/run/causeway-lab/nodes/home").join(node).join("wireguard/cw0.sock");
@@ -220,6 +252,43 @@ fn keys_change_and_go() {
         assert!(longest < Duration::from_secs(2), "{longest:?}");
     }
 
+    // All at once.
+    let (before, since) = (keys(), flows.sent());
+    causeway(&["keys", "rotate", "--all", "--timeout", "0", "--cluster", "home", "-o", "json"]);
+    until("all keys have changed", |_| {
+        let is_old = |node: &&str| before.values().any(|old| device(node).contains(&old.to_hex()));
+        keys().iter().all(|(node, key)| before[node] != *key) && !NODES.iter().any(is_old)
+    });
+    let (sent, lost) = flows.lost(since);
+    assert_eq!(lost, Vec::<String>::new(), "of {sent} of each flow, while all keys changed at once");
+    unheard(&wires, "all keys changed at once");
+
+    // Another generation of pre-shared keys, which each node gets at another time; then the first one goes.
+    let since = flows.sent();
+    let second = new_generation();
+    for node in NODES {
+        std::fs::write(generation(node, 2), &second).expect("write it");
+        flows.go_on(Duration::from_millis(700));
+    }
+    until("everybody uses the second generation with everybody", |_| uses(2).values().all(|all| *all));
+    NODES.iter().for_each(|node| std::fs::remove_file(generation(node, 1)).expect("remove it"));
+    until("the first one is nobody's", |_| uses(1).values().all(|all| *all));
+    let (sent, lost) = flows.lost(since);
+    assert_eq!(lost, Vec::<String>::new(), "of {sent} of each flow, while pre-shared keys changed");
+    unheard(&wires, "pre-shared keys changed");
+
+    // One that has another one alone is refused, and found again.
+    std::fs::rename(generation("w1", 2), generation("w1", 2).with_extension("draft")).expect("rename it");
+    std::fs::write(generation("w1", 3), new_generation()).expect("write it");
+    let key = keys()["w1"];
+    until("nobody that would have a tunnel to it has", |_| {
+        let is_refused = |node: &&str| !knows(node, &key) && problems(node).contains("have no tunnel here");
+        ["e1", "e2"].iter().all(is_refused)
+    });
+    unheard(&wires, "a node was refused");
+    std::fs::rename(generation("w1", 2).with_extension("draft"), generation("w1", 2)).expect("rename it");
+    flows.await_all("it has the others' generation again");
+
     // One key alone. The agent is killed meanwhile; the tunnel goes on, and the agent goes on with the key.
     let key = keys()["e3"];
     let since = flows.sent();
@@ -266,6 +335,7 @@ fn keys_change_and_go() {
     good(&["kill", "home/e2"]);
     flows.go_on(Duration::from_secs(1));
     good(&["start", "home/e2"]);
+    until("the node is back", |status| node(status, "e2")["agent"]["ready"] == true);
     flows.await_all("a node is back");
     unheard(&wires, "a node was away");
 

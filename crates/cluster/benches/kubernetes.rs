@@ -150,6 +150,7 @@ fn plan(log: &Log) -> (Duration, usize) {
         unserved: mesh::Unserved::Refuse,
         knows_two_keys: true,
         knows_groups: true,
+        preshared: Default::default(),
     };
     let began = Instant::now();
     let services = services::plan(&View::new(&world, &me));

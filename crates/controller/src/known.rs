@@ -25,6 +25,7 @@ pub(crate) fn report(report: NodeReport) -> Report {
         kube_proxy,
         reach,
         takes,
+        generations,
     } = report;
     Report {
         public_key,
@@ -37,6 +38,7 @@ pub(crate) fn report(report: NodeReport) -> Report {
         version,
         reach,
         takes,
+        generations,
     }
 }
 
@@ -293,6 +295,7 @@ fn merge(mut node: Node, reports: &BTreeMap<NodeName, Report>) -> Node {
         node.port = report.port;
         node.mesh.reach.clone_from(&report.reach);
         node.mesh.takes.clone_from(&report.takes);
+        node.mesh.generations.clone_from(&report.generations);
         if node.private_ips.is_empty() && node.public_ips.is_empty() {
             node.public_ips.clone_from(&report.addresses);
         }
@@ -343,6 +346,7 @@ mod tests {
             version: "1".into(),
             reach: Default::default(),
             takes: Default::default(),
+            generations: Default::default(),
         }
     }
 

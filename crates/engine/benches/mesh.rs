@@ -80,6 +80,7 @@ fn measure(what: &str, granularity: Granularity, me: &NodeName) {
         unserved: Unserved::Refuse,
         knows_two_keys: true,
         knows_groups: true,
+        preshared: Default::default(),
     };
     let (mut times, mut peers) = (Vec::new(), 0);
     for _ in 0..rounds() {

@@ -12,6 +12,7 @@ pub mod mesh;
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod preshared;
 pub mod ranges;
 pub mod rekey;
 pub mod services;

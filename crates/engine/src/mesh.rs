@@ -26,6 +26,7 @@ use ipnet::IpNet;
 use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
 
 use crate::plan::{Masquerade, Neighbour, Peer, Route, RouteVia, Tunnel};
+use crate::preshared::{Pair, Preshared};
 use claims::Claims;
 pub use handover::{Changing, Handover, Standing, Step};
 pub use planner::Planner;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub knows_two_keys: bool,
     /// Whether the tunnel device lets peers stand in for each other, as gateways do.
     pub knows_groups: bool,
+    /// The pre-shared keys of pairs of nodes.
+    pub preshared: Preshared,
 }
 
 /// What this node has seen itself, beside what it was told.
@@ -258,6 +261,11 @@ fn add_peers(
     {
         std::mem::swap(&mut view, former);
     }
+    leave_unshared(&mut view.ways, &settings.preshared, mesh);
+    if let Some(other) = &mut other {
+        // Said already, of those that are used.
+        leave_unshared(&mut other.ways, &settings.preshared, &mut Mesh::default());
+    }
     let peer_to = |hop: &Node, mesh: &mut Mesh| {
         let next = next_keys.get(&hop.name).copied();
         new_peer(me, hop, next, &granted.ranges, settings, seen, mesh)
@@ -301,8 +309,9 @@ fn add_peers(
         }
     }
     for (node, hop) in other.iter().flat_map(|other| &other.ways) {
+        let Some(via) = mesh.via.get(&node.name) else { continue };
         let peers = &mesh.tunnel.peers;
-        let (now, then) = (keys[&mesh.via[&node.name]], keys[&hop.name]);
+        let (now, then) = (keys[via], keys[&hop.name]);
         if now != then && (peers[&now].group == 0 || peers[&now].group != peers[&then].group) {
             let peer = mesh.tunnel.peers.get_mut(&then).expect("it was put there");
             peer.accepted_ips.extend(&granted.slices[&node.name]);
@@ -337,7 +346,32 @@ fn new_peer(
     }
     let needed = if path.may_cross_nat { settings.keepalive } else { 0 };
     let keepalive = me.mesh.keepalive.unwrap_or(needed);
-    Peer { endpoint: path.endpoint, keepalive, other_key, ..Peer::default() }
+    let Pair { key, others } = settings.preshared.pair(&me.name, hop);
+    Peer {
+        endpoint: path.endpoint,
+        keepalive,
+        other_key,
+        preshared_key: key,
+        other_preshared_keys: others,
+        ..Peer::default()
+    }
+}
+
+/// Says with whom this node shares no pre-shared key, and leaves out the ways over them if it has to.
+fn leave_unshared(ways: &mut Vec<(&Node, &Node)>, preshared: &Preshared, mesh: &mut Mesh) {
+    if !preshared.is_wanted() {
+        return;
+    }
+    let unshared = ways.iter().filter(|(_, hop)| preshared.used_with(hop).is_none());
+    let unshared: BTreeSet<&NodeName> = unshared.map(|(_, hop)| &hop.name).collect();
+    if unshared.is_empty() {
+        return;
+    }
+    let (nodes, required) = (unshared.iter().map(|name| (*name).clone()).collect(), preshared.is_required());
+    mesh.problems.push(Problem::Unshared { nodes, required });
+    if required {
+        ways.retain(|(_, hop)| !unshared.contains(&hop.name));
+    }
 }
 
 /// What every network carries that has IPv6 (RFC 8200, section 5).

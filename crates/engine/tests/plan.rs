@@ -25,6 +25,7 @@ fn state(situation: &Situation) -> State {
         unserved: mesh::Unserved::Refuse,
         knows_two_keys: true,
         knows_groups: true,
+        preshared: Default::default(),
     };
     let mesh = mesh::plan(world, &me, &settings, &mesh::Seen::default());
     let services = services::plan(&View { dead, ranking, ..View::new(world, &me) });

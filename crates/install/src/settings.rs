@@ -26,7 +26,7 @@ pub use cluster::{Cidr, Cluster};
 pub use controllers::{ApiServer, Authority, Controllers};
 pub use dns::Dns;
 pub use link::{Budget, Link};
-pub use mesh::{Encapsulate, Encryption, Granularity, Location, Mesh};
+pub use mesh::{Encapsulate, Encryption, Granularity, Location, Mesh, PresharedKeys};
 pub use multicluster::Multicluster;
 pub use pods::{
     Image, Log, LogFormat, PullPolicy, Resources, Toleration, TolerationEffect, TolerationOperator,

@@ -56,12 +56,27 @@ pub struct LabCluster {
     pub policy: LabPolicy,
     /// Which of its nodes have tunnels to which.
     pub mesh: controller::config::Mesh,
+    /// Whether its nodes have pre-shared keys with each other.
+    pub preshared_keys: PresharedKeys,
     /// Whether its pods reach what is outside of the mesh, under their node's address.
     pub masquerade: bool,
     /// Whom its nodes ask for names of the outside; nobody without one.
     pub upstreams: Vec<agent::config::Upstream>,
     /// Its Kubernetes objects.
     pub manifests: Vec<Manifest>,
+}
+
+/// Whether nodes have pre-shared keys with each other: each node of a lab gets the same first generation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PresharedKeys {
+    /// They have none.
+    #[default]
+    Never,
+    /// They have with whoever holds the same, and tunnels to others all the same.
+    Preferred,
+    /// They have no tunnel to others.
+    Required,
 }
 
 /// What holds for a cluster's policies.

@@ -21,9 +21,13 @@ use self::machine::{Machine, Site};
 use crate::plan::NodePlan;
 use crate::pod::{Host, Place};
 use crate::probe::Prober;
+use crate::state;
 use crate::supervise::{DAEMON, Program, Supervisor};
 
 pub use self::kubelet::Objects;
+
+/// The folder of generations of pre-shared keys, on a node's disk.
+pub const GENERATIONS: &str = "preshared-keys";
 
 /// A node, whether it is up or not.
 #[derive(Debug)]
@@ -113,6 +117,9 @@ impl Node {
         if let Some(token) = token {
             write_secret(&run.join("join-token"), token).context("writing the agent's token")?;
         }
+        if self.config.preshared_keys.is_some() {
+            self.share_keys().context("giving the node its pre-shared keys")?;
+        }
         let sandbox = machine.sandbox();
         let program = Program {
             name: format!("agent of {}", self.name()),
@@ -158,6 +165,16 @@ impl Node {
         }
         self.site.folders.forget_run().context("clearing what the node had in memory")?;
         Machine::build(&self.site).await
+    }
+
+    /// Puts the first generation of pre-shared keys on its disk, if none was put there before.
+    fn share_keys(&self) -> std::io::Result<()> {
+        let folder = self.site.folders.lib.join(GENERATIONS);
+        if !folder.exists() {
+            std::fs::create_dir_all(&folder)?;
+            write_secret(&folder.join("1"), &std::fs::read_to_string(state::generation())?)?;
+        }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Up>> {

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use model::{Cluster, NodeName, Topology};
 use serde::{Deserialize, Serialize};
 
-use crate::file::{Lab, LabPolicy, Manifest, Shape};
+use crate::file::{Lab, LabPolicy, Manifest, PresharedKeys, Shape};
 use crate::underlay::{NatBox, NatKind};
 
 pub use address::{Addresses, CONTROLLER_HOST, GATEWAY_HOST, MAX_HOSTS, MAX_LOCATIONS, NAT_HOST, RESERVED};
@@ -48,6 +48,8 @@ pub struct ClusterPlan {
     pub policy: LabPolicy,
     /// Which of its nodes have tunnels to which.
     pub mesh: controller::config::Mesh,
+    /// Whether its nodes have pre-shared keys with each other.
+    pub preshared_keys: PresharedKeys,
     /// Whether its pods reach what is outside of the mesh, under their node's address.
     pub masquerade: bool,
     /// Whom its nodes ask for names of the outside; nobody without one.

@@ -25,6 +25,11 @@ pub fn socket() -> PathBuf {
     Path::new(FOLDER).join("lab.sock")
 }
 
+/// The first generation of the nodes' pre-shared keys.
+pub fn generation() -> PathBuf {
+    Path::new(FOLDER).join("generation-1")
+}
+
 /// Where logs are.
 pub fn logs() -> PathBuf {
     Path::new(FOLDER).join("logs")

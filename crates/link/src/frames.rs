@@ -130,6 +130,7 @@ fn read_report(report: &pb::NodeReport) -> Result<NodeReport, ParseError> {
         },
         reach: report.reach.clone().map(wire::parse_reach).transpose()?.unwrap_or_default(),
         takes: wire::parse_transports(&report.takes),
+        generations: wire::parse_generations(&report.generations)?,
     })
 }
 
@@ -221,6 +222,7 @@ pub(crate) fn report(report: &NodeReport) -> pb::Frame {
         .into(),
         reach: wire::encode_reach(&report.reach),
         takes: wire::encode_transports(&report.takes),
+        generations: wire::encode_generations(&report.generations),
     }))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use model::mesh::Transport;
-use model::{KubeProxy, PublicKey, Reach};
+use model::{GenerationId, KubeProxy, PublicKey, Reach};
 
 /// What an agent reports to its controller: the parts of its [`model::Node`] that only the node knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,4 +29,6 @@ pub struct NodeReport {
     pub reach: Reach,
     /// What it takes unencrypted from nodes of its location.
     pub takes: BTreeSet<Transport>,
+    /// The generations of pre-shared keys that it holds, the newest first.
+    pub generations: Vec<GenerationId>,
 }

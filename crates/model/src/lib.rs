@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod endpoint;
+mod generation;
 mod key;
 pub mod mesh;
 mod name;
@@ -17,6 +18,7 @@ mod service;
 mod world;
 
 pub use endpoint::{Endpoint, EndpointKey, EndpointPort, Hints, Tier};
+pub use generation::{GenerationId, GenerationIdError};
 pub use key::{KeyError, PublicKey};
 pub use mesh::NodeMesh;
 pub use name::{ClusterId, ClusterName, NameError, NodeName, ObjectName};

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{PublicKey, Reach};
+use crate::{GenerationId, PublicKey, Reach};
 
 /// Which nodes have tunnels to which.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -109,6 +109,9 @@ pub struct NodeMesh {
     /// What it takes unencrypted from nodes of its location, as its agent says: nobody sends it anything else so.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub takes: BTreeSet<Transport>,
+    /// The generations of pre-shared keys that it holds, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<GenerationId>,
     /// What its agent has found out about how nodes reach each other.
     #[serde(skip_serializing_if = "Reach::is_empty")]
     pub reach: Reach,

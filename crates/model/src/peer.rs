@@ -180,6 +180,12 @@ impl PeerHost {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PresharedKey(pub [u8; 32]);
 
+impl Drop for PresharedKey {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
 impl fmt::Debug for PresharedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PresharedKey(…)")

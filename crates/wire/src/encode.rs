@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::mesh::{Encapsulate, Encryption, Gateway, Granularity, Transport};
 use model::{
-    Access, Change, Cluster, Endpoint, EndpointKey, Export, Hints, Import, Key, Node, NodeMesh, NodeName,
-    NodePort, Object, ObjectName, Port, Prefer, Protocol, Service, ServiceKey, ServicePort, Spread, Terms,
-    Traffic,
+    Access, Change, Cluster, Endpoint, EndpointKey, Export, GenerationId, Hints, Import, Key, Node, NodeMesh,
+    NodeName, NodePort, Object, ObjectName, Port, Prefer, Protocol, Service, ServiceKey, ServicePort, Spread,
+    Terms, Traffic,
 };
 
 use crate::pb;
@@ -108,6 +108,7 @@ fn encode_node_mesh(mesh: &NodeMesh) -> pb::NodeMesh {
         }
         .into(),
         takes: encode_transports(&mesh.takes),
+        generations: encode_generations(&mesh.generations),
     }
 }
 
@@ -314,6 +315,11 @@ pub fn encode_service_names<'a>(names: impl IntoIterator<Item = &'a ObjectName>)
     let name =
         |name: &ObjectName| pb::ServiceName { namespace: name.namespace.clone(), name: name.name.clone() };
     names.into_iter().map(name).collect()
+}
+
+/// Ids of generations as they travel.
+pub fn encode_generations(ids: &[GenerationId]) -> Vec<Vec<u8>> {
+    ids.iter().map(|id| id.0.to_vec()).collect()
 }
 
 fn encode_nets(nets: &[IpNet]) -> Vec<pb::Prefix> {

@@ -95,4 +95,7 @@ pub enum ParseError {
     /// A WireGuard key that is not 32 bytes.
     #[error("a WireGuard key has 32 bytes, not {0}")]
     PublicKey(usize),
+    /// A generation's id that is not 8 bytes.
+    #[error("the id of a generation of pre-shared keys has 8 bytes, not {0}")]
+    Generation(usize),
 }

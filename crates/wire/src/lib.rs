@@ -26,12 +26,12 @@ pub mod pb {
 }
 
 pub use encode::{
-    encode_change, encode_cluster, encode_ip, encode_object, encode_reach, encode_service_names,
-    encode_transports,
+    encode_change, encode_cluster, encode_generations, encode_ip, encode_object, encode_reach,
+    encode_service_names, encode_transports,
 };
 pub use error::ParseError;
 pub use parse::{
-    Unreadable, decode_change, parse_change, parse_cluster, parse_clusters, parse_ips, parse_key,
-    parse_object, parse_public_key, parse_reach, parse_service_names, parse_transports,
+    Unreadable, decode_change, parse_change, parse_cluster, parse_clusters, parse_generations, parse_ips,
+    parse_key, parse_object, parse_public_key, parse_reach, parse_service_names, parse_transports,
 };
 pub use version::{VERSION, VersionSkew, check_version, knows_interests};

@@ -22,7 +22,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use model::mesh::Transport;
-use model::{ClusterName, KubeProxy, NodeName, ObjectName, Protocol, PublicKey, ServiceKey, Tier, Topology};
+use model::{
+    ClusterName, GenerationId, KubeProxy, NodeName, ObjectName, Protocol, PublicKey, ServiceKey, Tier,
+    Topology,
+};
 use serde::{Deserialize, Serialize};
 
 pub use peers::{KeysRequested, MeshReport, PeerWrite, RotateKeys};
@@ -151,6 +154,9 @@ pub struct TunnelStatus {
     /// The node that passes them on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<NodeName>,
+    /// The generation that the pair's pre-shared key is of; none if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<GenerationId>,
 }
 
 /// Which way packets of a tunnel go.

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::mesh::{self, Encapsulate, Encryption, Gateway, Granularity, Rekeying, Transport};
 use model::{
-    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Key, Node, NodeMesh,
-    NodeName, Object, ObjectName, Port, Protocol, PublicKey, ServiceKey, Topology,
+    Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, GenerationId, Key, Node,
+    NodeMesh, NodeName, Object, ObjectName, Port, Protocol, PublicKey, ServiceKey, Topology,
 };
 use prost::Message;
 
@@ -180,6 +180,7 @@ fn node_mesh(m: pb::NodeMesh) -> Result<NodeMesh, ParseError> {
             pb::Encapsulate::Never => Encapsulate::Never,
         },
         takes: parse_transports(&m.takes),
+        generations: parse_generations(&m.generations)?,
     })
 }
 
@@ -191,6 +192,16 @@ pub fn parse_transports(transports: &[i32]) -> BTreeSet<Transport> {
         pb::Transport::Plain => Some(Transport::Plain),
     };
     transports.iter().filter_map(one).collect()
+}
+
+/// Parses ids of generations.
+pub fn parse_generations(ids: &[Vec<u8>]) -> Result<Vec<GenerationId>, ParseError> {
+    few("generations of pre-shared keys", ids.len(), GenerationId::MOST)?;
+    let id = |bytes: &Vec<u8>| match bytes.as_slice().try_into() {
+        Ok(id) => Ok(GenerationId(id)),
+        Err(_) => Err(ParseError::Generation(bytes.len())),
+    };
+    ids.iter().map(id).collect()
 }
 
 fn endpoint(e: pb::Endpoint) -> Result<Endpoint, ParseError> {

@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use model::mesh::{Encapsulate, Encryption, Gateway, Granularity, Rekeying, Transport};
 use model::{
     Access, Allow, Change, Cluster, ClusterId, ClusterName, Endpoint, EndpointKey, EndpointPort, Export,
-    Gateways, Hints, Import, Node, NodeMesh, NodeName, NodePort, Object, ObjectName, Peer, PeerEndpoint,
-    PeerHost, PeerName, Port, Prefer, PresharedKey, Protocol, PublicKey, Reach, Service, ServiceKey,
-    ServicePort, Spread, Terms, Topology, Traffic,
+    Gateways, GenerationId, Hints, Import, Node, NodeMesh, NodeName, NodePort, Object, ObjectName, Peer,
+    PeerEndpoint, PeerHost, PeerName, Port, Prefer, PresharedKey, Protocol, PublicKey, Reach, Service,
+    ServiceKey, ServicePort, Spread, Terms, Topology, Traffic,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -100,6 +100,7 @@ prop_compose! {
             Just(Encapsulate::Never), Just(Encapsulate::CrossSubnet), Just(Encapsulate::Always),
         ],
         takes in btree_set(prop_oneof![Just(Transport::Vxlan), Just(Transport::Plain)], 0..3),
+        generations in vec(any::<[u8; 8]>().prop_map(GenerationId), 0..3),
     ) -> NodeMesh {
         let endpoint = endpoint.map(|(name, port)| format!("{name}:{port}").parse().unwrap());
         let rekeying = Rekeying { next_key: next_key.map(PublicKey), knows_two, requested };
@@ -115,6 +116,7 @@ prop_compose! {
             encapsulate,
             takes,
             reach,
+            generations,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::pb;
 /// the ranges of their addresses; policies about nodes.
 /// 1.7 (2026-11): the keys that nodes will have next; where nodes behind a NAT are seen, and who passes on for them.
 /// 1.8 (2026-11): whose tunnels let gateways stand in for each other; what is not encrypted inside a location, and what nodes
-/// take so.
+/// take so; the generations of pre-shared keys that nodes hold.
 pub const VERSION: pb::Version = pb::Version { major: 1, minor: 8 };
 
 /// Whether the other side knows what came with 1.2.
@@ -60,7 +60,7 @@ mod tests {
     fn skew() {
         let v = |major, minor| pb::Version { major, minor };
         for (ours, theirs, good) in [
-            (v(1, 7), v(1, 6), true),
+            (v(1, 8), v(1, 6), true),
             (v(1, 6), v(1, 6), true),
             (v(1, 6), v(1, 4), true),
             (v(1, 6), v(1, 8), true),

@@ -46,13 +46,11 @@ pub(crate) fn initiate(
     local: &Arc<LocalKey>,
     statics: Statics,
     remote: &[u8; 32],
-    psk: &Psk,
     sender: u32,
     stamp: Timestamp,
     ephemeral: [u8; 32],
 ) -> Result<(Initiated, [u8; INITIATION_LEN]), Refused> {
-    let mut state =
-        builder(local, statics, ephemeral)?.remote_public_key(remote)?.psk(2, psk)?.build_initiator()?;
+    let mut state = builder(local, statics, ephemeral)?.remote_public_key(remote)?.build_initiator()?;
     let mut message = [0; INITIATION_LEN];
     message[0] = INITIATION;
     message[4..8].copy_from_slice(&sender.to_le_bytes());
@@ -61,11 +59,21 @@ pub(crate) fn initiate(
 }
 
 impl Initiated {
-    /// The other side agreed. After a refusal the handshake goes on waiting: the message was not the peer's.
-    pub(crate) fn finish(&mut self, response: &Response<'_>) -> Result<TransportKeys, Refused> {
-        self.state.read_message(response.noise, &mut [0; 16])?;
-        let (seal, open) = split(&mut self.state);
-        Ok(TransportKeys::new(&seal, &open, response.sender))
+    /// The other side agreed, by one of these pre-shared keys: which one it took shows only here. After a refusal the handshake
+    /// goes on waiting: the message was not the peer's.
+    pub(crate) fn finish<'a>(
+        &mut self,
+        response: &Response<'_>,
+        psks: impl IntoIterator<Item = &'a Psk>,
+    ) -> Result<TransportKeys, Refused> {
+        for psk in psks {
+            self.state.set_psk(2, psk.as_slice())?;
+            if self.state.read_message(response.noise, &mut [0; 16]).is_ok() {
+                let (seal, open) = split(&mut self.state);
+                return Ok(TransportKeys::new(&seal, &open, response.sender));
+            }
+        }
+        Err(Refused)
     }
 }
 
@@ -153,22 +161,31 @@ mod tests {
     #[test]
     fn both_sides_get_the_same_keys() {
         let stamp = Timestamp::after(Duration::from_secs(1_700_000_000), None);
-        // (the initiator's pre-shared key, the responder's, whether they agree)
-        let cases = [([0; 32], [0; 32], true), ([5; 32], [5; 32], true), ([5; 32], [6; 32], false)];
+        // (the initiator's pre-shared keys, the responder's, whether they agree)
+        let cases = [
+            (vec![0], 0, true),
+            (vec![5], 5, true),
+            (vec![5], 6, false),
+            (vec![5, 6], 6, true),
+            (vec![5, 6, 0], 0, true),
+            (vec![5, 6], 0, false),
+            (vec![], 0, false),
+        ];
         for (ours, theirs, agree) in cases {
+            let psk = |byte: u8| Zeroizing::new([byte; 32]);
+            let ours: Vec<Psk> = ours.into_iter().map(psk).collect();
             let (alice, bob) = (key(1), key(2));
             // Whether it was computed before makes no difference.
             let known = if agree { Statics::of(&alice, bob.public()) } else { Statics::default() };
-            let (mut waiting, first) =
-                initiate(&alice, known, bob.public(), &Zeroizing::new(ours), 11, stamp, [3; 32]).unwrap();
+            let (mut waiting, first) = initiate(&alice, known, bob.public(), 11, stamp, [3; 32]).unwrap();
             let received = receive_bytes(&bob, &first).unwrap();
             assert_eq!((&received.remote, received.stamp), (alice.public(), stamp));
-            let (bobs, second) = received.respond(&Zeroizing::new(theirs), 22).unwrap();
+            let (bobs, second) = received.respond(&psk(theirs), 22).unwrap();
 
             let mut forged = second;
             forged[40] ^= 1;
-            assert!(waiting.finish(&response_of(&forged)).is_err());
-            let result = waiting.finish(&response_of(&second));
+            assert!(waiting.finish(&response_of(&forged), &ours).is_err());
+            let result = waiting.finish(&response_of(&second), &ours);
             assert_eq!(result.is_ok(), agree);
             let Ok(alices) = result else { continue };
             for (from, to) in [(&alices, &bobs), (&bobs, &alices)] {
@@ -182,16 +199,12 @@ mod tests {
     #[test]
     fn nobody_else_can_read_it() {
         let stamp = Timestamp::after(Duration::from_secs(1), None);
-        let psk = Zeroizing::new([0; 32]);
-        let (_, first) =
-            initiate(&key(1), Statics::default(), key(2).public(), &psk, 1, stamp, [3; 32]).unwrap();
+        let (_, first) = initiate(&key(1), Statics::default(), key(2).public(), 1, stamp, [3; 32]).unwrap();
         assert!(receive_bytes(&key(9), &first).is_err());
         let mut forged = first;
         forged[100] ^= 1;
         assert!(receive_bytes(&key(2), &forged).is_err());
         // A key of low order gives no secret.
-        assert!(
-            initiate(&key(1), Statics::of(&key(1), &[0; 32]), &[0; 32], &psk, 1, stamp, [3; 32]).is_err()
-        );
+        assert!(initiate(&key(1), Statics::of(&key(1), &[0; 32]), &[0; 32], 1, stamp, [3; 32]).is_err());
     }
 }

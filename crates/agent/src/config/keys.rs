@@ -1,5 +1,6 @@
-//! How long the node keeps a key.
+//! How long the node keeps a key, and where it has the secrets of which pairs of nodes make pre-shared keys.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,17 @@ pub struct KeyRotation(pub Option<Duration>);
 
 /// More often helps nobody, and handshakes with everybody cost something.
 const OFTENEST: Duration = Duration::from_secs(600);
+
+/// Where the generations of pre-shared keys are, and what is done without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PresharedKeys {
+    /// The folder that holds them: a file each, named by its number, with 32 bytes in base64.
+    pub folder: PathBuf,
+    /// Whether there is no tunnel to nodes that hold none of them.
+    #[serde(default)]
+    pub required: bool,
+}
 
 impl TryFrom<String> for KeyRotation {
     type Error = String;

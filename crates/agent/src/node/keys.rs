@@ -1,8 +1,9 @@
-//! The node's key, as it changes.
+//! The node's key, as it changes, and the pre-shared keys that it has with others.
 
 use anyhow::Result;
 use kernel::wireguard::Observed;
 use model::PublicKey;
+use tracing::info;
 
 use super::Node;
 
@@ -42,6 +43,26 @@ impl Node {
             (Err(e), _) | (_, Err(e)) => Some(format!("{e:#}")),
         };
         self.problems.set_machine("keys", problem);
+    }
+
+    /// Takes in the generations of pre-shared keys as they are now.
+    pub(super) fn follow_generations(&mut self) {
+        // Others are told a second later: then the tunnel takes what they answer with.
+        let ids = self.outlook.settings.preshared.ids();
+        self.told.report.send_if_modified(|report| {
+            let changed = report.generations != ids;
+            report.generations = ids;
+            changed
+        });
+        let problem = self.generations.read();
+        self.problems.set_machine("presharedKeys", problem);
+        let knows_others = self.datapath.device.knows_other_preshared_keys();
+        let held = self.generations.held().clone().with_device(knows_others);
+        if self.outlook.settings.preshared != held {
+            info!(generations = ?held.ids(), "other generations of pre-shared keys");
+            self.outlook.settings.preshared = held;
+            self.replan = true;
+        }
     }
 
     /// How many nodes answer, could have taken the next key, and talk by another.

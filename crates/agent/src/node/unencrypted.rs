@@ -134,6 +134,7 @@ mod tests {
             kube_proxy: KubeProxy::Unknown,
             reach: Default::default(),
             takes: BTreeSet::new(),
+            generations: Vec::new(),
         };
         let mut ways = Ways::new(watch::channel(report).0);
         let begun = Instant::now();

@@ -70,6 +70,7 @@ fn outlook() -> Outlook {
             unserved: Unserved::Leave,
             knows_two_keys: true,
             knows_groups: true,
+            preshared: Default::default(),
         },
         seen: Default::default(),
         port: 51820,

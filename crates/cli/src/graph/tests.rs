@@ -44,6 +44,7 @@ fn sites(clusters: usize, nodes: usize, dead: Option<&str>) -> Vec<Site> {
         transport: Default::default(),
         path: Default::default(),
         relay: None,
+        generation: None,
     };
     all()
         .map(|(c, n)| Site {

@@ -106,6 +106,7 @@ pub(super) fn part(object: &Node, settings: &Meshing, found: &mut Vec<Complaint>
         // The agent's to say.
         reach: Default::default(),
         takes: Default::default(),
+        generations: Vec::new(),
     }
 }
 

@@ -12,7 +12,7 @@ use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Client, CustomResource, ResourceExt as _};
 use model::mesh::Transport;
 use model::reach::is_endpoint;
-use model::{KubeProxy, NodeName, PublicKey, Reach};
+use model::{GenerationId, KubeProxy, NodeName, PublicKey, Reach};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -89,6 +89,9 @@ pub struct MeshNodeStatus {
     /// What it takes unencrypted from nodes of its location: `vxlan`, `plain`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub takes: Vec<String>,
+    /// The ids of the generations of pre-shared keys that it holds, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<String>,
 }
 
 /// A node's report, as it is kept in a MeshNode.
@@ -122,6 +125,9 @@ pub struct Reported {
     /// What it takes unencrypted from nodes of its location.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub takes: BTreeSet<Transport>,
+    /// The generations of pre-shared keys that it holds, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<GenerationId>,
 }
 
 impl From<&Reported> for MeshNodeStatus {
@@ -145,6 +151,7 @@ impl From<&Reported> for MeshNodeStatus {
             sees: reach.sees.iter().map(|(node, at)| (node.to_string(), at.to_string())).collect(),
             relayed_by: reach.relayed_by.iter().map(|(node, time)| (node.to_string(), *time)).collect(),
             takes: reported.takes.iter().map(|transport| transport.name().into()).collect(),
+            generations: reported.generations.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -224,7 +231,14 @@ fn reported(status: &MeshNodeStatus) -> Result<Reported, String> {
             .into_iter()
             .filter(|transport| status.takes.iter().any(|name| name == transport.name()))
             .collect(),
+        generations: generations(status),
     })
+}
+
+/// What can be read of them: one that cannot is of another version, and none that could be used.
+fn generations(status: &MeshNodeStatus) -> Vec<GenerationId> {
+    let ids = status.generations.iter().filter_map(|id| id.parse().ok());
+    ids.take(GenerationId::MOST).collect()
 }
 
 /// What can be read of it: it is found out again.
@@ -448,6 +462,7 @@ mod tests {
                 relayed_by: BTreeMap::from([(NodeName::try_from("b/2".to_string()).unwrap(), 1_500)]),
             },
             takes: [Transport::Vxlan].into(),
+            generations: vec![GenerationId([9; 8]), GenerationId([1; 8])],
         };
         let ranges: Vec<IpNet> = vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()];
         let owner = Owner { name: "a".into(), uid: "n1".into() };

@@ -28,6 +28,7 @@ fn report(n: u8) -> Reported {
         version: "1".into(),
         reach: Default::default(),
         takes: Default::default(),
+        generations: Default::default(),
     }
 }
 

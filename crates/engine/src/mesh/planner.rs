@@ -113,12 +113,14 @@ impl<'a> Scene<'a> {
     /// Whether nobody claims what another has, and nothing else than nodes makes the plan.
     fn is_simple(&self, mesh: &Mesh) -> bool {
         let is = || self.touched.keys().filter_map(|name| self.world.nodes.get(name));
+        let shared = &self.settings.preshared;
         let granted =
             |node: &Node, range: &IpNet| self.ranges.owner_of(&range.trunc()) == Some(&&node.name.cluster);
         mesh.problems.is_empty()
             && self.world.peers.is_empty()
             && self.seen.changing.was.is_empty()
             && mesh.neighbours.is_empty()
+            && is().all(|node| !shared.is_wanted() || shared.used_with(node).is_some())
             && [self.me].into_iter().chain(is()).all(|node| node.mesh.encryption == Encryption::All)
             && self.touched.values().flatten().all(|node| node.mesh.allowed_location_ips.is_empty())
             && is().all(|node| node.pod_cidrs.iter().all(|range| granted(node, range)))

@@ -129,6 +129,18 @@ pub enum Problem {
         /// Who has it.
         winner: NodeName,
     },
+    /// Nodes hold no pre-shared key that this node holds, too.
+    #[error(
+        "{} hold no generation of mesh.presharedKeys that this node holds, and {}: give their agents the same Secret",
+        some(nodes),
+        if *required { "have no tunnel here, as it is required" } else { "tunnels to them have no pre-shared key" }
+    )]
+    Unshared {
+        /// Which.
+        nodes: Vec<NodeName>,
+        /// Whether they have no tunnel for it.
+        required: bool,
+    },
     /// A range that somebody put behind a node is in use.
     #[error(
         "node {loser}'s allowed-location-ips {range} overlaps node {winner}'s and is left out: write each range at one node"
@@ -165,6 +177,18 @@ pub enum Problem {
         /// The address in it.
         endpoint: IpAddr,
     },
+}
+
+/// So many are named.
+const NAMED: usize = 5;
+
+/// The names of the first few, and how many more there are.
+fn some(nodes: &[NodeName]) -> String {
+    let named: Vec<String> = nodes.iter().take(NAMED).map(ToString::to_string).collect();
+    match nodes.len().saturating_sub(NAMED) {
+        0 => format!("nodes ({})", named.join(", ")),
+        more => format!("nodes ({} and {more} more)", named.join(", ")),
+    }
 }
 
 impl Problem {

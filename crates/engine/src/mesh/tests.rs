@@ -1,4 +1,5 @@
 mod outside;
+mod preshared;
 mod topology;
 
 use super::*;
@@ -13,6 +14,7 @@ fn settings() -> Settings {
         unserved: Unserved::Refuse,
         knows_two_keys: true,
         knows_groups: true,
+        preshared: Default::default(),
     }
 }
 

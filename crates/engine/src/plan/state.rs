@@ -109,6 +109,9 @@ pub struct Peer {
     /// What both ends know beside their keys. It is shown nowhere.
     #[serde(skip)]
     pub preshared_key: Option<PresharedKey>,
+    /// Others that are tried where the other end has used another one, in this order; none: without one.
+    #[serde(skip)]
+    pub other_preshared_keys: Vec<Option<PresharedKey>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

@@ -1,7 +1,7 @@
 //! The nodes' daemon: on every node, on the host's network, with the host's processes in view.
 
 use super::common::{downward, labels, log_environment, metadata, probe};
-use super::config::{AGENT, FOLDER, SECRETS};
+use super::config::{AGENT, FOLDER, GENERATIONS, SECRETS};
 use crate::tree::{Tree, each, either, item, set, text, tree, unless, when};
 
 /// The name of everything that is the agent's.
@@ -46,6 +46,7 @@ fn pod() -> Tree {
         "volumes": [
             { "name": "config", "configMap": { "name": NAME } },
             { "name": "identity", "projected": { "sources": (identity()) } },
+            (when("mesh.presharedKeys.secret", generations())),
             (host_folder("run", "/run/causeway", "DirectoryOrCreate")),
             (host_folder("state", "/var/lib/causeway", "DirectoryOrCreate")),
             (host_folder("bpf", "/sys/fs/bpf", "Directory")),
@@ -61,6 +62,16 @@ fn identity() -> Tree {
         { "configMap": { "name": "causeway-roots", "items": [{ "key": "ca.crt", "path": "ca.crt" }],
             "optional": (set("agent.cleanup")) } },
     ])
+}
+
+/// Of which nodes make pre-shared keys. Agents start without it, too, and read it once it is there; only root reads it.
+fn generations() -> Tree {
+    let secret = tree!({
+        "secretName": (set("mesh.presharedKeys.secret")),
+        "optional": true,
+        "defaultMode": 0o400,
+    });
+    tree!({ "name": "preshared-keys", "secret": secret })
 }
 
 fn host_folder(name: &str, path: &str, kind: &str) -> Tree {
@@ -83,6 +94,8 @@ fn container() -> Tree {
         "volumeMounts": [
             { "name": "config", "mountPath": FOLDER, "readOnly": true },
             { "name": "identity", "mountPath": SECRETS, "readOnly": true },
+            (when("mesh.presharedKeys.secret",
+                tree!({ "name": "preshared-keys", "mountPath": GENERATIONS, "readOnly": true }))),
             { "name": "run", "mountPath": "/run/causeway" },
             { "name": "state", "mountPath": "/var/lib/causeway" },
             { "name": "bpf", "mountPath": "/sys/fs/bpf", "mountPropagation": "HostToContainer" },

@@ -16,6 +16,8 @@ pub(crate) static FILES: [&File; 3] = [&CONTROLLER, &AGENT, &SETTINGS];
 
 /// Where the agent's token and the controllers' roots are mounted.
 pub(super) const SECRETS: &str = "/run/secrets/causeway";
+/// Where the generations of pre-shared keys are mounted.
+pub(super) const GENERATIONS: &str = "/run/secrets/causeway-preshared-keys";
 /// Where the configuration is mounted.
 pub(super) const FOLDER: &str = "/etc/causeway";
 
@@ -109,6 +111,10 @@ fn agent_file() -> Tree {
         "wireguardPort": (set("agent.wireguardPort")),
         "vxlanPort": (set("agent.vxlanPort")),
         "keyRotation": (set("mesh.keyRotation")),
+        "presharedKeys": (when("mesh.presharedKeys.secret", tree!({
+            "folder": GENERATIONS,
+            "required": (set("mesh.presharedKeys.required")),
+        }))),
         "httpListen": (text("[::]:{}", ["agent.httpPort"])),
         "dns": (when("agent.dns.enabled", dns())),
         "masquerade": (set("agent.masquerade")),

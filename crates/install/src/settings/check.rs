@@ -93,6 +93,9 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
     if settings.mesh.topology_label.is_empty() {
         say("mesh.topologyLabel", "", "name a label, such as topology.kubernetes.io/region".into());
     }
+    if settings.mesh.preshared_keys.required && settings.mesh.preshared_keys.secret.is_empty() {
+        say("mesh.presharedKeys.secret", "", "name the Secret, as keys of it are required".into());
+    }
     let controllers = &settings.controllers;
     if controllers.nodes.is_empty() {
         say(
@@ -177,7 +180,7 @@ mod tests {
     #[test]
     fn what_is_wrong() {
         type Spoil = fn(&mut Settings);
-        let cases: [(&[&str], Spoil); 18] = [
+        let cases: [(&[&str], Spoil); 19] = [
             (&[], |_| ()),
             (&["cluster.name", "controllers.nodes", "controllers.addresses"], |s| *s = Settings::default()),
             (&["cluster.name"], |s| s.cluster.name = "Home".into()),
@@ -197,6 +200,7 @@ mod tests {
                 s.services.node_port_addresses = vec!["192.0.2.0/24".into(), "primary".into()];
             }),
             (&["services.maglevTableSize"], |s| s.services.maglev_table_size = 1000),
+            (&["mesh.presharedKeys.secret"], |s| s.mesh.preshared_keys.required = true),
             (&["mesh.topologyLabel"], |s| s.mesh.topology_label.clear()),
             (&["agent.cni.binDirs"], |s| s.agent.cni.bin_dirs.push("bin".into())),
             (&["agent.cni.confDir"], |s| s.agent.cni.conf_dir = "net.d".into()),

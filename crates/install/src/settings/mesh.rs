@@ -28,6 +28,21 @@ pub struct Mesh {
     /// 12h or 7d. Keys of nodes that laptops and offices have tunnels with stay: these have them in their configuration.
     #[schemars(regex(pattern = "^(never|[1-9][0-9]{1,5}m|[1-9][0-9]{0,5}[hd])$"))]
     pub key_rotation: String,
+    /// Pre-shared keys of pairs of nodes, so that what is recorded today cannot be read with a quantum computer one day.
+    pub preshared_keys: PresharedKeys,
+}
+
+/// Pre-shared keys of pairs of nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PresharedKeys {
+    /// The Secret, in the namespace of the installation, of which each two nodes make a key of their own: 32 random bytes in
+    /// base64 for each generation, under its number. Clusters with the same one have such keys with each other. Empty: none.
+    #[schemars(regex(pattern = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"))]
+    pub secret: String,
+    /// Whether a node has no tunnel to nodes that hold none of its generations. Otherwise it has one without such a key, and
+    /// says so in its status.
+    pub required: bool,
 }
 
 impl Default for Mesh {
@@ -39,6 +54,7 @@ impl Default for Mesh {
             locations: BTreeMap::new(),
             topology_label: "topology.kubernetes.io/region".into(),
             key_rotation: "never".into(),
+            preshared_keys: PresharedKeys::default(),
         }
     }
 }

@@ -55,6 +55,9 @@ fn most() -> Settings {
     settings.agent.max_unavailable = "1%".into();
     settings.agent.tolerations = Vec::<Toleration>::new();
     settings.agent.node_selector.insert("a/b".into(), "\"<&> %d {{ x }}\"".into());
+    settings.mesh.key_rotation = "7d".into();
+    settings.mesh.preshared_keys.secret = "pre-shared".into();
+    settings.mesh.preshared_keys.required = true;
     settings.log.level = "info,link=debug".into();
     settings.log.format = LogFormat::Json;
     settings

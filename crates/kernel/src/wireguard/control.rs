@@ -114,7 +114,7 @@ fn answer(core: &Arc<Core>, request: &str) -> (String, i32) {
         Some("set=1") => (String::new(), set(core, lines)),
         Some("counters=1") => (counters(core), 0),
         // What there is beyond the protocol: requests with keys that are not known are refused.
-        Some("extensions=1") => ("other_key=1\ngroup=1\n".into(), 0),
+        Some("extensions=1") => ("other_key=1\nother_preshared_keys=1\ngroup=1\n".into(), 0),
         _ => (String::new(), libc::EOPNOTSUPP),
     }
 }

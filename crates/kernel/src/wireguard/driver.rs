@@ -185,12 +185,24 @@ impl Device {
 
     /// Whether it and its peers may have two keys while one is changed.
     pub fn knows_two_keys(&self) -> bool {
-        matches!(self.backend, Backend::User { extensions: Extensions { two_keys: true, .. }, .. })
+        self.extensions().two_keys
+    }
+
+    /// Whether its peers may have several pre-shared keys, of which it tries one after the other.
+    pub fn knows_other_preshared_keys(&self) -> bool {
+        self.extensions().other_preshared_keys
     }
 
     /// Whether its peers may stand in for each other ([`plan::Peer::group`]).
     pub fn knows_groups(&self) -> bool {
-        matches!(self.backend, Backend::User { extensions: Extensions { groups: true, .. }, .. })
+        self.extensions().groups
+    }
+
+    fn extensions(&self) -> Extensions {
+        match &self.backend {
+            Backend::User { extensions, .. } => *extensions,
+            Backend::Kernel(_) => Extensions::default(),
+        }
     }
 
     /// Gives the device its key. The same key again changes nothing.
@@ -242,7 +254,12 @@ impl Device {
                     other_key: peer.other_key.map(PublicKey),
                     group: peer.group,
                     accepted_ips: peer.accepted_ips.into_iter().collect(),
-                    preshared_key: Some(PresharedKey(*peer.preshared_key)).filter(|key| key.0 != [0; 32]),
+                    preshared_key: preshared(&peer.preshared_key),
+                    other_preshared_keys: peer
+                        .other_preshared_keys
+                        .iter()
+                        .map(|key| preshared(key))
+                        .collect(),
                 },
             );
             observed.peers.insert(
@@ -300,8 +317,10 @@ impl Device {
             endpoint,
             keepalive: Some(peer.keepalive),
             other_key: self.knows_two_keys().then(|| peer.other_key.map_or([0; 32], |key| key.0)),
-            // All zeros are none, for WireGuard itself.
-            preshared_key: Some(peer.preshared_key.as_ref().map_or([0; 32], |key| key.0)),
+            preshared_key: Some(bytes(&peer.preshared_key)),
+            other_preshared_keys: self
+                .knows_other_preshared_keys()
+                .then(|| peer.other_preshared_keys.iter().map(bytes).collect()),
             group: self.knows_groups().then_some(peer.group),
             accepted_ips: peer.accepted_ips.iter().copied().filter(|_| self.knows_groups()).collect(),
             replace_allowed_ips: true,
@@ -350,6 +369,15 @@ fn make(options: &Options, launch: &Launch) -> Result<(), DeviceError> {
         }
         Err(source) => Err(DeviceError::Interface { attempt: "make", interface: interface.clone(), source }),
     }
+}
+
+/// All zeros are none, for WireGuard itself.
+fn preshared(bytes: &[u8; 32]) -> Option<PresharedKey> {
+    Some(PresharedKey(*bytes)).filter(|key| key.0 != [0; 32])
+}
+
+fn bytes(key: &Option<PresharedKey>) -> [u8; 32] {
+    key.as_ref().map_or([0; 32], |key| key.0)
 }
 
 fn public_half(secret: &[u8; 32]) -> PublicKey {

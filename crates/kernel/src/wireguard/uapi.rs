@@ -47,6 +47,24 @@ fn hex(bytes: &[u8; 32]) -> String {
     model::PublicKey(*bytes).to_hex()
 }
 
+/// So many keys stand in one line: what is tried of them costs two Diffie-Hellman computations each.
+const MOST_KEYS: usize = 16;
+
+/// Keys with commas between them.
+fn keys(key: &str, value: &str) -> Result<Vec<[u8; 32]>, LineError> {
+    if value.is_empty() {
+        return Ok(Vec::new());
+    }
+    if value.split(',').count() > MOST_KEYS {
+        return Err(refused(key, "at most 16 keys"));
+    }
+    value.split(',').map(|value| key_bytes(key, value)).collect()
+}
+
+fn hexes<'a>(keys: impl IntoIterator<Item = &'a [u8; 32]>) -> String {
+    keys.into_iter().map(hex).collect::<Vec<_>>().join(",")
+}
+
 fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, LineError> {
     value.parse().map_err(|_| refused(key, "a decimal number in range"))
 }

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         ("outlives_its_container", container::outlives_its_container),
         ("a_key_that_changes", keys::a_key_that_changes),
         ("a_device_with_one_key", keys::a_device_with_one_key),
+        ("a_pre_shared_key_that_changes", keys::a_pre_shared_key_that_changes),
         ("wg_reads_and_writes", tools::wg_reads_and_writes),
         ("garbage_on_the_control_socket", protocol::garbage_on_the_control_socket),
         ("every_key_of_the_control_socket", protocol::every_key_of_the_control_socket),

@@ -11,14 +11,16 @@ use cluster::manifest::{self, Kind, Manifest};
 use cluster::standalone::Store;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Pod;
+use kernel::wireguard::PrivateKey;
 use model::{Change, ClusterName, EndpointKey, Key, NodeName, Object, ObjectName, ServiceKey};
 use tokio::sync::Notify;
 use wire::local::Token;
 
+use crate::file::PresharedKeys;
 use crate::node::controller::ControllerHost;
 use crate::node::machine::{Segment, Site};
 use crate::node::outside::OutsideHost;
-use crate::node::{Node, Objects};
+use crate::node::{GENERATIONS, Node, Objects};
 use crate::plan::{ClusterPlan, Host, NodePlan, Plan};
 use crate::state::{self, Folders};
 use crate::status::Expected;
@@ -50,6 +52,10 @@ impl ClusterHost {
         let advertise: Vec<SocketAddr> =
             cluster.controller.public_ips().into_iter().map(|ip| (ip, CONTROLLER_PORT).into()).collect();
         let store = Store::open(state::store_folder(name))?;
+        if cluster.preshared_keys != PresharedKeys::Never {
+            // Any 32 random bytes.
+            PrivateKey::load_or_create(&state::generation()).context("making the pre-shared keys")?;
+        }
         let objects = Objects { store: Arc::new(store), bell: Arc::new(Notify::new()) };
         let place = site(
             &cluster.controller,
@@ -240,6 +246,13 @@ fn agent_config(
         wireguard_port: 51820,
         vxlan_port: 4789,
         key_rotation: Default::default(),
+        preshared_keys: match of.preshared_keys {
+            PresharedKeys::Never => None,
+            wanted => Some(agent::config::PresharedKeys {
+                folder: Path::new("/var/lib/causeway").join(GENERATIONS),
+                required: wanted == PresharedKeys::Required,
+            }),
+        },
         http_listen: (Ipv6Addr::UNSPECIFIED, 9641).into(),
         dns: Some(agent::config::Dns {
             upstreams: Some(of.upstreams.clone()),

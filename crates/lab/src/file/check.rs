@@ -179,7 +179,19 @@ fn one_cluster(doc: &Doc, raw: &RawCluster, at: &str, ranges: &mut Ranges) -> Re
     };
     let upstreams = raw.dns.upstreams.iter().enumerate().map(upstream).collect::<Result<_, _>>()?;
     let (masquerade, manifests) = (raw.agent.masquerade, Vec::new());
-    let lab = LabCluster { cluster, nodes, hosts, services, policy, mesh, masquerade, upstreams, manifests };
+    let preshared_keys = raw.preshared_keys.unwrap_or(doc.value.preshared_keys);
+    let lab = LabCluster {
+        cluster,
+        nodes,
+        hosts,
+        services,
+        policy,
+        mesh,
+        preshared_keys,
+        masquerade,
+        upstreams,
+        manifests,
+    };
     slices(&lab).map_err(|range| {
         let what = format!("{range} has no room for a slice for each of {} nodes", lab.nodes.len());
         doc.error(&format!("{at}.podCIDRs"), what, "a wider range instead")

@@ -9,7 +9,7 @@ use engine::services::{LoadBalancerMode, TableSize};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::LabPolicy;
+use super::{LabPolicy, PresharedKeys};
 use crate::underlay::NatKind;
 
 /// The whole file.
@@ -25,6 +25,9 @@ pub(super) struct RawLab {
     #[serde(default)]
     pub(super) policy: RawPolicy,
     pub(super) mesh: Option<Mesh>,
+    /// Of every cluster that does not say.
+    #[serde(default)]
+    pub(super) preshared_keys: PresharedKeys,
     pub(super) clusters: Vec<RawCluster>,
     #[serde(default)]
     pub(super) links: Vec<RawLink>,
@@ -51,6 +54,7 @@ pub(super) struct RawCluster {
     #[serde(default)]
     pub(super) policy: RawPolicy,
     pub(super) mesh: Option<Mesh>,
+    pub(super) preshared_keys: Option<PresharedKeys>,
     /// Of every node that does not say.
     pub(super) nat: Option<RawNat>,
     #[serde(default)]

@@ -92,6 +92,7 @@ fn cluster_plan(lab: &LabCluster, locations: &mut Vec<Location>) -> ClusterPlan 
         services: lab.services.clone(),
         policy: lab.policy.clone(),
         mesh: lab.mesh.clone(),
+        preshared_keys: lab.preshared_keys,
         masquerade: lab.masquerade,
         upstreams: lab.upstreams.clone(),
         manifests: lab.manifests.clone(),

@@ -231,6 +231,7 @@ impl Agent {
             kube_proxy: KubeProxy::Absent,
             reach: Default::default(),
             takes: Default::default(),
+            generations: Default::default(),
         };
         let (report, receiver) = watch::channel(report);
         let events = agent::spawn(AgentOptions {

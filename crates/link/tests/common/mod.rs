@@ -268,6 +268,7 @@ pub(crate) fn report(n: u8) -> NodeReport {
         kube_proxy: KubeProxy::Running,
         reach: Default::default(),
         takes: Default::default(),
+        generations: Default::default(),
     }
 }
 

@@ -289,6 +289,7 @@ mod tests {
             transport: Default::default(),
             path: Default::default(),
             relay: None,
+            generation: None,
         }
     }
 

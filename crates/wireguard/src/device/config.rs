@@ -28,6 +28,9 @@ pub struct PeerChange {
     pub other_key: Option<[u8; 32]>,
     /// The pre-shared key; all zeroes for none.
     pub preshared_key: Option<[u8; 32]>,
+    /// Other pre-shared keys that the peer may answer by while they change, in the order in which they are tried; all zeroes:
+    /// none at all. Our own addition.
+    pub other_preshared_keys: Option<Vec<[u8; 32]>>,
     /// Where it is.
     pub endpoint: Option<SocketAddr>,
     /// Seconds between packets that keep a NAT's mapping open; 0 for none.
@@ -70,6 +73,8 @@ pub struct PeerStatus {
     pub own_key: Option<[u8; 32]>,
     /// The pre-shared key; all zeroes for none.
     pub preshared_key: Zeroizing<[u8; 32]>,
+    /// Others that are tried.
+    pub other_preshared_keys: Vec<Zeroizing<[u8; 32]>>,
     /// Where it is, or was last heard.
     pub endpoint: Option<SocketAddr>,
     /// Seconds between packets that keep a NAT's mapping open; 0 for none.
@@ -127,8 +132,7 @@ impl Device {
                 self.remove_peer(own);
             }
         }
-        // Of thousands of peers each handshake takes its time.
-        let spread = u32::try_from(self.peers.len() / 128).unwrap_or(u32::MAX).saturating_add(1);
+        let spread = self.spread();
         for peer in self.peers.values_mut() {
             peer.retain(|ends| ours.contains(&ends.ours), &mut self.shared);
             if ours.len() > 1 {
@@ -154,9 +158,13 @@ impl Device {
         if let Some(other) = change.other_key {
             self.set_peer_keys(id, change.public_key, Some(other).filter(|other| *other != [0; 32]));
         }
+        let spread = self.spread();
         let peer = self.peers.get_mut(&id).expect("keys belong to peers that exist");
+        if let Some(others) = &change.other_preshared_keys {
+            peer.other_psks = others.iter().copied().map(Zeroizing::new).collect();
+        }
         if let Some(psk) = change.preshared_key {
-            peer.psk = Zeroizing::new(psk);
+            peer.set_psk(Zeroizing::new(psk), spread, &mut self.shared, now);
         }
         if change.endpoint.is_some() {
             peer.set_remote(change.endpoint, &mut self.shared);
@@ -238,6 +246,7 @@ impl Device {
                 other_key: peer.other.as_ref().map(|other| other.public),
                 own_key: peer.sessions.ends().map(|ends| ends.ours),
                 preshared_key: peer.psk.clone(),
+                other_preshared_keys: peer.other_psks.clone(),
                 endpoint: peer.endpoint.map(|endpoint| endpoint.remote),
                 keepalive: peer.timers.interval.map_or(0, |interval| interval.as_secs() as u16),
                 last_handshake: peer.last_handshake,
@@ -248,6 +257,11 @@ impl Device {
                 accepted_ips: accepted.remove(id).unwrap_or_default(),
             }
         })
+    }
+
+    /// Within so many thirds of a second all peers are to shake hands: of thousands of peers each handshake takes its time.
+    fn spread(&self) -> u32 {
+        u32::try_from(self.peers.len() / 128).unwrap_or(u32::MAX).saturating_add(1)
     }
 
     fn is_own(&self, public_key: &[u8; 32]) -> bool {

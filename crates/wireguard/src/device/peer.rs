@@ -56,6 +56,8 @@ pub(super) struct Peer {
     /// A second one, which it has too while it changes its key.
     pub(super) other: Option<Known>,
     pub(super) psk: Psk,
+    /// What is tried where the other end answers by another pre-shared key than this.
+    pub(super) other_psks: Vec<Psk>,
     pub(super) endpoint: Option<Endpoint>,
     /// Whether another peer is there: it passes on what we send.
     by_relay: bool,
@@ -88,6 +90,7 @@ impl Peer {
             known: Known::new(public),
             other: None,
             psk: Zeroizing::new([0; 32]),
+            other_psks: Vec::new(),
             endpoint: None,
             by_relay: false,
             heard: None,
@@ -177,21 +180,19 @@ impl Peer {
         let stamp = Timestamp::after(now.unix, self.last_stamp_sent);
         let index = shared.new_index(self.id);
         let ephemeral = shared.fresh();
-        // While keys change, one end may not have heard of the other's new one: each is tried in turn.
+        // While keys change, one end may not have heard of the other's new one: each is tried in turn. First the newest of both,
+        // so that two ends that change their keys at once do not agree on a new one and an old one each; then the oldest.
         let attempt = self.timers.attempts as usize;
-        let Own { key, statics, .. } = &shared.own[attempt % shared.own.len()];
-        // First by the key that it was seen to use, then by the other.
-        let theirs = self.sessions.ends().map(|ends| ends.theirs);
-        let uses_other = self.other.as_ref().is_some_and(|other| theirs == Some(other.public));
-        let by_other = ((attempt / shared.own.len()) % 2 == 1) != uses_other;
+        let turn = attempt % (2 * shared.own.len());
+        let Own { key, statics, .. } = &shared.own[turn % shared.own.len()];
         let known = match &mut self.other {
-            Some(other) if by_other => other,
+            Some(other) if turn == 0 || turn == 3 => other,
             _ => &mut self.known,
         };
         let ends = Ends { ours: *key.public(), theirs: known.public };
         // Only what is of this peer: a handshake may wait long for its answer.
         let statics = statics.only(&known.public);
-        let begun = noise::initiate(key, statics, &known.public, &self.psk, index, stamp, ephemeral);
+        let begun = noise::initiate(key, statics, &known.public, index, stamp, ephemeral);
         let Ok((state, mut message)) = begun else {
             // A public key of low order: there will never be a handshake.
             shared.indices.remove(&index);
@@ -309,7 +310,8 @@ impl Peer {
         if index != response.receiver {
             return Err(DropReason::BadHandshake);
         }
-        let keys = begun.state.finish(response).map_err(|_| DropReason::BadHandshake)?;
+        let psks = std::iter::once(&self.psk).chain(&self.other_psks);
+        let keys = begun.state.finish(response, psks).map_err(|_| DropReason::BadHandshake)?;
         // Its number now names the session.
         self.handshake = None;
         let gone = self.sessions.begin_as_initiator(Session::new(keys, index, true, ends, now.uptime));
@@ -387,6 +389,17 @@ impl Peer {
     pub(super) fn refresh(&mut self, spread: u32, shared: &mut Shared, now: Now) {
         let first = shared.own.first().map(|own| *own.key.public());
         if self.sessions.ends().is_some_and(|ends| Some(ends.ours) != first) {
+            self.timers.refresh = Some(now.uptime + shared.jitter() * spread);
+        }
+    }
+
+    /// The pre-shared key is another one from now on. What was agreed on goes on, and if others can be tried, so that nothing is
+    /// lost by it, the new one is used soon: within `spread` thirds of a second.
+    pub(super) fn set_psk(&mut self, psk: Psk, spread: u32, shared: &mut Shared, now: Now) {
+        if std::mem::replace(&mut self.psk, psk) != self.psk
+            && !self.other_psks.is_empty()
+            && self.sessions.ends().is_some()
+        {
             self.timers.refresh = Some(now.uptime + shared.jitter() * spread);
         }
     }

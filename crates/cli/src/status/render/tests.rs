@@ -21,6 +21,7 @@ pub(crate) fn a_tunnel(peer: &str, rtt_ms: Option<f64>, alive: bool) -> TunnelSt
         transport: Default::default(),
         path: Default::default(),
         relay: None,
+        generation: None,
     }
 }
 

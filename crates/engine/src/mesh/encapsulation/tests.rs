@@ -59,6 +59,8 @@ fn plan_of(nodes: Vec<Node>, me: &str, seen: &Seen) -> Mesh {
         masquerade: None,
         unserved: Unserved::Refuse,
         knows_two_keys: true,
+        knows_groups: true,
+        preshared: Default::default(),
     };
     plan(&world(vec![cluster], nodes, vec![], vec![]), &node_name(me), &settings, seen)
 }

@@ -17,6 +17,7 @@ fn settings() -> Settings {
         unserved: Unserved::Refuse,
         knows_two_keys: true,
         knows_groups: true,
+        preshared: Default::default(),
     }
 }
 

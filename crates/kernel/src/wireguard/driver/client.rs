@@ -15,11 +15,13 @@ use crate::wireguard::uapi::{SetRequest, Status};
 /// A device that does not answer for so long is not going to.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Our own additions to the protocol.
-#[derive(Debug, Clone, Copy)]
+/// What a device can do beyond the protocol.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Extensions {
     /// Peers and the device itself may have two keys, while one is changed.
     pub(super) two_keys: bool,
+    /// Peers may have several pre-shared keys.
+    pub(super) other_preshared_keys: bool,
     /// Peers may stand in for each other, and send from ranges that are not theirs yet, or no more.
     pub(super) groups: bool,
 }
@@ -56,11 +58,15 @@ impl Client {
         Ok(answer.lines().filter_map(line).collect())
     }
 
-    /// What the device knows beyond the protocol. One of before knows nothing.
+    /// What the device can do beyond the protocol, by our own addition to it. A device of before knows nothing of it.
     pub(super) fn extensions(&self) -> Extensions {
         let answer = self.ask("extensions=1\n\n").unwrap_or_default();
         let knows = |name: &str| answer.lines().any(|line| line.strip_suffix("=1") == Some(name));
-        Extensions { two_keys: knows("other_key"), groups: knows("group") }
+        Extensions {
+            two_keys: knows("other_key"),
+            other_preshared_keys: knows("other_preshared_keys"),
+            groups: knows("group"),
+        }
     }
 
     /// The answer without its `errno`.

@@ -203,6 +203,7 @@ fn read_peer(peer: &WireguardPeer) -> PeerStatus {
         other_key: None,
         own_key: None,
         preshared_key: Zeroizing::new([0; 32]),
+        other_preshared_keys: Vec::new(),
         endpoint: None,
         keepalive: 0,
         last_handshake: None,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use wireguard::{AllowedChange, PeerChange};
 use zeroize::Zeroizing;
 
-use super::{LineError, endpoint, hex, key_bytes, number, range, refused, split};
+use super::{LineError, endpoint, hex, hexes, key_bytes, keys, number, range, refused, split};
 
 /// A `set=1` request. What it does not say stays.
 #[derive(Debug, Clone, Default)]
@@ -103,6 +103,9 @@ fn write_peer(peer: &PeerChange, f: &mut std::fmt::Formatter<'_>) -> std::fmt::R
     if let Some(key) = &peer.preshared_key {
         writeln!(f, "preshared_key={}", hex(key))?;
     }
+    if let Some(keys) = &peer.other_preshared_keys {
+        writeln!(f, "other_preshared_keys={}", hexes(keys))?;
+    }
     if let Some(endpoint) = peer.endpoint {
         writeln!(f, "endpoint={endpoint}")?;
     }
@@ -139,6 +142,7 @@ fn peer_line(peer: &mut PeerChange, key: &str, value: &str) -> Result<(), LineEr
         "update_only" => peer.update_only = yes(key, value)?,
         "other_public_key" => peer.other_key = Some(key_bytes(key, value)?),
         "preshared_key" => peer.preshared_key = Some(key_bytes(key, value)?),
+        "other_preshared_keys" => peer.other_preshared_keys = Some(keys(key, value)?),
         "endpoint" => peer.endpoint = Some(endpoint(key, value)?),
         "persistent_keepalive_interval" => peer.keepalive = Some(number(key, value)?),
         "replace_allowed_ips" => peer.replace_allowed_ips = yes(key, value)?,
@@ -182,8 +186,9 @@ mod tests {
         let text = format!(
             "set=1\nprivate_key={KEY}\nother_private_key={KEY}\nlisten_port=51820\nfwmark=7\nreplace_peers=true\n\
              public_key={KEY}\nupdate_only=true\nreplace_allowed_ips=true\nother_public_key={KEY}\n\
-             preshared_key={KEY}\nendpoint=[2001:db8::1]:5\npersistent_keepalive_interval=25\nrelay=false\n\
+             preshared_key={KEY}\nother_preshared_keys={KEY},{KEY}\nendpoint=[2001:db8::1]:5\npersistent_keepalive_interval=25\nrelay=false\n\
              probe=192.0.2.9:7\nrenew=true\nallowed_ip=10.0.0.0/8\nallowed_ip=-fd00::/64\npublic_key={KEY}\n\
+             other_preshared_keys=\npublic_key={KEY}\n\
              remove=true\n\n"
         );
         let request = parse(text.trim_end().strip_prefix("set=1\n").unwrap()).unwrap();
@@ -215,6 +220,11 @@ mod tests {
             ("private_key=12", "private_key"),
             ("other_private_key=12", "other_private_key"),
             (&format!("public_key={KEY}\nother_public_key=0"), "other_public_key"),
+            (&format!("public_key={KEY}\nother_preshared_keys={KEY},"), "other_preshared_keys"),
+            (
+                &format!("public_key={KEY}\nother_preshared_keys={}", [KEY; 17].join(",")),
+                "other_preshared_keys",
+            ),
             ("listen_port=65536", "listen_port"),
             ("endpoint=192.0.2.1:1", "endpoint"),
             ("nonsense", "nonsense"),

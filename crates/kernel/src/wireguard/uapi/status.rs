@@ -5,7 +5,7 @@ use std::time::Duration;
 use wireguard::PeerStatus;
 use zeroize::Zeroizing;
 
-use super::{LineError, endpoint, hex, key_bytes, number, range, refused, split};
+use super::{LineError, endpoint, hex, hexes, key_bytes, keys, number, range, refused, split};
 
 /// The answer to `get=1`.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +45,13 @@ impl std::fmt::Display for Status {
                 writeln!(f, "own_public_key={}", hex(key))?;
             }
             writeln!(f, "preshared_key={}", hex(&peer.preshared_key))?;
+            if !peer.other_preshared_keys.is_empty() {
+                writeln!(
+                    f,
+                    "other_preshared_keys={}",
+                    hexes(peer.other_preshared_keys.iter().map(|key| &**key))
+                )?;
+            }
             writeln!(f, "protocol_version=1")?;
             if let Some(endpoint) = peer.endpoint {
                 writeln!(f, "endpoint={endpoint}")?;
@@ -91,6 +98,7 @@ impl Status {
                     other_key: None,
                     own_key: None,
                     preshared_key: Zeroizing::new([0; 32]),
+                    other_preshared_keys: Vec::new(),
                     endpoint: None,
                     keepalive: 0,
                     last_handshake: None,
@@ -113,6 +121,9 @@ fn peer_line(peer: &mut PeerStatus, key: &str, value: &str) -> Result<(), LineEr
         "other_public_key" => peer.other_key = Some(key_bytes(key, value)?),
         "own_public_key" => peer.own_key = Some(key_bytes(key, value)?),
         "preshared_key" => peer.preshared_key = Zeroizing::new(key_bytes(key, value)?),
+        "other_preshared_keys" => {
+            peer.other_preshared_keys = keys(key, value)?.into_iter().map(Zeroizing::new).collect();
+        }
         "endpoint" => peer.endpoint = Some(endpoint(key, value)?),
         "last_handshake_time_sec" => {
             peer.last_handshake = Some(Duration::from_secs(number(key, value)?)).filter(|at| !at.is_zero());
@@ -147,7 +158,7 @@ mod tests {
     fn a_status_survives_the_trip() {
         let text = format!(
             "private_key={KEY}\nother_private_key={KEY}\nlisten_port=51820\nfwmark=9\npublic_key={KEY}\n\
-             other_public_key={KEY}\nown_public_key={KEY}\npreshared_key={KEY}\nprotocol_version=1\nendpoint=192.0.2.1:5\nlast_handshake_time_sec=1700000000\n\
+             other_public_key={KEY}\nown_public_key={KEY}\npreshared_key={KEY}\nother_preshared_keys={KEY}\nprotocol_version=1\nendpoint=192.0.2.1:5\nlast_handshake_time_sec=1700000000\n\
              last_handshake_time_nsec=5\ntx_bytes=1\nrx_bytes=2\npersistent_keepalive_interval=25\n\
              allowed_ip=10.0.0.0/8\nallowed_ip=fd00::/64\ngroup=7\naccepted_ip=10.9.0.0/16\n"
         );

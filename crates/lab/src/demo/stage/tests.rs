@@ -42,6 +42,7 @@ fn tunnel(peer: &str, rtt_ms: f64) -> TunnelStatus {
         transport: Default::default(),
         path: Default::default(),
         relay: None,
+        generation: None,
         peer_location: String::new(),
         peer_topology: model::Topology::default(),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::super::sessions::Ends;
 use super::*;
 
 const OLD: [u8; 32] = [1; 32];
@@ -13,7 +14,12 @@ fn public(secret: [u8; 32]) -> [u8; 32] {
 
 /// What B is told of A's keys: the one by which it is named, and another.
 fn tell(world: &mut World, key: [u8; 32], other: Option<[u8; 32]>) {
-    let inside = world.sides[A].inside.into();
+    tell_side(world, B, key, other);
+}
+
+/// What a side is told of the other's keys.
+fn tell_side(world: &mut World, side: usize, key: [u8; 32], other: Option<[u8; 32]>) {
+    let inside = world.sides[1 - side].inside.into();
     let change = PeerChange {
         public_key: public(key),
         other_key: Some(other.map_or([0; 32], public)),
@@ -21,7 +27,7 @@ fn tell(world: &mut World, key: [u8; 32], other: Option<[u8; 32]>) {
         allowed_ips: vec![AllowedChange::Add(inside)],
         ..PeerChange::default()
     };
-    world.sides[B].device.change_peer(&change, world.now);
+    world.sides[side].device.change_peer(&change, world.now);
 }
 
 /// The keys of A that the two ends' sessions are of.
@@ -42,29 +48,43 @@ fn let_pass(world: &mut World, seconds: u64) {
     }
 }
 
-/// Packets that are on their way while everything changes: each is sealed at once, and is opened four packets later.
+/// Packets that are on their way while everything changes, and what the devices say beside them: all of it takes as long as
+/// four packets. Devices that say something at once do not hear each other before.
 #[derive(Default)]
 struct Flow {
-    way: [VecDeque<(Vec<u8>, Vec<u8>)>; 2],
+    way: [VecDeque<Under>; 2],
+    sent: u64,
 }
+
+/// A datagram under way: when it comes, and the packet that is to be in it.
+type Under = (u64, Option<Vec<u8>>, Vec<u8>);
 
 impl Flow {
     fn go_on(&mut self, world: &mut World) {
+        self.sent += 1;
         for from in [A, B] {
             let packet = world.packet(from, 100);
             let sealed = world.send(from, &packet).expect("there are keys all the while");
-            self.way[from].push_back((packet, sealed.datagram));
-            if self.way[from].len() > 4 {
-                let (packet, datagram) = self.way[from].pop_front().unwrap();
-                assert_eq!(world.carry(from, &datagram), Some(packet), "from {from}");
+            self.say(world, from);
+            self.way[from].push_back((self.sent + 4, Some(packet), sealed.datagram));
+        }
+        for from in [A, B] {
+            while self.way[from].front().is_some_and(|(due, ..)| *due <= self.sent) {
+                let (_, packet, datagram) = self.way[from].pop_front().unwrap();
+                let come = world.carry(from, &datagram);
+                assert!(packet.is_none() || come == packet, "from {from}: {:?}", self.sent);
             }
         }
-        world.settle();
         world.pass(Duration::from_millis(50));
         for side in [A, B] {
             world.sides[side].device.handle_timeout(world.now);
+            self.say(world, side);
         }
-        world.settle();
+    }
+
+    fn say(&mut self, world: &mut World, side: usize) {
+        let said = world.said(side).into_iter().map(|said| (self.sent + 4, None, said.datagram));
+        self.way[side].extend(said);
     }
 }
 
@@ -74,7 +94,7 @@ fn a_key_changes_and_no_packet_is_lost() {
     assert!(world.reaches(A) && world.reaches(B));
     world.pass(Duration::from_secs(6));
     let mut flow = Flow::default();
-    let mut some = |world: &mut World| (0..10).for_each(|_| flow.go_on(world));
+    let mut some = |world: &mut World| (0..20).for_each(|_| flow.go_on(world));
     some(&mut world);
     world.sides[A].device.set_keys(Some(OLD), Some(NEW), world.now);
     some(&mut world);
@@ -92,6 +112,54 @@ fn a_key_changes_and_no_packet_is_lost() {
     assert!(!world.sides[B].device.has_peer(&public(OLD)));
     for side in [A, B] {
         assert_eq!(world.sides[side].device.counters(), &crate::Counters::default());
+    }
+}
+
+/// Each end does as agents do: it tells of its next key, uses it, and drops the former one once the next one is in use; one of
+/// them begins some packets after the other.
+#[test]
+fn both_ends_change_their_keys_at_once_and_no_packet_is_lost() {
+    let keys = [[OLD, NEW], [[2; 32], [4; 32]]];
+    let ends = |world: &World, side: usize| {
+        world.sides[side].device.peers.values().next().unwrap().sessions.ends().unwrap()
+    };
+    for behind in 0..80 {
+        let mut world = World::new();
+        assert!(world.reaches(A) && world.reaches(B));
+        world.pass(Duration::from_secs(6));
+        let mut flow = Flow::default();
+        // Since when each end may take the next step, two seconds later, and how many it has taken.
+        let (mut since, mut steps) = ([0, behind], [0, 0]);
+        let mut packet = 0;
+        while steps != [4, 4] {
+            for side in [A, B] {
+                let ([old, new], waited) = (keys[side], packet - since[side]);
+                match (steps[side], waited) {
+                    (0, 0..) => world.sides[side].device.set_keys(Some(old), Some(new), world.now),
+                    (1, 40..) => world.sides[side].device.set_keys(Some(new), Some(old), world.now),
+                    (2, _) if ends(&world, side).ours != public(new) => {
+                        since[side] = packet;
+                        continue;
+                    }
+                    (2, 40..) => tell_side(&mut world, 1 - side, new, None),
+                    (3, 200..) => world.sides[side].device.set_keys(Some(new), None, world.now),
+                    (1, 4) => {
+                        tell_side(&mut world, 1 - side, old, Some(new));
+                        continue;
+                    }
+                    _ => continue,
+                }
+                (since[side], steps[side]) = (packet, steps[side] + 1);
+            }
+            flow.go_on(&mut world);
+            packet += 1;
+            assert!(packet < 1000, "{behind}: {steps:?}");
+        }
+        for side in [A, B] {
+            let Ends { ours, theirs } = ends(&world, side);
+            assert_eq!([ours, theirs], [keys[side][1], keys[1 - side][1]].map(public), "{side}, {behind}");
+            assert_eq!(world.sides[side].device.counters(), &crate::Counters::default(), "{side}, {behind}");
+        }
     }
 }
 
@@ -211,4 +279,94 @@ fn a_removed_peer_leaves_nothing_of_its_keys() {
         };
         assert!(!device.shared.own.iter().any(left));
     }
+}
+
+const FIRST: [u8; 32] = [11; 32];
+const SECOND: [u8; 32] = [12; 32];
+const NONE: [u8; 32] = [0; 32];
+
+/// Gives a side the pre-shared key of the other, and those that are tried beside it.
+fn share(world: &mut World, side: usize, key: [u8; 32], others: &[[u8; 32]]) {
+    let change = PeerChange {
+        public_key: *world.sides[1 - side].device.key().unwrap().public(),
+        preshared_key: Some(key),
+        other_preshared_keys: Some(others.to_vec()),
+        update_only: true,
+        ..PeerChange::default()
+    };
+    world.sides[side].device.change_peer(&change, world.now);
+}
+
+#[test]
+fn whoever_begins_tries_all_the_pre_shared_keys_that_it_has() {
+    // (what who begins has, what the other has, whether they agree)
+    let cases = [
+        ((FIRST, &[][..]), FIRST, true),
+        ((FIRST, &[]), SECOND, false),
+        ((FIRST, &[SECOND]), SECOND, true),
+        ((FIRST, &[SECOND]), NONE, false),
+        ((FIRST, &[SECOND, NONE]), NONE, true),
+        ((NONE, &[FIRST]), FIRST, true),
+        ((NONE, &[]), FIRST, false),
+    ];
+    for ((key, others), theirs, agree) in cases {
+        for begins in [A, B] {
+            let mut world = World::new();
+            world.introduce(B, Some(world.sides[A].at), None);
+            share(&mut world, begins, key, others);
+            // What who answers has beside its first one is of no use: it cannot see which the other one means.
+            share(&mut world, 1 - begins, theirs, &[key]);
+            assert_eq!(world.reaches(begins), agree, "{key:?} {others:?} {theirs:?}");
+            assert_eq!(world.dropped(begins, DropReason::BadHandshake), u64::from(!agree));
+        }
+    }
+}
+
+/// Each end hears at another time that the other holds the next one, and at last drops the former one.
+#[test]
+fn a_pre_shared_key_changes_and_no_packet_is_lost() {
+    for (from, to) in [(FIRST, SECOND), (NONE, FIRST), (FIRST, NONE)] {
+        for behind in [0_i32, 1, 3, 5, 50, 150] {
+            for first in [A, B] {
+                let mut world = World::new();
+                world.introduce(B, Some(world.sides[A].at), None);
+                share(&mut world, A, from, &[to]);
+                share(&mut world, B, from, &[to]);
+                assert!(world.reaches(A) && world.reaches(B));
+                world.pass(Duration::from_secs(6));
+                let mut flow = Flow::default();
+                for packet in 0..400 {
+                    for (side, late) in [(first, 0), (1 - first, behind)] {
+                        match packet - late {
+                            10 => share(&mut world, side, to, &[from]),
+                            200 => share(&mut world, side, to, &[]),
+                            _ => {}
+                        }
+                    }
+                    flow.go_on(&mut world);
+                }
+                for side in [A, B] {
+                    // The last handshake was after both had it, by the only one that is left.
+                    let since = world.now.unix - world.handshakes(side).unwrap();
+                    assert!(since < Duration::from_secs(20), "{since:?}");
+                    assert_eq!(world.sides[side].device.counters(), &crate::Counters::default(), "{behind}");
+                }
+                world.pass(Duration::from_secs(200));
+                assert!(world.reaches(first));
+            }
+        }
+    }
+}
+
+/// As WireGuard has it: what was agreed on goes on.
+#[test]
+fn a_pre_shared_key_that_the_other_end_has_not_ends_no_session() {
+    let mut world = World::new();
+    assert!(world.reaches(A) && world.reaches(B));
+    share(&mut world, A, FIRST, &[]);
+    assert!(world.reaches(A) && world.reaches(B));
+    let_pass(&mut world, 100);
+    assert!(world.send(A, &world.packet(A, 60)).is_ok() && world.send(B, &world.packet(B, 60)).is_ok());
+    world.pass(Duration::from_secs(100));
+    assert!(!world.reaches(A), "and there is no other");
 }
