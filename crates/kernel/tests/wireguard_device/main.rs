@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     if let Some(exit) = program::device(&args).or_else(|| container::starter(&args)) {
         return exit;
     }
-    let cases: [(&str, fn()); 19] = [
+    let cases: [(&str, fn()); 20] = [
         ("two_of_ours", traffic::two_of_ours),
         ("jumbo_frames", traffic::jumbo_frames),
         ("ours_asks_wireguard_go", traffic::ours_asks_wireguard_go),
