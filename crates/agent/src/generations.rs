@@ -108,6 +108,9 @@ fn read(path: &Path) -> io::Result<PresharedKey> {
         io::ErrorKind::InvalidData => invalid(expected),
         _ => error,
     })?;
+    if text.len() as u64 > LONGEST {
+        return Err(invalid(expected));
+    }
     let secret: PresharedKey = text.trim().parse().map_err(|_| invalid(expected))?;
     // What is the same all over is no secret.
     if secret.0.iter().all(|byte| *byte == secret.0[0]) {

@@ -100,8 +100,8 @@ fn ways_to_other_clusters_and_ports_of_our_own() {
         let reserved = config.reserved();
         reserved.iter().map(|r| format!("{}/{}", r.port, r.protocol)).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(ports(&config), "9641/TCP 51820/UDP");
-    assert_eq!(ports(&read(SHARED, Some("n")).unwrap()), "9641/TCP 51820/UDP 53/TCP 53/UDP");
+    assert_eq!(ports(&config), "9641/TCP 51820/UDP 4789/UDP");
+    assert_eq!(ports(&read(SHARED, Some("n")).unwrap()), "9641/TCP 51820/UDP 4789/UDP 53/TCP 53/UDP");
 }
 
 #[test]

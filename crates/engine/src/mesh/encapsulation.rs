@@ -28,7 +28,7 @@ pub struct Unencrypted {
 
 /// What a node takes unencrypted from its neighbours, going by its settings.
 pub fn wanted(me: &Node) -> BTreeSet<Transport> {
-    if me.mesh.encryption == Encryption::All || Place::of(me).is_none() {
+    if me.mesh.encryption == Encryption::All || Place::near(me).is_none() {
         return BTreeSet::new();
     }
     match me.mesh.encapsulate {
@@ -87,8 +87,8 @@ fn keep_apart(near: &BTreeSet<model::PublicKey>, mesh: &mut Mesh) {
 /// The neighbour's private address, in a family that both have, IPv4 first; none if the other is no neighbour. Never one
 /// inside the mesh.
 fn address(me: &Node, other: &Node, inside: &BTreeSet<IpNet>) -> Option<IpAddr> {
-    let place = Place::of(me)?;
-    if Place::of(other) != Some(place) {
+    let place = Place::near(me)?;
+    if Place::near(other) != Some(place) {
         return None;
     }
     let usable = |ip: &IpAddr| {
