@@ -12,6 +12,8 @@ pub(crate) const SOURCE: &str = "bpf/abi.h";
 pub(crate) const TARGET: &str = "crates/kernel/src/bpf/abi.rs";
 /// Where the reasons belong.
 pub(crate) const REASONS: &str = "crates/kernel/src/bpf/abi/reason.rs";
+/// Where the numbers belong.
+pub(crate) const CONSTANTS: &str = "crates/kernel/src/bpf/abi/constants.rs";
 /// Where the table of reasons belongs, below the root of the repository.
 pub(crate) const TABLE: &str = "docs/reasons.md";
 
@@ -22,9 +24,15 @@ use core::mem::offset_of;
 
 use super::bytes::{Be16, Be32, StructLayout};
 
+mod constants;
 mod reason;
 
+pub use constants::*;
 pub use reason::Reason;
+";
+
+const CONSTANTS_HEAD: &str = "\
+//! Numbers that both sides know. Generated from bpf/abi.h by `./x generate`: do not edit.
 ";
 
 const REASONS_HEAD: &str = "\
@@ -46,6 +54,11 @@ Every way out of an eBPF program has a number and a name. `causeway_datapath_eve
 /// The text of [`TARGET`], from the header in this repository.
 pub(crate) fn generate(repo_root: &Path) -> String {
     read(repo_root).to_rust()
+}
+
+/// The text of [`CONSTANTS`], from the header in this repository.
+pub(crate) fn generate_constants(repo_root: &Path) -> String {
+    read(repo_root).to_constants()
 }
 
 /// The text of [`REASONS`], from the header in this repository.
@@ -124,13 +137,18 @@ impl Header {
 
     fn to_rust(&self) -> String {
         let mut out = HEAD.to_owned();
-        for (name, value, about) in &self.constants {
-            write!(out, "\n/// {about}\npub const {name}: usize = {value};\n").expect("a string takes all");
-        }
         for s in &self.structs {
             out.push_str(&s.to_rust());
         }
         self.write_layouts(&mut out);
+        out
+    }
+
+    fn to_constants(&self) -> String {
+        let mut out = CONSTANTS_HEAD.to_owned();
+        for (name, value, about) in &self.constants {
+            write!(out, "\n/// {about}\npub const {name}: usize = {value};\n").expect("a string takes all");
+        }
         out
     }
 
@@ -352,7 +370,7 @@ enum cw_reason {
     #[test]
     fn reads_what_it_writes() {
         let header = Header::parse(SMALL);
-        let rust = header.to_rust() + &header.to_reasons();
+        let rust = header.to_constants() + &header.to_rust() + &header.to_reasons();
         for part in [
             "/// How many.\npub const TWO: usize = 2;",
             "/// A pair, of sorts.\n#[repr(C)]",

@@ -208,9 +208,10 @@ pub(crate) fn docs() -> Result<()> {
 
 /// What is generated here: the path below the root, and the text that ought to stand there. The chart has a test of its
 /// own, so that these chores need nothing of Kubernetes to be built.
-fn generated(root: &Path) -> [(&'static str, String); 3] {
+fn generated(root: &Path) -> [(&'static str, String); 4] {
     [
         (abi::TARGET, abi::generate(root)),
+        (abi::CONSTANTS, abi::generate_constants(root)),
         (abi::REASONS, abi::generate_reasons(root)),
         (abi::TABLE, abi::generate_table(root)),
     ]
