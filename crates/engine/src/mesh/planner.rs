@@ -38,10 +38,7 @@ impl Planner {
     pub fn handle_change(&mut self, world: &World, change: &Change) {
         match change.key() {
             Key::Node(name) if self.newest.is_some() && self.touched.len() <= MANY => {
-                if !self.touched.contains_key(&name) {
-                    let before = world.nodes.get(&name).cloned();
-                    self.touched.insert(name, before);
-                }
+                self.touched.entry(name).or_insert_with_key(|name| world.nodes.get(name).cloned());
             }
             Key::Node(_) | Key::Cluster(_) | Key::Peer(_) => self.forget(),
             _ => {}
