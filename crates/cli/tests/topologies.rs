@@ -131,7 +131,7 @@ fn annotate(nodes: &[&str], leader: Option<&str>) {
                 None => annotations.remove("causeway.io/leader"),
             };
         };
-        store.update(&Id::new(Kind::Node, "", *node), change).expect("write it").expect("it is there");
+        store.update(&Id::new(Kind::Node, "", node), change).expect("write it").expect("it is there");
     }
 }
 
