@@ -300,13 +300,7 @@ fn add_peers(
         for (name, gateways) in other.iter().flat_map(|other| &other.groups) {
             groups.entry(*name).or_default().extend(gateways);
         }
-        for (name, gateways) in groups.iter().filter(|(_, gateways)| gateways.len() > 1) {
-            for gateway in gateways {
-                if let Some(peer) = mesh.tunnel.peers.get_mut(&keys[gateway]) {
-                    peer.group = name.number();
-                }
-            }
-        }
+        view::set_groups(&groups, |name| keys.get(name).copied(), &mut mesh.tunnel.peers);
     }
     for (node, hop) in other.iter().flat_map(|other| &other.ways) {
         let Some(via) = mesh.via.get(&node.name) else { continue };

@@ -8,6 +8,8 @@ use model::{
     Protocol, PublicKey, Service, ServiceKey, ServicePort, Topology, World,
 };
 
+use crate::mesh::{Settings, Unserved};
+
 /// The name of a cluster.
 pub(crate) fn cluster_name(name: &str) -> ClusterName {
     ClusterName::new(name).unwrap()
@@ -53,6 +55,20 @@ pub(crate) fn meshed(name: &str, n: u8, slices: &[&str]) -> Node {
         pod_cidrs: slices.iter().map(|net| net.parse().unwrap()).collect(),
         public_key: Some(PublicKey([n; 32])),
         ..node(name, "", "")
+    }
+}
+
+/// What the operator chose for the mesh: pods show their own addresses everywhere.
+pub(crate) fn mesh_settings() -> Settings {
+    Settings {
+        mtu: 1420,
+        fail_closed: Vec::new(),
+        keepalive: 25,
+        masquerade: None,
+        unserved: Unserved::Refuse,
+        knows_two_keys: true,
+        knows_groups: true,
+        preshared: Default::default(),
     }
 }
 

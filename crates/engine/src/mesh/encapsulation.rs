@@ -38,14 +38,18 @@ pub fn wanted(me: &Node) -> BTreeSet<Transport> {
     }
 }
 
+/// What it takes of that, and takes a little longer.
+pub(super) fn takes(me: &Node, ours: &Unencrypted) -> BTreeSet<Transport> {
+    let wanted = wanted(me);
+    wanted.union(&ours.lingering).filter(|transport| ours.able.contains(*transport)).copied().collect()
+}
+
 /// Puts in what goes to neighbours unencrypted, and what comes so, of all that the tunnels are planned for.
 pub(super) fn add(world: &World, me: &Node, seen: &Seen, mesh: &mut Mesh) {
     if me.mesh.encryption == Encryption::All && me.mesh.encapsulate != Encapsulate::default() {
         mesh.problems.push(Problem::Encapsulation);
     }
-    let Unencrypted { able, lingering, .. } = &seen.unencrypted;
-    let takes: BTreeSet<Transport> = wanted(me).union(lingering).copied().collect();
-    let takes: BTreeSet<Transport> = takes.intersection(able).copied().collect();
+    let takes = takes(me, &seen.unencrypted);
     if takes.is_empty() {
         return;
     }

@@ -82,14 +82,14 @@ impl Handover {
         let mut changed = BTreeMap::new();
         for node in here {
             let is = Standing { gateway: node.mesh.gateway, is_out: out.contains(&node.name) };
-            let was = self.known.get(&node.name).copied().unwrap_or(is);
-            // A failure is followed at once.
-            let is_planned = was.gateway != is.gateway || was.is_out && !is.is_out;
-            if is_planned {
-                changed.insert(node.name.clone(), was);
-            }
-            if self.known.get(&node.name) != Some(&is) {
+            let Some(known) = self.known.get_mut(&node.name) else {
                 self.known.insert(node.name.clone(), is);
+                continue;
+            };
+            let was = std::mem::replace(known, is);
+            // A failure is followed at once.
+            if was.gateway != is.gateway || was.is_out && !is.is_out {
+                changed.insert(node.name.clone(), was);
             }
         }
         if self.known.len() > nodes.len() {

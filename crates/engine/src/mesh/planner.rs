@@ -7,13 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use model::mesh::Encryption;
 use model::{Change, ClusterName, Key, Node, NodeName, World, overlaps};
 
 use super::claims::Claims;
 use super::segment::{Name, Segment};
-use super::view::group;
-use super::{Mesh, Seen, Settings, TUNNEL_METRIC, add_route, claim_ranges, new_peer, plan};
+use super::view::{group, set_groups};
+use super::{Mesh, Seen, Settings, TUNNEL_METRIC, add_route, claim_ranges, encapsulation, new_peer, plan};
 
 /// Keeps the newest plan, and what has changed since. Tell it of every change before the world takes it in.
 #[derive(Debug, Default)]
@@ -62,8 +61,9 @@ impl Planner {
         });
         let followed = newest.and_then(|mut newest| {
             let done = touched.is_empty()
-                || Scene::new(world, me, &touched, settings, seen)
-                    .is_some_and(|scene| scene.is_simple(&newest.mesh) && scene.follow(&mut newest.mesh));
+                || newest.mesh.problems.is_empty()
+                    && Scene::new(world, me, &touched, settings, seen)
+                        .is_some_and(|scene| scene.is_simple() && scene.follow(&mut newest.mesh));
             newest.seen.now = seen.now;
             done.then_some(newest)
         });
@@ -84,6 +84,13 @@ struct Scene<'a> {
     ranges: Claims<&'a ClusterName>,
     settings: &'a Settings,
     seen: &'a Seen,
+}
+
+/// The nodes of a segment.
+#[derive(Default)]
+struct Members<'a> {
+    was: Vec<&'a Node>,
+    is: Vec<&'a Node>,
 }
 
 impl<'a> Scene<'a> {
@@ -108,46 +115,45 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether nobody claims what another has, and nothing else than nodes makes the plan.
-    fn is_simple(&self, mesh: &Mesh) -> bool {
-        let is = || self.touched.keys().filter_map(|name| self.world.nodes.get(name));
+    fn is_simple(&self) -> bool {
+        let new: Vec<&Node> = self.touched.keys().filter_map(|name| self.world.nodes.get(name)).collect();
         let shared = &self.settings.preshared;
-        let granted =
-            |node: &Node, range: &IpNet| self.ranges.owner_of(&range.trunc()) == Some(&&node.name.cluster);
-        mesh.problems.is_empty()
-            && self.world.peers.is_empty()
+        let alone = |node: &Node| node.mesh.allowed_location_ips.is_empty();
+        self.world.peers.is_empty()
             && self.seen.changing.was.is_empty()
-            && mesh.neighbours.is_empty()
-            && is().all(|node| !shared.is_wanted() || shared.used_with(node).is_some())
-            && [self.me].into_iter().chain(is()).all(|node| node.mesh.encryption == Encryption::All)
-            && self.touched.values().flatten().all(|node| node.mesh.allowed_location_ips.is_empty())
-            && is().all(|node| node.pod_cidrs.iter().all(|range| granted(node, range)))
-            && self.world.nodes.values().all(|node| node.mesh.allowed_location_ips.is_empty())
-            && is().all(|new| {
-                self.world.nodes.values().all(|node| !clash(new, node)) && {
-                    let mut ranges = new.pod_cidrs.iter().enumerate();
-                    ranges.all(|(n, range)| !new.pod_cidrs[..n].iter().any(|other| overlaps(other, range)))
-                }
-            })
-            && is().all(|new| new.mesh.rekeying.next_key.is_none_or(|next| Some(next) != new.public_key))
+            && encapsulation::takes(self.me, &self.seen.unencrypted).is_empty()
+            && self.touched.values().flatten().all(alone)
+            && new.iter().all(|node| self.is_granted(node))
+            && new.iter().all(|node| !shared.is_wanted() || shared.used_with(node).is_some())
+            && self.world.nodes.values().all(|node| alone(node) && !new.iter().any(|new| clash(new, node)))
     }
 
-    /// The nodes of a segment, as they are or as they were.
-    fn members(&self, name: Name<'a>, before: bool) -> Vec<&'a Node> {
-        let now = |node: &'a Node| if before { self.was(&node.name) } else { Some(node) };
-        let is_member = |node: &&Node| self.is_here(node) && Name::of(node) == name;
-        let mut members: Vec<&Node> = match name {
-            Name::Alone(name) if before => self.was(name).into_iter().collect(),
-            Name::Alone(name) => self.world.nodes.get(name).into_iter().collect(),
-            Name::Place(_) => self.world.nodes.values().filter_map(now).collect(),
-        };
-        if before && matches!(name, Name::Place(_)) {
-            let gone = |(name, was): &(&NodeName, &'a Option<Node>)| {
-                was.is_some() && !self.world.nodes.contains_key(*name)
-            };
-            members.extend(self.touched.iter().filter(gone).filter_map(|(_, was)| was.as_ref()));
-            members.sort_by_key(|node| &node.name);
+    /// Whether the node's own claims are in order, whatever others claim.
+    fn is_granted(&self, node: &Node) -> bool {
+        let ranges = &node.pod_cidrs;
+        let owner = |range: &IpNet| self.ranges.owner_of(&range.trunc());
+        let twice = |n: usize| ranges[..n].iter().any(|other| overlaps(other, &ranges[n]));
+        ranges.iter().all(|range| owner(range) == Some(&&node.name.cluster))
+            && !(1..ranges.len()).any(twice)
+            && node.mesh.rekeying.next_key.is_none_or(|next| Some(next) != node.public_key)
+    }
+
+    /// The nodes of these segments, as they were and as they are, by name.
+    fn members(&self, names: impl Iterator<Item = Name<'a>>) -> BTreeMap<Name<'a>, Members<'a>> {
+        let mut members: BTreeMap<Name, Members> = names.map(|name| (name, Members::default())).collect();
+        for node in self.world.nodes.values().filter(|node| self.is_here(node)) {
+            if let Some(members) = members.get_mut(&Name::of(node)) {
+                members.is.push(node);
+            }
         }
-        members.retain(is_member);
+        for members in members.values_mut() {
+            members.was = members.is.clone();
+            members.was.retain(|node| !self.touched.contains_key(&node.name));
+        }
+        for node in self.touched.values().flatten().filter(|node| self.is_here(node)) {
+            let was = &mut members.get_mut(&Name::of(node)).expect("it is among the names").was;
+            was.insert(was.partition_point(|other| other.name < node.name), node);
+        }
         members
     }
 
@@ -157,43 +163,38 @@ impl<'a> Scene<'a> {
         let names: BTreeSet<Name> =
             changed.flatten().filter(|node| self.is_here(node)).map(Name::of).collect();
         let mine = Name::of(self.me);
+        let members = self.members(names.iter().copied().chain([mine]));
         let out = &self.seen.out;
-        let segment = |before| Segment::new(self.members(mine, before), None);
+        let carrier = |members: &[&'a Node]| Segment::new(members.to_vec(), None).carrier(self.me, out);
         // Every way to another segment depends on that.
-        let hop = segment(false).carrier(self.me, out);
-        if names.contains(&mine)
-            && (segment(true).carrier(self.me, out).name != hop.name || self.touched.contains_key(&hop.name))
-        {
+        let hop = carrier(&members[&mine].is);
+        if carrier(&members[&mine].was).name != hop.name || self.touched.contains_key(&hop.name) {
             return false;
         }
         let carries = hop.name == self.me.name;
-        let mut ways = Vec::new();
-        let mut groups = Vec::new();
-        let mut before = BTreeSet::new();
-        for name in names {
-            before.extend(self.members(name, true).into_iter().map(|node| &node.name));
-            let segment = Segment::new(self.members(name, false), None);
-            if name == mine {
-                ways.extend(segment.members.iter().map(|member| (*member, *member)));
-            } else {
-                let carriers = segment.carriers(out);
-                if carries {
-                    let by = |(gateway, nodes): (&&'a NodeName, &Vec<&'a Node>)| {
-                        let gateway = &self.world.nodes[*gateway];
-                        nodes.iter().map(|node| (*node, gateway)).collect::<Vec<_>>()
-                    };
-                    ways.extend(carriers.iter().flat_map(by));
-                } else {
-                    ways.extend(segment.members.iter().map(|member| (*member, hop)));
-                }
+        let (mut ways, mut groups, mut before) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+        for name in &names {
+            let Members { was, is } = &members[name];
+            before.extend(was.iter().map(|node| &node.name));
+            let segment = Segment::new(is.clone(), None);
+            let carriers = segment.carriers(out);
+            if (*name == mine) != carries {
+                groups.insert(*name, group(&segment, &carriers));
             }
-            if (name == mine) != carries && segment.members.len() > 1 {
-                groups.push((name, group(&segment, &segment.carriers(out))));
+            let hop_to = |node: &'a Node, gateway: &NodeName| match carries {
+                _ if *name == mine => node,
+                true => &self.world.nodes[gateway],
+                false => hop,
+            };
+            for (gateway, nodes) in carriers {
+                ways.extend(nodes.into_iter().map(|node| (node, hop_to(node, gateway))));
             }
         }
         ways.retain(|(node, _)| node.name != self.me.name);
         self.lead(&before, &ways, mesh);
-        self.gather(&groups, &before, &ways, mesh);
+        if self.settings.knows_groups {
+            self.gather(&groups, &before, &ways, mesh);
+        }
         true
     }
 
@@ -243,14 +244,11 @@ impl<'a> Scene<'a> {
     /// Lets gateways of the segments stand in for each other, and nobody else of them.
     fn gather(
         &self,
-        groups: &[(Name, BTreeSet<&NodeName>)],
+        groups: &BTreeMap<Name, BTreeSet<&NodeName>>,
         before: &BTreeSet<&NodeName>,
         ways: &[(&Node, &Node)],
         mesh: &mut Mesh,
     ) {
-        if !self.settings.knows_groups {
-            return;
-        }
         let key = |name: &NodeName| self.world.nodes.get(name).and_then(|node| node.public_key);
         let members = before.iter().copied().chain(ways.iter().map(|(node, _)| &node.name));
         for key in members.filter_map(key) {
@@ -258,13 +256,7 @@ impl<'a> Scene<'a> {
                 peer.group = 0;
             }
         }
-        for (name, gateways) in groups.iter().filter(|(_, gateways)| gateways.len() > 1) {
-            for key in gateways.iter().copied().filter_map(key) {
-                if let Some(peer) = mesh.tunnel.peers.get_mut(&key) {
-                    peer.group = name.number();
-                }
-            }
-        }
+        set_groups(groups, key, &mut mesh.tunnel.peers);
     }
 
     fn my_ips(&self, mesh: &Mesh) -> Vec<std::net::IpAddr> {

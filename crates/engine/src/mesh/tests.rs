@@ -3,20 +3,7 @@ mod preshared;
 mod topology;
 
 use super::*;
-use crate::testing::{cluster, meshed, node_name, world};
-
-fn settings() -> Settings {
-    Settings {
-        mtu: 1420,
-        fail_closed: Vec::new(),
-        keepalive: 25,
-        masquerade: None,
-        unserved: Unserved::Refuse,
-        knows_two_keys: true,
-        knows_groups: true,
-        preshared: Default::default(),
-    }
-}
+use crate::testing::{cluster, mesh_settings, meshed, node_name, world};
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
@@ -41,7 +28,7 @@ fn two_clusters() -> World {
 }
 
 fn plan_of(world: &World) -> Mesh {
-    plan(world, &node_name("a/1"), &settings(), &Seen::default())
+    plan(world, &node_name("a/1"), &mesh_settings(), &Seen::default())
 }
 
 /// The plan as an operator would type it.
@@ -106,7 +93,7 @@ fn without_a_key_there_is_no_tunnel_and_the_dead_end_stays() {
 
 #[test]
 fn a_node_nobody_knows_yet_guards_and_waits() {
-    let mesh = plan(&two_clusters(), &node_name("a/9"), &settings(), &Seen::default());
+    let mesh = plan(&two_clusters(), &node_name("a/9"), &mesh_settings(), &Seen::default());
     assert_eq!(mesh.problems, [Problem::Myself(node_name("a/9"))]);
     assert!(mesh.tunnel.peers.is_empty() && mesh.tunnel.addresses.is_empty());
     assert_eq!(mesh.guarded.len(), 4);
@@ -125,8 +112,12 @@ fn a_family_i_do_not_speak_is_left_to_the_dead_end() {
 #[test]
 fn extra_ranges_are_guarded() {
     let fail_closed = vec!["10.99.1.2/16".parse().unwrap()];
-    let mesh =
-        plan(&two_clusters(), &node_name("a/1"), &Settings { fail_closed, ..settings() }, &Seen::default());
+    let mesh = plan(
+        &two_clusters(),
+        &node_name("a/1"),
+        &Settings { fail_closed, ..mesh_settings() },
+        &Seen::default(),
+    );
     assert!(mesh.guarded.contains(&net("10.99.0.0/16")));
 }
 
@@ -255,8 +246,12 @@ fn five_thousand_nodes() {
             nodes.push(node);
         }
     }
-    let mesh =
-        plan(&world(clusters, nodes, vec![], vec![]), &node_name("c1/n0"), &settings(), &Seen::default());
+    let mesh = plan(
+        &world(clusters, nodes, vec![], vec![]),
+        &node_name("c1/n0"),
+        &mesh_settings(),
+        &Seen::default(),
+    );
     assert_eq!((mesh.tunnel.peers.len(), mesh.problems.len()), (4_999, 0));
     assert_eq!(mesh.routes.len(), 4_999 + 50);
 }
@@ -270,29 +265,33 @@ fn outside_the_mesh_pods_show_the_nodes_address() {
         (text(sources), text(except))
     };
     let world = two_clusters();
-    assert_eq!(masquerade(&world, settings()), (vec![], vec![]), "unless it is left alone");
+    assert_eq!(masquerade(&world, mesh_settings()), (vec![], vec![]), "unless it is left alone");
     let own = vec!["10.1.1.0/24".to_string(), "fd00:1:0:1::/64".into()];
     let mesh =
         ["10.1.0.0/16", "10.2.0.0/16", "10.101.0.0/16", "fd00:1::/48", "fd00:2::/48", "fd00:101::/112"];
-    let all = Settings { masquerade: Some(vec![]), ..settings() };
+    let all = Settings { masquerade: Some(vec![]), ..mesh_settings() };
     assert_eq!(masquerade(&world, all), (own.clone(), mesh.map(String::from).to_vec()));
     let some = Settings {
         masquerade: Some(vec![net("10.0.0.0/8"), net("192.0.2.7/24")]),
         fail_closed: vec![net("fd00:1:0:5::/64")],
-        ..settings()
+        ..mesh_settings()
     };
     let except = ["10.0.0.0/8", "192.0.2.0/24", "fd00:1::/48", "fd00:2::/48", "fd00:101::/112"];
     assert_eq!(masquerade(&world, some), (own, except.map(String::from).to_vec()), "ranges never overlap");
     let without_me = crate::testing::world(vec![cluster("a", 1, &["10.1.0.0/16"])], vec![], vec![], vec![]);
-    let all = Settings { masquerade: Some(vec![]), ..settings() };
+    let all = Settings { masquerade: Some(vec![]), ..mesh_settings() };
     assert_eq!(masquerade(&without_me, all).0, Vec::<String>::new(), "a node without a slice has no pods");
 }
 
 #[test]
 fn beside_kube_proxy_service_addresses_are_left_alone() {
     let unserved = |unserved| {
-        let mesh =
-            plan(&two_clusters(), &node_name("a/1"), &Settings { unserved, ..settings() }, &Seen::default());
+        let mesh = plan(
+            &two_clusters(),
+            &node_name("a/1"),
+            &Settings { unserved, ..mesh_settings() },
+            &Seen::default(),
+        );
         mesh.routes.values().filter(|route| route.via == RouteVia::Unreachable).count()
     };
     assert_eq!((unserved(Unserved::Refuse), unserved(Unserved::Leave)), (2, 0));
@@ -302,7 +301,7 @@ fn beside_kube_proxy_service_addresses_are_left_alone() {
 fn a_narrow_way_is_a_route_of_its_own_size() {
     let mtus = |mtu: u32| {
         let seen = Seen { narrow: [(node_name("b/1"), mtu)].into(), ..Seen::default() };
-        let mesh = plan(&two_clusters(), &node_name("a/1"), &settings(), &seen);
+        let mesh = plan(&two_clusters(), &node_name("a/1"), &mesh_settings(), &seen);
         ["10.2.1.0/24", "fd00:2:0:1::/64", "10.2.2.0/24"].map(|to| mesh.routes[&(net(to), TUNNEL_METRIC)].mtu)
     };
     assert_eq!(mtus(1340), [Some(1340), Some(1340), None]);
@@ -318,7 +317,7 @@ fn next_keys_are_believed_beside_the_others() {
             let node = world.nodes.get_mut(&node_name(name)).unwrap();
             node.mesh.rekeying.next_key = Some(key(*next));
         }
-        plan(&world, &node_name("a/1"), &Settings { knows_two_keys, ..settings() }, &Seen::default())
+        plan(&world, &node_name("a/1"), &Settings { knows_two_keys, ..mesh_settings() }, &Seen::default())
     };
     let others = |mesh: &Mesh| {
         let peers = mesh.tunnel.peers.iter();

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Node, NodeName, World};
+use model::{Node, NodeName, PublicKey, World};
 
 use super::handover::Changing;
 use super::segment::{Name, Segment, segments};
+use crate::plan::Peer;
 
 /// The mesh as it is seen from one node.
 #[derive(Debug)]
@@ -60,6 +61,22 @@ impl<'a> View<'a> {
             groups.insert(mine, own);
         }
         Self { segments, mine, carried, ways, groups }
+    }
+}
+
+/// Gateways of one segment that are peers of this node are of one group.
+pub(super) fn set_groups<'a>(
+    groups: impl IntoIterator<Item = (&'a Name<'a>, &'a BTreeSet<&'a NodeName>)>,
+    key: impl Fn(&NodeName) -> Option<PublicKey>,
+    peers: &mut BTreeMap<PublicKey, Peer>,
+) {
+    // One alone stands in for nobody.
+    for (name, gateways) in groups.into_iter().filter(|(_, gateways)| gateways.len() > 1) {
+        for key in gateways.iter().filter_map(|gateway| key(gateway)) {
+            if let Some(peer) = peers.get_mut(&key) {
+                peer.group = name.number();
+            }
+        }
     }
 }
 

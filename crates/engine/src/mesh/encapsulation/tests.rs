@@ -4,8 +4,8 @@ use model::NodeMesh;
 use model::mesh::Granularity;
 
 use super::*;
-use crate::mesh::{Settings, Unserved, plan};
-use crate::testing::{cluster, meshed, node_name, world};
+use crate::mesh::plan;
+use crate::testing::{cluster, mesh_settings, meshed, node_name, world};
 
 use Encapsulate::{Always, CrossSubnet, Never};
 use Transport::{Plain, Vxlan, Wireguard};
@@ -52,17 +52,7 @@ fn seen() -> Seen {
 
 fn plan_of(nodes: Vec<Node>, me: &str, seen: &Seen) -> Mesh {
     let cluster = cluster("a", 1, &["10.1.0.0/16", "fd00:1::/48"]);
-    let settings = Settings {
-        mtu: 1420,
-        fail_closed: vec![],
-        keepalive: 25,
-        masquerade: None,
-        unserved: Unserved::Refuse,
-        knows_two_keys: true,
-        knows_groups: true,
-        preshared: Default::default(),
-    };
-    plan(&world(vec![cluster], nodes, vec![], vec![]), &node_name(me), &settings, seen)
+    plan(&world(vec![cluster], nodes, vec![], vec![]), &node_name(me), &mesh_settings(), seen)
 }
 
 /// Where packets to the slices of nodes 1 to 4 go, and how.

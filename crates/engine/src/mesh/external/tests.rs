@@ -1,24 +1,15 @@
 use model::mesh::{Gateway, Granularity};
 
 use super::*;
-use crate::mesh::{Settings, Unserved, plan};
-use crate::testing::{cluster, cluster_name, meshed, node_name, world};
+use crate::mesh::{Settings, plan};
+use crate::testing::{cluster, cluster_name, mesh_settings, meshed, node_name, world};
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
 fn settings() -> Settings {
-    Settings {
-        mtu: 1420,
-        fail_closed: Vec::new(),
-        keepalive: 25,
-        masquerade: Some(Vec::new()),
-        unserved: Unserved::Refuse,
-        knows_two_keys: true,
-        knows_groups: true,
-        preshared: Default::default(),
-    }
+    Settings { masquerade: Some(Vec::new()), ..mesh_settings() }
 }
 
 fn peer(name: &str, n: u8, allowed: &[&str]) -> Peer {

@@ -30,7 +30,7 @@ fn put(world: &mut World, name: &str, ranges: &[&str]) {
 
 /// Which peer a range leads to, and whether there is a route.
 fn leads(world: &World, me: &str, range: &str) -> Option<String> {
-    let mesh = plan(world, &node_name(me), &settings(), &Seen::default());
+    let mesh = plan(world, &node_name(me), &mesh_settings(), &Seen::default());
     let (key, _) = mesh.tunnel.peers.iter().find(|(_, peer)| peer.allowed_ips.contains(&net(range)))?;
     assert!(mesh.routes.contains_key(&(net(range), TUNNEL_METRIC)));
     Some(world.nodes.values().find(|node| node.public_key == Some(*key)).unwrap().name.to_string())
@@ -61,7 +61,7 @@ fn others_reach_them_by_gateways_to_the_node() {
 fn who_delivers_shows_its_own_address() {
     let mut world = scene();
     put(&mut world, "a/21", &["192.0.2.0/24", "172.16.2.0/24"]);
-    let all = Settings { masquerade: Some(vec![]), ..settings() };
+    let all = Settings { masquerade: Some(vec![]), ..mesh_settings() };
     let sources = |world: &World, me: &str| {
         let mesh = plan(world, &node_name(me), &all, &Seen::default());
         mesh.masquerade.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
@@ -123,7 +123,7 @@ fn ranges_that_are_not_granted() {
     for (what, claims, words, granted) in cases {
         let mut world = scene();
         claims.iter().for_each(|(name, ranges)| put(&mut world, name, ranges));
-        let mesh = plan(&world, &node_name("a/10"), &settings(), &Seen::default());
+        let mesh = plan(&world, &node_name("a/10"), &mesh_settings(), &Seen::default());
         let said: Vec<String> = mesh.problems.iter().map(ToString::to_string).collect();
         assert!(
             said.iter().any(|said| said.contains(words)) || words.is_empty() && said.is_empty(),

@@ -5,20 +5,10 @@ use model::{Object, PublicKey};
 use proptest::prelude::*;
 
 use super::*;
-use crate::mesh::Unserved;
-use crate::testing::{cluster, meshed, node_name, world};
+use crate::testing::{cluster, mesh_settings, meshed, node_name, world};
 
 fn settings() -> Settings {
-    Settings {
-        mtu: 1420,
-        fail_closed: Vec::new(),
-        keepalive: 25,
-        masquerade: Some(Vec::new()),
-        unserved: Unserved::Refuse,
-        knows_two_keys: true,
-        knows_groups: true,
-        preshared: Default::default(),
-    }
+    Settings { masquerade: Some(Vec::new()), ..mesh_settings() }
 }
 
 const GRANULARITIES: [Granularity; 3] = [Granularity::Full, Granularity::Location, Granularity::Cross];

@@ -19,7 +19,7 @@ fn plan_where(ours: Preshared, theirs: &[(&str, &[u8])]) -> Mesh {
     for (name, numbers) in theirs {
         world.nodes.get_mut(&node_name(name)).unwrap().mesh.generations = holding(numbers, false).ids();
     }
-    plan(&world, &node_name("a/1"), &Settings { preshared: ours, ..settings() }, &Seen::default())
+    plan(&world, &node_name("a/1"), &Settings { preshared: ours, ..mesh_settings() }, &Seen::default())
 }
 
 /// The pre-shared keys of the tunnels, by the first byte of the peer's key; and how many others are tried.
@@ -44,7 +44,8 @@ fn each_pair_has_the_key_of_the_newest_that_both_hold() {
         world.nodes.get_mut(&node_name(name)).unwrap().mesh.generations = holding(&[1, 2], false).ids();
     }
     let preshared = holding(&[1, 2], true);
-    let theirs_of = plan(&world, &node_name("a/2"), &Settings { preshared, ..settings() }, &Seen::default());
+    let theirs_of =
+        plan(&world, &node_name("a/2"), &Settings { preshared, ..mesh_settings() }, &Seen::default());
     assert_eq!(keys(&theirs_of), [(11, key(2, "a/2"), 0)]);
 
     // Required: who shares none has no tunnel, and no route; what is for it goes nowhere.

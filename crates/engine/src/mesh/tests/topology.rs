@@ -61,7 +61,7 @@ fn everybody(world: &World, seen: &Seen) -> BTreeMap<NodeName, Mesh> {
     let plan_of = |me: &NodeName| {
         let mut seen = seen.clone();
         seen.out.remove(me);
-        (me.clone(), plan(world, me, &settings(), &seen))
+        (me.clone(), plan(world, me, &mesh_settings(), &seen))
     };
     world.nodes.keys().map(plan_of).collect()
 }
@@ -169,7 +169,7 @@ fn locations_of_different_granularity() {
 
 /// The peers of a node, and whom each leads to.
 fn peers(world: &World, me: &str, seen: &Seen) -> String {
-    let mesh = plan(world, &node_name(me), &settings(), seen);
+    let mesh = plan(world, &node_name(me), &mesh_settings(), seen);
     let mut by_peer: BTreeMap<&NodeName, Vec<&str>> = BTreeMap::new();
     for (node, hop) in &mesh.via {
         by_peer.entry(hop).or_default().push(&node.node);
@@ -328,7 +328,7 @@ fn endpoints_that_somebody_chose() {
     )];
     let seen = Seen { resolved: resolved.into(), ..Seen::default() };
     let endpoint = |me: &str, peer: &str| {
-        let mesh = plan(&world, &node_name(me), &settings(), &seen);
+        let mesh = plan(&world, &node_name(me), &mesh_settings(), &seen);
         let key = world.nodes[&node_name(peer)].public_key.unwrap();
         mesh.tunnel.peers[&key].endpoint.map(|endpoint| endpoint.to_string())
     };
@@ -353,7 +353,7 @@ fn a_keepalive_that_somebody_chose() {
 }
 
 fn plan_of_node(world: &World, me: &str) -> Mesh {
-    plan(world, &node_name(me), &settings(), &Seen::default())
+    plan(world, &node_name(me), &mesh_settings(), &Seen::default())
 }
 
 /// Everybody's plan in each phase of a change of gateways: before anybody knows of it, in each step, and when it is over.
