@@ -27,6 +27,8 @@ struct Path {
     good: usize,
     /// A size that does not; one more than the largest that is tried.
     bad: usize,
+    /// Whether the largest size was lost once more, after a smaller one was found.
+    is_narrow: bool,
 }
 
 impl Path {
@@ -37,7 +39,19 @@ impl Path {
             (0, bad) if bad > mtu => Some(mtu),
             (0, bad) if bad > least => Some(least),
             (0, _) => None,
-            (good, bad) => (bad > good + NEAR).then(|| usize::midpoint(good, bad)),
+            (good, bad) if bad > good + NEAR => Some(usize::midpoint(good, bad)),
+            // On a way that was just changing it may have been lost by that.
+            (good, _) => (good < mtu && !self.is_narrow).then_some(mtu),
+        }
+    }
+
+    fn handle(&mut self, size: usize, arrived: bool) {
+        match arrived {
+            true => (self.good, self.bad) = (size, self.bad.max(size + 1)),
+            false => {
+                self.is_narrow = self.good > 0 && size >= self.bad;
+                self.bad = self.bad.min(size);
+            }
         }
     }
 
@@ -60,7 +74,7 @@ pub(crate) async fn measure(
     // Not the prober's number, nor that of whoever else looks at the same time.
     let id = (std::process::id() ^ u32::from(peers.len() as u16) ^ 0x4d54) as u16;
     let size = mtu as usize;
-    let path = |(peer, ip)| Path { peer, ip, good: 0, bad: size + 1 };
+    let path = |(peer, ip)| Path { peer, ip, good: 0, bad: size + 1, is_narrow: false };
     let mut paths: Vec<Path> = peers.into_iter().map(path).collect();
     let mut seq = 0;
     loop {
@@ -94,10 +108,7 @@ pub(crate) async fn measure(
             }
         }
         for (n, size) in tried {
-            match waiting.contains_key(&n) {
-                true => paths[n].bad = size,
-                false => paths[n].good = size,
-            }
+            paths[n].handle(size, !waiting.contains_key(&n));
         }
     }
     let peer =
@@ -111,21 +122,36 @@ mod tests {
 
     /// The sizes that are tried on a path that carries `carries` bytes, and what is found.
     fn search(ip: &str, mtu: usize, carries: usize) -> (Vec<usize>, usize) {
+        search_while(ip, mtu, |_| carries)
+    }
+
+    /// The same where it carries another number of bytes each time.
+    fn search_while(ip: &str, mtu: usize, carries: impl Fn(usize) -> usize) -> (Vec<usize>, usize) {
         let peer = NodeName::try_from("gcp/gcp-1".to_string()).unwrap();
-        let mut path = Path { peer, ip: ip.parse().unwrap(), good: 0, bad: mtu + 1 };
+        let mut path = Path { peer, ip: ip.parse().unwrap(), good: 0, bad: mtu + 1, is_narrow: false };
         let mut tried = Vec::new();
         while let Some(size) = path.next(mtu) {
+            path.handle(size, size <= carries(tried.len()));
             tried.push(size);
-            if size <= carries { path.good = size } else { path.bad = size }
         }
         (tried, path.good)
+    }
+
+    #[test]
+    fn what_was_lost_while_the_way_changed_is_tried_again() {
+        for lost in 1..5 {
+            let (tried, found) = search_while("10.1.0.1", 1420, |n| if n < lost { 600 } else { 1500 });
+            assert_eq!((tried.last(), found), (Some(&1420), 1420), "{lost}: {tried:?}");
+        }
+        let (tried, found) = search("10.1.0.1", 1420, 1372);
+        assert_eq!(tried.iter().filter(|size| **size == 1420).count(), 2, "and no more: {tried:?} {found}");
     }
 
     #[test]
     fn a_good_path_costs_one_packet_and_a_bad_one_few() {
         assert_eq!(search("10.1.0.1", 1420, 1500), (vec![1420], 1420));
         let (tried, found) = search("10.1.0.1", 1420, 1372);
-        assert!(tried.len() < 10 && (1372 - NEAR..=1372).contains(&found), "{tried:?} {found}");
+        assert!(tried.len() <= 10 && (1372 - NEAR..=1372).contains(&found), "{tried:?} {found}");
         let (tried, found) = search("fd00::1", 8920, 1400);
         assert!(tried.len() < 14 && (1400 - NEAR..=1400).contains(&found), "{tried:?} {found}");
         assert_eq!(search("fd00::1", 1420, 100), (vec![1420, 1280], 0), "nothing arrives");
