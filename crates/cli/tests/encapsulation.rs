@@ -5,16 +5,15 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::Read;
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{CAUSEWAY, Folder, good, items, lab, until};
-use kernel::netns::Netns;
+use common::flows::{MARK, Talk};
+use common::nodes::{capture, graph, mesh_ips, pod, reach, strings};
+use common::{Folder, good, items, until};
 use serde_json::Value;
 
 const LAB: &str = r#"
@@ -40,104 +39,8 @@ const NODES: [&str; 6] = ["e1", "e2", "e3", "w1", "w2", "w3"];
 /// A gateway's, and two of nodes that are none.
 const PODS: [&str; 3] = ["e1", "e3", "w3"];
 
-/// Nobody says this by accident.
-const MARK: &[u8] = b"causeway-said-by-a-pod-5d21e7";
-const PORT: u16 = 7007;
-const PACE: Duration = Duration::from_millis(5);
 /// The UDP port of VXLAN.
 const VXLAN: [u8; 2] = 4789_u16.to_be_bytes();
-
-fn pod(node: &str) -> String {
-    format!(
-        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: on-{node}, namespace: demo}}\nspec:\n  nodeName: {node}\n  \
-         terminationGracePeriodSeconds: 1\n  containers: [{{name: sleep, command: [sleep, infinity]}}]\n"
-    )
-}
-
-fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(String::from)).collect()
-}
-
-/// A node's own addresses in the mesh: the first ones of its ranges.
-fn mesh_ips(node: &Value) -> Vec<String> {
-    let first = |range: String| {
-        let (network, _) = range.split_once('/').expect("a range");
-        network.strip_suffix(".0").map_or_else(|| format!("{network}1"), |network| format!("{network}.1"))
-    };
-    strings(&node["podCIDRs"]).into_iter().map(first).collect()
-}
-
-/// Addresses that do not answer from there.
-fn silent(from: &str, addresses: &[String]) -> String {
-    let script = "for a in \"$@\"; do (ping -nqc 1 -W 3 $a >/dev/null || echo $a) & done; wait";
-    let mut args = vec!["exec", from, "--", "sh", "-c", script, "sh"];
-    args.extend(addresses.iter().map(String::as_str));
-    let output = lab(&args);
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn everybody_reaches(addresses: &[String], what: &str) {
-    let pods = PODS.map(|node| format!("on-{node}"));
-    let froms = NODES.iter().copied().chain(pods.iter().map(String::as_str));
-    thread::scope(|scope| {
-        let all: Vec<_> = froms.map(|from| (from, scope.spawn(move || silent(from, addresses)))).collect();
-        for (from, missing) in all {
-            assert_eq!(missing.join().expect("no panic"), "", "{what}: from {from}");
-        }
-    });
-}
-
-fn netns(name: &str) -> Netns {
-    Netns::open(name).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// A TCP connection that says something and hears it again, for as long as it is not stopped; the longest silence.
-struct Talk {
-    name: String,
-    stop: Arc<AtomicBool>,
-    longest: Arc<Mutex<Duration>>,
-    talk: thread::JoinHandle<()>,
-}
-
-impl Talk {
-    fn begin(from: &Value, to: &Value, v4: bool, port: u16) -> Self {
-        let ips = strings(&to["ips"]).into_iter().map(|ip| ip.parse::<IpAddr>().expect("an address"));
-        let ip = ips.into_iter().find(|ip| ip.is_ipv4() == v4).expect("of that family");
-        let there = netns(to["netns"].as_str().expect("a namespace"));
-        let listener = there.run(|| TcpListener::bind((ip, port))).expect("netns").expect("listen");
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("accept");
-            let mut answers = stream.try_clone().expect("the same stream");
-            let _ = std::io::copy(&mut stream, &mut answers);
-        });
-        let here = netns(from["netns"].as_str().expect("a namespace"));
-        let mut stream = here.run(|| TcpStream::connect((ip, port))).expect("netns").expect("connect");
-        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-        stream.set_nodelay(true).expect("no delay");
-        let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Duration::ZERO)));
-        let (stopped, silence) = (stop.clone(), longest.clone());
-        let talk = thread::spawn(move || {
-            let mut answer = [0; MARK.len()];
-            while !stopped.load(Ordering::Relaxed) {
-                let asked = Instant::now();
-                let heard = stream.write_all(MARK).and_then(|()| stream.read_exact(&mut answer));
-                heard.expect("the stream goes on");
-                let mut longest = silence.lock().expect("no panic");
-                *longest = longest.max(asked.elapsed());
-                drop(longest);
-                #[expect(clippy::disallowed_methods, reason = "it has a pace")]
-                thread::sleep(PACE);
-            }
-        });
-        let name = format!("{} to {} at {ip}", from["name"], to["name"]);
-        Self { name, stop, longest, talk }
-    }
-
-    /// The longest silence since this was last asked.
-    fn silence(&self) -> Duration {
-        std::mem::take(&mut *self.longest.lock().expect("no panic"))
-    }
-}
 
 /// What is heard of pods' words in the clear: the frame's ends, and whether it was in VXLAN.
 type Heard = Arc<Mutex<BTreeMap<([u8; 6], [u8; 6], bool), u64>>>;
@@ -150,13 +53,7 @@ struct Wire {
 
 impl Wire {
     fn listen(node: &str) -> Self {
-        let mut tcpdump = Command::new("ip")
-            .args(["netns", "exec", &format!("cwn_home_{node}")])
-            .args(["tcpdump", "-i", "eth0", "--immediate-mode", "-U", "-s", "0", "-w", "-"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("run tcpdump");
+        let mut tcpdump = capture(node);
         let mut file = tcpdump.stdout.take().expect("its output");
         let heard = Heard::default();
         let counts = heard.clone();
@@ -247,9 +144,7 @@ fn travels(status: &Value, inside: &str) -> bool {
 
 /// What `causeway graph` says of pairs of nodes.
 fn drawn() -> Vec<(String, String)> {
-    let output =
-        Command::new(CAUSEWAY).args(["graph", "--lab", "-o", "json"]).output().expect("run causeway");
-    let graph: Value = serde_json::from_slice(&output.stdout).expect("the graph is JSON");
+    let graph = graph();
     let text = |value: &Value| value.as_str().expect("a text").to_string();
     let pair = |tunnel: &Value| format!("{} {}", text(&tunnel["a"]), text(&tunnel["b"]));
     items(&graph, "tunnels").iter().map(|tunnel| (pair(tunnel), text(&tunnel["transport"]))).collect()
@@ -259,7 +154,7 @@ fn drawn() -> Vec<(String, String)> {
 fn inside_a_location_nothing_need_be_encrypted() {
     let folder = Folder::new("encapsulation");
     let file = folder.write("lab.yaml", LAB);
-    folder.write("pods.yaml", &PODS.map(pod).concat());
+    folder.write("pods.yaml", &PODS.map(|node| pod(node, "sleep, infinity")).concat());
     good(&["up", "--file", &file]);
     until("everything is encrypted", |status| travels(status, "wireguard"));
     let status = common::status();
@@ -273,8 +168,8 @@ fn inside_a_location_nothing_need_be_encrypted() {
     let at = |name: &str| pods.iter().find(|pod| pod["name"] == name).expect("it is there");
     let ways = [("on-e3", "on-e1"), ("on-e3", "on-w3"), ("on-w3", "on-e1")];
     let ends = ways.iter().flat_map(|way| [(way, true), (way, false)]);
-    let talks: Vec<Talk> =
-        (PORT..).zip(ends).map(|(port, ((from, to), v4))| Talk::begin(at(from), at(to), v4, port)).collect();
+    let talks: Vec<Talk> = ends.map(|((from, to), v4)| Talk::begin(at(from), at(to), v4)).collect();
+    let names = PODS.map(|node| format!("on-{node}"));
     let wires = NODES.map(Wire::listen);
     let macs: BTreeMap<[u8; 6], char> =
         NODES.iter().map(|node| (mac(node), node.chars().next().expect("a letter"))).collect();
@@ -299,7 +194,8 @@ fn inside_a_location_nothing_need_be_encrypted() {
         #[expect(clippy::disallowed_methods, reason = "tcpdump has no event to await")]
         thread::sleep(Duration::from_millis(300));
         let before: Vec<_> = wires.iter().flat_map(Wire::take).collect();
-        everybody_reaches(&addresses, &what);
+        let froms = NODES.iter().copied().chain(names.iter().map(String::as_str));
+        reach(froms, &addresses, &what);
         #[expect(clippy::disallowed_methods, reason = "packets are to flow for a while")]
         thread::sleep(Duration::from_millis(500));
         let since: Vec<_> = wires.iter().flat_map(Wire::take).collect();
@@ -320,7 +216,6 @@ fn inside_a_location_nothing_need_be_encrypted() {
         }
     }
     for talk in talks {
-        talk.stop.store(true, Ordering::Relaxed);
-        talk.talk.join().expect("the stream lived");
+        talk.end();
     }
 }

@@ -10,15 +10,16 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cluster::manifest::{Id, Kind, Manifest};
+use cluster::manifest::{Id, Kind};
 use cluster::standalone::Store;
 use common::flows::{Flows, MARK, Talk, netns};
+use common::nodes::{capture, lead, pod};
 use common::{CAUSEWAY, Folder, good, items, status, until};
 use model::PublicKey;
 use serde_json::Value;
@@ -44,13 +45,6 @@ clusters:
 const NODES: [&str; 4] = ["e1", "e2", "e3", "w1"];
 const PODS: [&str; 3] = ["e1", "e3", "w1"];
 
-fn pod(node: &str) -> String {
-    format!(
-        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: on-{node}, namespace: demo}}\nspec:\n  nodeName: {node}\n  \
-         terminationGracePeriodSeconds: 1\n  containers: [{{name: sleep, command: [sleep, infinity]}}]\n"
-    )
-}
-
 /// Listens on a node's wire.
 struct Wire {
     node: String,
@@ -61,13 +55,7 @@ struct Wire {
 
 impl Wire {
     fn listen(node: &str) -> Self {
-        let mut tcpdump = Command::new("ip")
-            .args(["netns", "exec", &format!("cwn_home_{node}")])
-            .args(["tcpdump", "-i", "eth0", "--immediate-mode", "-U", "-s", "0", "-w", "-"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("run tcpdump");
+        let mut tcpdump = capture(node);
         let mut packets = tcpdump.stdout.take().expect("its output");
         let heard = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
         let counts = heard.clone();
@@ -208,7 +196,7 @@ fn knows(node: &str, key: &PublicKey) -> bool {
 #[test]
 fn keys_change_and_go() {
     let folder = Folder::new("keys");
-    folder.write("pods.yaml", &PODS.map(pod).concat());
+    folder.write("pods.yaml", &PODS.map(|node| pod(node, "sleep, infinity")).concat());
     good(&["up", "--file", &folder.write("lab.yaml", LAB)]);
     let begun = status();
     let pods = items(&begun, "pods");
@@ -319,11 +307,7 @@ fn keys_change_and_go() {
     let id = |node: &str| Id::new(Kind::Node, "", node);
     for leaders in [["false", "true"], ["true", "false"]] {
         for (node, leader) in ["e1", "e2"].iter().zip(leaders) {
-            let annotate = |object: &mut Manifest| {
-                let annotations = object.metadata_mut().annotations.get_or_insert_default();
-                annotations.insert("causeway.io/leader".into(), leader.into());
-            };
-            store.update(&id(node), annotate).expect("write it").expect("it is there");
+            lead(node, Some(leader));
         }
         flows.go_on(Duration::from_millis(500));
         flows.await_all("after gateways changed");

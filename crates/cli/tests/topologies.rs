@@ -8,11 +8,10 @@ use std::net::IpAddr;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cluster::manifest::{Id, Kind, Manifest};
-use cluster::standalone::Store;
 use common::flows::{Flows, Talk, addresses};
+use common::nodes::{graph, lead, mesh_ips, pod, reach, strings};
 use common::traffic::{load, samples};
-use common::{CAUSEWAY, Folder, good, items, lab, status, until};
+use common::{Folder, good, items, status, until};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -42,28 +41,6 @@ clusters:
   - {name: f1, region: far, zone: f-a}
 "#;
 
-/// On a node that is no gateway.
-fn pod(node: &str) -> String {
-    format!(
-        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: on-{node}, namespace: demo}}\nspec:\n  nodeName: {node}\n  \
-         terminationGracePeriodSeconds: 1\n  \
-         containers: [{{name: echo, command: [causeway, echo, --listen, \":8080\"]}}]\n"
-    )
-}
-
-fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(String::from)).collect()
-}
-
-/// A node's own addresses in the mesh: the first ones of its ranges.
-fn mesh_ips(node: &Value) -> Vec<String> {
-    let first = |range: String| {
-        let (network, _) = range.split_once('/').expect("a range");
-        network.strip_suffix(".0").map_or_else(|| format!("{network}1"), |network| format!("{network}.1"))
-    };
-    strings(&node["podCIDRs"]).into_iter().map(first).collect()
-}
-
 /// Each node's peers, by their names.
 fn peers(status: &Value) -> BTreeMap<String, String> {
     let of = |node: &Value| {
@@ -77,9 +54,7 @@ fn peers(status: &Value) -> BTreeMap<String, String> {
 
 /// The pairs that `causeway graph` draws.
 fn drawn() -> BTreeSet<(String, String)> {
-    let output =
-        Command::new(CAUSEWAY).args(["graph", "--lab", "-o", "json"]).output().expect("run causeway");
-    let graph: Value = serde_json::from_slice(&output.stdout).expect("the graph is JSON");
+    let graph = graph();
     let end = |tunnel: &Value, end: &str| {
         tunnel[end].as_str().and_then(|name| name.rsplit('/').next()).expect("a node").to_string()
     };
@@ -96,15 +71,6 @@ fn pairs(peers: &BTreeMap<String, String>) -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// Addresses that do not answer from there.
-fn silent(from: &str, addresses: &[String]) -> String {
-    let script = "for a in \"$@\"; do (ping -nqc 1 -W 3 $a >/dev/null || echo $a) & done; wait";
-    let mut args = vec!["exec", from, "--", "sh", "-c", script, "sh"];
-    args.extend(addresses.iter().map(String::as_str));
-    let output = lab(&args);
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 /// The gateway over which a node reaches an address: the peer that its tunnel has for it.
 fn gateway_to(status: &Value, node: &str, address: IpAddr) -> String {
     let ranges = good(&["exec", node, "--", "wg", "show", "cw0", "allowed-ips"]);
@@ -118,21 +84,6 @@ fn gateway_to(status: &Value, node: &str, address: IpAddr) -> String {
     let mut of_key = tunnels.filter(|tunnel| tunnel["publicKey"] == key);
     let peer = of_key.next().and_then(|tunnel| tunnel["peer"].as_str()).expect("a node's key");
     peer.rsplit('/').next().expect("a name").to_string()
-}
-
-/// Says of nodes whether they are to be gateways.
-fn annotate(nodes: &[&str], leader: Option<&str>) {
-    let store = Store::open("/run/causeway-lab/clusters/home/store").expect("the cluster's objects");
-    for node in nodes {
-        let change = |object: &mut Manifest| {
-            let annotations = object.metadata_mut().annotations.get_or_insert_default();
-            match leader {
-                Some(leader) => annotations.insert("causeway.io/leader".into(), leader.into()),
-                None => annotations.remove("causeway.io/leader"),
-            };
-        };
-        store.update(&Id::new(Kind::Node, "", node), change).expect("write it").expect("it is there");
-    }
 }
 
 /// The process that is a node's tunnel.
@@ -169,7 +120,10 @@ fn trusts(node: &str, gateway: &str) -> bool {
 fn locations() {
     let folder = Folder::new("topologies");
     let file = folder.write("lab.yaml", LAB);
-    folder.write("pods.yaml", &["e3", "w2"].map(pod).concat());
+    folder.write(
+        "pods.yaml",
+        &["e3", "w2"].map(|node| pod(node, "causeway, echo, --listen, \":8080\"")).concat(),
+    );
     good(&["up", "--file", &file]);
 
     // The gateways are e1 and e2, w1 and w3: not w2, whose annotation says no.
@@ -194,13 +148,7 @@ fn locations() {
         nodes.iter().flat_map(mesh_ips).chain(pods.iter().flat_map(|pod| strings(&pod["ips"]))).collect();
     assert_eq!(everywhere.len(), 2 * (7 + 2));
     let froms = ["e1", "e2", "e3", "w1", "w2", "w3", "f1", "on-e3", "on-w2"];
-    std::thread::scope(|scope| {
-        let all: Vec<_> =
-            froms.iter().map(|from| (from, scope.spawn(|| silent(from, &everywhere)))).collect();
-        for (from, addresses) in all {
-            assert_eq!(addresses.join().expect("no panic"), "", "from {from}");
-        }
-    });
+    reach(froms.into_iter(), &everywhere, "at first");
 
     let pod = |name: &str| pods.iter().find(|pod| pod["name"] == name).expect("the pod is there");
     let (near, far) = (pod("on-e3"), pod("on-w2"));
@@ -214,12 +162,12 @@ fn locations() {
 
     // Both locations' gateways between the two pods are to be none, and then are again.
     let (since, requests) = (flows.sent(), load(20));
-    annotate(&gateways, Some("false"));
+    gateways.iter().for_each(|gateway| lead(gateway, Some("false")));
     until("they are gateways no more", |status| {
         let peers = peers(status);
         gateways.iter().all(|gateway| !peers["f1"].split(' ').any(|peer| peer == *gateway))
     });
-    annotate(&gateways, None);
+    gateways.iter().for_each(|gateway| lead(gateway, None));
     until("they carry what they carried", |status| {
         gateway_to(status, "e3", address) == gateways[0] && gateway_to(status, "w2", back) == gateways[1]
     });

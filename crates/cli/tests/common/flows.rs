@@ -148,10 +148,12 @@ impl Drop for Flows {
     }
 }
 
-/// A TCP connection that says something and hears it again, for as long as it is not stopped; the longest silence.
+/// A TCP connection that says something and hears it again, for as long as it is not stopped.
 pub(crate) struct Talk {
+    pub(crate) name: String,
     stop: Arc<AtomicBool>,
-    talk: thread::JoinHandle<Duration>,
+    longest: Arc<Mutex<Duration>>,
+    talk: thread::JoinHandle<()>,
 }
 
 impl Talk {
@@ -166,31 +168,38 @@ impl Talk {
             let _ = std::io::copy(&mut stream, &mut answers);
         });
         let here = netns(from["netns"].as_str().expect("a namespace"));
-        let stream = here.run(|| TcpStream::connect(at)).expect("netns").expect("connect");
+        let mut stream = here.run(|| TcpStream::connect(at)).expect("netns").expect("connect");
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Duration::ZERO)));
+        let (stopped, silence) = (stop.clone(), longest.clone());
         let talk = thread::spawn(move || {
-            let (mut stream, mut longest) = (stream, Duration::ZERO);
             let mut answer = [0; MARK.len()];
             while !stopped.load(Ordering::Relaxed) {
                 let asked = Instant::now();
-                stream
-                    .write_all(MARK)
-                    .and_then(|()| stream.read_exact(&mut answer))
-                    .expect("the stream goes on");
-                longest = longest.max(asked.elapsed());
+                let heard = stream.write_all(MARK).and_then(|()| stream.read_exact(&mut answer));
+                heard.expect("the stream goes on");
+                let mut longest = silence.lock().expect("no panic");
+                *longest = longest.max(asked.elapsed());
+                drop(longest);
                 #[expect(clippy::disallowed_methods, reason = "it has a pace")]
                 thread::sleep(PACE);
             }
-            longest
         });
-        Self { stop, talk }
+        let name = format!("{} to {} at {ip}", from["name"], to["name"]);
+        Self { name, stop, longest, talk }
     }
 
+    /// The longest silence since this was last asked.
+    pub(crate) fn silence(&self) -> Duration {
+        std::mem::take(&mut *self.longest.lock().expect("no panic"))
+    }
+
+    /// Ends it; the longest silence since it was last asked for.
     pub(crate) fn end(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
-        self.talk.join().expect("the stream lived")
+        let longest = self.longest.clone();
+        self.talk.join().expect("the stream lived");
+        std::mem::take(&mut *longest.lock().expect("no panic"))
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 
 pub(crate) mod flows;
+pub(crate) mod nodes;
 pub(crate) mod traffic;
 
 use std::path::PathBuf;
