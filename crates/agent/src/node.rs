@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use engine::exchange::{Interest, Position};
-use engine::health::{Event as Verdict, Gateways, Prober, Ranking};
+use engine::health::{Event as Verdict, Gateways, Prober, Ranking, Relief};
 use engine::mesh::{Handover, Unserved};
 use engine::plan::{self, Op, State};
 use engine::services::{Departed, Fill, HealthCheck, Planner};
@@ -95,8 +95,9 @@ pub(crate) struct Node {
     pub(crate) desired: State,
     /// Over which peer each node is reached, as the newest plan has it.
     via: BTreeMap<NodeName, NodeName>,
-    /// Which gateways carry nothing.
+    /// Which gateways carry nothing, and which forward badly.
     gateways: Gateways,
+    relief: Relief,
     /// Which are changing hands.
     handover: Handover,
     /// Whether somebody fell silent, answers again or is reached in another way since they were judged.
@@ -209,6 +210,7 @@ impl Node {
             datapath,
             via: BTreeMap::new(),
             gateways: Gateways::default(),
+            relief: Relief::default(),
             handover: Handover::default(),
             judge: false,
             reaching: Reaching::new(told.report.clone()),

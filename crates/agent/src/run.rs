@@ -153,6 +153,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         node.poll_outliers();
         probe(&mut node, &echo, &aborts).await;
         node.poll_gateways();
+        node.poll_relief();
         node.poll_handover();
         node.settle().await;
         node.poll_paths();

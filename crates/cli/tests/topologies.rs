@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::flows::{Flows, Talk, addresses};
 use common::nodes::{graph, lead, mesh_ips, pod, reach, strings};
@@ -211,7 +211,31 @@ fn locations() {
     flows.go_on(Duration::from_secs(2));
     let (sent, lost) = flows.lost(since);
     assert_eq!(lost, Vec::<String>::new(), "of {sent} of each flow, while it came back");
+
     let longest = talks.into_iter().map(Talk::end).max().expect("there are some");
     println!("the longest that a connection waited for an answer: {longest:?}");
     assert!(longest < Duration::from_secs(4), "{longest:?}");
+
+    // One forwards badly: it loses packets of others, and none of its own. All that it carried goes by the other, and once it
+    // does nothing is lost.
+    let rule = "numgen random mod 100 < 30 drop";
+    let chain = "add table inet bad; add chain inet bad f {type filter hook forward priority 0;}";
+    let change = |what: &str| good(&["exec", gateways[0], "--", "nft", what]);
+    change(&format!("{chain}; add rule inet bad f iifname cw0 oifname cw0 {rule}"));
+    let begun = Instant::now();
+    let relieved = |status: &Value| {
+        let senders = [("e3", address), ("f1", back), ("w1", back), ("w3", back)];
+        let by = senders.map(|(node, to)| gateway_to(status, node, to));
+        by.iter().all(|gateway| gateway != gateways[0])
+    };
+    until("nothing goes by it", relieved);
+    println!("a gateway that lost packets was relieved of all after {:?}", begun.elapsed());
+    flows.go_on(Duration::from_millis(100));
+    let since = flows.sent();
+    flows.go_on(Duration::from_secs(1));
+    let (sent, lost) = flows.lost(since);
+    assert_eq!(lost, Vec::<String>::new(), "of {sent} of each flow, while others carry");
+    let says = |node: &&str| good(&["logs", node, "--lines", "1000"]).contains("forwards badly");
+    assert!(NODES.iter().any(says), "nobody says so");
+    change("delete table inet bad");
 }

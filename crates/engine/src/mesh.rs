@@ -31,6 +31,7 @@ use claims::Claims;
 pub use handover::{Changing, Handover, Standing, Step};
 pub use planner::Planner;
 pub use problem::Problem;
+pub use segment::Share;
 use view::View;
 
 /// The UDP port of a node that has not said another.
@@ -72,6 +73,8 @@ pub struct Seen {
     /// Nodes that are no gateways for now: they do not answer, or carry nothing
     /// ([`crate::health::Gateways`]).
     pub out: BTreeSet<NodeName>,
+    /// Gateways that forward badly, and what others carry in their place ([`crate::health::Relief`]).
+    pub relieved: BTreeMap<NodeName, Share>,
     /// Gateways that are changing hands ([`Handover`]).
     pub changing: Changing,
     /// Where the names lead that endpoints are given by; what leads nowhere is not here.
@@ -254,8 +257,10 @@ fn add_peers(
     let takes_part = |node: &Node| node.mesh.knows_groups || !here(node);
     let is_changing =
         !seen.changing.was.is_empty() && settings.knows_groups && world.nodes.values().all(takes_part);
-    let mut view = View::new(world, me, here, None, &seen.out);
-    let mut other = is_changing.then(|| View::new(world, me, here, Some(&seen.changing), &seen.out));
+    let relieved = &segment::relieved(world, settings, seen);
+    let mut view = View::new(world, me, here, None, &seen.out, relieved);
+    let mut other =
+        is_changing.then(|| View::new(world, me, here, Some(&seen.changing), &seen.out, relieved));
     if let Some(former) = &mut other
         && seen.changing.is_before(former.carried.is_some(), view.carried.is_some())
     {

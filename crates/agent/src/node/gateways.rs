@@ -1,5 +1,8 @@
 //! Over whom others are reached, and who is not to carry anything for now.
 
+use std::collections::BTreeMap;
+
+use engine::mesh::Share;
 use ipnet::IpNet;
 use model::NodeName;
 use model::mesh::Granularity;
@@ -43,6 +46,37 @@ impl Node {
         self.replan |= nodes.any(|node| node.mesh.granularity != Granularity::Full);
     }
 
+    /// Lets traffic go by other gateways than those that forward badly.
+    pub(crate) fn poll_relief(&mut self) {
+        let now = self.now();
+        if !self.relief.is_due(now) {
+            return;
+        }
+        let answers = self.prober.take_answers();
+        let groups = self.groups();
+        if !self.relief.follow(&self.via, &groups, &answers, now) {
+            return;
+        }
+        let relieved = self.relief.relieved();
+        let said: Vec<String> = relieved.iter().map(|(name, share)| said(name, *share)).collect();
+        for name in self.outlook.seen.relieved.keys().filter(|name| !relieved.contains_key(*name)) {
+            info!(gateway = %name, "carries what it did before it forwarded badly");
+        }
+        self.problems.set_machine("gateways", (!said.is_empty()).then(|| said.join("; ")));
+        self.outlook.seen.relieved.clone_from(relieved);
+        self.replan = true;
+    }
+
+    /// The gateways that stand in for others, by the number of their group.
+    fn groups(&self) -> BTreeMap<NodeName, u32> {
+        let group = |name: &NodeName| {
+            let key = self.outlook.world.nodes.get(name)?.public_key?;
+            Some(self.desired.tunnel.peers.get(&key)?.group).filter(|group| *group != 0)
+        };
+        let hops = self.via.iter().filter(|(node, hop)| node == hop).map(|(name, _)| name);
+        hops.filter_map(|name| Some((name.clone(), group(name)?))).collect()
+    }
+
     /// Lets gateways change hands step by step.
     pub(super) fn hand_over(&mut self) {
         let now = self.now();
@@ -64,4 +98,14 @@ impl Node {
     fn is_gateway(&self, name: &NodeName) -> bool {
         self.via.iter().any(|(node, hop)| hop == name && node != hop)
     }
+}
+
+fn said(gateway: &NodeName, share: Share) -> String {
+    let what = match share {
+        Share::Half => "half",
+        Share::All => "all",
+    };
+    format!(
+        "the gateway {gateway} forwards badly: packets through it are lost or late; {what} of what it carried goes by others"
+    )
 }

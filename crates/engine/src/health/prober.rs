@@ -12,6 +12,7 @@ use std::time::Duration;
 use model::{ClusterName, NodeName};
 use siphasher::sip::SipHasher13;
 
+use super::answers::{Answers, IN_VAIN, Tally};
 use super::rtt::Rtt;
 use super::timing::{DEAD_EVERY, FIRST_GRACE, LEAST_PROBES, LONG_DEAD, RTT_EVERY, Timing};
 
@@ -74,6 +75,7 @@ struct Peer {
     outstanding: VecDeque<(u16, Duration)>,
     next_seq: u16,
     rtt: Option<Rtt>,
+    tally: Tally,
     /// Its entry in the queue.
     queued: Duration,
 }
@@ -158,7 +160,9 @@ impl Prober {
         let timed = peer.state == State::Alive;
         if let Some(at) = peer.outstanding.iter().position(|(sent, _)| *sent == seq && timed) {
             let (_, sent) = peer.outstanding.remove(at).expect("just found");
-            peer.rtt = Some(Rtt::update(peer.rtt, now.saturating_sub(sent)));
+            let time = now.saturating_sub(sent);
+            peer.rtt = Some(Rtt::update(peer.rtt, time));
+            peer.tally.answered(time, now);
         }
         self.heard(id, now);
     }
@@ -172,6 +176,7 @@ impl Prober {
             let peer = peers.get_mut(&id).expect("a queued peer exists");
             if peer.is_dying(timing, now) {
                 peer.state = State::Dead { since: now };
+                peer.tally.forget();
                 events.push_back(Event::Died(peer.name.clone()));
             }
             let probe = (peer.next_probe <= now).then(|| peer.probe(timing, random, now));
@@ -198,6 +203,14 @@ impl Prober {
     pub fn rtt(&self, peer: &NodeName) -> Option<Duration> {
         let peer = self.peers.get(self.ids.get(peer)?)?;
         peer.rtt.map(|rtt| rtt.smoothed())
+    }
+
+    /// How well those that are alive have answered since this was called last; whoever was not asked is not there.
+    pub fn take_answers(&mut self) -> BTreeMap<NodeName, Answers> {
+        let alive = self.peers.values_mut().filter(|peer| peer.state == State::Alive);
+        let taken =
+            alive.map(|peer| (&peer.name, peer.tally.take())).filter(|(_, answers)| answers.asked > 0);
+        taken.map(|(name, answers)| (name.clone(), answers)).collect()
     }
 
     /// Each other cluster's time: the median of its nodes'. Dead nodes keep theirs, so that a dying cluster does not
@@ -242,13 +255,14 @@ impl Prober {
         }
         if peer.state != State::Alive {
             peer.outstanding.clear();
+            peer.tally.forget();
         }
         peer.state = State::Alive;
         peer.heard = now;
         peer.unanswered = 0;
         let again_after = match peer.rtt {
             None => self.timing.retry,
-            Some(rtt) if !rtt.is_settled() => self.timing.interval,
+            Some(rtt) if !rtt.is_settled() || peer.tally.is_alert(now) => self.timing.interval,
             Some(_) => RTT_EVERY,
         };
         let for_rtt = peer.last_probe.map_or(now, |at| at + again_after);
@@ -301,6 +315,7 @@ impl Peer {
             outstanding: VecDeque::new(),
             next_seq: 0,
             rtt: None,
+            tally: Tally::default(),
             queued: next_probe,
         }
     }
@@ -330,7 +345,14 @@ impl Peer {
     fn probe(&mut self, timing: &Timing, random: &mut Random, now: Duration) -> Probe {
         let seq = self.next_seq;
         self.next_seq = seq.wrapping_add(1);
-        if self.outstanding.len() == OUTSTANDING {
+        while let Some((_, sent)) = self.outstanding.front().copied() {
+            let in_vain = now >= sent + IN_VAIN;
+            if in_vain && self.state == State::Alive {
+                self.tally.missed(now);
+            }
+            if !in_vain && self.outstanding.len() < OUTSTANDING {
+                break;
+            }
             self.outstanding.pop_front();
         }
         self.outstanding.push_back((seq, now));

@@ -14,7 +14,7 @@ use std::time::Duration;
 use model::mesh::Gateway;
 use model::{Node, NodeName};
 
-use super::segment::{Place, Segment};
+use super::segment::{Place, Relieved, Segment};
 
 /// How far a change has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,7 +121,8 @@ impl Handover {
             let members: Vec<&Node> = nodes.values().filter(is_member).collect();
             let is = Segment::new(members.clone(), None);
             let was = Segment::new(members, Some(&lately));
-            if is.carriers(out) != was.carriers(&lately.out(out)) {
+            let nobody = Relieved::new();
+            if is.carriers(out, &nobody) != was.carriers(&lately.out(out), &nobody) {
                 let of_place = lately.was.iter().filter(|(name, _)| Place::of(&nodes[*name]) == Some(place));
                 for (name, was) in of_place {
                     self.changing.was.entry(name.clone()).or_insert(*was);

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use model::{Change, ClusterName, Key, Node, NodeName, World, overlaps};
 
 use super::claims::Claims;
-use super::segment::{Name, Segment};
+use super::segment::{Name, Segment, relieved};
 use super::view::{group, set_groups};
 use super::{Mesh, Seen, Settings, TUNNEL_METRIC, add_route, claim_ranges, encapsulation, new_peer, plan};
 
@@ -165,7 +165,9 @@ impl<'a> Scene<'a> {
         let mine = Name::of(self.me);
         let members = self.members(names.iter().copied().chain([mine]));
         let out = &self.seen.out;
-        let carrier = |members: &[&'a Node]| Segment::new(members.to_vec(), None).carrier(self.me, out);
+        let relieved = &relieved(self.world, self.settings, self.seen);
+        let carrier =
+            |members: &[&'a Node]| Segment::new(members.to_vec(), None).carrier(self.me, out, relieved);
         // Every way to another segment depends on that.
         let hop = carrier(&members[&mine].is);
         if carrier(&members[&mine].was).name != hop.name || self.touched.contains_key(&hop.name) {
@@ -177,7 +179,7 @@ impl<'a> Scene<'a> {
             let Members { was, is } = &members[name];
             before.extend(was.iter().map(|node| &node.name));
             let segment = Segment::new(is.clone(), None);
-            let carriers = segment.carriers(out);
+            let carriers = segment.carriers(out, relieved);
             if (*name == mine) != carries {
                 groups.insert(*name, group(&segment, &carriers));
             }

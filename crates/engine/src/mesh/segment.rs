@@ -8,14 +8,50 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-use model::mesh::{Gateway, Granularity, Host};
+use model::mesh::{Encryption, Gateway, Granularity, Host};
 use model::{ClusterName, Node, NodeName, World};
 use siphasher::sip::SipHasher13;
 
 use super::handover::Changing;
+use super::{Seen, Settings};
 
 /// As many gateways are active in a segment for which nobody chose any.
 const ACTIVE: usize = 2;
+
+/// What a gateway that forwards badly is relieved of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Share {
+    /// Of every other member, chosen by their names.
+    Half,
+    /// Of everybody but itself.
+    All,
+}
+
+/// Gateways, and what each is relieved of.
+pub(super) type Relieved = BTreeMap<NodeName, Share>;
+
+/// Whom this node relieves. What one node finds others need not, so that is only for a mesh in which gateways are
+/// believed for each other, and only where they are inside of the location, too.
+pub(super) fn relieved(world: &World, settings: &Settings, seen: &Seen) -> Relieved {
+    let knows = |node: &Node| node.mesh.knows_groups || node.public_key.is_none();
+    if seen.relieved.is_empty() || !settings.knows_groups || !world.nodes.values().all(knows) {
+        return Relieved::new();
+    }
+    let mut relieved = seen.relieved.clone();
+    relieved
+        .retain(|name, _| world.nodes.get(name).is_some_and(|node| node.mesh.encryption == Encryption::All));
+    relieved
+}
+
+impl Share {
+    /// Whether this member is among those.
+    fn has(self, member: &NodeName, gateway: &NodeName) -> bool {
+        match self {
+            Self::Half => weight(member, gateway).is_multiple_of(2),
+            Self::All => true,
+        }
+    }
+}
 
 /// What tells segments apart. Those of one location stand next to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +135,12 @@ impl<'a> Segment<'a> {
     }
 
     /// Who carries the member's traffic to other segments: perhaps itself.
-    pub(super) fn carrier(&self, member: &'a Node, out: &BTreeSet<NodeName>) -> &'a Node {
+    pub(super) fn carrier(
+        &self,
+        member: &'a Node,
+        out: &BTreeSet<NodeName>,
+        relieved: &Relieved,
+    ) -> &'a Node {
         let public = member.mesh.granularity == Granularity::Cross && is_public(member);
         if public || self.active.iter().any(|gateway| gateway.name == member.name) {
             return member;
@@ -108,7 +149,12 @@ impl<'a> Segment<'a> {
         let of = |gateways: &mut dyn Iterator<Item = &&'a Node>| {
             gateways.copied().max_by_key(|gateway| (weight(&member.name, &gateway.name), &gateway.name))
         };
-        of(&mut self.active.iter().filter(well))
+        let fit = |gateway: &&&Node| {
+            !relieved.get(&gateway.name).is_some_and(|share| share.has(&member.name, &gateway.name))
+        };
+        // Badly is better than by those that nobody expects to carry anything.
+        of(&mut self.active.iter().filter(well).filter(fit))
+            .or_else(|| of(&mut self.active.iter().filter(well)))
             .or_else(|| self.standby.iter().find(well).copied())
             .or_else(|| of(&mut self.active.iter()))
             .unwrap_or(member)
@@ -116,10 +162,14 @@ impl<'a> Segment<'a> {
 
     /// Each node that carries anything, with the members whose traffic it carries; the active gateways are among them
     /// even if they carry nothing but their own.
-    pub(super) fn carriers(&self, out: &BTreeSet<NodeName>) -> BTreeMap<&'a NodeName, Vec<&'a Node>> {
+    pub(super) fn carriers(
+        &self,
+        out: &BTreeSet<NodeName>,
+        relieved: &Relieved,
+    ) -> BTreeMap<&'a NodeName, Vec<&'a Node>> {
         let mut carriers: BTreeMap<&NodeName, Vec<&Node>> = BTreeMap::new();
         for member in &self.members {
-            carriers.entry(&self.carrier(member, out).name).or_default().push(member);
+            carriers.entry(&self.carrier(member, out, relieved).name).or_default().push(member);
         }
         carriers
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{Node, NodeName, PublicKey, World};
 
 use super::handover::Changing;
-use super::segment::{Name, Segment, segments};
+use super::segment::{Name, Relieved, Segment, segments};
 use crate::plan::Peer;
 
 /// The mesh as it is seen from one node.
@@ -23,13 +23,14 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// From `me`, of nodes of which some are `out`, before what is `changing` if anything is.
+    /// From `me`, of nodes of which some are `out` and some `relieved`, before what is `changing` if anything is.
     pub(super) fn new(
         world: &'a World,
         me: &'a Node,
         is_here: impl Fn(&Node) -> bool,
         changing: Option<&Changing>,
         out: &BTreeSet<NodeName>,
+        relieved: &Relieved,
     ) -> Self {
         let before = changing.map(|changing| changing.out(out));
         let out = before.as_ref().unwrap_or(out);
@@ -38,7 +39,7 @@ impl<'a> View<'a> {
         let (mine, segment) =
             segments.iter().find(|(_, segment)| is_mine(segment)).expect("this node is here");
         let mine = *mine;
-        let mut carriers = segment.carriers(out);
+        let mut carriers = segment.carriers(out, relieved);
         let own = group(segment, &carriers);
         let carried = carriers.remove(&me.name);
 
@@ -46,9 +47,9 @@ impl<'a> View<'a> {
         let neighbours = segment.members.iter().filter(|member| member.name != me.name);
         ways.extend(neighbours.map(|member| (*member, *member)));
         let mut groups = BTreeMap::new();
-        let hop = segment.carrier(me, out);
+        let hop = segment.carrier(me, out, relieved);
         for (name, segment) in segments.iter().filter(|(name, _)| **name != mine) {
-            let carriers = segment.carriers(out);
+            let carriers = segment.carriers(out, relieved);
             if carried.is_some() && segment.members.len() > 1 {
                 groups.insert(*name, group(segment, &carriers));
             }

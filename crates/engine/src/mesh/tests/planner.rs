@@ -5,6 +5,7 @@ use model::{Object, PublicKey};
 use proptest::prelude::*;
 
 use super::*;
+use crate::mesh::Share;
 use crate::testing::{cluster, mesh_settings, meshed, node_name, world};
 
 fn settings() -> Settings {
@@ -78,7 +79,9 @@ proptest! {
                 world.apply(change);
             }
             if let Some(n) = out {
-                seen.out = [node_name(&format!("a/{n:02}"))].into();
+                let name = node_name(&format!("a/{n:02}"));
+                seen.relieved = seen.out.iter().map(|name| (name.clone(), Share::Half)).collect();
+                seen.out = [name].into();
             }
             let expected = plan(&world, &me, &settings(), &seen);
             prop_assert_eq!(planner.plan(&world, &me, &settings(), &seen), &expected);

@@ -1,9 +1,9 @@
 //! Who has a tunnel to whom, and whether packets get where they are sent when everybody plans for itself.
 
-use model::mesh::{Gateway, Granularity};
+use model::mesh::{Encryption, Gateway, Granularity};
 
 use super::*;
-use crate::mesh::segment::{Segment, segments};
+use crate::mesh::segment::{Relieved, Segment, segments};
 
 /// A node of a location, with an address of either kind where it `is_public`; its slices and key follow from `n`.
 fn placed(name: &str, location: &str, n: u8, is_public: bool) -> Node {
@@ -294,7 +294,10 @@ fn a_lost_gateway_moves_its_own_nodes_only() {
     let segment: &Segment = segments.values().next().unwrap();
     let carriers = |lost: &[&str]| -> Vec<&str> {
         let seen = out(lost);
-        members.iter().map(|name| &*segment.carrier(&world.nodes[name], &seen.out).name.node).collect()
+        members
+            .iter()
+            .map(|name| &*segment.carrier(&world.nodes[name], &seen.out, &Relieved::new()).name.node)
+            .collect()
     };
     let before = carriers(&[]);
     for gateway in ["1", "2", "3", "4"] {
@@ -309,7 +312,8 @@ fn a_lost_gateway_moves_its_own_nodes_only() {
     assert!(carriers(&["a/1", "a/2", "a/3", "a/4"]).iter().zip(&before).all(|(now, _)| *now == "10"));
     // Nobody at all is well: nothing moves.
     let everybody: BTreeSet<NodeName> = world.nodes.keys().cloned().collect();
-    let carrier = |name: &NodeName| segment.carrier(&world.nodes[name], &everybody).name.node.clone();
+    let carrier =
+        |name: &NodeName| segment.carrier(&world.nodes[name], &everybody, &Relieved::new()).name.node.clone();
     assert_eq!(members.iter().map(carrier).collect::<Vec<_>>(), before);
 }
 
@@ -409,4 +413,78 @@ fn no_packet_is_lost_while_gateways_change() {
             }
         }
     }
+}
+
+#[test]
+fn whoever_relieves_a_gateway_need_not_ask() {
+    let gateways = ["a/11", "a/12", "a/22", "a/31", "a/33", "b/51"].map(node_name);
+    let shares = [None, Some(Share::Half), Some(Share::All)];
+    for granularity in [Granularity::Location, Granularity::Cross] {
+        let mut world = scene(granularity);
+        world.nodes.values_mut().for_each(|node| node.mesh.knows_groups = true);
+        let mut moved = 0;
+        for round in 0..60_u64 {
+            // Each thinks of each gateway what it likes, by some number.
+            let relieved = |me: usize| {
+                let of = |(n, name): (usize, &NodeName)| {
+                    let draw =
+                        (round * 31 + me as u64 * 7 + n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+                    Some((name.clone(), shares[draw as usize % 3]?))
+                };
+                gateways.iter().enumerate().filter_map(of).collect()
+            };
+            let plan_of = |(n, me): (usize, &NodeName)| {
+                let seen = Seen { relieved: relieved(n), ..Seen::default() };
+                (me.clone(), plan(&world, me, &mesh_settings(), &seen))
+            };
+            let plans: BTreeMap<_, _> = world.nodes.keys().enumerate().map(plan_of).collect();
+            moved += plans
+                .iter()
+                .filter(|(me, mesh)| mesh.via != plan(&world, me, &mesh_settings(), &Seen::default()).via)
+                .count();
+            for (from, to) in world.nodes.values().flat_map(|a| world.nodes.values().map(move |b| (a, b))) {
+                way(&world, &plans, from, to, round.is_multiple_of(2))
+                    .unwrap_or_else(|error| panic!("{granularity:?}: {error}"));
+            }
+        }
+        assert!(moved > 60, "{moved}");
+        // Where neighbours are not encrypted each believes one gateway.
+        let seen = Seen { relieved: [(gateways[0].clone(), Share::All)].into(), ..Seen::default() };
+        let mut unencrypted = world.clone();
+        unencrypted.nodes.values_mut().for_each(|node| node.mesh.encryption = Encryption::Mesh);
+        for me in unencrypted.nodes.keys() {
+            let via = |seen: &Seen| plan(&unencrypted, me, &mesh_settings(), seen).via;
+            assert_eq!(via(&seen), via(&Seen::default()), "{me}");
+        }
+        // Where one node does not know groups nobody chooses for itself.
+        world.nodes.get_mut(&node_name("b/52")).unwrap().mesh.knows_groups = false;
+        for me in world.nodes.keys() {
+            let plan = |seen: &Seen| plan(&world, me, &mesh_settings(), seen);
+            assert_eq!(plan(&seen), plan(&Seen::default()), "{me}");
+        }
+    }
+}
+
+#[test]
+fn half_of_the_members_leave_one_that_is_relieved_of_half() {
+    let (world, members) = crowd();
+    let segments = segments(&world, |_| true, None);
+    let segment: &Segment = segments.values().next().unwrap();
+    let nobody = BTreeSet::new();
+    let carriers = |relieved: &[(&str, Share)]| -> Vec<&str> {
+        let relieved = relieved.iter().map(|(name, share)| (node_name(name), *share)).collect();
+        let carrier = |name| &*segment.carrier(&world.nodes[name], &nobody, &relieved).name.node;
+        members.iter().map(carrier).collect()
+    };
+    let count = |carriers: &[&str]| carriers.iter().filter(|carrier| **carrier == "2").count();
+    let [before, half, all] =
+        [carriers(&[]), carriers(&[("a/2", Share::Half)]), carriers(&[("a/2", Share::All)])];
+    let share = count(&half) as f64 / count(&before) as f64;
+    assert!((0.3..0.7).contains(&share) && count(&all) == 0, "{share}");
+    for ((before, half), all) in before.iter().zip(&half).zip(&all) {
+        assert!(*before == "2" || before == half && before == all, "only its own move");
+        assert!(half == before || half == all, "and once");
+    }
+    let everybody = ["a/1", "a/2", "a/3", "a/4"].map(|name| (name, Share::All));
+    assert_eq!(carriers(&everybody), before, "where all are bad nothing moves");
 }
