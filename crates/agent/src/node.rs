@@ -4,6 +4,7 @@ mod gateways;
 mod keys;
 mod paths;
 mod policing;
+mod saving;
 mod unencrypted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +32,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use wire::local::StreamStatus;
-use wire::state::{Place, Policing};
 
 use crate::api::{Ask, Paths, Vital};
 use crate::cni::PodNetwork;
@@ -51,6 +51,7 @@ use crate::problems::Problems;
 use crate::services::Held;
 use crate::{install, status, underlay};
 use paths::Reaching;
+use saving::Saving;
 
 /// How often the device is looked for and the clusters are ranked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -60,13 +61,6 @@ pub(crate) const OBSERVE_EVERY: Duration = Duration::from_secs(15);
 
 /// How long after an operation failed the kernel is looked at again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// How long what changed may wait before it is on disk: what a crash costs is asked for again.
-const SAVE_AFTER: Duration = Duration::from_secs(1);
-/// It waits so many times as long as it took to write the last time: in a large clusterset everything is much.
-const SAVE_SHARE: u32 = 50;
-/// But no longer.
-const SAVE_LATEST: Duration = Duration::from_secs(60);
 
 /// How far the controller has told what it knows.
 pub(crate) struct Told {
@@ -145,8 +139,7 @@ pub(crate) struct Node {
     replan: bool,
     check_at: Instant,
     observe_at: Instant,
-    save_at: Option<Instant>,
-    save_after: Duration,
+    saving: Saving,
 }
 
 impl Node {
@@ -178,6 +171,7 @@ impl Node {
             preshared: generations.held().clone().with_device(datapath.device.knows_other_preshared_keys()),
         };
         let now = Instant::now();
+        let saving = Saving::to(&config.state_dir);
         let untold =
             config.cni.is_some().then(|| "the container runtime to be told of this network".to_string());
         let seed = u64::from(std::process::id());
@@ -244,8 +238,7 @@ impl Node {
             replan: true,
             check_at: now,
             observe_at: now + OBSERVE_EVERY,
-            save_at: None,
-            save_after: SAVE_AFTER,
+            saving,
         };
         node.departed = node.config.services.grace().map(Departed::new);
         node.outliers = node.config.services.eject_outliers.then(|| Watch::new(now));
@@ -287,8 +280,17 @@ impl Node {
         let again = self.gateways.deadline().map(|at| self.started + at);
         let way = Some(self.started + self.reaching.deadline());
         let step = self.handover.deadline().map(|at| self.started + at);
-        let timers =
-            [Some(self.check_at), Some(self.observe_at), self.save_at, probe, gone, look, again, way, step];
+        let timers = [
+            Some(self.check_at),
+            Some(self.observe_at),
+            self.saving.deadline(),
+            probe,
+            gone,
+            look,
+            again,
+            way,
+            step,
+        ];
         timers.into_iter().flatten().min().expect("two of them are always there")
     }
 
@@ -320,7 +322,7 @@ impl Node {
                     police.subscribed(interest.topics.pods.clone());
                 }
                 self.told.interest = interest;
-                self.save_soon();
+                self.saving.soon();
             }
             AgentEvent::Synced { position } => {
                 self.told.position = Some(position);
@@ -329,7 +331,7 @@ impl Node {
                 if let Some(names) = &self.names {
                     names.set_synced(true);
                 }
-                self.save_soon();
+                self.saving.soon();
             }
             AgentEvent::Problem(problem) => {
                 self.problems.complain(problem);
@@ -365,7 +367,7 @@ impl Node {
         if let Some(names) = &mut self.names {
             names.follow(&self.outlook, &keys);
         }
-        self.save_soon();
+        self.saving.soon();
     }
 
     /// Follows a verdict at once: one map write, before any plan.
@@ -468,9 +470,7 @@ impl Node {
             }
             self.replan = true;
         }
-        if self.save_at.is_some_and(|at| now >= at) {
-            self.save().await;
-        }
+        self.poll_saving().await;
         revived
     }
 
@@ -727,33 +727,6 @@ impl Node {
             self.observe_at = self.observe_at.min(Instant::now() + RETRY_AFTER);
         }
         failed.is_empty()
-    }
-
-    fn save_soon(&mut self) {
-        let after = self.save_after;
-        self.save_at.get_or_insert_with(|| Instant::now() + after);
-    }
-
-    /// Writes what is known to disk, if it is not there yet.
-    pub(crate) async fn save(&mut self) {
-        if self.save_at.take().is_none() {
-            return;
-        }
-        let began = Instant::now();
-        let path = self.config.state_dir.join("world.state");
-        let Interest { policing, topics, .. } = &self.told.interest;
-        let policing = policing.then(|| Policing { clusters: topics.pods.clone(), policies: false });
-        let place = self.told.position.map(|p| {
-            let (epoch, revision) = (p.epoch, p.revision);
-            Place { epoch, revision, interest: None, policing }
-        });
-        let places = place.map(|place| (self.config.cluster.clone(), place)).into_iter().collect();
-        let world = self.outlook.world.clone();
-        let saved = tokio::task::spawn_blocking(move || link::saved::save(&path, &world, &places)).await;
-        if let Ok(Err(e)) = saved {
-            warn!("{e}");
-        }
-        self.save_after = (began.elapsed() * SAVE_SHARE).clamp(SAVE_AFTER, SAVE_LATEST);
     }
 
     /// Why the node is not ready yet; nothing when it is.
