@@ -19,6 +19,7 @@
 #include "lib/count.h"
 #include "lib/dialled.h"
 #include "lib/direct.h"
+#include "lib/mss.h"
 #include "lib/nat.h"
 #include "lib/open.h"
 #include "lib/police.h"
@@ -160,6 +161,19 @@ __noinline int may_leave(struct __sk_buff *skb, __u32 kind, __u32 is_translated)
 		      is_translated ? &w->flow.entry.destination : &w->packet.tuple.destination);
 }
 
+/*
+ * Whoever opens a connection through the mesh is held to what the way carries: on the mesh's device, on the way in and out,
+ * whatever carries the packets from there on. Devices without Ethernet headers are the mesh's, or lead outside.
+ */
+__noinline int open_through_mesh(struct __sk_buff *skb, __u32 came)
+{
+	const struct cw_exit *exit = route_exit(skb->ifindex, skb->protocol == bpf_htons(ETH_P_IP));
+
+	if (!exit || !exit->outside)
+		mss_limit(skb, 0, came);
+	return 0;
+}
+
 /* What comes in, from whichever device. One program for all: the choice costs the verifier time at every start. */
 SEC("classifier")
 int edge_ingress(struct __sk_buff *skb)
@@ -179,6 +193,8 @@ int edge_ingress(struct __sk_buff *skb)
 	/* Neither what is for another machine, nor what is for another device on the same wire; some of that the stack takes. */
 	if (skb->pkt_type == PACKET_OTHERHOST || skb->vlan_present)
 		return may_leave(skb, kind, false) ? verdict(TC_ACT_UNSPEC, CW_EDGE_PASSED) : TC_ACT_SHOT;
+	if (!w->packet.ip && w->packet.tcp & TCP_SYN)
+		open_through_mesh(skb, true);
 	if (kind == TUPLE_OTHER) {
 		unwrapped = direct_unwrap(skb);
 		if (unwrapped < 0)
@@ -286,6 +302,7 @@ int edge_out(struct __sk_buff *skb)
 SEC("classifier")
 int edge_out_l3(struct __sk_buff *skb)
 {
+	open_through_mesh(skb, false);
 	return egress(skb, 0);
 }
 

@@ -19,6 +19,8 @@
 #include "../abi.h"
 #include "address.h"
 #include "errors.h"
+#include "mss.h"
+#include "mtu.h"
 #include "route.h"
 #include "tuple.h"
 #include "work.h"
@@ -26,7 +28,6 @@
 #define DIRECT_HOPS 64
 /* GRE of version 0 with a key and nothing else. */
 #define GRE_KEY bpf_htons(0x2000)
-#define TCP_OPTION_MSS 2
 
 struct gre {
 	__be16 flags;
@@ -233,32 +234,25 @@ __noinline int direct_fits(struct __sk_buff *skb)
 	p->length = 0xffff;
 	route = route_find(skb, p, &w->chosen, &w->sender, &w->way);
 	p->length = length;
-	mtu = w->way.mtu_result;
+	mtu = mtu_to(w->sender.ip);
+	if (!mtu || mtu > w->way.mtu_result)
+		mtu = w->way.mtu_result;
 	return route == ROUTE_TOO_BIG && mtu < 0xffff && mtu > direct_envelope(p) ? mtu - direct_envelope(p) : 0;
 }
 
 /*
  * Writes into the answer to a client that dials how large its segments may be, if it says more: so nothing is ever too
- * large for the envelope. The option stands first where any does, as all common systems write it.
+ * large for the envelope.
  */
 __noinline int direct_limit(struct __sk_buff *skb)
 {
 	struct work *w = work_here();
-	struct { __u8 kind, length; __be16 size; } option;
 	struct packet *p;
-	__u32 at, headers;
-	__be16 limit;
+	__u32 headers;
 
 	if (!w)
 		return -1;
 	p = &w->packet;
-	at = p->transport + 20;
 	headers = (p->v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) + 20;
-	if (w->flow.entry.fits <= headers || bpf_skb_load_bytes(skb, at, &option, sizeof(option)) ||
-	    option.kind != TCP_OPTION_MSS || option.length != sizeof(option) ||
-	    bpf_ntohs(option.size) <= w->flow.entry.fits - headers)
-		return 0;
-	limit = bpf_htons(w->flow.entry.fits - headers);
-	return bpf_l4_csum_replace(skb, p->transport + 16, option.size, limit, sizeof(limit)) ?:
-	       bpf_skb_store_bytes(skb, at + offsetof(typeof(option), size), &limit, sizeof(limit), 0);
+	return w->flow.entry.fits > headers && mss_lower(skb, p->transport, w->flow.entry.fits - headers);
 }

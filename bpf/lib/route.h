@@ -14,10 +14,13 @@
 
 #include "../abi.h"
 #include "address.h"
+#include "mtu.h"
 #include "tuple.h"
 
 #define ROUTE_AF_INET 2
 #define ROUTE_AF_INET6 10
+/* What every network carries (RFC 791, section 3.1). */
+#define ROUTE_LEAST 576
 
 enum route {
 	/* By a device of the node. */
@@ -70,6 +73,23 @@ static __always_inline __u32 route_length(struct __sk_buff *skb, const struct pa
 	return header + (words >> 4) * 4 + skb->gso_size;
 }
 
+/* Whether a packet is too large for the way through the mesh that was found: a route's own MTU the kernel does not look at. */
+static __always_inline bool route_is_narrow(const struct packet *p, __u32 length, const __be32 to[4],
+					    struct bpf_fib_lookup *way)
+{
+	const struct cw_exit *exit;
+	__u32 mtu;
+
+	if (p->divisible || length <= ROUTE_LEAST)
+		return false;
+	exit = route_exit(way->ifindex, p->v4);
+	mtu = exit && exit->outside ? 0 : mtu_to(to);
+	if (!mtu || length <= mtu)
+		return false;
+	way->mtu_result = mtu;
+	return true;
+}
+
 /*
  * Finds the way to an address. With ROUTE_TOO_BIG, `way->mtu_result` is what fits, and the rest of the way is there for
  * packets that may be fragmented.
@@ -102,7 +122,7 @@ static __always_inline enum route route_find(struct __sk_buff *skb, const struct
 	switch (result) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
-		return ROUTE_OUT;
+		return route_is_narrow(p, length, destination->ip, way) ? ROUTE_TOO_BIG : ROUTE_OUT;
 	case BPF_FIB_LKUP_RET_NOT_FWDED:
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
 		return ROUTE_STACK;

@@ -165,6 +165,7 @@ impl Datapath {
             routes: routes.routes,
             guarded: maps.guarded,
             neighbours: maps.neighbours,
+            mtus: maps.mtus,
             masquerade: self.observe_masquerade()?,
             frontends: maps.frontends,
             outside: maps.outside,
@@ -246,6 +247,8 @@ fn owner(op: &Op) -> Owner {
         | Op::Unguard(_)
         | Op::SetNeighbour(..)
         | Op::DeleteNeighbour(_)
+        | Op::SetMtu(..)
+        | Op::DeleteMtu(_)
         | Op::AddSet(..)
         | Op::DeleteSet(..)
         | Op::SetFrontend(..)

@@ -85,6 +85,8 @@ pub async fn apply(netlink: &Netlink, op: &Op, tunnel: &str) -> Result<Applied, 
         | Op::Unguard(_)
         | Op::SetNeighbour(..)
         | Op::DeleteNeighbour(_)
+        | Op::SetMtu(..)
+        | Op::DeleteMtu(_)
         | Op::Masquerade(_)
         | Op::TunnelPort(_)
         | Op::SetPeer(..)

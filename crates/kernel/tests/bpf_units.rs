@@ -129,6 +129,11 @@ fn guard() {
 }
 
 #[test]
+fn mss() {
+    check("mss.bpf.o", 37);
+}
+
+#[test]
 fn near() {
     check("near.bpf.o", 8);
 }
@@ -155,5 +160,5 @@ fn tuple() {
 
 #[test]
 fn every_file_is_run() {
-    assert_eq!(objects().len(), 8, "a new file in bpf/tests needs a test here");
+    assert_eq!(objects().len(), 9, "a new file in bpf/tests needs a test here");
 }

@@ -45,6 +45,8 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
     let mut far: Vec<_> = gone(&observed.neighbours, &desired.neighbours).copied().collect();
     far.sort_by_key(IpNet::prefix_len);
     ops.extend(far.into_iter().map(Op::DeleteNeighbour));
+    ops.extend(changed(&observed.mtus, &desired.mtus).map(|(range, mtu)| Op::SetMtu(*range, *mtu)));
+    ops.extend(gone(&observed.mtus, &desired.mtus).map(|range| Op::DeleteMtu(*range)));
     ops.extend(
         changed(&observed.routes, &desired.routes).map(|((to, m), r)| Op::SetRoute(*to, *m, r.clone())),
     );

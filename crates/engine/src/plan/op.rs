@@ -23,6 +23,10 @@ pub enum Op {
     SetNeighbour(IpNet, Neighbour),
     /// Nothing does.
     DeleteNeighbour(IpNet),
+    /// Packets to this range through the mesh may be so many bytes large.
+    SetMtu(IpNet, u32),
+    /// They may be as large as those to the range around it.
+    DeleteMtu(IpNet),
     /// Pods show the node's address outside the mesh from now on as this says.
     Masquerade(Masquerade),
     /// Listen on this port.
@@ -79,6 +83,8 @@ impl Op {
             Self::Unguard(_) => "unguard",
             Self::SetNeighbour(..) => "set_neighbour",
             Self::DeleteNeighbour(_) => "delete_neighbour",
+            Self::SetMtu(..) => "set_mtu",
+            Self::DeleteMtu(_) => "delete_mtu",
             Self::Masquerade(_) => "masquerade",
             Self::TunnelPort(_) => "tunnel_port",
             Self::TunnelMtu(_) => "tunnel_mtu",
@@ -117,6 +123,8 @@ impl fmt::Display for Op {
                 takes.iter().try_for_each(|transport| write!(f, " takes {}", transport.name()))
             }
             Self::DeleteNeighbour(range) => write!(f, "neighbour delete {range}"),
+            Self::SetMtu(range, mtu) => write!(f, "mtu set {range} {mtu}"),
+            Self::DeleteMtu(range) => write!(f, "mtu delete {range}"),
             Self::Masquerade(Masquerade { sources, .. }) if sources.is_empty() => {
                 f.write_str("masquerade nothing")
             }
@@ -266,6 +274,8 @@ mod tests {
                 "neighbour set 10.1.0.0/16 at 172.16.1.2 sends vxlan takes vxlan takes plain",
             ),
             (Op::DeleteNeighbour(net), "neighbour delete 10.1.0.0/16"),
+            (Op::SetMtu(net, 1336), "mtu set 10.1.0.0/16 1336"),
+            (Op::DeleteMtu(net), "mtu delete 10.1.0.0/16"),
             (Op::Masquerade(masquerade), "masquerade 10.1.0.0/16 except 10.2.0.0/24,fd00:2::/64"),
             (Op::Masquerade(Masquerade::default()), "masquerade nothing"),
             (

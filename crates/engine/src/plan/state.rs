@@ -29,6 +29,9 @@ pub struct State {
     /// What goes to nodes of the same location unencrypted, and comes so, by range.
     #[serde(with = "entries", default)]
     pub neighbours: BTreeMap<IpNet, Neighbour>,
+    /// Bytes of the largest packet that gets through the mesh: everywhere, and to ranges that it is less to.
+    #[serde(with = "entries", default)]
+    pub mtus: BTreeMap<IpNet, u32>,
     /// How pods reach what is outside the mesh.
     #[serde(default)]
     pub masquerade: Masquerade,

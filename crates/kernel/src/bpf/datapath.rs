@@ -153,6 +153,7 @@ impl Datapath {
             dead: Table::new("dead", sock.map("dead")?)?,
             guarded: Table::new("guarded", guard.map("guarded")?)?,
             neighbours: Table::new("neighbours", guard.map("neighbours")?)?,
+            mtus: Table::new("mtus", edge.map("mtus")?)?,
             direct: Table::new("direct", edge.map("direct")?)?,
             tables: TableMap(Table::new("tables", edge.map("tables")?)?),
             outside: OutsideMaps {
@@ -229,6 +230,7 @@ impl Datapath {
         Ok(State {
             guarded: self.plan.guarded()?,
             neighbours: self.plan.neighbours()?,
+            mtus: self.plan.mtus()?,
             frontends: self.plan.frontends()?,
             outside: self.plan.outside.observe()?,
             sets: self.plan.sets()?,

@@ -24,6 +24,7 @@ pub(super) struct PlanMaps {
     pub(super) dead: Table<u64, u8>,
     pub(super) guarded: Table<abi::Prefix, u8>,
     pub(super) neighbours: Table<abi::Prefix, abi::Neighbour>,
+    pub(super) mtus: Table<abi::Prefix, u32>,
     pub(super) direct: Table<abi::Direct, u8>,
     pub(super) tables: TableMap,
     pub(super) outside: OutsideMaps,
@@ -47,6 +48,14 @@ impl PlanMaps {
             })),
             Some(Op::DeleteNeighbour(_)) => self.neighbours.remove(&each(run, |op| match op {
                 Op::DeleteNeighbour(range) => vec![prefix(range)],
+                _ => vec![],
+            })),
+            Some(Op::SetMtu(..)) => self.mtus.insert(&each(run, |op| match op {
+                Op::SetMtu(range, mtu) => vec![(prefix(range), *mtu)],
+                _ => vec![],
+            })),
+            Some(Op::DeleteMtu(_)) => self.mtus.remove(&each(run, |op| match op {
+                Op::DeleteMtu(range) => vec![prefix(range)],
                 _ => vec![],
             })),
             Some(Op::AddSet(..)) => self.backends.insert(&each(run, |op| match op {
@@ -138,6 +147,11 @@ impl PlanMaps {
             net(&key).zip(neighbour(&value)).ok_or_else(|| self.neighbours.foreign((key, value)))
         };
         self.neighbours.entries()?.into_iter().map(read).collect()
+    }
+
+    pub(super) fn mtus(&self) -> Result<BTreeMap<IpNet, u32>, BpfError> {
+        let read = |(key, mtu)| net(&key).map(|to| (to, mtu)).ok_or_else(|| self.mtus.foreign((key, mtu)));
+        self.mtus.entries()?.into_iter().map(read).collect()
     }
 
     pub(super) fn dead(&self) -> Result<BTreeSet<NodeId>, BpfError> {
