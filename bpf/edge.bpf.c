@@ -167,10 +167,14 @@ __noinline int may_leave(struct __sk_buff *skb, __u32 kind, __u32 is_translated)
  */
 __noinline int open_through_mesh(struct __sk_buff *skb, __u32 came)
 {
-	const struct cw_exit *exit = route_exit(skb->ifindex, skb->protocol == bpf_htons(ETH_P_IP));
+	const struct cw_exit *exit;
+	struct mss_packet p = {};
 
+	if (!mss_opens(skb, 0, came, &p))
+		return 0;
+	exit = route_exit(skb->ifindex, skb->protocol == bpf_htons(ETH_P_IP));
 	if (!exit || !exit->outside)
-		mss_limit(skb, 0, came);
+		mss_limit(skb, &p);
 	return 0;
 }
 

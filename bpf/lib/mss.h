@@ -126,21 +126,24 @@ static __always_inline bool mss_read_v6(struct __sk_buff *skb, __u32 ip, bool ca
 	return false;
 }
 
-/* Holds a packet that opens a connection through the mesh to what the way carries. */
-static __always_inline void mss_limit(struct __sk_buff *skb, __u32 ip, bool came)
+/* Whether a packet opens a connection through the mesh, or takes part in that. */
+static __always_inline bool mss_opens(struct __sk_buff *skb, __u32 ip, bool came, struct mss_packet *p)
 {
-	struct mss_packet p = {};
 	bool found = false;
-	__u32 mtu;
 	__u8 flags;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		found = mss_read_v4(skb, ip, came, &p);
+		found = mss_read_v4(skb, ip, came, p);
 	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		found = mss_read_v6(skb, ip, came, &p);
-	if (!found || bpf_skb_load_bytes(skb, p.tcp + 13, &flags, sizeof(flags)) || !(flags & TCP_SYN))
-		return;
-	mtu = mtu_to(p.ip);
-	if (mtu > p.headers)
-		mss_lower(skb, p.tcp, mtu - p.headers < 0xffff ? mtu - p.headers : 0xffff);
+		found = mss_read_v6(skb, ip, came, p);
+	return found && !bpf_skb_load_bytes(skb, p->tcp + 13, &flags, sizeof(flags)) && flags & TCP_SYN;
+}
+
+/* Holds such a packet to what the way carries. */
+static __always_inline void mss_limit(struct __sk_buff *skb, const struct mss_packet *p)
+{
+	__u32 mtu = mtu_to(p->ip);
+
+	if (mtu > p->headers)
+		mss_lower(skb, p->tcp, mtu - p->headers < 0xffff ? mtu - p->headers : 0xffff);
 }

@@ -234,7 +234,10 @@ CHECK(nothing_known) { return says(skb, IPV4, 2, 1460); }
 SEC("classifier")
 int mss(struct __sk_buff *skb)
 {
-	mss_limit(skb, ETH_HLEN, came);
+	struct mss_packet p = {};
+
+	if (mss_opens(skb, ETH_HLEN, came, &p))
+		mss_limit(skb, &p);
 	return 0;
 }
 

@@ -635,6 +635,9 @@ impl Node {
         }
         let probed = self.outlook.probed(&desired, &via);
         self.judge |= self.via != via;
+        for (node, _) in via.iter().filter(|(node, hop)| self.via.get(*node).is_some_and(|was| was != *hop)) {
+            self.paths.handle_another_way(node);
+        }
         self.reaching.handle_plan(hidden);
         self.via = via;
         self.probed = probed.iter().map(|(name, ip)| (*ip, name.clone())).collect();

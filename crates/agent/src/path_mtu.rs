@@ -1,7 +1,7 @@
 //! How large packets may be on the way to each node: looked at when a node begins to answer, and again now and then. Where an
 //! underlay in between carries less than this node's own does, and says nothing of it, larger ones would vanish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(crate) struct PathMtus {
     /// Bytes of the largest packet that the tunnel takes.
     mtu: u32,
     running: Option<JoinHandle<Result<MtuStatus, EchoError>>>,
+    /// Nodes whose way became another one while it was looked at.
+    moved: BTreeSet<NodeName>,
 }
 
 impl PathMtus {
@@ -68,6 +70,7 @@ impl PathMtus {
             // Whatever comes of it, not again at once.
             self.due.extend(some.iter().map(|(name, _)| (name.clone(), now + NARROW_EVERY)));
             if !some.is_empty() {
+                self.moved.clear();
                 let interface = interface.to_string();
                 self.running = Some(tokio::spawn(async move { mtu::measure(&interface, mtu, some).await }));
             }
@@ -75,10 +78,16 @@ impl PathMtus {
         changed
     }
 
+    /// The way to a node is another one: by another relay or gateway, or directly. It is looked at again.
+    pub(crate) fn handle_another_way(&mut self, node: &NodeName) {
+        self.due.remove(node);
+        self.moved.insert(node.clone());
+    }
+
     /// Takes in what was found.
     fn take(&mut self, found: &MtuStatus, now: Instant, narrow: &mut BTreeMap<NodeName, u32>) -> bool {
         let mut changed = false;
-        for peer in &found.peers {
+        for peer in found.peers.iter().filter(|peer| !self.moved.contains(&peer.peer)) {
             let wide = peer.largest >= found.mtu;
             if wide && let Some(due) = self.due.get_mut(&peer.peer) {
                 *due = now + WIDE_EVERY;
@@ -140,5 +149,19 @@ mod tests {
         assert!(!paths.take(&found([1420, 0, 0]), now, &mut narrow), "silence says nothing");
         assert!(paths.take(&found([1420, 1420, 1420]), now, &mut narrow));
         assert!(narrow.is_empty());
+    }
+
+    #[test]
+    fn of_a_way_that_became_another_one_nothing_is_taken_in() {
+        let now = Instant::now();
+        let mut paths = PathMtus::default();
+        paths.due = [(name("a/1"), now + NARROW_EVERY), (name("a/2"), now + NARROW_EVERY)].into();
+        paths.handle_another_way(&name("a/1"));
+        assert_eq!(paths.due.keys().collect::<Vec<_>>(), [&name("a/2")], "the other one is due at once");
+        let peers = ["a/1", "a/2"].map(|peer| MtuPeer { peer: name(peer), largest: 1420 }).into();
+        let mut narrow = BTreeMap::from([(name("a/1"), 1300), (name("a/2"), 1300)]);
+        assert!(paths.take(&MtuStatus { mtu: 1420, peers }, now, &mut narrow));
+        assert_eq!(narrow, BTreeMap::from([(name("a/1"), 1300)]), "until it is known better");
+        assert!(!paths.due.contains_key(&name("a/1")));
     }
 }

@@ -243,8 +243,11 @@ impl Node {
         let stands: BTreeMap<NodeName, Stands> =
             known.iter().map(|(name, known)| (name.clone(), known.stands.clone())).collect();
         for (peer, stands) in &stands {
+            if self.reaching.stands.get(peer) == Some(stands) {
+                continue;
+            }
+            self.paths.handle_another_way(peer);
             match stands {
-                now if self.reaching.stands.get(peer) == Some(now) => {}
                 Stands::Nowhere => {}
                 Stands::Direct => info!(%peer, "reached past the NATs, directly"),
                 Stands::Relay(relay) => info!(%peer, %relay, "reached by a relay"),

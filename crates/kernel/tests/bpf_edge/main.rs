@@ -490,3 +490,51 @@ fn backends_learn_what_fits_on_the_way_to_the_client() {
     }
     assert_eq!(counted(&datapath, "edge_error"), 3);
 }
+
+/// A way through the mesh carries less than its device takes: who opens a connection says so, and senders of datagrams are told.
+#[test]
+fn what_a_way_through_the_mesh_carries_is_said() {
+    use nix::sys::socket::{getsockopt, sockopt};
+    for tc in [TcHook::Best, TcHook::Clsact] {
+        let world = World::new("edgenarrow", tc);
+        let mut datapath = world.open();
+        for family in [0, 1] {
+            let (dialled, backend) = (at(NODE[family], 30001), at(FAR[family], PORT));
+            let backends = one(FAR[family], PORT);
+            let mut wanted = BOTH.into_iter().fold(Wanted::default(), |wanted, protocol| {
+                wanted.outside(&dialled.to_string(), protocol, &backends, |_| {})
+            });
+            let mtus = [("0.0.0.0/0", 1420), ("::/0", 1420), ("10.1.2.0/24", 1300), ("fd00:1:2::/64", 1300)];
+            wanted.state.mtus = mtus.map(|(range, mtu)| (range.parse().unwrap(), mtu)).into();
+            converge(&mut datapath, &wanted);
+            let Server::Tcp(listener) = Server::new(world.far.netns(), backend, Protocol::Tcp) else {
+                panic!("TCP was asked for")
+            };
+            let Server::Udp(server) = Server::new(world.far.netns(), backend, Protocol::Udp) else {
+                panic!("UDP was asked for")
+            };
+            world.node.leave(|| {
+                for (who, way) in [
+                    ("a client", way(world.client.netns(), dialled)),
+                    ("a pod", way(world.pod.netns(), backend)),
+                    ("the node", way(world.node.net.netns(), backend)),
+                ] {
+                    let client = way.dial().unwrap();
+                    let (server, _) = listener.accept().unwrap();
+                    for (end, stream) in [(who, &client), ("the backend", &server)] {
+                        let segment = getsockopt(stream, sockopt::TcpMaxSeg).unwrap();
+                        // Timestamps are in all of them.
+                        assert_eq!(segment + 12, [1260, 1240][family], "{tc:?}: {end}, dialled by {who}");
+                    }
+                }
+                let socket = way(world.client.netns(), dialled).socket();
+                socket.send(&[0; 1350]).unwrap();
+                let route = format!("ip route get {}", dialled.ip());
+                let learnt = || world.client.run(&route).contains("mtu 1300");
+                assert!((0..100).any(|_| learnt()), "{}", world.client.run(&route));
+                datagram(&socket, &server, 1300 - [28, 48][family]).unwrap();
+            });
+        }
+        assert_eq!(counted(&datapath, "edge_too_big"), 2);
+    }
+}
