@@ -24,6 +24,8 @@
 #define TCP_OPTION_END 0
 #define TCP_OPTION_NOP 1
 #define TCP_OPTION_MSS 2
+/* Bytes of that option. */
+#define MSS_LENGTH 4
 /* As many bytes of options as a header has room for. */
 #define TCP_OPTIONS 40
 
@@ -37,27 +39,29 @@ struct mss_packet {
 	__u32 headers;
 };
 
-/* Changes what one option says. `at` is where the size is. Not 0: the kernel could not. */
-static __always_inline long mss_write(struct __sk_buff *skb, __u32 tcp, __u32 at, __u16 old, __u16 most)
+/* Changes what one option says, if that is more. `at` is where the size is. Not 0: the kernel could not. */
+__noinline int mss_write(struct __sk_buff *skb, __u32 tcp, __u32 at, __u32 most)
 {
 	__u32 check = tcp + offsetof(struct tcphdr, check);
-	__be16 size = bpf_htons(most);
-	/* Checksums add words: at an odd place the two bytes are of two of them, each in the other's half (RFC 1071, 2 B). */
-	bool odd = (at - tcp) & 1;
-	__u16 from = odd ? old : bpf_htons(old), to = odd ? most : size;
+	__be16 size, limit = bpf_htons(most);
+	__u16 from, to;
 
-	return bpf_l4_csum_replace(skb, check, from, to, sizeof(to)) ?: bpf_skb_store_bytes(skb, at, &size, sizeof(size), 0);
+	if (bpf_skb_load_bytes(skb, at, &size, sizeof(size)) || bpf_ntohs(size) <= most)
+		return 0;
+	/* Checksums add words: at an odd place the two bytes are of two of them, each in the other's half (RFC 1071, 2 B). */
+	from = (at - tcp) & 1 ? bpf_ntohs(size) : size;
+	to = (at - tcp) & 1 ? bpf_ntohs(limit) : limit;
+	return bpf_l4_csum_replace(skb, check, from, to, sizeof(to)) ?: bpf_skb_store_bytes(skb, at, &limit, sizeof(limit), 0);
 }
 
 /*
  * Writes into a segment that it wants no segments larger than this, if it says more; one that says nothing is left as it is:
  * then 536 (1220) bytes hold. Of several options who reads takes one, so all are changed. Not 0: the kernel could not.
  */
-static __always_inline long mss_lower(struct __sk_buff *skb, __u32 tcp, __u16 most)
+__noinline int mss_lower(struct __sk_buff *skb, __u32 tcp, __u32 most)
 {
 	struct { __u8 kind, length; } option;
 	__u32 at = tcp + sizeof(struct tcphdr), end;
-	__be16 size;
 	__u8 words;
 
 	if (bpf_skb_load_bytes(skb, tcp + 12, &words, sizeof(words)))
@@ -66,7 +70,7 @@ static __always_inline long mss_lower(struct __sk_buff *skb, __u32 tcp, __u16 mo
 	end = tcp + (words >> 4) * 4;
 	for (int i = 0; i < TCP_OPTIONS; i++) {
 		/* Nothing that matters is shorter; the packet may end there, too. */
-		if (at + sizeof(option) + sizeof(size) > end || bpf_skb_load_bytes(skb, at, &option, sizeof(option)) ||
+		if (at + MSS_LENGTH > end || bpf_skb_load_bytes(skb, at, &option, sizeof(option)) ||
 		    option.kind == TCP_OPTION_END)
 			return 0;
 		if (option.kind == TCP_OPTION_NOP) {
@@ -74,15 +78,10 @@ static __always_inline long mss_lower(struct __sk_buff *skb, __u32 tcp, __u16 mo
 			continue;
 		}
 		/* What comes behind an option without a right length is anybody's guess. */
-		if (option.length < sizeof(option))
+		if (option.length < sizeof(option) || (option.kind == TCP_OPTION_MSS && option.length != MSS_LENGTH))
 			return 0;
-		if (option.kind == TCP_OPTION_MSS) {
-			if (option.length != sizeof(option) + sizeof(size) ||
-			    bpf_skb_load_bytes(skb, at + sizeof(option), &size, sizeof(size)))
-				return 0;
-			if (bpf_ntohs(size) > most && mss_write(skb, tcp, at + sizeof(option), bpf_ntohs(size), most))
-				return -1;
-		}
+		if (option.kind == TCP_OPTION_MSS && mss_write(skb, tcp, at + sizeof(option), most))
+			return -1;
 		at += option.length;
 	}
 	return 0;
@@ -145,5 +144,5 @@ static __always_inline void mss_limit(struct __sk_buff *skb, const struct mss_pa
 	__u32 mtu = mtu_to(p->ip);
 
 	if (mtu > p->headers)
-		mss_lower(skb, p->tcp, mtu - p->headers < 0xffff ? mtu - p->headers : 0xffff);
+		mss_lower(skb, p->tcp, mtu - p->headers);
 }

@@ -15,7 +15,7 @@ use model::{
 use siphasher::sip::SipHasher13;
 
 use super::claims::Claims;
-use super::{LAST_RESORT_METRIC, Mesh, Problem, Seen, TUNNEL_METRIC};
+use super::{LAST_RESORT_METRIC, Mesh, Problem, Seen, add_route};
 use crate::plan::{self, Route, RouteVia};
 
 /// A peer, as far as it was granted what it claims.
@@ -193,11 +193,11 @@ pub(super) fn add(
             let Some(tunnel) = key.and_then(|key| mesh.tunnel.peers.get_mut(&key)) else { continue };
             tunnel.allowed_ips.extend(&ranges);
         }
+        // No more than gets through to the gateway; who is one has no way to itself.
+        let narrow = gateways.first().and_then(|node| seen.narrow.get(&node.name)).copied();
+        let mtu = narrow.filter(|_| gateways.iter().all(|node| node.name != me.name));
         for range in ranges {
-            let of_family = |ip: &&IpAddr| ip.is_ipv4() == range.addr().is_ipv4();
-            let Some(source) = my_ips.iter().find(of_family) else { continue };
-            let route = Route { via: RouteVia::Tunnel, source: Some(*source), mtu: None };
-            mesh.routes.insert((range, TUNNEL_METRIC), route);
+            add_route(range, my_ips, mtu, &mut mesh.routes);
         }
     }
     leaving

@@ -532,6 +532,7 @@ fn what_a_way_through_the_mesh_carries_is_said() {
                 let route = format!("ip route get {}", dialled.ip());
                 let learnt = || world.client.run(&route).contains("mtu 1300");
                 assert!((0..100).any(|_| learnt()), "{}", world.client.run(&route));
+                assert_eq!(socket.take_error().unwrap().unwrap().raw_os_error(), Some(nix::libc::EMSGSIZE));
                 datagram(&socket, &server, 1300 - [28, 48][family]).unwrap();
             });
         }

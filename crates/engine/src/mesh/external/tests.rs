@@ -1,7 +1,7 @@
 use model::mesh::{Gateway, Granularity};
 
 use super::*;
-use crate::mesh::{Settings, plan};
+use crate::mesh::{Settings, TUNNEL_METRIC, plan};
 use crate::testing::{cluster, cluster_name, mesh_settings, meshed, node_name, world};
 
 fn net(text: &str) -> IpNet {
@@ -79,6 +79,18 @@ fn one_gateway_and_everybody_through_it() {
     assert!(mesh.guarded.contains(&net("10.254.1.1/32")), "never in the clear");
     assert!(mesh.routes.contains_key(&(net("10.254.1.1/32"), LAST_RESORT_METRIC)), "nor by another way");
     assert!(mesh.masquerade.except.iter().any(|range| range.contains(&net("10.254.1.1/32"))));
+}
+
+#[test]
+fn a_peer_behind_a_narrow_way_is_sent_what_its_gateway_gets() {
+    let ranges = ["10.254.1.1/32", "fd99::1/128"];
+    let world = with(&[Peer { gateways: named(&["2"]), ..peer("a/alice", 99, &ranges) }]);
+    let seen =
+        Seen { narrow: [(node_name("a/2"), 1340), (node_name("a/1"), 1300)].into(), ..Seen::default() };
+    for (node, mtu) in [("b/1", Some(1340)), ("a/1", Some(1340)), ("a/2", None)] {
+        let mesh = plan(&world, &node_name(node), &settings(), &seen);
+        assert_eq!(ranges.map(|range| mesh.routes[&(net(range), TUNNEL_METRIC)].mtu), [mtu; 2], "{node}");
+    }
 }
 
 #[test]
