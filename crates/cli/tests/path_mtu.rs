@@ -110,8 +110,11 @@ impl Way {
         let heard: Vec<Child> = self.netns.iter().map(|netns| segments(netns)).collect();
         let [here, there] = self.netns.each_ref().map(|name| netns(name));
         let both = [&here, &there];
-        for pod in &self.pods {
-            good(&["exec", pod, "--", "nft", DEAF]);
+        self.in_both(&format!("nft '{DEAF}'"));
+        // As they were made where the mesh carried more: they ask for more, too.
+        let asks = |mtu: usize| self.in_both(&format!("ip link set eth0 mtu {mtu}"));
+        if self.takes == MTU {
+            asks(MTU + TUNNEL);
         }
         for [first, second] in self.families() {
             for (client, server, to) in [(0, 1, second), (1, 0, first)] {
@@ -119,9 +122,8 @@ impl Way {
                 carry(both[client], both[server], to, &what);
             }
         }
-        for pod in &self.pods {
-            good(&["exec", pod, "--", "nft", "delete table inet deaf"]);
-        }
+        asks(MTU);
+        self.in_both("nft delete table inet deaf");
         for (heard, own) in heard.into_iter().zip(&self.ips) {
             let said = sizes(heard);
             for v4 in [true, false] {
@@ -161,8 +163,11 @@ impl Way {
             let far = if limit < self.takes { self.takes } else { limit + 60 };
             for size in [limit + 1, far] {
                 self.forget();
-                // The error is there before the request has gone anywhere.
-                let said = self.ping(to, size, 0.3);
+                // The error comes from near by; on a busy machine it is asked for once more.
+                let mut said = self.ping(to, size, 0.3);
+                if !said.contains("mtu") {
+                    said = self.ping(to, size, 3.0);
+                }
                 let told = [format!("mtu={limit}"), format!("mtu = {limit}"), format!("mtu: {limit}")];
                 assert!(
                     told.iter().any(|told| said.contains(told)),
@@ -190,6 +195,13 @@ impl Way {
             for size in [limit, limit + 1, limit + 100, MTU, MTU + 1, 4000] {
                 arrives(size);
             }
+        }
+    }
+
+    /// Runs a line of shell in both pods.
+    fn in_both(&self, line: &str) {
+        for pod in &self.pods {
+            good(&["exec", pod, "--", "sh", "-c", line]);
         }
     }
 
@@ -310,11 +322,12 @@ fn find(nodes: [&str; 2], status: &Value, fits: usize) -> usize {
         if let Some(mtus) = mtus.iter().copied().collect::<Option<BTreeSet<usize>>>() {
             // A packet is filled up to sixteen bytes, and the search ends eight bytes below what gets through.
             let near = |mtu: &usize| (fits - 24..=fits).contains(mtu);
-            assert!(mtus.len() == 1 && mtus.iter().all(near), "{nodes:?}: {mtus:?} of {fits}");
-            println!("{nodes:?}: {mtus:?} after {:?}", begun.elapsed());
-            return *mtus.first().expect("one");
+            if mtus.len() == 1 && mtus.iter().all(near) {
+                println!("{nodes:?}: {mtus:?} after {:?}", begun.elapsed());
+                return *mtus.first().expect("one");
+            }
         }
-        assert!(begun.elapsed() < Duration::from_secs(40), "{nodes:?}: not found: {mtus:?}");
+        assert!(begun.elapsed() < Duration::from_secs(40), "{nodes:?}: not found: {mtus:?} of {fits}");
         #[expect(clippy::disallowed_methods, reason = "another process' state has no event to await")]
         thread::sleep(Duration::from_millis(100));
     }
