@@ -1,5 +1,6 @@
 //! The graph in Graphviz' language: `dot -Kfdp -Tsvg`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::sites::{Graph, State};
@@ -36,10 +37,16 @@ pub(super) fn write(graph: &Graph) -> String {
         let label = format!("{} {}", tunnel.rtt(), tunnel.way());
         let _ = writeln!(text, "  {a} -- {b} [label={}, {style}];", quoted(label.trim()));
     }
+    let mut named = BTreeSet::new();
     for peer in &graph.peers {
-        let style = if peer.alive { "color=\"#64748b\"" } else { "color=\"#dc2626\", style=dashed" };
-        let (name, node) = (quoted(&format!("peer {}", peer.peer)), quoted(&peer.node.to_string()));
-        let _ = writeln!(text, "  {name} [shape=ellipse];\n  {name} -- {node} [{style}];");
+        // One that is away is nothing to worry about.
+        let style = if peer.alive { "color=\"#0f766e\"" } else { "color=\"#94a3b8\", style=dashed" };
+        let (id, node) = (quoted(&format!("peer {}", peer.peer)), quoted(&peer.node.to_string()));
+        if named.insert(&peer.peer) {
+            let label = quoted(&peer.peer);
+            let _ = writeln!(text, "  {id} [label={label}, shape=ellipse, style=filled, color=\"#0f766e\"];");
+        }
+        let _ = writeln!(text, "  {id} -- {node} [{style}];");
     }
     text.push('}');
     text

@@ -1,4 +1,6 @@
-//! Where everything stands in the picture: locations on a ring, their nodes in columns inside.
+//! Where everything stands in the picture: locations on a ring, their nodes in columns inside; below it peers that are no nodes.
+
+use std::collections::BTreeMap;
 
 use super::sites::{Graph, Location};
 
@@ -18,6 +20,10 @@ const ROWS: usize = 5;
 const BETWEEN: f64 = 150.0;
 /// Around it all; above, the heading.
 const MARGIN: f64 = 40.0;
+/// Height of a peer that is no node.
+const PEER_HEIGHT: f64 = 30.0;
+/// Between the last location and the first row of peers: room for lines.
+const ABOVE_PEERS: f64 = 64.0;
 /// Height of the heading.
 const HEADING: f64 = 64.0;
 
@@ -37,17 +43,18 @@ impl Rect {
     }
 }
 
-/// The picture's size, each location's box, and in it each node's.
+/// The picture's size, each location's box, and in it each node's; and that of each peer that is no node.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Layout {
+pub(super) struct Layout<'a> {
     pub(super) width: f64,
     pub(super) height: f64,
     pub(super) locations: Vec<Rect>,
     pub(super) nodes: Vec<Vec<Rect>>,
+    pub(super) peers: BTreeMap<&'a str, Rect>,
 }
 
 /// Places everything.
-pub(super) fn layout(graph: &Graph) -> Layout {
+pub(super) fn layout(graph: &Graph) -> Layout<'_> {
     let sizes: Vec<_> = graph.locations.iter().map(size).collect();
     let largest = |side: fn(&(f64, f64)) -> f64| sizes.iter().map(side).fold(0.0, f64::max);
     let (widest, tallest) = (largest(|s| s.0), largest(|s| s.1));
@@ -65,17 +72,58 @@ pub(super) fn layout(graph: &Graph) -> Layout {
     let (left, right) = (edge(|r| r.x, f64::min, f64::MAX), edge(|r| r.x + r.width, f64::max, f64::MIN));
     let (top, bottom) = (edge(|r| r.y, f64::min, f64::MAX), edge(|r| r.y + r.height, f64::max, f64::MIN));
     if locations.is_empty() {
-        return Layout { width: 420.0, height: HEADING + MARGIN, locations, nodes: vec![] };
+        let (nodes, peers) = (Vec::new(), BTreeMap::new());
+        return Layout { width: 420.0, height: HEADING + MARGIN, locations, nodes, peers };
     }
-    let width = (right - left + 2.0 * MARGIN).max(420.0);
+    let widest_peer = graph.peers.iter().map(|peer| peer_width(&peer.peer)).fold(0.0, f64::max);
+    let width = (right - left).max(widest_peer).max(420.0 - 2.0 * MARGIN) + 2.0 * MARGIN;
     let shift = (width - (right - left)) / 2.0 - left;
     for location in &mut locations {
         location.x += shift;
         location.y += HEADING + MARGIN / 2.0 - top;
     }
-    let nodes =
+    let nodes: Vec<Vec<Rect>> =
         graph.locations.iter().zip(&locations).map(|(location, rect)| place_nodes(location, rect)).collect();
-    Layout { width, height: bottom - top + HEADING + 1.5 * MARGIN, locations, nodes }
+    let below = bottom - top + HEADING + MARGIN / 2.0;
+    let peers = place_peers(graph, &nodes, width, below + ABOVE_PEERS);
+    let lowest = peers.values().map(|rect| rect.y + rect.height).fold(below, f64::max);
+    Layout { width, height: lowest + MARGIN, locations, nodes, peers }
+}
+
+/// In rows, each in the middle, in the order in which their nodes stand above.
+fn place_peers<'a>(graph: &'a Graph, nodes: &[Vec<Rect>], width: f64, top: f64) -> BTreeMap<&'a str, Rect> {
+    let mut above: BTreeMap<&str, f64> = BTreeMap::new();
+    for peer in &graph.peers {
+        let x = graph.find(&peer.node).map_or(0.0, |(l, n)| nodes[l][n].centre().0);
+        above.entry(&peer.peer).or_insert(x);
+    }
+    let mut order: Vec<(&str, f64)> = above.into_iter().collect();
+    order.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(b.0)));
+    let mut rows: Vec<(f64, Vec<&str>)> = Vec::new();
+    for (name, _) in order {
+        let more = peer_width(name) + GAP;
+        match rows.last_mut() {
+            Some((taken, row)) if *taken + more <= width - 2.0 * MARGIN + GAP => {
+                *taken += more;
+                row.push(name);
+            }
+            _ => rows.push((more, vec![name])),
+        }
+    }
+    let mut placed = BTreeMap::new();
+    for (n, (taken, row)) in rows.into_iter().enumerate() {
+        let mut x = (width - (taken - GAP)) / 2.0;
+        for name in row {
+            let y = top + n as f64 * (PEER_HEIGHT + GAP);
+            placed.insert(name, Rect { x, y, width: peer_width(name), height: PEER_HEIGHT });
+            x += peer_width(name) + GAP;
+        }
+    }
+    placed
+}
+
+fn peer_width(name: &str) -> f64 {
+    name.chars().count() as f64 * LETTER + 38.0
 }
 
 /// Half axes of the ring on which neighbours keep their distance.

@@ -22,7 +22,8 @@ const STYLE: &str = "\
 text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#0f172a}\
 .h{font-size:20px;font-weight:600}.s{font-size:13px;fill:#64748b}.l{font-size:14px;font-weight:600}\
 .n{font-size:13px;font-weight:600}.z{font-size:11px;fill:#64748b}.r{font-size:12px;font-weight:600}\
-.t{fill:none;stroke:#64748b;stroke-width:1.4}.d{fill:none;stroke:#dc2626;stroke-width:1.8;stroke-dasharray:6 4}";
+.t{fill:none;stroke:#64748b;stroke-width:1.4}.d{fill:none;stroke:#dc2626;stroke-width:1.8;stroke-dasharray:6 4}\
+.p{fill:none;stroke:#0f766e;stroke-width:1.4}.o{fill:none;stroke:#94a3b8;stroke-width:1.4;stroke-dasharray:3 4}";
 
 /// Draws the graph.
 pub(super) fn write(graph: &Graph) -> String {
@@ -37,7 +38,9 @@ pub(super) fn write(graph: &Graph) -> String {
     heading(&mut svg, graph);
     boxes(&mut svg, graph, &layout);
     lines(&mut svg, graph, &layout);
+    peer_lines(&mut svg, graph, &layout);
     nodes(&mut svg, graph, &layout);
+    peers(&mut svg, graph, &layout);
     labels(&mut svg, graph, &layout);
     svg += "</svg>";
     svg
@@ -46,16 +49,69 @@ pub(super) fn write(graph: &Graph) -> String {
 fn heading(svg: &mut String, graph: &Graph) {
     let nodes: usize = graph.locations.iter().map(|location| location.nodes.len()).sum();
     let up = graph.tunnels.iter().filter(|tunnel| tunnel.alive).count();
+    let connected = connected(graph);
+    let peers = match (connected.values().filter(|alive| **alive).count(), connected.len()) {
+        (_, 0) => String::new(),
+        (alive, all) => format!(", {alive} of {all} peers connected"),
+    };
     let _ = writeln!(
         svg,
         "<text class=\"h\" x=\"40\" y=\"38\">Causeway</text>\n<text class=\"s\" x=\"40\" y=\"58\">{nodes} nodes in {} \
-         locations, {up} of {} tunnels up</text>",
+         locations, {up} of {} tunnels up{peers}</text>",
         graph.locations.len(),
         graph.tunnels.len(),
     );
 }
 
-fn boxes(svg: &mut String, graph: &Graph, layout: &Layout) {
+/// The peers that are no nodes, and whether any node has agreed on keys with them lately.
+fn connected(graph: &Graph) -> BTreeMap<&str, bool> {
+    let mut connected = BTreeMap::new();
+    for peer in &graph.peers {
+        *connected.entry(peer.peer.as_str()).or_default() |= peer.alive;
+    }
+    connected
+}
+
+/// From a peer up to each node that it has a tunnel with. One that is away is nothing to worry about.
+fn peer_lines(svg: &mut String, graph: &Graph, layout: &Layout<'_>) {
+    for peer in &graph.peers {
+        let (Some((l, n)), Some(from)) = (graph.find(&peer.node), layout.peers.get(peer.peer.as_str()))
+        else {
+            continue;
+        };
+        let (class, said) = if peer.alive { ("p", "") } else { ("o", ": not connected") };
+        let title = [peer.peer.as_str(), " – ", &peer.node.to_string(), said].concat();
+        let path = straight(from, &layout.nodes[l][n]);
+        let _ = writeln!(
+            svg,
+            "<path class=\"{class}\" opacity=\"0.7\" d=\"{path}\"><title>{}</title></path>",
+            escaped(&title)
+        );
+    }
+}
+
+fn peers(svg: &mut String, graph: &Graph, layout: &Layout<'_>) {
+    for (name, alive) in connected(graph) {
+        let Some(rect) = layout.peers.get(name) else { continue };
+        let (colour, state) = if alive { ("#16a34a", "connected") } else { ("#94a3b8", "not connected") };
+        let middle = rect.y + rect.height / 2.0;
+        let _ = writeln!(
+            svg,
+            "<g><title>peer {}: {state}</title><rect {} rx=\"{:.1}\" fill=\"#ffffff\" stroke=\"#0f766e\"/>\
+             <circle cx=\"{:.1}\" cy=\"{middle:.1}\" r=\"4.5\" fill=\"{colour}\"/>\
+             <text class=\"n\" x=\"{:.1}\" y=\"{:.1}\">{}</text></g>",
+            escaped(name),
+            rectangle(rect),
+            rect.height / 2.0,
+            rect.x + 16.0,
+            rect.x + 27.0,
+            middle + 4.5,
+            escaped(name),
+        );
+    }
+}
+
+fn boxes(svg: &mut String, graph: &Graph, layout: &Layout<'_>) {
     let mut colours = BTreeMap::new();
     for (location, rect) in graph.locations.iter().zip(&layout.locations) {
         let next = COLOURS[colours.len() % COLOURS.len()];
@@ -73,7 +129,7 @@ fn boxes(svg: &mut String, graph: &Graph, layout: &Layout) {
 }
 
 /// Straight lines between locations, arcs beside the nodes inside one.
-fn lines(svg: &mut String, graph: &Graph, layout: &Layout) {
+fn lines(svg: &mut String, graph: &Graph, layout: &Layout<'_>) {
     // Many lines are a texture, few are lines.
     let opacity = (24.0 / graph.tunnels.len().max(1) as f64).clamp(0.12, 0.55);
     let (up, down): (Vec<_>, Vec<_>) = graph.tunnels.iter().partition(|tunnel| tunnel.alive);
@@ -115,7 +171,7 @@ fn arc(from: &Rect, to: &Rect) -> String {
     format!("M{x1:.1} {y1:.1}C{out:.1} {y1:.1} {out:.1} {y2:.1} {x2:.1} {y2:.1}")
 }
 
-fn nodes(svg: &mut String, graph: &Graph, layout: &Layout) {
+fn nodes(svg: &mut String, graph: &Graph, layout: &Layout<'_>) {
     for (location, rects) in graph.locations.iter().zip(&layout.nodes) {
         for (node, rect) in location.nodes.iter().zip(rects) {
             let (colour, state) = match node.state {
@@ -146,7 +202,7 @@ fn nodes(svg: &mut String, graph: &Graph, layout: &Layout) {
 }
 
 /// One label for each pair of locations: the median time between them, and what is down.
-fn labels(svg: &mut String, graph: &Graph, layout: &Layout) {
+fn labels(svg: &mut String, graph: &Graph, layout: &Layout<'_>) {
     let mut pairs: BTreeMap<(usize, usize), Vec<&Tunnel>> = BTreeMap::new();
     for tunnel in &graph.tunnels {
         if let (Some((a, _)), Some((b, _))) = (graph.find(&tunnel.a), graph.find(&tunnel.b)) {

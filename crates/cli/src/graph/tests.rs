@@ -1,5 +1,5 @@
 use model::{NodeName, PublicKey, Topology};
-use wire::local::TunnelStatus;
+use wire::local::{PeerStatus, TunnelStatus};
 
 use super::layout::{Rect, layout};
 use super::sites::State;
@@ -148,6 +148,56 @@ fn as_svg() {
     assert_eq!(svg.matches("<path ").count(), 15);
 }
 
+/// A laptop with two tunnels, of which it uses one, and an office that is away.
+fn with_peers(mut sites: Vec<Site>) -> Vec<Site> {
+    let peer = |name: &str, last_handshake_seconds| PeerStatus {
+        cluster: "aws".parse().unwrap(),
+        name: name.into(),
+        public_key: PublicKey([9; 32]),
+        endpoint: None,
+        last_handshake_seconds,
+        rx_bytes: 0,
+        tx_bytes: 0,
+        allowed_ips: vec![],
+    };
+    sites[0].peers = vec![peer("alice", Some(12.0)), peer("office", None)];
+    sites[1].peers = vec![peer("alice", Some(400.0))];
+    sites
+}
+
+#[test]
+fn peers_that_are_no_nodes() {
+    let graph = Graph::new(&with_peers(sites(1, 2, None)));
+    let json = serde_json::to_value(&graph).unwrap();
+    assert_eq!(
+        json["peers"],
+        serde_json::json!([
+            {"peer": "aws/alice", "node": "aws/aws-1", "alive": true, "lastHandshakeSeconds": 12.0},
+            {"peer": "aws/alice", "node": "aws/aws-2", "alive": false, "lastHandshakeSeconds": 400.0},
+            {"peer": "aws/office", "node": "aws/aws-1", "alive": false, "lastHandshakeSeconds": null},
+        ])
+    );
+    let dot = write(&graph, Format::Dot).unwrap();
+    for (line, times) in [
+        ("  \"peer aws/alice\" [label=\"aws/alice\", shape=ellipse, style=filled, color=\"#0f766e\"];", 1),
+        ("  \"peer aws/alice\" -- \"aws/aws-1\" [color=\"#0f766e\"];", 1),
+        ("  \"peer aws/office\" -- \"aws/aws-1\" [color=\"#94a3b8\", style=dashed];", 1),
+    ] {
+        assert_eq!(dot.lines().filter(|its| *its == line).count(), times, "{line} in\n{dot}");
+    }
+    let svg = write(&graph, Format::Svg).unwrap();
+    for part in [
+        "1 of 1 tunnels up, 1 of 2 peers connected<",
+        "<title>peer aws/alice: connected</title>",
+        "<title>peer aws/office: not connected</title>",
+        ">aws/office</text>",
+        "<title>aws/alice – aws/aws-1</title>",
+        "<title>aws/alice – aws/aws-2: not connected</title>",
+    ] {
+        assert_eq!(svg.matches(part).count(), 1, "{part} in\n{svg}");
+    }
+}
+
 #[test]
 fn names_cannot_break_out() {
     let mut sites = sites(1, 1, None);
@@ -160,7 +210,16 @@ fn names_cannot_break_out() {
 #[test]
 fn nothing_overlaps_or_leaves_the_picture() {
     for (clusters, nodes) in [(0, 0), (1, 1), (1, 12), (2, 2), (3, 2), (4, 3), (5, 10)] {
-        let graph = Graph::new(&sites(clusters, nodes, None));
+        let mut sites = sites(clusters, nodes, None);
+        if clusters * nodes > 1 {
+            sites = with_peers(sites);
+            for n in 1..nodes {
+                let many = sites[0].peers.iter().cycle().take(3 * n).cloned().enumerate();
+                let named = many.map(|(n, peer)| PeerStatus { name: format!("{}-{n}", peer.name), ..peer });
+                sites[n].peers = named.collect();
+            }
+        }
+        let graph = Graph::new(&sites);
         let layout = layout(&graph);
         let inside = |inner: &Rect, outer: &Rect| {
             inner.x >= outer.x
@@ -172,6 +231,12 @@ fn nothing_overlaps_or_leaves_the_picture() {
             a.x + a.width <= b.x || b.x + b.width <= a.x || a.y + a.height <= b.y || b.y + b.height <= a.y
         };
         let picture = Rect { x: 0.0, y: 0.0, width: layout.width, height: layout.height };
+        let peers: Vec<&Rect> = layout.peers.values().collect();
+        for (n, peer) in peers.iter().enumerate() {
+            assert!(inside(peer, &picture), "{clusters}×{nodes}: {peer:?}");
+            assert!(peers[n + 1..].iter().all(|other| apart(peer, other)), "{clusters}×{nodes}");
+            assert!(layout.locations.iter().all(|other| apart(peer, other)), "{clusters}×{nodes}");
+        }
         for (n, location) in layout.locations.iter().enumerate() {
             assert!(inside(location, &picture), "{clusters}×{nodes}: {location:?}");
             assert!(
