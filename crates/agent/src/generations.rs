@@ -7,14 +7,11 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use engine::preshared::{Generation, Preshared};
-use model::{GenerationId, PresharedKey};
+use engine::preshared::{self, Generation, Preshared};
 use zeroize::Zeroizing;
 
 use crate::config::{Config, PresharedKeys};
 
-/// A file may be so long: base64 of 32 bytes has 44 characters.
-const LONGEST: u64 = 128;
 /// So many files are looked at.
 const MOST_FILES: usize = 64;
 
@@ -67,56 +64,18 @@ fn look(folder: &Path) -> (Vec<Generation>, Vec<String>) {
     // Kubernetes has folders of its own beside the files.
     let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).take(MOST_FILES + 1).collect();
     names.sort();
-    let (mut numbers, mut wrong) = (Vec::new(), Vec::new());
-    if names.len() > MOST_FILES {
-        wrong.push(format!("there are more than {MOST_FILES} files"));
-        names.truncate(MOST_FILES);
-    }
-    for name in names {
-        match name.parse::<u32>().ok().filter(|number| number.to_string() == name) {
-            Some(number) => numbers.push(number),
-            None => wrong.push(format!("{name:?} is no number: name generations 1, 2 and so on")),
-        }
-    }
-    numbers.sort_by(|a, b| b.cmp(a));
-    if numbers.len() > GenerationId::MOST {
-        let (most, there) = (GenerationId::MOST, numbers.len());
-        wrong.push(format!("of {there} generations the newest {most} count: remove old ones"));
-        numbers.truncate(most);
-    }
-    let mut found: Vec<Generation> = Vec::new();
-    for number in numbers {
-        match read(&folder.join(number.to_string())) {
-            Ok(secret) => {
-                let generation = Generation::new(number, secret);
-                match found.iter().find(|other| other.id() == generation.id()) {
-                    Some(other) => wrong.push(format!("{number} is the same as {}", other.number())),
-                    None => found.push(generation),
-                }
-            }
-            Err(error) => wrong.push(format!("{number}: {error}")),
-        }
-    }
+    let crowd = (names.len() > MOST_FILES).then(|| format!("there are more than {MOST_FILES} files"));
+    names.truncate(MOST_FILES);
+    let (found, mut wrong) = preshared::collect(names, |number| read(&folder.join(number.to_string())));
+    wrong.extend(crowd);
     (found, wrong)
 }
 
-fn read(path: &Path) -> io::Result<PresharedKey> {
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
-    let expected = "expected 32 random bytes in base64 (44 characters), as `causeway keys preshared` and `wg genpsk` print them";
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize + 1));
-    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => invalid(expected),
-        _ => error,
-    })?;
-    if text.len() as u64 > LONGEST {
-        return Err(invalid(expected));
-    }
-    let secret: PresharedKey = text.trim().parse().map_err(|_| invalid(expected))?;
-    // What is the same all over is no secret.
-    if secret.0.iter().all(|byte| *byte == secret.0[0]) {
-        return Err(invalid(expected));
-    }
-    Ok(secret)
+/// A file's text; of one that is too long so much that it is seen.
+fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut text = Zeroizing::new(Vec::with_capacity(Generation::LONGEST + 1));
+    File::open(path)?.take(Generation::LONGEST as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]

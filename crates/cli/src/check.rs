@@ -3,6 +3,7 @@
 mod after;
 mod before;
 mod finding;
+mod mesh;
 mod node;
 mod routes;
 

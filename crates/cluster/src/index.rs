@@ -42,7 +42,7 @@ use peer::Peers;
 use policy::Policies;
 use space::Space;
 
-pub use mesh::{Meshing, OfLocation};
+pub use mesh::{Meshing, OfLocation, location};
 pub use node::WIREGUARD_PORT;
 pub(crate) use peer::read as read_peer;
 pub(crate) use service::{HEAVIEST, WEIGHT};

@@ -4,6 +4,8 @@
 //! The operator gives nodes a secret, and each pair of nodes makes a key of its own of it. Secrets come in generations, so that
 //! one can take another's place: a pair uses the newest that both hold. Only the generations' ids are told to anybody.
 
+use std::fmt::Display;
+
 use blake2::Blake2sMac;
 use blake2::digest::consts::U32;
 use blake2::digest::{FixedOutput, KeyInit, Update};
@@ -23,7 +25,29 @@ pub struct Generation {
     secret: PresharedKey,
 }
 
+/// What an operator gave is no secret. Says nothing of what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected 32 random bytes in base64 (44 characters), as `causeway keys preshared` and `wg genpsk` print them"
+)]
+pub struct NotASecret;
+
 impl Generation {
+    /// The longest text that is taken for one, in bytes: base64 of 32 bytes has 44 characters, and there may be white space.
+    pub const LONGEST: usize = 128;
+
+    /// As operators write it: 32 random bytes in base64, under this number.
+    ///
+    /// # Errors
+    /// It is something else, or the same byte all over.
+    pub fn parse(number: u32, text: &[u8]) -> Result<Self, NotASecret> {
+        let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= Self::LONGEST);
+        let secret: PresharedKey = text.and_then(|text| text.trim().parse().ok()).ok_or(NotASecret)?;
+        // What is the same all over is no secret.
+        let is_secret = secret.0.iter().any(|byte| *byte != secret.0[0]);
+        if is_secret { Ok(Self::new(number, secret)) } else { Err(NotASecret) }
+    }
+
     /// With this number and these 32 random bytes.
     pub fn new(number: u32, secret: PresharedKey) -> Self {
         let made = keyed(&secret, &[ID]);
@@ -58,6 +82,45 @@ fn keyed(secret: &PresharedKey, parts: &[&[u8]]) -> [u8; 32] {
         mac.update(&[0]);
     }
     mac.finalize_fixed().into()
+}
+
+/// The generations among named secrets, the newest first, and what is wrong with the others. `read` gives the text of the one
+/// with a number; what is not needed is not read.
+pub fn collect<T: AsRef<[u8]>, E: Display>(
+    names: impl IntoIterator<Item = String>,
+    mut read: impl FnMut(u32) -> Result<T, E>,
+) -> (Vec<Generation>, Vec<String>) {
+    let (mut numbers, mut wrong) = (Vec::new(), Vec::new());
+    for name in names {
+        match name.parse::<u32>().ok().filter(|number| number.to_string() == name) {
+            Some(number) => numbers.push(number),
+            None => wrong.push(format!("{name:?} is no number: name generations 1, 2 and so on")),
+        }
+    }
+    numbers.sort_by(|a, b| b.cmp(a));
+    if numbers.len() > GenerationId::MOST {
+        let (most, there) = (GenerationId::MOST, numbers.len());
+        wrong.push(format!("of {there} generations the newest {most} count: remove old ones"));
+        numbers.truncate(most);
+    }
+    let mut found: Vec<Generation> = Vec::new();
+    for number in numbers {
+        let text = match read(number) {
+            Ok(text) => text,
+            Err(error) => {
+                wrong.push(format!("{number}: {error}"));
+                continue;
+            }
+        };
+        match Generation::parse(number, text.as_ref()) {
+            Ok(generation) => match found.iter().find(|other| other.id == generation.id) {
+                Some(other) => wrong.push(format!("{number} is the same as {}", other.number)),
+                None => found.push(generation),
+            },
+            Err(error) => wrong.push(format!("{number}: {error}")),
+        }
+    }
+    (found, wrong)
 }
 
 /// The generation that two nodes use: the newest that both hold. Both work out the same from the ids that each holds, the newest

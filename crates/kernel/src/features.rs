@@ -232,8 +232,8 @@ fn links(devices: &devices::Devices) -> [Feature; 7] {
         Feature {
             name: "vxlan",
             present: devices.vxlan,
-            purpose: "pods of one location whose underlay does not route them",
-            fallback: Some("direct routes"),
+            purpose: "packets that need not be encrypted inside a location (mesh.encryption: mesh)",
+            fallback: Some("the tunnel, encrypted"),
             required: false,
             advice: "load the module vxlan",
         },

@@ -12,6 +12,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
 use super::finding::Finding;
+use super::mesh;
 use crate::install::Access;
 
 /// As many problems of single objects as a person reads.
@@ -54,7 +55,14 @@ pub(super) async fn look(access: &Access) -> Result<Vec<Finding>> {
     found.push(leader(&client, namespace).await?);
     let nodes = ask(Api::<Node>::all(client.clone()).list(&ListParams::default()).await)?.items;
     match Api::<MeshNode>::all(client.clone()).list(&ListParams::default()).await {
-        Ok(mesh) => found.extend(of_nodes(&nodes, &mesh.items, &settings)),
+        Ok(meshed) => {
+            found.extend(of_nodes(&nodes, &meshed.items, &settings));
+            if !settings.mesh.preshared_keys.secret.is_empty() {
+                let shared = mesh::shared(&client, namespace, &settings).await;
+                found.extend(mesh::of_keys(shared, &settings, &meshed.items, Timestamp::now()));
+            }
+            found.extend(mesh::of_vxlan(&nodes, &meshed.items, &settings));
+        }
         Err(error) => {
             let advice = "causeway install, with the same settings, brings the kind back";
             found.push(Finding::fail("nodes", install::api::reason(&error), advice));
@@ -187,7 +195,7 @@ fn proxy(state: &str, nodes: &[String]) -> Finding {
 }
 
 /// The first of them, and how many more.
-fn some(names: &[String]) -> String {
+pub(super) fn some(names: &[String]) -> String {
     match names {
         [a, b, c, _, rest @ ..] => format!("{a}, {b}, {c} and {} more", rest.len() + 1),
         few => few.join(", "),

@@ -18,6 +18,9 @@ const LEAST_MTU: u32 = 1280 + 80;
 /// Where runtimes look for their network, beside what the settings say.
 const CONF_DIRS: [&str; 2] = ["/etc/cni/net.d", "/var/lib/rancher/k3s/agent/etc/cni/net.d"];
 
+/// The setting that names VXLAN's port.
+const VXLAN_PORT: &str = "agent.vxlanPort";
+
 /// What to tell a firewall that lets nothing through by default. What its rules say cannot be told from outside.
 const FORWARD: &str = "unless its rules let pods' packets pass: accept what is forwarded from and to the devices cw* \
                        (iptables -I FORWARD -i cw+ -j ACCEPT; iptables -I FORWARD -o cw+ -j ACCEPT; or in that chain: \
@@ -66,16 +69,31 @@ fn ports(settings: &Settings, ours: bool) -> Vec<Finding> {
     let udp = |port| UdpSocket::bind(any(port)).map(drop);
     let tcp = |port| TcpListener::bind(any(port)).map(drop);
     let (agent, controllers) = (&settings.agent, &settings.controllers);
-    let tried = [
+    let vxlan_is_ours = Path::new("/sys/class/net/cw-vxlan").exists();
+    let mut tried = vec![
         ("UDP", agent.wireguard_port, "agent.wireguardPort", udp(agent.wireguard_port)),
         ("TCP", agent.http_port, "agent.httpPort", tcp(agent.http_port)),
         ("TCP", controllers.port, "controllers.port", tcp(controllers.port)),
         ("TCP", controllers.http_port, "controllers.httpPort", tcp(controllers.http_port)),
     ];
+    if settings.mesh.uses_vxlan_anywhere() {
+        tried.push(("UDP", agent.vxlan_port, VXLAN_PORT, udp(agent.vxlan_port)));
+    }
     let finding = |(protocol, port, setting, result): (&str, u16, &str, std::io::Result<()>)| {
         let what = format!("port {protocol} {port}");
         match result {
+            Ok(()) if setting == VXLAN_PORT => {
+                Finding::ok(what, "free; VXLAN needs it open between nodes of a location")
+            }
             Ok(()) => Finding::ok(what, "free"),
+            // It is the kernel's to listen there; ours alone counts.
+            Err(e) if setting == VXLAN_PORT && e.kind() == ErrorKind::AddrInUse && !vxlan_is_ours => {
+                Finding::fail(
+                    what,
+                    "in use by another VXLAN device or a process",
+                    "see ip -d link show type vxlan, and ss -lunp; or choose another: agent.vxlanPort",
+                )
+            }
             Err(_) if ours => Finding::ok(what, "in use, and Causeway runs here"),
             Err(e) if e.kind() == ErrorKind::AddrInUse => Finding::fail(
                 what,
@@ -229,6 +247,25 @@ mod tests {
         ] {
             assert_eq!(is_network(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn the_port_of_vxlan() {
+        let mut settings = Settings::default();
+        let holder = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))).unwrap();
+        settings.agent.vxlan_port = holder.local_addr().unwrap().port();
+        let level = |settings: &Settings| {
+            let what = format!("port UDP {}", settings.agent.vxlan_port);
+            let found = ports(settings, false);
+            found.iter().find(|finding| finding.what == what).map(|finding| finding.level)
+        };
+        assert_eq!(level(&settings), None, "nobody asked for VXLAN");
+        settings.mesh.encryption = install::settings::Encryption::Mesh;
+        assert_eq!(level(&settings), Some(Level::Fail));
+        drop(holder);
+        assert_eq!(level(&settings), Some(Level::Ok));
+        settings.mesh.encapsulate = install::settings::Encapsulate::Never;
+        assert_eq!(level(&settings), None);
     }
 
     #[test]

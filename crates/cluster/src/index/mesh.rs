@@ -58,7 +58,7 @@ impl Default for Meshing {
 
 /// The name of the node's location: what was chosen for it, as annotation or label, else what the label of topology
 /// says.
-pub(super) fn location<'a>(object: &'a Node, topology_label: &str) -> Option<&'a str> {
+pub fn location<'a>(object: &'a Node, topology_label: &str) -> Option<&'a str> {
     let labels = object.metadata.labels.as_ref();
     let annotations = object.metadata.annotations.as_ref();
     let chosen = PREFIXES.iter().find_map(|prefix| {

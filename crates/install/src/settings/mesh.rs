@@ -45,6 +45,20 @@ pub struct PresharedKeys {
     pub required: bool,
 }
 
+impl Mesh {
+    /// Whether packets between nodes of this location travel in VXLAN, all or some; none: of one without settings of its own.
+    pub fn uses_vxlan(&self, location: Option<&str>) -> bool {
+        let own = location.and_then(|location| self.locations.get(location)).cloned().unwrap_or_default();
+        own.encryption.unwrap_or(self.encryption) == Encryption::Mesh
+            && own.encapsulate.unwrap_or(self.encapsulate) != Encapsulate::Never
+    }
+
+    /// Whether VXLAN is used in any location.
+    pub fn uses_vxlan_anywhere(&self) -> bool {
+        self.uses_vxlan(None) || self.locations.keys().any(|name| self.uses_vxlan(Some(name)))
+    }
+}
+
 impl Default for Mesh {
     fn default() -> Self {
         Self {
@@ -113,4 +127,23 @@ pub enum Granularity {
     Full,
     Location,
     Cross,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_vxlan_is_used() {
+        let of = |encryption, encapsulate| Location { granularity: None, encryption, encapsulate };
+        let mut mesh = Mesh::default();
+        mesh.locations.insert("here".into(), of(Some(Encryption::Mesh), None));
+        assert!(mesh.uses_vxlan(Some("here")) && !mesh.uses_vxlan(None) && !mesh.uses_vxlan(Some("there")));
+        assert!(mesh.uses_vxlan_anywhere());
+        mesh.encapsulate = Encapsulate::Never;
+        assert!(!mesh.uses_vxlan_anywhere());
+        mesh.encryption = Encryption::Mesh;
+        mesh.locations.insert("here".into(), of(None, Some(Encapsulate::CrossSubnet)));
+        assert!(mesh.uses_vxlan(Some("here")) && !mesh.uses_vxlan(None) && mesh.uses_vxlan_anywhere());
+    }
 }
