@@ -12,7 +12,7 @@ pub(crate) enum Origin {
     Source,
     /// Whoever gives nodes their ranges.
     Mesh,
-    /// Whoever looks at all services together.
+    /// Whoever looks at all services and peers together.
     Services,
 }
 

@@ -207,6 +207,8 @@ impl Controller {
         if let Some(changes) = inner.known.handle_report(node, report) {
             self.publish(changes);
             inner.save_reports_soon();
+            // A node's key may be a peer's.
+            inner.mind_services();
         }
         self.to_write.notify_one();
     }

@@ -1,5 +1,6 @@
-//! What services ask for and do not get, or hardly mean. It shows only beside all others: two that ask for one address, hints
-//! for zones without a node. Agents say it in their status; here it is said of the Service itself, as an Event.
+//! What services and peers ask for and do not get, or hardly mean. It shows only beside all others: two that ask for one
+//! address, hints for zones without a node. Agents say it in their status; here it is said of the Service or Peer itself, as an
+//! Event.
 //!
 //! What is a node's own is not known here: the ports at which agents answer, and maps that are full.
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use cluster::Complaint;
 use cluster::kubernetes::lease::Role;
 use cluster::manifest::{Id, Kind};
+use engine::mesh::{Problem, external};
 use engine::services::{View, wrong};
 use model::{Change, ClusterName, Endpoint, NodeName, Object, World};
 use tokio::time::Instant;
@@ -42,13 +44,15 @@ impl Default for Doubts {
 }
 
 impl Controller {
-    /// Looks at all services, and takes in what is wrong with them.
+    /// Looks at all services and peers, and takes in what is wrong with them.
     pub(crate) async fn look_at_services(&self) {
         self.inner().doubts.look_at = None;
         let (told, own, began) = (self.handle.told(), self.cluster.name.clone(), Instant::now());
-        let found = match tokio::task::spawn_blocking(move || find(own, &told)).await {
+        let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let unix = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
+        let found = match tokio::task::spawn_blocking(move || find(own, &told, unix)).await {
             Ok(found) => found,
-            Err(error) => return warn!(%error, "what is wrong with services is not known"),
+            Err(error) => return warn!(%error, "what is wrong with services and peers is not known"),
         };
         let mut inner = self.inner();
         inner.doubts.every = (began.elapsed() * SHARE).clamp(SOON, LATE);
@@ -86,13 +90,13 @@ impl Inner {
     }
 }
 
-/// What is wrong with which service or import of the cluster.
-fn find(own: ClusterName, told: &[Arc<Object>]) -> BTreeMap<Id, Vec<Complaint>> {
+/// What is wrong with which service, import or peer of the cluster, at this Unix time.
+fn find(own: ClusterName, told: &[Arc<Object>], now: i64) -> BTreeMap<Id, Vec<Complaint>> {
     let mut world = World::default();
     for object in told {
         world.apply(Change::Upsert(match &**object {
-            // They say nothing of services.
-            Object::Peer(_) | Object::Policy(_) | Object::Namespace(_) | Object::Pod(_) => continue,
+            // They say nothing of services and peers.
+            Object::Policy(_) | Object::Namespace(_) | Object::Pod(_) => continue,
             // Without what nothing follows from here, of which there is much.
             Object::Endpoint(e) => Object::Endpoint(Endpoint {
                 ready: e.ready,
@@ -102,6 +106,14 @@ fn find(own: ClusterName, told: &[Arc<Object>]) -> BTreeMap<Id, Vec<Complaint>> 
             other => other.clone(),
         }));
     }
+    let peers = external::wrong(&world, &own, now).into_iter().map(|(peer, problems)| {
+        let said = |problem: &Problem| {
+            let (_, reason) = problem.of_peer()?;
+            Some(Complaint { reason, message: problem.to_string() })
+        };
+        (Id::new(Kind::Peer, "", &peer.peer), problems.iter().filter_map(said).collect())
+    });
+    let peers: Vec<(Id, Vec<Complaint>)> = peers.collect();
     let me = NodeName::new(own, "controller").expect("a name");
     let complaints = wrong(&View::new(&world, &me)).into_iter().map(|(claimant, wrong)| {
         let kind = if claimant.import { Kind::ServiceImport } else { Kind::Service };
@@ -111,5 +123,5 @@ fn find(own: ClusterName, told: &[Arc<Object>]) -> BTreeMap<Id, Vec<Complaint>> 
         let all = problems.chain(doubts).map(|(reason, message)| Complaint { reason, message });
         (Id::new(kind, &name.namespace, &name.name), all.collect())
     });
-    complaints.collect()
+    complaints.chain(peers).collect()
 }

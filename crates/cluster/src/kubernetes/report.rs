@@ -80,8 +80,8 @@ impl Reporter {
     }
 }
 
-/// The kinds whose uid is looked up: those with something to be wrong in every cluster.
-const LOOKED_UP: [Kind; 4] = [Kind::Node, Kind::Service, Kind::Pod, Kind::EndpointSlice];
+/// The kinds whose uid is looked up: those with much to be wrong.
+const LOOKED_UP: [Kind; 5] = [Kind::Node, Kind::Service, Kind::Pod, Kind::EndpointSlice, Kind::Peer];
 
 fn resource(kind: Kind) -> Option<ApiResource> {
     if !LOOKED_UP.contains(&kind) {

@@ -360,3 +360,65 @@ async fn what_services_ask_for_wrongly_is_said_beside_them() {
     eventually("what is wrong now", || all(&more)).await;
     assert!(server.violations().is_empty(), "{:?}", lines(&server.violations()));
 }
+
+/// So are peers that claim what others have.
+#[tokio::test]
+async fn what_peers_claim_twice_is_said_beside_them() {
+    let (server, dir) = (server(), tempfile::tempdir().unwrap());
+    crate::common::with_definitions(&server);
+    server.apply_json(node("a", &["10.1.0.0/24"]));
+    let peer = |name: &str, key: u8, ip: &str, gateway: &str| {
+        server.apply_json(json!({
+            "apiVersion": "kilo.squat.ai/v1alpha1", "kind": "Peer",
+            "metadata": {"name": name, "annotations": {"causeway.io/gateway": gateway}},
+            "spec": {"publicKey": model::PublicKey([key; 32]).to_string(), "allowedIPs": [ip]},
+        }))
+    };
+    let uid = peer("bob", 2, "10.254.1.1/32", "a")["metadata"]["uid"].clone();
+    peer("alice", 1, "10.254.1.1/32", "a");
+    peer("carol", 1, "10.254.1.3/32", "a");
+    peer("dave", 4, "10.254.1.4/32", "nowhere");
+    let controller = Replica::start(&dir.path().join("c"), &server.url());
+    let said = || -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+        let events = server.list("events.events.k8s.io");
+        let of_peers = events.iter().filter(|event| event["regarding"]["kind"] == "Peer");
+        let mut all: Vec<_> =
+            of_peers.map(|event| (text(&event["regarding"]["name"]), text(&event["reason"]))).collect();
+        all.sort();
+        all
+    };
+    let is = |expected: &[(&str, &str)]| {
+        said() == expected.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect::<Vec<_>>()
+    };
+    let first = [("bob", "AddressTaken"), ("carol", "KeyTaken"), ("dave", "GatewayMissing")];
+    eventually("what is wrong", || is(&first)).await;
+    let taken = "peer aws/bob's range 10.254.1.1/32 overlaps peer aws/alice's and is left out: the first by name has it";
+    assert!(events(&server).contains(&("AddressTaken".into(), taken.into())), "{:?}", events(&server));
+    let of_bob =
+        server.list("events.events.k8s.io").into_iter().find(|event| event["regarding"]["name"] == "bob");
+    let of_bob = of_bob.unwrap();
+    assert_eq!(
+        (&of_bob["regarding"]["uid"], &of_bob["type"]),
+        (&uid, &json!("Warning")),
+        "kubectl describe finds it"
+    );
+
+    // Others change, and it is as wrong as before; what is put right is no complaint any more; what is new is said.
+    peer("bob", 2, "10.254.1.2/32", "a");
+    peer("eve", 5, "10.1.0.7/32", "a");
+    peer("frank", 6, "10.254.1.3/32", "a");
+    peer("grace", 7, "10.254.1.2/32", "a");
+    let wrong = |status: &wire::local::ControllerStatus, name: &str| {
+        status.complaints.iter().any(|complaint| complaint.object == format!("peer {name}"))
+    };
+    controller.until("it is put right", |status| !wrong(status, "bob") && wrong(status, "grace")).await;
+    let status = controller.status().await.unwrap();
+    assert!(wrong(&status, "carol") && wrong(&status, "dave") && !wrong(&status, "frank"), "{status:?}");
+    let grace = |list: &[(String, String)]| list.iter().any(|(name, _)| name == "grace");
+    eventually("it is said", || grace(&said())).await;
+    let told = said();
+    let once: BTreeSet<_> = told.iter().collect();
+    assert_eq!(once.len(), told.len(), "each once: {told:?}");
+    assert!(server.violations().is_empty(), "{:?}", lines(&server.violations()));
+}

@@ -78,6 +78,36 @@ pub fn standings<'a>(
     standings
 }
 
+/// What is wrong with the peers of a cluster beside each other and its nodes, whichever of these looks. For who tells their
+/// owners: what names of endpoints lead to is not known here, and nodes that have not said their keys yet are only late.
+pub fn wrong(world: &World, own: &ClusterName, now: i64) -> BTreeMap<PeerName, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let standings = standings(world, own, now, &mut problems);
+    let all: Vec<IpNet> = standings.iter().flat_map(|standing| &standing.ranges).copied().collect();
+    for standing in &standings {
+        endpoint(standing.peer, &BTreeMap::new(), world, &all, &mut problems);
+    }
+    let mut wrong: BTreeMap<PeerName, Vec<Problem>> = BTreeMap::new();
+    for problem in problems {
+        let Some(name) = problem.peer().filter(|name| name.cluster == *own).cloned() else { continue };
+        let is_late = matches!(problem, Problem::PeerGateway { .. })
+            && world.peers.get(&name).is_some_and(|peer| has_nodes(world, peer));
+        if !is_late {
+            wrong.entry(name).or_default().push(problem);
+        }
+    }
+    wrong
+}
+
+/// Whether any node is there that may have a peer's tunnel one day.
+fn has_nodes(world: &World, peer: &Peer) -> bool {
+    let mut of_cluster = world.nodes.keys().filter(|node| node.cluster == peer.name.cluster);
+    match &peer.gateways {
+        Gateways::Named(names) => of_cluster.any(|node| names.contains(&node.node)),
+        Gateways::All => of_cluster.next().is_some(),
+    }
+}
+
 /// What no peer can have: pods' and services' ranges, and addresses by which nodes are reached.
 struct Taken<'a> {
     pods: Vec<(IpNet, &'a ClusterName)>,

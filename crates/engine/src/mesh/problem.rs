@@ -194,12 +194,17 @@ fn some(nodes: &[NodeName]) -> String {
 impl Problem {
     /// The peer that is no node, if it is about one.
     pub fn peer(&self) -> Option<&PeerName> {
+        self.of_peer().map(|(peer, _)| peer)
+    }
+
+    /// The peer that is no node, if it is about one, and the reason in one word, as Kubernetes' Events have it.
+    pub fn of_peer(&self) -> Option<(&PeerName, &'static str)> {
         match self {
-            Self::PeerKey { peer, .. }
-            | Self::PeerTaken { peer, .. }
-            | Self::PeerRange { peer, .. }
-            | Self::PeerGateway { peer }
-            | Self::PeerEndpoint { peer, .. } => Some(peer),
+            Self::PeerKey { peer, .. } => Some((peer, "KeyTaken")),
+            Self::PeerTaken { peer, .. } => Some((peer, "AddressNotForPeers")),
+            Self::PeerRange { peer, .. } => Some((peer, "AddressTaken")),
+            Self::PeerGateway { peer } => Some((peer, "GatewayMissing")),
+            Self::PeerEndpoint { peer, .. } => Some((peer, "EndpointInsideMesh")),
             _ => None,
         }
     }

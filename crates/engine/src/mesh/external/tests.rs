@@ -264,3 +264,55 @@ fn a_node_that_goes_moves_its_own_peers_only() {
         assert!(now == *was || *was == node_name("a/5"), "{n}");
     }
 }
+
+#[test]
+fn what_owners_are_told() {
+    let mut gone = peer("a/gone", 41, &["10.254.1.21/32"]);
+    gone.gateways = named(&["nowhere"]);
+    let mut late = peer("a/late", 42, &["10.254.1.22/32"]);
+    late.gateways = named(&["3"]);
+    let mut inside = peer("a/inside", 23, &["10.254.1.23/32"]);
+    let at = |ip: &str| PeerEndpoint {
+        host: PeerHost::Ip(ip.parse().unwrap()),
+        port: model::Port::new(7).unwrap(),
+    };
+    inside.endpoint = Some(at("10.2.1.7"));
+    let mut expired = peer("a/first", 24, &["10.254.1.1/32"]);
+    expired.expires = Some(7);
+    let mut world = with(&[
+        gone,
+        late,
+        inside,
+        expired,
+        peer("a/alice", 1, &["10.254.1.1/32"]),
+        peer("a/bob", 2, &["10.254.1.1/32", "10.101.0.1/32"]),
+        // The key of node a/2.
+        peer("a/carol", 12, &["10.254.1.3/32"]),
+        peer("a/dave", 2, &["10.254.1.4/32"]),
+        // Other clusters are told by their own.
+        peer("b/bob", 31, &["10.254.1.1/32"]),
+    ]);
+    // One that has not said its key yet.
+    let mut silent = meshed("a/3", 13, &["10.1.3.0/24"]);
+    silent.public_key = None;
+    world.nodes.insert(silent.name.clone(), silent);
+    let reasons = |now: i64| -> Vec<(String, Vec<&str>)> {
+        let found = wrong(&world, &cluster_name("a"), now).into_iter();
+        let of_peer = |problems: Vec<Problem>| problems.iter().filter_map(|p| Some(p.of_peer()?.1)).collect();
+        found.map(|(name, problems)| (name.peer.to_string(), of_peer(problems))).collect()
+    };
+    let rest = [
+        ("bob".to_string(), vec!["AddressNotForPeers", "AddressTaken"]),
+        ("carol".to_string(), vec!["KeyTaken"]),
+        ("dave".to_string(), vec!["KeyTaken"]),
+        ("gone".to_string(), vec!["GatewayMissing"]),
+        ("inside".to_string(), vec!["EndpointInsideMesh"]),
+    ];
+    assert_eq!(reasons(7), rest);
+    // Before it expires, `first` comes behind alice by name.
+    let before = reasons(6);
+    assert_eq!(
+        before.iter().filter(|one| !rest.contains(one)).collect::<Vec<_>>(),
+        [&("first".into(), vec!["AddressTaken"])]
+    );
+}
