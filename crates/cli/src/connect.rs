@@ -1,5 +1,6 @@
 //! `causeway connect`: this machine as a client of the mesh, for as long as the command runs.
 
+mod front;
 mod names;
 
 use std::collections::BTreeSet;
@@ -13,10 +14,11 @@ use engine::plan;
 use ipnet::IpNet;
 use kernel::netlink::{LinkChange, Netlink, RouteKind, RouteSpec};
 use kernel::wireguard::{Device, Launch, Options, process_of};
-use model::PresharedKey;
+use model::{PresharedKey, PublicKey};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::peer::{Configuration, End, parse_configuration};
+use front::Front;
 use names::Names;
 
 /// Bytes of the largest packet, where nobody says: 1,500 less 80 of the tunnel.
@@ -63,27 +65,44 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         _ = terminate.recv() => Err(anyhow::anyhow!("stopped before it was connected")),
         _ = interrupt.recv() => Err(anyhow::anyhow!("stopped before it was connected")),
     };
-    if connected.is_ok() {
+    if let Ok((device, ends)) = &connected {
         let addresses: Vec<String> = configuration.addresses.iter().map(ToString::to_string).collect();
         println!("connected as {} by {}; Ctrl-C ends it", addresses.join(", "), args.interface);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = watch(&args, &configuration, device, ends, &mut names) => {}
         }
     }
+    let connected = connected.map(drop);
     let ended = disconnect(&netlink, &options, names).await;
     connected.and(ended)?;
     println!("disconnected");
     Ok(ExitCode::SUCCESS)
 }
 
+/// Keeps a gateway that answers in front, where there are several.
+async fn watch(
+    args: &Args,
+    configuration: &Configuration,
+    device: &Device,
+    ends: &[(PublicKey, plan::Peer)],
+    names: &mut Names,
+) {
+    match Front::new(configuration) {
+        Some(front) => front::keep(front, device, ends, configuration, names, &args.interface).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the device, and what it was told of the other ends.
 async fn connect(
     args: &Args,
     configuration: &Configuration,
     netlink: &Netlink,
     options: &Options,
     names: &mut Names,
-) -> Result<()> {
+) -> Result<(Device, Vec<(PublicKey, plan::Peer)>)> {
     let key = configuration
         .private_key
         .context("the configuration has no PrivateKey: its owner has to put it in")?;
@@ -107,6 +126,7 @@ async fn connect(
     let launch = Launch::here(std::env::current_exe().context("finding the path of this program")?);
     let device = Device::ensure(options, &launch)?;
     device.set_private_key(&key)?;
+    let mut told = Vec::new();
     for (end, endpoint) in ends {
         let peer = plan::Peer {
             endpoint,
@@ -115,7 +135,8 @@ async fn connect(
             preshared_key: end.preshared_key.map(PresharedKey),
             ..plan::Peer::default()
         };
-        device.apply(&plan::Op::SetPeer(end.public_key, peer))?;
+        device.apply(&plan::Op::SetPeer(end.public_key, peer.clone()))?;
+        told.push((end.public_key, peer));
     }
     let index = netlink.index(&args.interface).await?;
     let mtu = configuration.mtu.unwrap_or(MTU);
@@ -134,7 +155,7 @@ async fn connect(
     if !args.no_dns && !configuration.dns.is_empty() {
         names.begin(&args.interface, &configuration.dns, &configuration.search)?;
     }
-    Ok(())
+    Ok((device, told))
 }
 
 /// Where the other end is.

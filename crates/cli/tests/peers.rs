@@ -1,6 +1,6 @@
 //! A laptop in a lab: Debian's wireguard-go with what `causeway peer add` printed reaches pods, services and names of both
-//! clusters, over IPv4 and IPv6, and pods reach it; policies know it; `causeway connect` does the same and leaves nothing
-//! behind. Needs root, wireguard-go, wireguard-tools and bind9-dnsutils, and nobody else's lab; so this is one test.
+//! clusters, over IPv4 and IPv6, and pods reach it; policies know it; `causeway connect` does the same, leaves a gateway that dies
+//! for another, and leaves nothing behind. Needs root, wireguard-go, wireguard-tools and bind9-dnsutils, and nobody else's lab; so this is one test.
 
 mod common;
 
@@ -253,4 +253,22 @@ fn a_laptop() {
     await_that("it is let in no more", || !reaches(inside, 8080));
     assert!(refused(&["peer", "remove", "alice", "--cluster", "left"]).contains("there is no peer alice"));
     on_laptop("ip link del wg9");
+
+    // Of several gateways the first that answers is in front: for the laptop, and for nodes that have no tunnel with it.
+    let conf = done(&["peer", "add", "bob", "--cluster", "left", "--gateway", "all"]);
+    assert_eq!(conf.matches("[Peer]").count(), 2, "{conf}");
+    let file = folder.write("bob.conf", &conf);
+    let shown = json(&done(&["peer", "show", "bob", "--cluster", "left", "-o", "json"]));
+    let first = strings(&shown["gateways"]).first().cloned().expect("it has gateways");
+    on_laptop(&format!("{CAUSEWAY} connect {file} --no-dns -i cw9 > {file}.log 2>&1 & echo $! > {file}.pid"));
+    let far = &pods.iter().find(|(name, _)| name == "on-right-1").expect("it is there").1;
+    await_that("connected by both", || far.iter().all(|ip| reaches(ip, 8080)));
+    good(&["kill", &first]);
+    for ip in far {
+        await_that(&format!("{ip} by the other gateway"), || reaches(ip, 8080));
+    }
+    let log = std::fs::read_to_string(format!("{file}.log")).unwrap_or_default();
+    assert_eq!(log.matches("in place of").count(), 1, "{log}");
+    on_laptop(&format!("kill -INT $(cat {file}.pid)"));
+    await_that("disconnected", || !laptop("ip link show cw9").status.success());
 }

@@ -41,8 +41,9 @@ impl Node {
             info!(%gateway, "may carry traffic again, if it is a gateway");
         }
         self.outlook.seen.out.clone_from(out);
-        // In a full mesh nobody carries for others.
+        // In a full mesh nobody carries for others, but for peers that are no nodes.
         let mut nodes = self.outlook.world.nodes.values();
+        self.replan |= !self.outlook.world.peers.is_empty();
         self.replan |= nodes.any(|node| node.mesh.granularity != Granularity::Full);
     }
 

@@ -20,6 +20,8 @@ const RESOLVED: &str = "/run/systemd/resolve/stub-resolv.conf";
 /// What was changed.
 #[derive(Debug, Default)]
 pub(super) struct Names {
+    /// Whether anybody was told.
+    told: bool,
     /// The file, what was in it, and what is in it now.
     file: Option<(PathBuf, String, String)>,
 }
@@ -27,6 +29,7 @@ pub(super) struct Names {
 impl Names {
     /// Has these servers asked for names of these domains.
     pub(super) fn begin(&mut self, device: &str, servers: &[IpAddr], domains: &[String]) -> Result<()> {
+        self.told = true;
         if Path::new(RESOLVED).exists() {
             return tell_resolved(device, servers, domains);
         }
@@ -40,6 +43,11 @@ impl Names {
         let after = content(&before, servers, domains);
         self.file = Some((FILE.into(), before, after.clone()));
         std::fs::write(FILE, after).with_context(|| format!("writing {FILE}"))
+    }
+
+    /// Whether somebody asks these servers.
+    pub(super) fn is_told(&self) -> bool {
+        self.told
     }
 
     /// Puts back what was there before, unless somebody else has written since.

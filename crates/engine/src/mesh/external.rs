@@ -2,7 +2,7 @@
 //!
 //! A peer talks with the nodes that have its tunnel, its gateways. The first of them is where every other node sends what
 //! is for the peer, so its addresses stand with that node's in their tunnels, and answers come back the same way. All
-//! nodes know the same world, so they agree on who that is.
+//! nodes know the same world, so they agree on who that is; and each goes over to the next when that one is out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -217,8 +217,9 @@ pub(super) fn add(
                 leaving.extend(&ranges);
             }
         } else {
-            // By whoever carries this node's traffic to the gateway.
-            let hop = gateways.first().map(|node| mesh.via.get(&node.name).unwrap_or(&node.name));
+            // By whoever carries this node's traffic to the gateway: the first that is at work.
+            let at_work = gateways.iter().find(|node| !seen.out.contains(&node.name)).or(gateways.first());
+            let hop = at_work.map(|node| mesh.via.get(&node.name).unwrap_or(&node.name));
             let key = hop.and_then(|hop| world.nodes.get(hop)?.public_key);
             let Some(tunnel) = key.and_then(|key| mesh.tunnel.peers.get_mut(&key)) else { continue };
             tunnel.allowed_ips.extend(&ranges);

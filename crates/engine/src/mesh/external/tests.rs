@@ -316,3 +316,26 @@ fn what_owners_are_told() {
         [&("first".into(), vec!["AddressTaken"])]
     );
 }
+
+#[test]
+fn a_gateway_that_is_out_is_left_for_the_next() {
+    let world = with(&[peer("a/alice", 31, &["10.254.1.1/32"])]);
+    let order: Vec<NodeName> =
+        gateways(&world, world.peers.values().next().unwrap()).iter().map(|node| node.name.clone()).collect();
+    assert_eq!(order.len(), 2);
+    let key = |node: &NodeName| world.nodes[node].public_key.unwrap();
+    for (out, expected) in
+        [(&[][..], &order[0]), (&order[..1], &order[1]), (&order[1..], &order[0]), (&order, &order[0])]
+    {
+        let seen = Seen { out: out.iter().cloned().collect(), ..Seen::default() };
+        let mesh = plan(&world, &node_name("b/1"), &settings(), &seen);
+        let owners: Vec<PublicKey> = mesh
+            .tunnel
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.allowed_ips.contains(&net("10.254.1.1/32")))
+            .map(|(key, _)| *key)
+            .collect();
+        assert_eq!(owners, [key(expected)], "{out:?}");
+    }
+}
