@@ -217,6 +217,7 @@ mod tests {
         let more = json!({
             "cluster": {"podCIDRs": ["10.1.0.0/16", "fd00:1::/48"], "nodeMaskSizeIPv6": 112},
             "agent": {"underlay": "ens5", "masquerade": false, "nonMasqueradeCIDRs": ["192.168.0.0/16"]},
+            "mesh": {"presharedKeys": {"secret": "shared", "required": true}},
         });
         let least = Settings::default().with(&least).unwrap();
         for settings in [least.with(&more).unwrap(), least] {
@@ -225,6 +226,9 @@ mod tests {
                     .unwrap();
             assert_eq!((agent.node.as_str(), agent.masquerade), ("n1", settings.agent.masquerade));
             assert_eq!(agent.underlay, settings.agent.underlay);
+            let wanted = &settings.mesh.preshared_keys;
+            assert_eq!(agent.preshared_keys.is_some(), !wanted.secret.is_empty());
+            assert_eq!(agent.preshared_keys.is_some_and(|keys| keys.required), wanted.required);
             assert_eq!(agent.fail_closed.len(), settings.cluster.pod_cidrs.len());
             let controller = file(&settings, "causeway-controller", "controller.yaml");
             let controller = controller::config::load(controller.path()).unwrap();

@@ -117,6 +117,7 @@ fn bad_values_are_refused() {
         ("/agent/maxUnavailable", Value::from("none"), "maxUnavailable"),
         ("/agent/unknown", Value::from(1), "unknown"),
         ("/agent/tolerations", serde_json::json!([{"operator": "Like"}]), "operator"),
+        ("/mesh/presharedKeys/secret", Value::from("causeway-state"), "secret"),
         ("/log/format", Value::from("xml"), "format"),
     ] {
         let mut settings = serde_json::to_value(samples::least()).unwrap();

@@ -83,3 +83,80 @@ fn a_changed_configuration_rolls_the_pods() {
     assert!(changed("DaemonSet", "/spec/template/metadata/annotations/causeway.io~1config"));
     assert!(!changed("Deployment", "/spec/template"), "the controllers have nothing to do with it");
 }
+
+/// Every place among the objects where a text stands by itself, as `Kind/name/path`.
+fn places(objects: &[Value], text: &str) -> Vec<String> {
+    fn search(value: &Value, text: &str, at: &str, found: &mut Vec<String>) {
+        match value {
+            Value::String(its) if its == text => found.push(at.to_owned()),
+            Value::Array(items) => {
+                items.iter().for_each(|item| search(item, text, &format!("{at}/*"), found))
+            }
+            Value::Object(fields) => {
+                fields.iter().for_each(|(key, value)| search(value, text, &format!("{at}/{key}"), found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    for object in objects {
+        let name = format!("{}/{}", object["kind"], object["metadata"]["name"]).replace('"', "");
+        search(object, text, &name, &mut found);
+    }
+    found
+}
+
+fn may_read(rule: &Value, secret: &str) -> bool {
+    let has = |key: &str, words: &[&str]| {
+        rule[key].as_array().into_iter().flatten().any(|its| words.iter().any(|word| its == word))
+    };
+    let names = rule["resourceNames"].as_array();
+    has("resources", &["secrets", "*"])
+        && has("verbs", &["get", "list", "watch", "*"])
+        && names.is_none_or(|names| names.iter().any(|name| name == secret))
+}
+
+#[test]
+fn agents_alone_are_given_the_secret_of_pre_shared_keys() {
+    let mut settings = samples::least();
+    settings.mesh.preshared_keys.secret = "pre-shared".into();
+    let objects = causeway_install::objects(&settings);
+    let mounted = "DaemonSet/causeway-agent/spec/template/spec/volumes/*/secret/secretName";
+    assert_eq!(places(&objects, "pre-shared"), [mounted], "nobody else names it, no right among them");
+    let agents = objects.iter().find(|object| object["kind"] == "DaemonSet").unwrap();
+    let pod = &agents["spec"]["template"]["spec"];
+    let volumes = pod["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["secret"]["secretName"] == "pre-shared").unwrap();
+    assert_eq!(volume["secret"]["defaultMode"], 0o400, "root alone reads it there");
+    assert_eq!(volume["secret"]["optional"], true, "agents start without it");
+    for container in pod["containers"].as_array().unwrap() {
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]).unwrap();
+        assert_eq!((&mount["readOnly"], &mount["mountPropagation"]), (&Value::from(true), &Value::Null));
+        let environment = container["env"].to_string();
+        assert!(!environment.contains("secretKeyRef") && container.get("envFrom").is_none(), "{environment}");
+    }
+    // By the API server nobody of ours reads it either.
+    for object in &objects {
+        for rule in object["rules"].as_array().into_iter().flatten() {
+            assert!(!may_read(rule, "pre-shared"), "{} {rule}", object["metadata"]["name"]);
+        }
+        for subject in object["subjects"].as_array().into_iter().flatten() {
+            assert_eq!(subject["name"], "causeway-controller", "agents have no rights at all");
+        }
+    }
+
+    // Without it there is nothing of it, but for the setting itself.
+    for object in causeway_install::objects(&samples::least()) {
+        // Peers have such keys of their own, and their kind a field for them.
+        let other = ["causeway-settings", "peers.kilo.squat.ai"];
+        let is_other = other.iter().any(|name| object["metadata"]["name"] == *name);
+        let text = object.to_string().to_lowercase();
+        assert!(is_other || !text.contains("preshared"), "{object}");
+    }
+    // In the chart it stands where it stands here, behind the same condition.
+    for (path, text) in causeway_install::chart::files() {
+        let named = text.contains(".Values.mesh.presharedKeys.secret | toRawJson");
+        assert_eq!(named, path == "templates/agent-daemonset.yaml", "{path}");
+    }
+}

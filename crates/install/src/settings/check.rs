@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use cluster::kubernetes::clusterlink::TOKENS;
+use cluster::kubernetes::state::STATE;
 use ipnet::IpNet;
 use model::ClusterName;
 
@@ -9,6 +11,9 @@ use super::{Authority, Cidr, Settings};
 
 /// How many places a table of Maglev may have, as agents take it.
 const MAGLEV_TABLES: [u32; 10] = [251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071];
+
+/// The Secrets that controllers may read.
+pub(super) const OURS: [&str; 2] = [STATE, TOKENS];
 
 /// One thing that is wrong with the settings. Always the writer's to fix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +101,10 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
     if settings.mesh.preshared_keys.required && settings.mesh.preshared_keys.secret.is_empty() {
         say("mesh.presharedKeys.secret", "", "name the Secret, as keys of it are required".into());
     }
+    if OURS.contains(&settings.mesh.preshared_keys.secret.as_str()) {
+        let problem = "name another Secret: controllers read and write this one".to_owned();
+        say("mesh.presharedKeys.secret", "", problem);
+    }
     let controllers = &settings.controllers;
     if controllers.nodes.is_empty() {
         say(
@@ -180,7 +189,7 @@ mod tests {
     #[test]
     fn what_is_wrong() {
         type Spoil = fn(&mut Settings);
-        let cases: [(&[&str], Spoil); 19] = [
+        let cases: [(&[&str], Spoil); 20] = [
             (&[], |_| ()),
             (&["cluster.name", "controllers.nodes", "controllers.addresses"], |s| *s = Settings::default()),
             (&["cluster.name"], |s| s.cluster.name = "Home".into()),
@@ -201,6 +210,7 @@ mod tests {
             }),
             (&["services.maglevTableSize"], |s| s.services.maglev_table_size = 1000),
             (&["mesh.presharedKeys.secret"], |s| s.mesh.preshared_keys.required = true),
+            (&["mesh.presharedKeys.secret"], |s| s.mesh.preshared_keys.secret = "causeway-state".into()),
             (&["mesh.topologyLabel"], |s| s.mesh.topology_label.clear()),
             (&["agent.cni.binDirs"], |s| s.agent.cni.bin_dirs.push("bin".into())),
             (&["agent.cni.confDir"], |s| s.agent.cni.conf_dir = "net.d".into()),

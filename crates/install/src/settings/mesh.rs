@@ -39,6 +39,7 @@ pub struct PresharedKeys {
     /// The Secret, in the namespace of the installation, of which each two nodes make a key of their own: 32 random bytes in
     /// base64 for each generation, under its number. Clusters with the same one have such keys with each other. Empty: none.
     #[schemars(regex(pattern = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"))]
+    #[schemars(extend("not" = { "enum": super::check::OURS }))]
     pub secret: String,
     /// Whether a node has no tunnel to nodes that hold none of its generations. Otherwise it has one without such a key, and
     /// says so in its status.
