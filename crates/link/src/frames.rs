@@ -158,7 +158,7 @@ pub(crate) fn raw_roots(roots: &Roots) -> Vec<Vec<u8>> {
 }
 
 /// Asks to be told.
-pub(crate) fn subscribe(ask: Ask) -> pb::Frame {
+pub fn subscribe(ask: Ask) -> pb::Frame {
     let Ask { position, interest: Interest { every_service, policing, topics }, keeps } = ask;
     let services = wire::encode_service_names(&topics.services);
     frame(Body::Subscribe(pb::Subscribe {
@@ -170,7 +170,7 @@ pub(crate) fn subscribe(ask: Ask) -> pb::Frame {
 }
 
 /// Asks for something else.
-pub(crate) fn want(want: &Want) -> pb::Frame {
+pub fn want(want: &Want) -> pb::Frame {
     let policing = |topics: &Topics| {
         let some = !topics.pods.is_empty() || topics.policies;
         some.then(|| encode_policing(topics))
@@ -205,7 +205,7 @@ pub(crate) fn farewell(reason: pb::farewell::Reason, detail: &str) -> pb::Frame 
 }
 
 /// What an agent reports.
-pub(crate) fn report(report: &NodeReport) -> pb::Frame {
+pub fn report(report: &NodeReport) -> pb::Frame {
     frame(Body::Report(pb::NodeReport {
         public_key: report.public_key.0.to_vec(),
         next_key: report.next_key.map(|key| key.0.to_vec()).unwrap_or_default(),
