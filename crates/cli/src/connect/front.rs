@@ -1,6 +1,7 @@
 //! Which of several gateways is in front of what no other has: the first that answers. What is behind each alone stays there.
 //!
-//! Each is asked every second by an echo request to its address in the mesh, through its own tunnel.
+//! The one in front is asked every second by an echo request to its address in the mesh, through its own tunnel; the others as
+//! soon as it does not answer, and those that come before it so that it is known when they are back.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,8 +17,10 @@ use tokio::time::{Instant, interval};
 use super::names::Names;
 use crate::peer::Configuration;
 
-/// How often each gateway is asked.
+/// How often a gateway is asked.
 const EVERY: Duration = Duration::from_secs(1);
+/// When the one in front has been silent so long the others are asked, too.
+const DOUBTFUL: Duration = Duration::from_millis(1_500);
 /// One that has been silent so long answers no more.
 const SILENT: Duration = Duration::from_millis(3_500);
 /// One that comes before the one in front takes its place when it has answered so long without a pause.
@@ -78,6 +81,15 @@ impl Front {
             let since = gateway.heard.filter(|_| gateway.answers(now)).map_or(now, |(since, _)| since);
             gateway.heard = Some((since, now));
         }
+    }
+
+    /// Who is to be asked now.
+    fn to_ask(&self, now: Duration) -> impl Iterator<Item = &IpAddr> {
+        let heard = self.gateways[self.front].heard;
+        let is_doubtful = heard.is_none_or(|(_, last)| now >= last + DOUBTFUL);
+        let asked = self.gateways.iter().enumerate();
+        let asked = asked.filter(move |(place, _)| *place <= self.front || is_doubtful);
+        asked.flat_map(|(_, gateway)| &gateway.asked)
     }
 
     /// Whether another is in front from now on. Where nobody answers all stays as it is.
@@ -148,7 +160,7 @@ pub(super) async fn keep(
                     }
                 }
                 seq = seq.wrapping_add(1);
-                for to in front.gateways.iter().flat_map(|gateway| &gateway.asked) {
+                for to in front.to_ask(began.elapsed()) {
                     // One that cannot be sent is one that is not answered.
                     let _ = echo.send(*to, id, seq, &[]).await;
                 }
@@ -240,25 +252,32 @@ mod tests {
         for (answering, seconds, expected) in [
             (&[0, 1, 2][..], 20, 0),
             (&[1, 2], 3, 0),
-            (&[1, 2], 2, 1),
+            (&[1, 2], 1, 1),
             // Back only when it is steady.
-            (&[0, 1, 2], 9, 1),
-            (&[0, 1, 2], 4, 0),
-            (&[2], 5, 2),
+            (&[0, 1, 2], 10, 1),
+            (&[0, 1, 2], 1, 0),
+            (&[2], 4, 2),
             // Nobody: it is this machine's own network.
             (&[], 60, 2),
-            (&[1], 1, 1),
+            (&[1], 2, 1),
         ] {
             for _ in 0..seconds {
                 now += EVERY;
+                front.poll(now);
+                let asked: BTreeSet<IpAddr> = front.to_ask(now).copied().collect();
                 for place in answering {
                     let from = *front.gateways[*place].asked.first().unwrap();
-                    front.handle_answer(from, now);
+                    if asked.contains(&from) {
+                        front.handle_answer(from, now);
+                    }
                 }
-                front.poll(now);
             }
             assert_eq!(front.front, expected, "{answering:?} for {seconds} s");
         }
+        // Who comes behind one that answers is left in peace.
+        front.handle_answer("10.1.2.1".parse().unwrap(), now);
+        let asked: Vec<String> = front.to_ask(now).map(ToString::to_string).collect();
+        assert_eq!(asked, ["10.1.1.1", "fd00:1:0:1::1", "10.1.2.1", "fd00:1:0:2::1"]);
         let own = ["10.1.2.0/24".parse().unwrap()].into();
         assert_eq!(front.behind(1, &own).len(), 5);
         assert_eq!(front.behind(2, &own), own);
