@@ -16,7 +16,6 @@ use super::finding::Finding;
 const KEYS: &str = "pre-shared keys";
 /// A generation that is older may well be followed by another.
 const OLD_DAYS: i64 = 366;
-const MAKE: &str = "kubectl apply --server-side --field-manager=generation-";
 
 /// What became of looking for the Secret.
 pub(super) enum Shared {
@@ -58,8 +57,7 @@ pub(super) fn of_keys(
             None
         }
         Shared::Missing => {
-            let advice =
-                format!("causeway keys preshared 1 --secret {} | {MAKE}1 --filename -", wanted.secret);
+            let advice = making(settings, 1);
             found.push(bad(format!("there is no Secret {}", wanted.secret), &advice));
             Some(Vec::new())
         }
@@ -79,7 +77,7 @@ pub(super) fn of_keys(
                     format!("the Secret {} holds no generation", wanted.secret),
                     "put one into it: causeway keys preshared",
                 ),
-                Some((newest, older)) => of_newest(newest, older.len(), &secret, now),
+                Some((newest, older)) => of_newest(newest, older.len(), &secret, settings, now),
             });
             Some(generations)
         }
@@ -89,7 +87,13 @@ pub(super) fn of_keys(
 }
 
 /// How old the newest generation is.
-fn of_newest(newest: &Generation, older: usize, secret: &Secret, now: Timestamp) -> Finding {
+fn of_newest(
+    newest: &Generation,
+    older: usize,
+    secret: &Secret,
+    settings: &Settings,
+    now: Timestamp,
+) -> Finding {
     let number = newest.number();
     let days = given_at(secret, number).map(|at| (now.as_second() - at.as_second()) / 86_400);
     let mut seen = format!("generation {number} ({}) is the newest", newest.id());
@@ -102,11 +106,19 @@ fn of_newest(newest: &Generation, older: usize, secret: &Secret, now: Timestamp)
     match days {
         Some(days) if days > OLD_DAYS => {
             let next = u64::from(number) + 1;
-            let advice = format!("make another: causeway keys preshared {next} | {MAKE}{next} --filename -");
-            Finding::warn(KEYS, seen, advice)
+            Finding::warn(KEYS, seen, format!("make another: {}", making(settings, next)))
         }
         _ => Finding::ok(KEYS, seen),
     }
+}
+
+/// How a generation is put into the Secret.
+fn making(settings: &Settings, number: u64) -> String {
+    let (secret, namespace) = (&settings.mesh.preshared_keys.secret, &settings.namespace);
+    format!(
+        "causeway keys preshared {number} --secret {secret} --namespace {namespace} | \
+         kubectl apply --server-side --field-manager=generation-{number} --filename -"
+    )
 }
 
 /// When somebody wrote a generation, as the server keeps it of every field.
