@@ -287,6 +287,9 @@ impl Prober {
         }
         for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !matches!(peer.state, State::Dead { .. }))
         {
+            // Nor was it late, or lost.
+            peer.outstanding.clear();
+            peer.tally.forget();
             if late >= dead_after {
                 peer.heard = now;
                 peer.unanswered = 0;

@@ -1,7 +1,8 @@
 //! Gateways that forward badly: they are relieved of half of what they carry, then of all of it.
 //!
 //! What a gateway carries answers badly if answers are lost or late, so probes of the nodes behind it tell; nodes that
-//! are dead do not count, they are [`super::Gateways`]'. A gateway is relieved only while the others of its location do
+//! are dead do not count, they are [`super::Gateways`]'. Where most of them answer well it is not the gateway, but
+//! something farther on. A gateway is relieved only while the others of its location do
 //! better, as far as this node can know: those that carry nothing for it are tried, and when they turn out to be as bad
 //! everything goes back, for it is not the gateway then. What was relieved comes back in steps too, and a gateway that
 //! has to be relieved again soon is so for twice as long.
@@ -40,20 +41,46 @@ const TRIAL: Duration = Duration::from_secs(20);
 const FIRST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(600);
 
+/// How long nothing is tried after it was in vain, the first time.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+
 /// Watches how well gateways forward. Call [`Relief::follow`] now and then with what was answered.
 #[derive(Debug, Default)]
 pub struct Relief {
     gateways: BTreeMap<NodeName, Gateway>,
-    /// Over whom each node is reached, and since when.
-    ways: BTreeMap<NodeName, (NodeName, Duration)>,
+    /// How each node is reached that stands behind one.
+    ways: BTreeMap<NodeName, Way>,
     relieved: BTreeMap<NodeName, Share>,
     followed: Duration,
 }
 
 #[derive(Debug)]
-struct Gateway {
+struct Way {
+    over: NodeName,
+    since: Duration,
+    heard: Heard,
+}
+
+/// How well somebody is heard.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heard {
     asked: f64,
     bad: f64,
+}
+
+impl Heard {
+    /// What share is bad.
+    fn share(self) -> f64 {
+        self.bad / self.asked.max(1.0)
+    }
+
+    fn add(&mut self, other: Self) {
+        (self.asked, self.bad) = (self.asked + other.asked, self.bad + other.bad);
+    }
+}
+
+#[derive(Debug)]
+struct Gateway {
     relieved: Option<Share>,
     since: Duration,
     /// What share of its answers was bad when it was relieved.
@@ -61,31 +88,15 @@ struct Gateway {
     lasting: Duration,
     /// Whether it has got back some of what it was relieved of.
     is_back: bool,
+    /// For how long nothing is tried after it was in vain.
+    pause: Duration,
     not_before: Duration,
 }
 
 impl Gateway {
-    fn new() -> Self {
-        let [since, not_before] = [Duration::ZERO; 2];
-        Self {
-            asked: 0.0,
-            bad: 0.0,
-            relieved: None,
-            since,
-            before: 0.0,
-            lasting: FIRST,
-            is_back: false,
-            not_before,
-        }
-    }
-
-    /// Begins to count anew.
-    fn relieve(&mut self, share: Option<Share>, now: Duration) {
-        (self.asked, self.bad, self.relieved, self.since) = (0.0, 0.0, share, now);
-    }
-
-    fn is_known(&self) -> bool {
-        self.relieved.is_some() || self.asked > 0.5 || self.lasting > FIRST
+    fn new(now: Duration) -> Self {
+        let (relieved, before, not_before) = (None, 0.0, Duration::ZERO);
+        Self { relieved, since: now, before, lasting: FIRST, is_back: false, pause: FIRST_PAUSE, not_before }
     }
 }
 
@@ -106,34 +117,23 @@ impl Relief {
     ) -> bool {
         let passed = now.saturating_sub(std::mem::replace(&mut self.followed, now));
         let fading = (-passed.as_secs_f64() / HALF_LIFE).exp2();
-        for gateway in self.gateways.values_mut() {
-            (gateway.asked, gateway.bad) = (gateway.asked * fading, gateway.bad * fading);
-        }
         self.ways.retain(|node, _| via.contains_key(node));
         for (node, hop) in via.iter().filter(|(node, hop)| node != hop) {
-            let way = self.ways.entry(node.clone()).or_insert_with(|| (hop.clone(), now));
-            if way.0 != *hop {
-                *way = (hop.clone(), now);
+            let new = || Way { over: hop.clone(), since: now, heard: Heard::default() };
+            let way = self.ways.entry(node.clone()).or_insert_with(new);
+            if way.over != *hop {
+                *way = new();
             }
-            if let Some(heard) = answers.get(node).filter(|_| now >= way.1 + SETTLED) {
-                let gateway = self.gateways.entry(hop.clone()).or_insert_with(Gateway::new);
-                gateway.asked += f64::from(heard.asked);
-                gateway.bad += f64::from(heard.bad);
+            let Heard { asked, bad } = way.heard;
+            way.heard = Heard { asked: asked * fading, bad: bad * fading };
+            if let Some(heard) = answers.get(node).filter(|_| now >= way.since + SETTLED) {
+                way.heard.add(Heard { asked: heard.asked.into(), bad: heard.bad.into() });
             }
         }
-        self.gateways.retain(|name, gateway| groups.contains_key(name) && gateway.is_known());
-        let names: Vec<NodeName> = self.gateways.keys().cloned().collect();
-        for name in names {
-            let others = self.others(&name, groups);
-            let gateway = self.gateways.get_mut(&name).expect("it is among the names");
-            if !gateway.judge(others, now) {
-                // It was in vain, and would be the other way round.
-                let (group, not_before) = (groups[&name], gateway.not_before);
-                let same = |name: &NodeName| groups.get(name) == Some(&group);
-                for (_, other) in self.gateways.iter_mut().filter(|(name, _)| same(name)) {
-                    other.not_before = other.not_before.max(not_before);
-                }
-            }
+        self.gateways.retain(|name, _| groups.contains_key(name));
+        for name in groups.keys() {
+            self.gateways.entry(name.clone()).or_insert_with(|| Gateway::new(now));
+            self.judge(name, groups, now);
         }
         let relieved = self.gateways.iter().filter_map(|(name, g)| Some((name.clone(), g.relieved?)));
         let relieved = relieved.collect();
@@ -150,9 +150,81 @@ impl Relief {
             .collect();
         let free = |other: &&&NodeName| self.gateways.get(**other).is_none_or(|g| g.relieved.is_none());
         others.iter().find(free)?;
-        let counted = others.iter().filter_map(|other| self.gateways.get(*other));
-        let (asked, bad) = counted.fold((0.0, 0.0), |(asked, bad), g| (asked + g.asked, bad + g.bad));
-        Some(Others { bad: (asked >= ENOUGH).then(|| bad / asked) })
+        let mut all = Heard::default();
+        self.ways.values().filter(|way| others.contains(&way.over)).for_each(|way| all.add(way.heard));
+        Some(Others { bad: (all.asked >= ENOUGH).then(|| all.share()) })
+    }
+
+    /// What share of the answers through a gateway is bad, if it is the gateway.
+    fn badness(&self, name: &NodeName) -> Option<f64> {
+        let (mut all, mut known, mut bad) = (Heard::default(), 0, 0);
+        for way in self.ways.values().filter(|way| way.over == *name) {
+            all.add(way.heard);
+            known += usize::from(way.heard.asked >= 1.0);
+            bad += usize::from(way.heard.share() >= BAD);
+        }
+        let enough = all.asked >= ENOUGH && all.bad >= ENOUGH_BAD;
+        Some(all.share()).filter(|share| enough && *share >= BAD && bad * 2 > known)
+    }
+
+    /// Follows what was counted.
+    fn judge(&mut self, name: &NodeName, groups: &BTreeMap<NodeName, u32>, now: Duration) {
+        let (others, badness) = (self.others(name, groups), self.badness(name));
+        let gateway = self.gateways.get_mut(name).expect("all of a group are there");
+        let lasted = now.saturating_sub(gateway.since);
+        let better = |than: f64| others.as_ref()?.bad.map(|bad| bad <= than * BETTER);
+        let share = match gateway.relieved {
+            // Nobody is left that could do it in its place.
+            Some(_) if others.is_none() => None,
+            Some(_) if lasted >= TRIAL && better(gateway.before) == Some(false) => {
+                // The other way round it would be in vain, too.
+                let not_before = now + gateway.pause;
+                gateway.pause = (gateway.pause * 2).min(LONGEST);
+                let group = groups[name];
+                let same = |name: &NodeName| groups.get(name) == Some(&group);
+                for (_, other) in self.gateways.iter_mut().filter(|(name, _)| same(name)) {
+                    other.not_before = other.not_before.max(not_before);
+                }
+                None
+            }
+            before => match badness {
+                Some(share)
+                    if before != Some(Share::All)
+                        && others.is_some()
+                        && now >= gateway.not_before
+                        && better(share) != Some(false) =>
+                {
+                    if std::mem::take(&mut gateway.is_back) {
+                        gateway.lasting = (gateway.lasting * 2).min(LONGEST);
+                    }
+                    if before.is_none() {
+                        gateway.before = share;
+                    }
+                    Some(if before.is_none() { Share::Half } else { Share::All })
+                }
+                _ if before.is_some() && lasted >= gateway.lasting => {
+                    gateway.is_back = true;
+                    (before == Some(Share::All)).then_some(Share::Half)
+                }
+                _ => {
+                    if before.is_none() && lasted >= gateway.lasting * 2 {
+                        // It has done well for long.
+                        (gateway.is_back, gateway.lasting) = (false, FIRST);
+                    }
+                    return;
+                }
+            },
+        };
+        self.relieve(name, share, now);
+    }
+
+    /// Begins to count anew.
+    fn relieve(&mut self, name: &NodeName, share: Option<Share>, now: Duration) {
+        let gateway = self.gateways.get_mut(name).expect("it is judged");
+        (gateway.relieved, gateway.since) = (share, now);
+        for way in self.ways.values_mut().filter(|way| way.over == *name) {
+            way.heard = Heard::default();
+        }
     }
 
     /// Gateways that are to be relieved, and of what.
@@ -165,56 +237,6 @@ impl Relief {
 struct Others {
     /// What share of their answers is bad, if enough is known.
     bad: Option<f64>,
-}
-
-impl Gateway {
-    /// Follows what was counted. Returns whether it is not that others do as badly in its place.
-    fn judge(&mut self, others: Option<Others>, now: Duration) -> bool {
-        let lasted = now.saturating_sub(self.since);
-        let Some(others) = others else {
-            // Nobody is left that could do it in its place.
-            if self.relieved.is_some() {
-                self.give_back(now);
-            }
-            return true;
-        };
-        let better = |than: f64| others.bad.map(|bad| bad <= than * BETTER);
-        if self.relieved.is_some() && lasted >= TRIAL && better(self.before) == Some(false) {
-            self.give_back(now);
-            return false;
-        }
-        let share = self.bad / self.asked.max(1.0);
-        let is_bad = self.asked >= ENOUGH && self.bad >= ENOUGH_BAD && share >= BAD;
-        if is_bad
-            && self.relieved != Some(Share::All)
-            && now >= self.not_before
-            && better(share) != Some(false)
-        {
-            if std::mem::take(&mut self.is_back) {
-                self.lasting = (self.lasting * 2).min(LONGEST);
-            }
-            let more = if self.relieved.is_none() { Share::Half } else { Share::All };
-            if more == Share::Half {
-                self.before = share;
-            }
-            self.relieve(Some(more), now);
-        } else if self.relieved.is_some() && lasted >= self.lasting {
-            let less = (self.relieved == Some(Share::All)).then_some(Share::Half);
-            self.relieve(less, now);
-            self.is_back = true;
-        } else if self.relieved.is_none() && lasted >= self.lasting * 2 {
-            // It has done well for long.
-            (self.is_back, self.lasting) = (false, FIRST);
-        }
-        true
-    }
-
-    /// It was in vain, and is not tried again soon.
-    fn give_back(&mut self, now: Duration) {
-        self.relieve(None, now);
-        self.lasting = (self.lasting * 2).min(LONGEST);
-        self.not_before = now + self.lasting;
-    }
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ fn where_others_do_no_better_nothing_stays_moved() {
     assert_eq!(scene.what()[..2], ["g Half", ""], "{:?}", scene.said);
     let (since, back) = (scene.said[0].0, scene.said[1].0);
     assert!(back - since <= TRIAL.as_secs() + 5, "{:?}", scene.said);
-    assert!(scene.said.len() <= 6, "and is not tried all the time: {:?}", scene.said);
+    assert!(scene.said.len() <= 8, "and is not tried all the time: {:?}", scene.said);
 }
 
 #[test]
