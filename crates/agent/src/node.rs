@@ -637,6 +637,7 @@ impl Node {
         self.judge |= self.via != via;
         for (node, _) in via.iter().filter(|(node, hop)| self.via.get(*node).is_some_and(|was| was != *hop)) {
             self.paths.handle_another_way(node);
+            self.prober.handle_another_way(node);
         }
         self.reaching.handle_plan(hidden);
         self.via = via;

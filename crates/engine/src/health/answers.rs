@@ -34,8 +34,12 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// An answer took so long.
-    pub(super) fn answered(&mut self, time: Duration, now: Duration) {
+    /// An answer came, and took so long; nothing if nobody knows.
+    pub(super) fn answered(&mut self, time: Option<Duration>, now: Duration) {
+        let Some(time) = time else {
+            self.count(false, now);
+            return;
+        };
         if now.saturating_sub(self.since) > FORGOTTEN_AFTER {
             self.least = [None, self.least[0]];
             self.since = now;
@@ -86,7 +90,7 @@ mod tests {
         let mut bad = |times: &[u64]| {
             for time in times {
                 at += 1;
-                tally.answered(Duration::from_millis(*time), Duration::from_secs(at));
+                tally.answered(Some(Duration::from_millis(*time)), Duration::from_secs(at));
             }
             tally.take().bad
         };

@@ -43,6 +43,7 @@ pub struct Gateways {
     cleared: BTreeMap<NodeName, Duration>,
     out: BTreeSet<NodeName>,
     deadline: Option<Duration>,
+    has_begun: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,7 @@ impl Gateways {
         dead: &BTreeSet<NodeName>,
         now: Duration,
     ) -> bool {
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
         self.follow_silent(dead, now);
         let mut wake: Vec<Duration> = self.silent.values().flatten().copied().collect();
 
@@ -95,6 +97,11 @@ impl Gateways {
                 continue;
             }
             if nodes.iter().any(|node| !dead.contains(*node)) {
+                // Whoever came from one that was silent is given up a moment later perhaps, and that is not this one's fault.
+                if !is_first && since > Duration::ZERO && now < since + GRACE {
+                    wake.push(since + GRACE);
+                    continue;
+                }
                 // It carries something.
                 self.cleared.remove(hop);
                 self.carrying.insert(hop.clone(), Duration::ZERO);

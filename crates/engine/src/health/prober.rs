@@ -72,12 +72,20 @@ struct Peer {
     asked: u32,
     next_probe: Duration,
     last_probe: Option<Duration>,
-    outstanding: VecDeque<(u16, Duration)>,
+    outstanding: VecDeque<Question>,
     next_seq: u16,
     rtt: Option<Rtt>,
     tally: Tally,
     /// Its entry in the queue.
     queued: Duration,
+}
+
+#[derive(Debug)]
+struct Question {
+    seq: u16,
+    sent: Duration,
+    /// Whether its answer may come late through our own fault.
+    excused: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,13 +166,22 @@ impl Prober {
         let peer = self.peers.get_mut(&id).expect("a peer has its id");
         // An answer to a question that waited for the handshake tells nothing of the way.
         let timed = peer.state == State::Alive;
-        if let Some(at) = peer.outstanding.iter().position(|(sent, _)| *sent == seq && timed) {
-            let (_, sent) = peer.outstanding.remove(at).expect("just found");
+        if let Some(at) = peer.outstanding.iter().position(|asked| asked.seq == seq && timed) {
+            let Question { sent, excused, .. } = peer.outstanding.remove(at).expect("just found");
             let time = now.saturating_sub(sent);
             peer.rtt = Some(Rtt::update(peer.rtt, time));
-            peer.tally.answered(time, now);
+            peer.tally.answered((!excused).then_some(time), now);
         }
         self.heard(id, now);
+    }
+
+    /// The way to the peer is another one: what was asked by the former one says nothing of it.
+    pub fn handle_another_way(&mut self, peer: &NodeName) {
+        let peer = self.ids.get(peer).and_then(|id| self.peers.get_mut(id));
+        if let Some(peer) = peer {
+            peer.outstanding.clear();
+            peer.tally.forget();
+        }
     }
 
     /// The next question that is due. First hand in what has arrived; call until there is none, then [`Prober::poll_event`].
@@ -287,9 +304,7 @@ impl Prober {
         }
         for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !matches!(peer.state, State::Dead { .. }))
         {
-            // Nor was it late, or lost.
-            peer.outstanding.clear();
-            peer.tally.forget();
+            peer.outstanding.iter_mut().for_each(|asked| asked.excused = true);
             if late >= dead_after {
                 peer.heard = now;
                 peer.unanswered = 0;
@@ -348,8 +363,8 @@ impl Peer {
     fn probe(&mut self, timing: &Timing, random: &mut Random, now: Duration) -> Probe {
         let seq = self.next_seq;
         self.next_seq = seq.wrapping_add(1);
-        while let Some((_, sent)) = self.outstanding.front().copied() {
-            let in_vain = now >= sent + IN_VAIN;
+        while let Some(first) = self.outstanding.front() {
+            let in_vain = now >= first.sent + IN_VAIN;
             if in_vain && self.state == State::Alive {
                 self.tally.missed(now);
             }
@@ -358,7 +373,7 @@ impl Peer {
             }
             self.outstanding.pop_front();
         }
-        self.outstanding.push_back((seq, now));
+        self.outstanding.push_back(Question { seq, sent: now, excused: false });
         self.unanswered = self.unanswered.saturating_add(1);
         self.asked = self.asked.saturating_add(1);
         self.last_probe = Some(now);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use model::NodeName;
 
-use super::answers::{Answers, IN_VAIN};
+use super::answers::Answers;
 use crate::mesh::Share;
 
 /// How often answers are looked through.
@@ -31,8 +31,8 @@ const BAD: f64 = 0.1;
 /// Others do better if theirs is at most this part of it.
 const BETTER: f64 = 0.5;
 
-/// What was asked by another way does not come any more after so long.
-const SETTLED: Duration = Duration::from_secs(IN_VAIN.as_secs() + 1);
+/// Of a node that is reached over another gateway the other end learns, too, and moves: until then nothing is counted.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// When others have shown whether they do better: the far ends have to find out, too, and go by them.
 const TRIAL: Duration = Duration::from_secs(20);
@@ -72,10 +72,6 @@ impl Heard {
     /// What share is bad.
     fn share(self) -> f64 {
         self.bad / self.asked.max(1.0)
-    }
-
-    fn add(&mut self, other: Self) {
-        (self.asked, self.bad) = (self.asked + other.asked, self.bad + other.bad);
     }
 }
 
@@ -127,7 +123,8 @@ impl Relief {
             let Heard { asked, bad } = way.heard;
             way.heard = Heard { asked: asked * fading, bad: bad * fading };
             if let Some(heard) = answers.get(node).filter(|_| now >= way.since + SETTLED) {
-                way.heard.add(Heard { asked: heard.asked.into(), bad: heard.bad.into() });
+                way.heard.asked += f64::from(heard.asked);
+                way.heard.bad += f64::from(heard.bad);
             }
         }
         self.gateways.retain(|name, _| groups.contains_key(name));
@@ -150,21 +147,24 @@ impl Relief {
             .collect();
         let free = |other: &&&NodeName| self.gateways.get(**other).is_none_or(|g| g.relieved.is_none());
         others.iter().find(free)?;
-        let mut all = Heard::default();
-        self.ways.values().filter(|way| others.contains(&way.over)).for_each(|way| all.add(way.heard));
-        Some(Others { bad: (all.asked >= ENOUGH).then(|| all.share()) })
+        Some(Others { bad: self.heard_over(|over| others.contains(over)).map(Heard::share) })
+    }
+
+    /// How well nodes are heard over gateways: what share is bad of the node in the middle, of all that was asked; nothing
+    /// if that is too little.
+    fn heard_over(&self, is_one: impl Fn(&NodeName) -> bool) -> Option<Heard> {
+        let known = self.ways.values().filter(|way| is_one(&way.over) && way.heard.asked >= 1.0);
+        let mut heard: Vec<Heard> = known.map(|way| way.heard).collect();
+        heard.sort_by(|a, b| a.share().total_cmp(&b.share()));
+        let asked: f64 = heard.iter().map(|heard| heard.asked).sum();
+        let middle = heard.get(heard.len().saturating_sub(1) / 2)?;
+        (asked >= ENOUGH).then(|| Heard { asked, bad: middle.share() * asked })
     }
 
     /// What share of the answers through a gateway is bad, if it is the gateway.
     fn badness(&self, name: &NodeName) -> Option<f64> {
-        let (mut all, mut known, mut bad) = (Heard::default(), 0, 0);
-        for way in self.ways.values().filter(|way| way.over == *name) {
-            all.add(way.heard);
-            known += usize::from(way.heard.asked >= 1.0);
-            bad += usize::from(way.heard.share() >= BAD);
-        }
-        let enough = all.asked >= ENOUGH && all.bad >= ENOUGH_BAD;
-        Some(all.share()).filter(|share| enough && *share >= BAD && bad * 2 > known)
+        let heard = self.heard_over(|over| over == name)?;
+        (heard.bad >= ENOUGH_BAD && heard.share() >= BAD).then(|| heard.share())
     }
 
     /// Follows what was counted.

@@ -51,6 +51,18 @@ fn one_that_is_silent_is_out_at_once_and_back_after_a_while() {
 }
 
 #[test]
+fn one_that_takes_over_is_not_blamed_for_what_was_silent_before() {
+    story(&[
+        (0.5, "g:x h", "", ""),
+        (1.0, "g:x h", "g", "g"),
+        (1.01, "g h:x", "g", "g"),
+        (1.1, "g h:x", "g x", "g"),
+        (1.2, "g h:x", "g", "g"),
+        (2.6, "g h:x", "g", "g"),
+    ]);
+}
+
+#[test]
 fn one_that_carries_nothing_is_out_although_it_answers() {
     story(&[
         (0.5, "g:x,y h:z", "", ""),
@@ -62,11 +74,12 @@ fn one_that_carries_nothing_is_out_although_it_answers() {
         (16.1, "g h:x,y,z", "", ""),
         // It is tried again, and fails again: for twice as long.
         (16.2, "g:x,y h:z", "", ""),
-        (17.0, "g:x,y h:z", "x y", "g"),
-        (17.1, "g h:x,y,z", "x y", "g"),
-        (17.5, "g h:x,y,z", "y", "g"),
-        (46.9, "g h:x,y,z", "", "g"),
-        (47.0, "g h:x,y,z", "", ""),
+        (17.0, "g:x,y h:z", "x y", ""),
+        (17.7, "g:x,y h:z", "x y", "g"),
+        (17.8, "g h:x,y,z", "x y", "g"),
+        (18.0, "g h:x,y,z", "y", "g"),
+        (47.6, "g h:x,y,z", "", "g"),
+        (47.7, "g h:x,y,z", "", ""),
     ]);
 }
 

@@ -104,6 +104,20 @@ fn where_others_do_no_better_nothing_stays_moved() {
 }
 
 #[test]
+fn a_node_that_is_bad_by_itself_is_not_its_gateways_fault() {
+    let hops =
+        [("b/1", "a/g"), ("b/2", "a/g"), ("b/3", "a/g"), ("b/4", "a/h"), ("a/g", "a/g"), ("a/h", "a/h")];
+    let via = hops.map(|(node, hop)| (node_name(node), node_name(hop))).into();
+    let groups = [("a/g", 1), ("a/h", 1)].map(|(name, group)| (node_name(name), group)).into();
+    let mut relief = Relief::default();
+    for second in 1..60 {
+        let answers = [("b/1", 3), ("b/2", 0), ("b/3", 0), ("b/4", 0)];
+        let answers = answers.map(|(name, bad)| (node_name(name), Answers { asked: 4, bad })).into();
+        assert!(!relief.follow(&via, &groups, &answers, Duration::from_secs(second)));
+    }
+}
+
+#[test]
 fn a_few_losses_are_nothing() {
     let mut scene = Scene::new(false);
     scene.go(600, [0.05, 0.0]);
