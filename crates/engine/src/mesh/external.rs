@@ -203,7 +203,11 @@ pub(super) fn add(
             let nowhere = Route { via: RouteVia::Blackhole, source: None, mtu: None };
             mesh.routes.insert((*range, LAST_RESORT_METRIC), nowhere);
         }
-        if gateways.iter().any(|node| node.name == me.name) {
+        let is_gateway = gateways.iter().any(|node| node.name == me.name);
+        // The first that is at work.
+        let at_work = gateways.iter().find(|node| !seen.out.contains(&node.name)).or(gateways.first());
+        let at_work = at_work.filter(|_| !is_gateway);
+        if is_gateway {
             let endpoint = endpoint(peer, &seen.resolved, world, &all, &mut mesh.problems);
             let end = plan::Peer {
                 endpoint,
@@ -217,16 +221,14 @@ pub(super) fn add(
                 leaving.extend(&ranges);
             }
         } else {
-            // By whoever carries this node's traffic to the gateway: the first that is at work.
-            let at_work = gateways.iter().find(|node| !seen.out.contains(&node.name)).or(gateways.first());
+            // By whoever carries this node's traffic to the gateway.
             let hop = at_work.map(|node| mesh.via.get(&node.name).unwrap_or(&node.name));
             let key = hop.and_then(|hop| world.nodes.get(hop)?.public_key);
             let Some(tunnel) = key.and_then(|key| mesh.tunnel.peers.get_mut(&key)) else { continue };
             tunnel.allowed_ips.extend(&ranges);
         }
-        // No more than gets through to the gateway; who is one has no way to itself.
-        let narrow = gateways.first().and_then(|node| seen.narrow.get(&node.name)).copied();
-        let mtu = narrow.filter(|_| gateways.iter().all(|node| node.name != me.name));
+        // No more than gets through to the gateway.
+        let mtu = at_work.and_then(|node| seen.narrow.get(&node.name)).copied();
         for range in ranges {
             add_route(range, my_ips, mtu, &mut mesh.routes);
         }

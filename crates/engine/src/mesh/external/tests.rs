@@ -91,6 +91,16 @@ fn a_peer_behind_a_narrow_way_is_sent_what_its_gateway_gets() {
         let mesh = plan(&world, &node_name(node), &settings(), &seen);
         assert_eq!(ranges.map(|range| mesh.routes[&(net(range), TUNNEL_METRIC)].mtu), [mtu; 2], "{node}");
     }
+    // Of several, the one by which it goes.
+    let world = with(&[peer("a/office", 99, &["192.168.77.0/24"])]);
+    let first = best_gateway(&world, &cluster_name("a"), "office").unwrap().name.clone();
+    for (out, mtu) in
+        [(vec![], seen.narrow[&first]), (vec![first.clone()], 1340 + 1300 - seen.narrow[&first])]
+    {
+        let seen = Seen { out: out.into_iter().collect(), ..seen.clone() };
+        let mesh = plan(&world, &node_name("b/1"), &settings(), &seen);
+        assert_eq!(mesh.routes[&(net("192.168.77.0/24"), TUNNEL_METRIC)].mtu, Some(mtu));
+    }
 }
 
 #[test]
