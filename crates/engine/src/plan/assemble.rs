@@ -37,8 +37,11 @@ fn mtus(mesh: &Mesh) -> BTreeMap<IpNet, u32> {
     let narrow: BTreeMap<IpNet, u32> =
         routes().filter_map(|((to, _), route)| Some((*to, route.mtu?))).collect();
     // Ranges that all gets through to, inside of others.
-    let is_inside = |to: &IpNet| narrow.keys().any(|around| around != to && around.contains(to));
-    let wide = routes().map(|((to, _), _)| *to).filter(|to| !narrow.contains_key(to) && is_inside(to));
+    let is_inside = |to: &IpNet| {
+        std::iter::successors(to.supernet(), IpNet::supernet).any(|around| narrow.contains_key(&around))
+    };
+    let wide = routes().map(|((to, _), _)| *to);
+    let wide = wide.filter(|to| !narrow.is_empty() && !narrow.contains_key(to) && is_inside(to));
     let mut mtus: BTreeMap<IpNet, u32> =
         all.into_iter().chain(wide).map(|range| (range, mesh.tunnel.mtu)).collect();
     mtus.extend(narrow);
