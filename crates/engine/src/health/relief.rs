@@ -137,17 +137,12 @@ impl Relief {
         std::mem::replace(&mut self.relieved, relieved) != self.relieved
     }
 
-    /// How the others of a gateway's group do: nothing if there are none that could carry more.
-    fn others(&self, name: &NodeName, groups: &BTreeMap<NodeName, u32>) -> Option<Others> {
-        let group = groups[name];
-        let others: BTreeSet<&NodeName> = groups
-            .iter()
-            .filter(|(other, of)| **of == group && *other != name)
-            .map(|(name, _)| name)
-            .collect();
-        let free = |other: &&&NodeName| self.gateways.get(**other).is_none_or(|g| g.relieved.is_none());
-        others.iter().find(free)?;
-        Some(Others { bad: self.heard_over(|over| others.contains(over)).map(Heard::share) })
+    /// The others of a gateway's group; nobody if none of them could carry more.
+    fn others(&self, name: &NodeName, groups: &BTreeMap<NodeName, u32>) -> BTreeSet<NodeName> {
+        let of_group = groups.iter().filter(|(other, group)| **group == groups[name] && *other != name);
+        let others: BTreeSet<NodeName> = of_group.map(|(other, _)| other.clone()).collect();
+        let is_free = |other: &NodeName| self.gateways.get(other).is_none_or(|g| g.relieved.is_none());
+        if others.iter().any(is_free) { others } else { BTreeSet::new() }
     }
 
     /// How well nodes are heard over gateways: what share is bad of the node in the middle, of all that was asked; nothing
@@ -169,53 +164,42 @@ impl Relief {
 
     /// Follows what was counted.
     fn judge(&mut self, name: &NodeName, groups: &BTreeMap<NodeName, u32>, now: Duration) {
-        let (others, badness) = (self.others(name, groups), self.badness(name));
+        let others = self.others(name, groups);
+        let bad_by_others = self.heard_over(|over| others.contains(over)).map(Heard::share);
+        let are_no_better = |than: f64| bad_by_others.is_some_and(|bad| bad > than * BETTER);
+        let badness = self.badness(name).filter(|bad| !others.is_empty() && !are_no_better(*bad));
         let gateway = self.gateways.get_mut(name).expect("all of a group are there");
-        let lasted = now.saturating_sub(gateway.since);
-        let better = |than: f64| others.as_ref()?.bad.map(|bad| bad <= than * BETTER);
-        let share = match gateway.relieved {
+        let (relieved, lasted) = (gateway.relieved, now.saturating_sub(gateway.since));
+        if relieved.is_some() && others.is_empty() {
             // Nobody is left that could do it in its place.
-            Some(_) if others.is_none() => None,
-            Some(_) if lasted >= TRIAL && better(gateway.before) == Some(false) => {
-                // The other way round it would be in vain, too.
-                let not_before = now + gateway.pause;
-                gateway.pause = (gateway.pause * 2).min(LONGEST);
-                let group = groups[name];
-                let same = |name: &NodeName| groups.get(name) == Some(&group);
-                for (_, other) in self.gateways.iter_mut().filter(|(name, _)| same(name)) {
-                    other.not_before = other.not_before.max(not_before);
-                }
-                None
+            self.relieve(name, None, now);
+        } else if relieved.is_some() && lasted >= TRIAL && are_no_better(gateway.before) {
+            let not_before = now + gateway.pause;
+            gateway.pause = (gateway.pause * 2).min(LONGEST);
+            // The other way round it would be in vain, too.
+            let same = |other: &NodeName| groups.get(other) == groups.get(name);
+            for (_, other) in self.gateways.iter_mut().filter(|(other, _)| same(other)) {
+                other.not_before = other.not_before.max(not_before);
             }
-            before => match badness {
-                Some(share)
-                    if before != Some(Share::All)
-                        && others.is_some()
-                        && now >= gateway.not_before
-                        && better(share) != Some(false) =>
-                {
-                    if std::mem::take(&mut gateway.is_back) {
-                        gateway.lasting = (gateway.lasting * 2).min(LONGEST);
-                    }
-                    if before.is_none() {
-                        gateway.before = share;
-                    }
-                    Some(if before.is_none() { Share::Half } else { Share::All })
-                }
-                _ if before.is_some() && lasted >= gateway.lasting => {
-                    gateway.is_back = true;
-                    (before == Some(Share::All)).then_some(Share::Half)
-                }
-                _ => {
-                    if before.is_none() && lasted >= gateway.lasting * 2 {
-                        // It has done well for long.
-                        (gateway.is_back, gateway.lasting) = (false, FIRST);
-                    }
-                    return;
-                }
-            },
-        };
-        self.relieve(name, share, now);
+            self.relieve(name, None, now);
+        } else if let Some(bad) =
+            badness.filter(|_| relieved != Some(Share::All) && now >= gateway.not_before)
+        {
+            if std::mem::take(&mut gateway.is_back) {
+                gateway.lasting = (gateway.lasting * 2).min(LONGEST);
+            }
+            if relieved.is_none() {
+                gateway.before = bad;
+            }
+            let share = if relieved.is_none() { Share::Half } else { Share::All };
+            self.relieve(name, Some(share), now);
+        } else if relieved.is_some() && lasted >= gateway.lasting {
+            gateway.is_back = true;
+            self.relieve(name, (relieved == Some(Share::All)).then_some(Share::Half), now);
+        } else if relieved.is_none() && lasted >= gateway.lasting * 2 {
+            // It has done well for long.
+            (gateway.is_back, gateway.lasting) = (false, FIRST);
+        }
     }
 
     /// Begins to count anew.
@@ -231,12 +215,6 @@ impl Relief {
     pub fn relieved(&self) -> &BTreeMap<NodeName, Share> {
         &self.relieved
     }
-}
-
-/// The other gateways of a location.
-struct Others {
-    /// What share of their answers is bad, if enough is known.
-    bad: Option<f64>,
 }
 
 #[cfg(test)]
