@@ -380,6 +380,8 @@ struct cw_neighbour {
 	__u8 takes;
 	/* Padding. */
 	__u8 zero[2];
+	/* Neighbours of one group are believed for each other: the location's gateways. 0: it is of none. */
+	__u32 group;
 };
 
 /* The devices between which unencrypted packets of the mesh go. */

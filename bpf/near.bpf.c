@@ -170,6 +170,22 @@ static __always_inline bool came_from(struct __sk_buff *skb, __be32 ip[4])
 	return key.tunnel_id == CW_VNI;
 }
 
+/*
+ * Whether what a neighbour has is believed from that node: from himself, and from another of his group. Which way a packet takes
+ * is the sender's to choose, and while gateways change he knows of it before us, or after.
+ */
+static __always_inline bool speaks_for(const struct cw_neighbour *neighbour, const __be32 from[4])
+{
+	const struct cw_neighbour *other;
+
+	if (ip_equal(neighbour->ip, from))
+		return true;
+	if (!neighbour->group)
+		return false;
+	other = near_at(from);
+	return other && other->group == neighbour->group && ip_equal(other->ip, from);
+}
+
 /* On VXLAN's device: all that comes in. */
 SEC("classifier")
 int near_vxlan(struct __sk_buff *skb)
@@ -182,7 +198,7 @@ int near_vxlan(struct __sk_buff *skb)
 	if (!at || is_tagged(skb) || packet_parse(skb, &ends) != PACKET_IP || !came_from(skb, from))
 		return verdict(TC_ACT_SHOT, CW_NEAR_STRANGER);
 	neighbour = near_at(ends.source);
-	if (!neighbour || !(neighbour->takes & CW_TAKES_VXLAN) || !ip_equal(neighbour->ip, from))
+	if (!neighbour || !(neighbour->takes & CW_TAKES_VXLAN) || !speaks_for(neighbour, from))
 		return verdict(TC_ACT_SHOT, CW_NEAR_STRANGER);
 	if (bpf_skb_change_type(skb, PACKET_HOST))
 		return verdict(TC_ACT_SHOT, CW_NEAR_FAILED);

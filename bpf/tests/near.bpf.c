@@ -61,6 +61,45 @@ SETUP(behind_somebody_else) { return fill(CW_BY_VXLAN, 7); }
 PACKET(behind_somebody_else) { return packet_ipv4(skb, OTHER, V4(10, 1, 2, 200)); }
 PASSES(behind_somebody_else)
 
+/* Two nodes that are of one group, and have it by their addresses; OTHER is behind one that is of none. */
+SETUP(who_speaks_for_whom)
+{
+	struct cw_prefix behind = { .length = 96 + 24 }, first = { .length = 128 }, second = first, alone = behind;
+	struct cw_neighbour neighbour = { .group = 5 };
+
+	ip_from_v4(behind.ip, V4(10, 1, 2, 0));
+	ip_from_v4(first.ip, NODE);
+	ip_from_v4(second.ip, V4(172, 16, 1, 3));
+	ip_from_v4(alone.ip, V4(10, 1, 3, 0));
+	ip_copy(neighbour.ip, first.ip);
+	ASSERT(!bpf_map_update_elem(&neighbours, &behind, &neighbour, BPF_ANY));
+	ASSERT(!bpf_map_update_elem(&neighbours, &first, &neighbour, BPF_ANY));
+	ip_copy(neighbour.ip, second.ip);
+	ASSERT(!bpf_map_update_elem(&neighbours, &second, &neighbour, BPF_ANY));
+	neighbour.group = 0;
+	ASSERT(!bpf_map_update_elem(&neighbours, &alone, &neighbour, BPF_ANY));
+	return 0;
+}
+CHECK(who_speaks_for_whom)
+{
+	__be32 pod[4], other[4], first[4], second[4], stranger[4];
+	const struct cw_neighbour *neighbour;
+
+	ip_from_v4(pod, POD);
+	ip_from_v4(other, OTHER);
+	ip_from_v4(first, NODE);
+	ip_from_v4(second, V4(172, 16, 1, 3));
+	ip_from_v4(stranger, V4(172, 16, 1, 4));
+	neighbour = near_at(pod);
+	ASSERT(neighbour && speaks_for(neighbour, first) && speaks_for(neighbour, second));
+	ASSERT(!speaks_for(neighbour, stranger) && !speaks_for(neighbour, other));
+	/* An address behind one of them is none of theirs. */
+	ASSERT(!speaks_for(neighbour, pod));
+	neighbour = near_at(other);
+	ASSERT(neighbour && speaks_for(neighbour, second) && !speaks_for(neighbour, first));
+	return 0;
+}
+
 PACKET(nothing_known) { return packet_ipv4(skb, OTHER, POD); }
 PASSES(nothing_known)
 

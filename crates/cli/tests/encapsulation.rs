@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use common::flows::{MARK, Talk};
-use common::nodes::{capture, graph, mesh_ips, pod, reach, strings};
+use common::flows::{Flows, MARK, Talk, addresses};
+use common::nodes::{capture, gateway_to, graph, lead, mesh_ips, pod, reach, strings};
 use common::{Folder, good, items, until};
 use serde_json::Value;
 
@@ -150,6 +150,26 @@ fn drawn() -> Vec<(String, String)> {
     items(&graph, "tunnels").iter().map(|tunnel| (pair(tunnel), text(&tunnel["transport"]))).collect()
 }
 
+/// The gateways between two pods that are on nodes behind them are to be none, and then are again.
+fn gateways_change(pods: &[Value]) {
+    let at = |name: &str| addresses(pods.iter().find(|pod| pod["name"] == name).expect("it is there"))[0];
+    let ways = [("e3", at("on-w3")), ("w3", at("on-e3"))];
+    let carriers = |status: &Value| ways.map(|(node, to)| gateway_to(status, node, to));
+    let before = carriers(&common::status());
+    let flows = Flows::begin(pods);
+    flows.await_all("before gateways change");
+    let since = flows.sent();
+    before.iter().for_each(|gateway| lead(gateway, Some("false")));
+    until("others carry", |status| carriers(status).iter().zip(&before).all(|(now, before)| now != before));
+    before.iter().for_each(|gateway| lead(gateway, None));
+    until("they carry what they carried", |status| carriers(status) == before);
+    // Those that are last to go over are a second later than the nodes behind them.
+    flows.go_on(Duration::from_millis(1_500));
+    let (sent, lost) = flows.lost(since);
+    assert_eq!(lost, Vec::<String>::new(), "of {sent} of each flow, while gateways changed");
+    println!("gateways changed twice: 0 of {} packets lost", sent * flows.names.len() as u64);
+}
+
 #[test]
 fn inside_a_location_nothing_need_be_encrypted() {
     let folder = Folder::new("encapsulation");
@@ -159,12 +179,12 @@ fn inside_a_location_nothing_need_be_encrypted() {
     until("everything is encrypted", |status| travels(status, "wireguard"));
     let status = common::status();
     let pods = items(&status, "pods");
-    let addresses: Vec<String> = items(&status, "nodes")
+    let everywhere: Vec<String> = items(&status, "nodes")
         .iter()
         .flat_map(mesh_ips)
         .chain(pods.iter().flat_map(|pod| strings(&pod["ips"])))
         .collect();
-    assert_eq!(addresses.len(), 2 * (NODES.len() + PODS.len()));
+    assert_eq!(everywhere.len(), 2 * (NODES.len() + PODS.len()));
     let at = |name: &str| pods.iter().find(|pod| pod["name"] == name).expect("it is there");
     let ways = [("on-e3", "on-e1"), ("on-e3", "on-w3"), ("on-w3", "on-e1")];
     let ends = ways.iter().flat_map(|way| [(way, true), (way, false)]);
@@ -195,7 +215,7 @@ fn inside_a_location_nothing_need_be_encrypted() {
         thread::sleep(Duration::from_millis(300));
         let before: Vec<_> = wires.iter().flat_map(Wire::take).collect();
         let froms = NODES.iter().copied().chain(names.iter().map(String::as_str));
-        reach(froms, &addresses, &what);
+        reach(froms, &everywhere, &what);
         #[expect(clippy::disallowed_methods, reason = "packets are to flow for a while")]
         thread::sleep(Duration::from_millis(500));
         let since: Vec<_> = wires.iter().flat_map(Wire::take).collect();
@@ -213,6 +233,9 @@ fn inside_a_location_nothing_need_be_encrypted() {
             let silence = talk.silence();
             println!("{what}: {} was silent for {silence:?} at most", talk.name);
             assert!(silence < Duration::from_secs(3), "{what}: {}: {silence:?}", talk.name);
+        }
+        if inside == "vxlan" {
+            gateways_change(pods);
         }
     }
     for talk in talks {

@@ -4,15 +4,13 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::flows::{Flows, Talk, addresses};
-use common::nodes::{graph, lead, mesh_ips, pod, reach, strings};
+use common::nodes::{gateway_to, graph, lead, mesh_ips, pod, reach, strings};
 use common::traffic::{load, samples};
 use common::{Folder, good, items, status, until};
-use ipnet::IpNet;
 use serde_json::Value;
 
 const LAB: &str = r#"
@@ -69,21 +67,6 @@ fn pairs(peers: &BTreeMap<String, String>) -> BTreeSet<(String, String)> {
     ends.map(|(a, b)| if key(a) < key(b) { (a, b) } else { (b, a) })
         .map(|(a, b)| (a.to_string(), b.to_string()))
         .collect()
-}
-
-/// The gateway over which a node reaches an address: the peer that its tunnel has for it.
-fn gateway_to(status: &Value, node: &str, address: IpAddr) -> String {
-    let ranges = good(&["exec", node, "--", "wg", "show", "cw0", "allowed-ips"]);
-    let has = |line: &&str| {
-        let ranges = line.split_whitespace().skip(1).filter_map(|range| range.parse::<IpNet>().ok());
-        ranges.into_iter().any(|range| range.contains(&address))
-    };
-    let key =
-        ranges.lines().find(has).and_then(|line| line.split_whitespace().next()).expect("somebody has it");
-    let tunnels = items(status, "nodes").iter().flat_map(|node| items(node, "tunnels"));
-    let mut of_key = tunnels.filter(|tunnel| tunnel["publicKey"] == key);
-    let peer = of_key.next().and_then(|tunnel| tunnel["peer"].as_str()).expect("a node's key");
-    peer.rsplit('/').next().expect("a name").to_string()
 }
 
 /// The process that is a node's tunnel.

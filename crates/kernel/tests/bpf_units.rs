@@ -135,7 +135,7 @@ fn mss() {
 
 #[test]
 fn near() {
-    check("near.bpf.o", 8);
+    check("near.bpf.o", 9);
 }
 
 #[test]

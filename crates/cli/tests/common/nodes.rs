@@ -1,12 +1,14 @@
 //! The nodes of a lab and who reaches whom.
 
+use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 
 use cluster::manifest::{Id, Kind, Manifest};
 use cluster::standalone::Store;
+use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{CAUSEWAY, lab};
+use super::{CAUSEWAY, good, items, lab};
 
 /// A pod on a node, `on-NODE`, that runs `command`: words of YAML.
 pub(crate) fn pod(node: &str, command: &str) -> String {
@@ -53,6 +55,21 @@ pub(crate) fn graph() -> Value {
     let output =
         Command::new(CAUSEWAY).args(["graph", "--lab", "-o", "json"]).output().expect("run causeway");
     serde_json::from_slice(&output.stdout).expect("the graph is JSON")
+}
+
+/// The gateway over which a node reaches an address: the peer that its tunnel has for it.
+pub(crate) fn gateway_to(status: &Value, node: &str, address: IpAddr) -> String {
+    let ranges = good(&["exec", node, "--", "wg", "show", "cw0", "allowed-ips"]);
+    let has = |line: &&str| {
+        let ranges = line.split_whitespace().skip(1).filter_map(|range| range.parse::<IpNet>().ok());
+        ranges.into_iter().any(|range| range.contains(&address))
+    };
+    let key =
+        ranges.lines().find(has).and_then(|line| line.split_whitespace().next()).expect("somebody has it");
+    let tunnels = items(status, "nodes").iter().flat_map(|node| items(node, "tunnels"));
+    let mut of_key = tunnels.filter(|tunnel| tunnel["publicKey"] == key);
+    let peer = of_key.next().and_then(|tunnel| tunnel["peer"].as_str()).expect("a node's key");
+    peer.rsplit('/').next().expect("a name").to_string()
 }
 
 /// Says whether a node of the cluster `home` is to be a gateway, or no more.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use model::mesh::{Encapsulate, Encryption, Transport};
-use model::{Node, NodeName, World};
+use model::{Node, NodeName, PublicKey, World};
 
 use super::segment::Place;
 use super::{Mesh, Problem, Seen};
@@ -53,29 +53,42 @@ pub(super) fn add(world: &World, me: &Node, seen: &Seen, mesh: &mut Mesh) {
     if takes.is_empty() {
         return;
     }
-    let mut near = BTreeSet::new();
-    let hops: BTreeSet<&NodeName> = mesh.via.values().collect();
-    for hop in hops.into_iter().filter_map(|name| world.nodes.get(name)) {
-        let Some(ip) = address(me, hop, &mesh.guarded) else { continue };
-        let Some(key) = hop.public_key else { continue };
-        let Some(peer) = mesh.tunnel.peers.get(&key) else { continue };
-        let sends = choose(me, hop, ip, &seen.unencrypted);
-        let neighbour = Neighbour { ip, sends, takes: takes.clone() };
+    let mut near = BTreeMap::new();
+    for node in world.nodes.values() {
+        let Some((key, peer)) = node.public_key.and_then(|key| mesh.tunnel.peers.get_key_value(&key)) else {
+            continue;
+        };
+        let Some(ip) = address(me, node, &mesh.guarded) else { continue };
+        let sends = choose(me, node, ip, &seen.unencrypted);
+        let neighbour = Neighbour { ip, sends, takes: takes.clone(), group: peer.group };
         mesh.neighbours.extend(peer.allowed_ips.iter().map(|range| (*range, neighbour.clone())));
-        near.insert(key);
+        near.insert(*key, neighbour);
+    }
+    for (key, neighbour) in &near {
+        let peer = &mesh.tunnel.peers[key];
+        // What is his until everybody knows of a change, or from then on: it may come, and nothing goes there.
+        let heard = Neighbour { sends: Transport::Wireguard, ..neighbour.clone() };
+        for range in &peer.accepted_ips {
+            mesh.neighbours.entry(*range).or_insert_with(|| heard.clone());
+        }
+        // By his address he is known as one of his group.
+        if peer.group != 0 {
+            let himself = Neighbour { takes: BTreeSet::new(), ..heard };
+            mesh.neighbours.entry(neighbour.ip.into()).or_insert(himself);
+        }
     }
     keep_apart(&near, mesh);
 }
 
 /// A range beside the mesh may contain ranges of pods that others have. Those are theirs all the same.
-fn keep_apart(near: &BTreeSet<model::PublicKey>, mesh: &mut Mesh) {
+fn keep_apart(near: &BTreeMap<PublicKey, Neighbour>, mesh: &mut Mesh) {
     let inside = |range: &IpNet, of: &BTreeSet<IpNet>| of.iter().any(|outer| outer.contains(range));
     let wide: BTreeSet<IpNet> =
         mesh.neighbours.keys().filter(|range| !inside(range, &mesh.guarded)).copied().collect();
     if wide.is_empty() {
         return;
     }
-    let others = mesh.tunnel.peers.iter().filter(|(key, _)| !near.contains(key));
+    let others = mesh.tunnel.peers.iter().filter(|(key, _)| !near.contains_key(key));
     let others = others.flat_map(|(_, peer)| &peer.allowed_ips).chain(&mesh.own);
     let others: Vec<IpNet> = others.filter(|range| inside(range, &wide)).copied().collect();
     for range in others {
@@ -83,7 +96,8 @@ fn keep_apart(near: &BTreeSet<model::PublicKey>, mesh: &mut Mesh) {
             IpNet::V4(_) => IpAddr::from([0, 0, 0, 0]),
             IpNet::V6(_) => IpAddr::from([0; 16]),
         };
-        let nobody = Neighbour { ip: unspecified, sends: Transport::Wireguard, takes: BTreeSet::new() };
+        let nobody =
+            Neighbour { ip: unspecified, sends: Transport::Wireguard, takes: BTreeSet::new(), group: 0 };
         mesh.neighbours.entry(range).or_insert(nobody);
     }
 }

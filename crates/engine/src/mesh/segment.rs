@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-use model::mesh::{Encryption, Gateway, Granularity, Host};
+use model::mesh::{Gateway, Granularity, Host};
 use model::{ClusterName, Node, NodeName, World};
 use siphasher::sip::SipHasher13;
 
@@ -31,16 +31,13 @@ pub enum Share {
 pub(super) type Relieved = BTreeMap<NodeName, Share>;
 
 /// Whom this node relieves. What one node finds others need not, so that is only for a mesh in which gateways are
-/// believed for each other, and only where they are inside of the location, too.
+/// believed for each other.
 pub(super) fn relieved(world: &World, settings: &Settings, seen: &Seen) -> Relieved {
     let knows = |node: &Node| node.mesh.knows_groups || node.public_key.is_none();
     if seen.relieved.is_empty() || !settings.knows_groups || !world.nodes.values().all(knows) {
         return Relieved::new();
     }
-    let mut relieved = seen.relieved.clone();
-    relieved
-        .retain(|name, _| world.nodes.get(name).is_some_and(|node| node.mesh.encryption == Encryption::All));
-    relieved
+    seen.relieved.clone()
 }
 
 impl Share {

@@ -118,9 +118,10 @@ impl fmt::Display for Op {
         match self {
             Self::Guard(net) => write!(f, "guard {net}"),
             Self::Unguard(net) => write!(f, "unguard {net}"),
-            Self::SetNeighbour(range, Neighbour { ip, sends, takes }) => {
+            Self::SetNeighbour(range, Neighbour { ip, sends, takes, group }) => {
                 write!(f, "neighbour set {range} at {ip} sends {}", sends.name())?;
-                takes.iter().try_for_each(|transport| write!(f, " takes {}", transport.name()))
+                takes.iter().try_for_each(|transport| write!(f, " takes {}", transport.name()))?;
+                if *group == 0 { Ok(()) } else { write!(f, " group {group}") }
             }
             Self::DeleteNeighbour(range) => write!(f, "neighbour delete {range}"),
             Self::SetMtu(range, mtu) => write!(f, "mtu set {range} {mtu}"),
@@ -269,9 +270,10 @@ mod tests {
                         ip: "172.16.1.2".parse().unwrap(),
                         sends: Transport::Vxlan,
                         takes: [Transport::Vxlan, Transport::Plain].into(),
+                        group: 7,
                     },
                 ),
-                "neighbour set 10.1.0.0/16 at 172.16.1.2 sends vxlan takes vxlan takes plain",
+                "neighbour set 10.1.0.0/16 at 172.16.1.2 sends vxlan takes vxlan takes plain group 7",
             ),
             (Op::DeleteNeighbour(net), "neighbour delete 10.1.0.0/16"),
             (Op::SetMtu(net, 1336), "mtu set 10.1.0.0/16 1336"),

@@ -67,6 +67,9 @@ pub struct Neighbour {
     pub sends: Transport,
     /// How packets from the range may come, beside the tunnel.
     pub takes: BTreeSet<Transport>,
+    /// Neighbours of one group are believed for each other; 0 is none. As that of [`Peer`].
+    #[serde(default)]
+    pub group: u32,
 }
 
 /// Packets that leave the mesh with the node's address in place of a pod's. Ranges of one set never overlap.

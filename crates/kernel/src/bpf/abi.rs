@@ -410,6 +410,8 @@ pub struct Neighbour {
     pub takes: u8,
     /// Padding.
     pub zero: [u8; 2],
+    /// Neighbours of one group are believed for each other: the location's gateways. 0: it is of none.
+    pub group: u32,
 }
 // SAFETY: integers without gaps (abi.h spells its padding out, and a test adds the sizes up).
 unsafe impl aya::Pod for Neighbour {}
@@ -684,7 +686,7 @@ pub const LAYOUTS: &[StructLayout] = &[
     StructLayout { name: "cw_exit_key", size: size_of::<ExitKey>(), fields: &[("ifindex", offset_of!(ExitKey, ifindex)), ("family", offset_of!(ExitKey, family))] },
     StructLayout { name: "cw_exit", size: size_of::<Exit>(), fields: &[("ip", offset_of!(Exit, ip)), ("outside", offset_of!(Exit, outside))] },
     StructLayout { name: "cw_direct", size: size_of::<Direct>(), fields: &[("ip", offset_of!(Direct, ip)), ("node", offset_of!(Direct, node))] },
-    StructLayout { name: "cw_neighbour", size: size_of::<Neighbour>(), fields: &[("ip", offset_of!(Neighbour, ip)), ("sends", offset_of!(Neighbour, sends)), ("takes", offset_of!(Neighbour, takes)), ("zero", offset_of!(Neighbour, zero))] },
+    StructLayout { name: "cw_neighbour", size: size_of::<Neighbour>(), fields: &[("ip", offset_of!(Neighbour, ip)), ("sends", offset_of!(Neighbour, sends)), ("takes", offset_of!(Neighbour, takes)), ("zero", offset_of!(Neighbour, zero)), ("group", offset_of!(Neighbour, group))] },
     StructLayout { name: "cw_near", size: size_of::<Near>(), fields: &[("tunnel", offset_of!(Near, tunnel)), ("vxlan", offset_of!(Near, vxlan)), ("underlay", offset_of!(Near, underlay))] },
     StructLayout { name: "cw_subject", size: size_of::<Subject>(), fields: &[("ingress", offset_of!(Subject, ingress)), ("egress", offset_of!(Subject, egress))] },
     StructLayout { name: "cw_ruleset", size: size_of::<Ruleset>(), fields: &[("lengths", offset_of!(Ruleset, lengths)), ("isolates", offset_of!(Ruleset, isolates)), ("denies_known", offset_of!(Ruleset, denies_known)), ("zero", offset_of!(Ruleset, zero))] },

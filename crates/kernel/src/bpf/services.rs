@@ -239,6 +239,7 @@ fn neighbour_value(neighbour: &plan::Neighbour) -> abi::Neighbour {
         sends: sends.map_or(0, |(_, number)| number as u8),
         takes: taken.fold(0, |bits, (_, bit)| bits | bit as u8),
         zero: [0; 2],
+        group: neighbour.group,
     }
 }
 
@@ -246,7 +247,7 @@ fn neighbour(value: &abi::Neighbour) -> Option<plan::Neighbour> {
     let sends = SENDS.into_iter().find(|(_, number)| *number == usize::from(value.sends))?;
     let taken = TAKES.into_iter().filter(|(_, bit)| usize::from(value.takes) & bit != 0);
     let takes = taken.map(|(transport, _)| transport).collect();
-    Some(plan::Neighbour { ip: ip(value.ip), sends: sends.0, takes })
+    Some(plan::Neighbour { ip: ip(value.ip), sends: sends.0, takes, group: value.group })
 }
 
 fn backend_value(backend: &plan::Backend) -> abi::Backend {

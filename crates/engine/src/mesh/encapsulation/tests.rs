@@ -98,6 +98,25 @@ fn each_setting_has_its_ways() {
     }
 }
 
+/// Which gateway sends what is for others is not the receiver's to choose.
+#[test]
+fn gateways_are_believed_for_each_other() {
+    let mut nodes = nodes(Always);
+    nodes[2].mesh.gateway = model::mesh::Gateway::Wanted;
+    let mesh = plan_of(nodes.clone(), "a/2", &seen());
+    let at = |range: &str| mesh.neighbours[&range.parse().unwrap()].clone();
+    let [own, others] = [at("10.1.1.0/24"), at("10.1.4.0/24")];
+    assert!(own.group != 0 && own.group == others.group);
+    for ip in ["172.16.1.1", "172.16.2.3"] {
+        let ip: IpAddr = ip.parse().unwrap();
+        let himself = Neighbour { ip, sends: Wireguard, takes: BTreeSet::new(), group: own.group };
+        assert_eq!(mesh.neighbours[&IpNet::from(ip)], himself);
+    }
+    // A gateway knows members by themselves.
+    let mesh = plan_of(nodes, "a/1", &seen());
+    assert!(mesh.neighbours.values().all(|neighbour| neighbour.group == 0), "{:?}", mesh.neighbours);
+}
+
 #[test]
 fn tunnels_stay_whatever_is_sent() {
     for me in ["a/1", "a/2", "a/4"] {

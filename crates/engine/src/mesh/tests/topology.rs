@@ -1,8 +1,9 @@
 //! Who has a tunnel to whom, and whether packets get where they are sent when everybody plans for itself.
 
-use model::mesh::{Encryption, Gateway, Granularity};
+use model::mesh::{Encapsulate, Encryption, Gateway, Granularity, Transport};
 
 use super::*;
+use crate::mesh::encapsulation::Unencrypted;
 use crate::mesh::segment::{Relieved, Segment, segments};
 
 /// A node of a location, with an address of either kind where it `is_public`; its slices and key follow from `n`.
@@ -82,8 +83,24 @@ fn believes(mesh: &Mesh, source: IpAddr, from: PublicKey) -> bool {
         || sender.accepted_ips.iter().any(|range| range.contains(&source))
 }
 
-/// The way of a packet, as WireGuard would take it: sent to whoever has its destination, taken from whom its source
-/// belongs to.
+/// The neighbour that an address is behind: that of the longest range.
+fn neighbour_for(mesh: &Mesh, ip: IpAddr) -> Option<&Neighbour> {
+    let of_ip = mesh.neighbours.iter().filter(|(range, _)| range.contains(&ip));
+    of_ip.max_by_key(|(range, _)| range.prefix_len()).map(|(_, neighbour)| neighbour)
+}
+
+/// Whether a packet of that source, not encrypted, is taken from a private address.
+fn hears(mesh: &Mesh, source: IpAddr, from: IpAddr, by: Transport) -> bool {
+    neighbour_for(mesh, source).is_some_and(|neighbour| {
+        let other = neighbour_for(mesh, from).filter(|other| other.ip == from);
+        let stands_in = other.is_some_and(|other| other.group != 0 && other.group == neighbour.group);
+        // A bare packet does not say who sent it.
+        neighbour.takes.contains(&by) && (by == Transport::Plain || neighbour.ip == from || stands_in)
+    })
+}
+
+/// The way of a packet: sent to whoever has its destination, taken from whom its source belongs to, as WireGuard has it; or
+/// as neighbours have it that do not encrypt.
 fn way(
     world: &World,
     plans: &BTreeMap<NodeName, Mesh>,
@@ -100,6 +117,17 @@ fn way(
             return Ok(way);
         }
         let plan = &plans[&at.name];
+        if let Some(&Neighbour { ip, sends, .. }) = neighbour_for(plan, destination)
+            && sends != Transport::Wireguard
+        {
+            let next = world.nodes.values().find(|node| node.private_ips.contains(&ip)).unwrap();
+            way = format!("{way} {}", next.name.node);
+            if !hears(&plans[&next.name], source, at.private_ips[0], sends) {
+                return Err(format!("{way}: not from there, by {}", sends.name()));
+            }
+            at = next;
+            continue;
+        }
         let routed =
             plan.routes.keys().any(|(to, metric)| to.contains(&destination) && *metric == TUNNEL_METRIC);
         let key = peer_for(plan, destination).filter(|_| routed).ok_or(format!("{way}: nowhere to go"))?;
@@ -360,6 +388,23 @@ fn plan_of_node(world: &World, me: &str) -> Mesh {
     plan(world, &node_name(me), &mesh_settings(), &Seen::default())
 }
 
+/// What locations are inside: encrypted, or not.
+const INSIDE: [Option<Encapsulate>; 3] = [None, Some(Encapsulate::Always), Some(Encapsulate::Never)];
+
+/// Has neighbours send each other what they say unencrypted, in one of its ways.
+fn encapsulate(world: &mut World, inside: Option<Encapsulate>) {
+    for node in world.nodes.values_mut().filter(|_| inside.is_some()) {
+        node.mesh.encryption = Encryption::Mesh;
+        node.mesh.encapsulate = inside.unwrap_or_default();
+        node.mesh.takes = able().able;
+    }
+}
+
+/// What kernels are ready for.
+fn able() -> Unencrypted {
+    Unencrypted { able: [Transport::Vxlan, Transport::Plain].into(), ..Unencrypted::default() }
+}
+
 /// Everybody's plan in each phase of a change of gateways: before anybody knows of it, in each step, and when it is over.
 fn phases(
     worlds: &[World; 2],
@@ -367,6 +412,7 @@ fn phases(
     lost: &[&str],
 ) -> Vec<BTreeMap<NodeName, Mesh>> {
     let steps = [Step::Prepare, Step::Gain, Step::Move, Step::Leave];
+    let out = |names| Seen { unencrypted: able(), ..out(names) };
     let changing = |step| Seen { changing: Changing { was: was.clone(), step }, ..out(lost) };
     let before = everybody(&worlds[0], &out(lost));
     let during = steps.map(|step| everybody(&worlds[1], &changing(step)));
@@ -376,19 +422,26 @@ fn phases(
 
 #[test]
 fn no_packet_is_lost_while_gateways_change() {
-    for (granularity, changed, to, lost) in [
+    let cases = [
         (Granularity::Location, "a/11", Gateway::Unwanted, &[][..]),
         (Granularity::Location, "a/22", Gateway::Unwanted, &[]),
         (Granularity::Location, "a/13", Gateway::Wanted, &[]),
         (Granularity::Location, "a/32", Gateway::Wanted, &[]),
+        // One that is no gateway goes over from one to the other.
+        (Granularity::Location, "a/31", Gateway::Unwanted, &[]),
+        (Granularity::Location, "a/33", Gateway::Unwanted, &[]),
         (Granularity::Cross, "a/31", Gateway::Unwanted, &[]),
         // One fails meanwhile: the one that is changing, or the one that takes over.
         (Granularity::Location, "a/11", Gateway::Unwanted, &["a/11"]),
         (Granularity::Location, "a/11", Gateway::Unwanted, &["a/12"]),
         (Granularity::Location, "a/13", Gateway::Wanted, &["a/13"]),
-    ] {
+    ];
+    for ((granularity, changed, to, lost), inside) in
+        cases.into_iter().flat_map(|case| INSIDE.map(|inside| (case, inside)))
+    {
         let mut before = scene(granularity);
         before.nodes.values_mut().for_each(|node| node.mesh.knows_groups = true);
+        encapsulate(&mut before, inside);
         let mut after = before.clone();
         let name = node_name(changed);
         let former = std::mem::replace(&mut after.nodes.get_mut(&name).unwrap().mesh.gateway, to);
@@ -408,7 +461,9 @@ fn no_packet_is_lost_while_gateways_change() {
             let plans = nodes.iter().enumerate().map(plan_of).collect();
             for (from, to) in nodes.iter().flat_map(|from| nodes.iter().map(move |to| (from, to))) {
                 if let Err(error) = way(&worlds[1], &plans, from, to, true) {
-                    panic!("{granularity:?}, {changed} without {lost:?}, {phase} {set:x}: {error}");
+                    panic!(
+                        "{granularity:?} {inside:?}, {changed} without {lost:?}, {phase} {set:x}: {error}"
+                    );
                 }
             }
         }
@@ -419,9 +474,12 @@ fn no_packet_is_lost_while_gateways_change() {
 fn whoever_relieves_a_gateway_need_not_ask() {
     let gateways = ["a/11", "a/12", "a/22", "a/31", "a/33", "b/51"].map(node_name);
     let shares = [None, Some(Share::Half), Some(Share::All)];
-    for granularity in [Granularity::Location, Granularity::Cross] {
+    let granularities = [Granularity::Location, Granularity::Cross];
+    for (granularity, inside) in granularities.into_iter().flat_map(|one| INSIDE.map(|inside| (one, inside)))
+    {
         let mut world = scene(granularity);
         world.nodes.values_mut().for_each(|node| node.mesh.knows_groups = true);
+        encapsulate(&mut world, inside);
         let mut moved = 0;
         for round in 0..60_u64 {
             // Each thinks of each gateway what it likes, by some number.
@@ -434,7 +492,7 @@ fn whoever_relieves_a_gateway_need_not_ask() {
                 gateways.iter().enumerate().filter_map(of).collect()
             };
             let plan_of = |(n, me): (usize, &NodeName)| {
-                let seen = Seen { relieved: relieved(n), ..Seen::default() };
+                let seen = Seen { relieved: relieved(n), unencrypted: able(), ..Seen::default() };
                 (me.clone(), plan(&world, me, &mesh_settings(), &seen))
             };
             let plans: BTreeMap<_, _> = world.nodes.keys().enumerate().map(plan_of).collect();
@@ -444,18 +502,11 @@ fn whoever_relieves_a_gateway_need_not_ask() {
                 .count();
             for (from, to) in world.nodes.values().flat_map(|a| world.nodes.values().map(move |b| (a, b))) {
                 way(&world, &plans, from, to, round.is_multiple_of(2))
-                    .unwrap_or_else(|error| panic!("{granularity:?}: {error}"));
+                    .unwrap_or_else(|error| panic!("{granularity:?} {inside:?}: {error}"));
             }
         }
         assert!(moved > 60, "{moved}");
-        // Where neighbours are not encrypted each believes one gateway.
         let seen = Seen { relieved: [(gateways[0].clone(), Share::All)].into(), ..Seen::default() };
-        let mut unencrypted = world.clone();
-        unencrypted.nodes.values_mut().for_each(|node| node.mesh.encryption = Encryption::Mesh);
-        for me in unencrypted.nodes.keys() {
-            let via = |seen: &Seen| plan(&unencrypted, me, &mesh_settings(), seen).via;
-            assert_eq!(via(&seen), via(&Seen::default()), "{me}");
-        }
         // Where one node does not know groups nobody chooses for itself.
         world.nodes.get_mut(&node_name("b/52")).unwrap().mesh.knows_groups = false;
         for me in world.nodes.keys() {
