@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use link::Address;
 use link::controller::{Budget, Lifetimes, LinkSettings};
 use model::mesh::{Encapsulate, Encryption, Granularity};
-use model::{Cluster, ClusterId, ClusterName, Spread};
+use model::{Cluster, ClusterId, ClusterName, Spread, parse_time};
 use serde::{Deserialize, Serialize};
 
 /// A controller's configuration.
@@ -220,18 +220,9 @@ impl TryFrom<String> for ForgetAfter {
         if text == "never" {
             return Ok(Self(None));
         }
-        let wrong = || format!("{text:?} is neither `never` nor a time such as 90s, 15m, 12h or 7d");
-        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
-        let unit = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 24 * 3600,
-            _ => return Err(wrong()),
-        };
-        match number.parse::<u32>() {
-            Ok(number @ 1..) => Ok(Self(Some(Duration::from_secs(u64::from(number) * unit)))),
-            _ => Err(wrong()),
+        match parse_time(&text) {
+            Some(time) if !time.is_zero() => Ok(Self(Some(time))),
+            _ => Err(format!("{text:?} is neither `never` nor a time such as 90s, 15m, 12h or 7d")),
         }
     }
 }

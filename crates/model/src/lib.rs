@@ -15,6 +15,7 @@ mod peer;
 pub mod policy;
 pub mod reach;
 mod service;
+mod time;
 mod world;
 
 pub use endpoint::{Endpoint, EndpointKey, EndpointPort, Hints, Tier};
@@ -31,4 +32,5 @@ pub use reach::Reach;
 pub use service::{
     Access, Export, Import, NodePort, Prefer, Service, ServiceKey, ServicePort, Spread, Terms, Traffic,
 };
+pub use time::parse_time;
 pub use world::World;

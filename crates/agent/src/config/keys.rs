@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use model::parse_time;
 use serde::{Deserialize, Serialize};
 
 /// `never`, or a time: a number with `m`, `h` or `d`, of ten minutes at least.
@@ -35,15 +36,8 @@ impl TryFrom<String> for KeyRotation {
                 "keyRotation: {text:?} is neither `never` nor a time of ten minutes or more, such as 12h or 7d"
             )
         };
-        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
-        let unit = match unit {
-            "m" => 60,
-            "h" => 3600,
-            "d" => 24 * 3600,
-            _ => return Err(wrong()),
-        };
-        let number: u32 = number.parse().map_err(|_| wrong())?;
-        let time = Duration::from_secs(u64::from(number) * unit);
+        // No key is so new that seconds would count.
+        let time = parse_time(&text).filter(|_| !text.ends_with('s')).ok_or_else(wrong)?;
         if time >= OFTENEST { Ok(Self(Some(time))) } else { Err(wrong()) }
     }
 }
@@ -68,6 +62,7 @@ mod tests {
             ("24h", minutes(24 * 60)),
             ("7d", minutes(7 * 24 * 60)),
             ("9m", None),
+            ("86400s", None),
             ("0h", None),
             ("24", None),
             ("h", None),

@@ -160,15 +160,10 @@ fn parse_address(text: &str) -> Result<Address, String> {
 
 /// A time such as 90s, 5m or 1h.
 pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| "write a time such as 90s, 5m or 1h")?;
-    let seconds = match &text[digits.len()..] {
-        "s" | "" => number,
-        "m" => number * 60,
-        "h" => number * 3600,
-        _ => return Err("write a time such as 90s, 5m or 1h".into()),
-    };
-    Ok(Duration::from_secs(seconds))
+    // A number alone counts seconds.
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let time = if is_number { model::parse_time(&format!("{text}s")) } else { model::parse_time(text) };
+    time.ok_or_else(|| "write a time such as 90s, 5m or 1h".into())
 }
 
 #[cfg(test)]
@@ -227,7 +222,8 @@ mod tests {
             ("5m", Some(300)),
             ("1h", Some(3600)),
             ("0", Some(0)),
-            ("5d", None),
+            ("5d", Some(5 * 86_400)),
+            ("99999999999999999h", None),
             ("", None),
         ] {
             assert_eq!(parse_wait(text).ok(), expected.map(Duration::from_secs), "{text}");

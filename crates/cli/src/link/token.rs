@@ -37,20 +37,11 @@ pub(super) fn read(argument: &str) -> Result<String> {
 
 /// Reads a duration such as `90s`, `15m`, `2h` or `7d`, in seconds.
 pub(crate) fn expiry(text: &str) -> Result<u64, String> {
-    let help = || "write something like 90s, 15m, 2h or 7d".to_string();
-    let unit = text.chars().last().ok_or_else(help)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        _ => return Err(help()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| help())?;
-    match number.checked_mul(seconds) {
+    match model::parse_time(text).map(|time| time.as_secs()) {
+        None => Err("write something like 90s, 15m, 2h or 7d".into()),
         Some(0) => Err("it would have expired at once".into()),
         Some(all) if all <= LATEST => Ok(all),
-        _ => Err("a year is the most".into()),
+        Some(_) => Err("a year is the most".into()),
     }
 }
 
