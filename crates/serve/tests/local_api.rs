@@ -308,6 +308,10 @@ async fn refusals_say_why_and_of_what_kind() {
     let too_long =
         client::post::<_, ()>(&socket, "/v1/links", &LinkJoin { token: "x".repeat(2 << 20) }).await;
     let not_linked = client::delete::<()>(&socket, "/v1/links/aws").await;
+    let no_text = client::delete::<()>(&socket, "/v1/links/%ff").await;
+    let (_agent, agents) = Served::agent().await;
+    let no_number = client::get::<()>(&agents, "/v1/policy/denied?after=x").await;
+    let twice = client::get::<()>(&agents, "/v1/services?from=a&from=b").await;
     let terms = serde_json::json!({ "use": 1 });
     let bad_terms = client::post::<_, Token>(&socket, "/v1/tokens/link", &terms).await.map(drop);
     let unknown = client::get::<()>(&socket, "/v1/nothing").await;
@@ -320,6 +324,9 @@ async fn refusals_say_why_and_of_what_kind() {
         (nonsense, 422, "the question was not understood"),
         (too_long, 413, "the question was not understood"),
         (not_linked, 400, "aws is not linked"),
+        (no_text, 400, "the question was not understood"),
+        (no_number, 400, "the question was not understood"),
+        (twice, 400, "the question was not understood"),
         (bad_terms, 422, "the question was not understood"),
         (unknown, 404, "GET /v1/nothing is not part of this API"),
         (wrong_method, 405, "GET /v1/links is not part of this API"),

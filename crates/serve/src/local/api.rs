@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -136,20 +136,26 @@ pub fn agent_router<A: AgentApi>(api: Arc<A>) -> Router {
         .route("/v1/mtu", understood(async move |ask| mtu.mtu(ask).await))
         .route(
             "/v1/services",
-            get(async move |Query(From { from }): Query<From>| answer(services.services(from).await)),
+            get(async move |question: Result<Query<From>, QueryRejection>| match question {
+                Ok(Query(From { from })) => answer(services.services(from).await),
+                Err(rejection) => not_understood(rejection.status(), &rejection.body_text()),
+            }),
         )
         .route(
             "/v1/policy/denied",
-            get(async move |Query(After { after, wait }): Query<After>| {
-                let wait = Duration::from_secs(wait.unwrap_or(WATCHED).min(LONGEST_WATCHED));
-                answer(denied.denied(after, wait).await)
+            get(async move |question: Result<Query<After>, QueryRejection>| match question {
+                Ok(Query(After { after, wait })) => {
+                    let wait = Duration::from_secs(wait.unwrap_or(WATCHED).min(LONGEST_WATCHED));
+                    answer(denied.denied(after, wait).await)
+                }
+                Err(rejection) => not_understood(rejection.status(), &rejection.body_text()),
             }),
         )
         .route(
             "/v1/cni",
             post(async move |question: Result<Json<CniRequest>, JsonRejection>| match question {
                 Ok(Json(request)) => Json(cni.cni(request).await).into_response(),
-                Err(rejection) => not_understood(&rejection),
+                Err(rejection) => not_understood(rejection.status(), &rejection.body_text()),
             }),
         );
     finish(router, api)
@@ -171,10 +177,7 @@ pub fn controller_router<C: ControllerApi>(api: Arc<C>) -> Router {
         )
         .route("/v1/links", understood(async move |request| join.join(request).await))
         .route("/v1/links/doctor", understood(async move |request| examine.examine(request).await))
-        .route(
-            "/v1/links/{cluster}",
-            delete(async move |Path(cluster): Path<String>| answer(remove.remove_link(&cluster).await)),
-        )
+        .route("/v1/links/{cluster}", named(async move |cluster: String| remove.remove_link(&cluster).await))
         .route("/v1/authority/rotate", understood(async move |request| rotate.rotate(request).await))
         .route(
             "/v1/policy/check",
@@ -192,10 +195,7 @@ pub fn controller_router<C: ControllerApi>(api: Arc<C>) -> Router {
         .route("/v1/mesh", get(async move || answer(mesh.mesh().await)))
         .route("/v1/keys/rotate", understood(async move |ask| keys.rotate_keys(ask).await))
         .route("/v1/peers", understood(async move |write| add_peer.add_peer(write).await))
-        .route(
-            "/v1/peers/{name}",
-            delete(async move |Path(name): Path<String>| answer(remove_peer.remove_peer(&name).await)),
-        );
+        .route("/v1/peers/{name}", named(async move |name: String| remove_peer.remove_peer(&name).await));
     finish(router, api)
 }
 
@@ -208,7 +208,18 @@ where
 {
     post(async move |question: Result<Json<Q>, JsonRejection>| match question {
         Ok(Json(question)) => answer(ask(question).await),
-        Err(rejection) => not_understood(&rejection),
+        Err(rejection) => not_understood(rejection.status(), &rejection.body_text()),
+    })
+}
+
+/// Removes what the path names, if that is text.
+fn named<F>(remove: impl FnOnce(String) -> F + Clone + Send + Sync + 'static) -> MethodRouter
+where
+    F: Future<Output = Result<(), Refusal>> + Send,
+{
+    delete(async move |name: Result<Path<String>, PathRejection>| match name {
+        Ok(Path(name)) => answer(remove(name).await),
+        Err(rejection) => not_understood(rejection.status(), &rejection.body_text()),
     })
 }
 
@@ -241,8 +252,8 @@ fn answer<T: Serialize>(result: Result<T, Refusal>) -> Response {
     }
 }
 
-fn not_understood(rejection: &JsonRejection) -> Response {
-    error(rejection.status(), format!("the question was not understood: {}", rejection.body_text()))
+fn not_understood(status: StatusCode, why: &str) -> Response {
+    error(status, format!("the question was not understood: {why}"))
 }
 
 /// What goes over the wire in place of an answer.
