@@ -44,7 +44,7 @@ use crate::keys::Keys;
 use crate::names::Names;
 use crate::neighbour::Neighbour;
 use crate::outliers::Watch;
-use crate::outlook::{self, Outlook, Plan};
+use crate::outlook::{Outlook, Plan};
 use crate::path_mtu::PathMtus;
 use crate::police::{Police, Unenforced};
 use crate::problems::Problems;
@@ -182,7 +182,7 @@ impl Node {
                 me,
                 world,
                 settings,
-                seen: mesh::Seen { now: outlook::now(), ..Default::default() },
+                seen: mesh::Seen { now: link::clock::now(), ..Default::default() },
                 port: config.wireguard_port,
                 fixed: config.dns.iter().flat_map(|dns| dns.own_addresses()).collect(),
                 dead: Default::default(),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use engine::health::{Ranking, Way, scores};
 use engine::plan::State;
@@ -100,7 +100,7 @@ impl Outlook {
 
     /// Takes in how late it is. Returns whether a peer has expired.
     pub(crate) fn follow_clock(&mut self) -> bool {
-        let was = std::mem::replace(&mut self.seen.now, now());
+        let was = std::mem::replace(&mut self.seen.now, link::clock::now());
         self.world.peers.values().any(|peer| peer.has_expired(was) != peer.has_expired(self.seen.now))
     }
 
@@ -150,10 +150,4 @@ impl Outlook {
     pub(crate) fn mesh_ips(&self, state: &State) -> Vec<IpAddr> {
         state.tunnel.addresses.difference(&self.fixed).map(IpNet::addr).collect()
     }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -48,8 +48,7 @@ impl Controller {
     pub(crate) async fn look_at_services(&self) {
         self.inner().doubts.look_at = None;
         let (told, own, began) = (self.handle.told(), self.cluster.name.clone(), Instant::now());
-        let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let unix = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
+        let unix = link::clock::now();
         let found = match tokio::task::spawn_blocking(move || find(own, &told, unix)).await {
             Ok(found) => found,
             Err(error) => return warn!(%error, "what is wrong with services and peers is not known"),

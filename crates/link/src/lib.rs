@@ -8,6 +8,7 @@
 mod address;
 pub mod agent;
 mod backoff;
+pub mod clock;
 pub mod controller;
 mod enrol;
 mod error;

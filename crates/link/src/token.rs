@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use wire::pb;
 
 use crate::Address;
+use crate::clock::seconds;
 
 /// Bytes of a token's id.
 pub(crate) const ID_BYTES: usize = 8;
@@ -150,7 +151,7 @@ impl JoinToken {
             fingerprint: self.fingerprint.to_vec(),
             id: self.id.to_vec(),
             secret: self.secret.to_vec(),
-            expires: self.expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            expires: seconds(self.expires),
         }
         .encode_to_vec();
         let check = check(&bytes);

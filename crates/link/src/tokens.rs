@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::{constant_time, digest, rand};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::clock::seconds;
 use crate::token::{ID_BYTES, SECRET_BYTES, TokenError, TokenKind};
 use crate::{Error, files};
 
@@ -152,10 +153,6 @@ fn find<'a>(
 
 fn hash(secret: &[u8]) -> [u8; 32] {
     digest::digest(&digest::SHA256, secret).as_ref().try_into().expect("SHA-256 has 32 bytes")
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

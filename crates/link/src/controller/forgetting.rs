@@ -1,17 +1,18 @@
 //! Letting go of what clusters said that were not heard for long. The links themselves stay.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use super::ControllerEvent;
 use super::shared::Shared;
+use crate::clock::seconds;
 
 /// How often it is looked, at most and at least.
 const EVERY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
 
 /// Seconds since 1970.
 pub(crate) fn today() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    seconds(SystemTime::now())
 }
 
 /// Lets go until everything ends.

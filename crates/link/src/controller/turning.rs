@@ -1,12 +1,13 @@
 //! The cluster's CA while the controller runs: its roots take turns, by themselves and when asked.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use wire::local::{AuthorityStatus, OldRoot};
 
 use super::shared::Shared;
 use crate::Error;
+use crate::clock::seconds;
 use crate::pki::{Authority, fingerprint, follows};
 
 /// Between two looks, at most: a clock that is set says nothing.
@@ -83,7 +84,6 @@ pub(crate) fn reload(shared: &Shared) -> Result<bool, Error> {
 
 /// A CA for the operator's eyes.
 pub(crate) fn status(authority: &Authority) -> AuthorityStatus {
-    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut fingerprints = authority.roots().iter().map(|root| hex(&fingerprint(root)));
     let root = fingerprints.next().unwrap_or_default();
     let old = fingerprints.zip(authority.ends());
