@@ -84,7 +84,7 @@ mod tests {
     use kernel::wireguard::PrivateKey;
 
     fn key() -> String {
-        model::PublicKey(*PrivateKey::generate().secret()).to_string()
+        model::PresharedKey(*PrivateKey::generate().secret()).to_base64().to_string()
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod front;
 mod names;
+mod source;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,11 +15,13 @@ use engine::plan;
 use ipnet::IpNet;
 use kernel::netlink::{LinkChange, Netlink, RouteKind, RouteSpec};
 use kernel::wireguard::{Device, Launch, Options, process_of};
-use model::{PresharedKey, PublicKey};
+use model::PublicKey;
 use tokio::signal::unix::{SignalKind, signal};
+use wire::client::{Configuration, End};
 
-use crate::peer::{Configuration, End, parse_configuration};
-use front::Front;
+use crate::install::Access;
+use crate::peer::Secrets;
+use crate::seat::Seat;
 use names::Names;
 
 /// Bytes of the largest packet, where nobody says: 1,500 less 80 of the tunnel.
@@ -30,24 +33,38 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  causeway connect alice.conf                what `causeway peer add alice > alice.conf` has written
+  causeway connect alice --private-key alice.key       as the peer alice of the cluster that kubectl speaks to
+  causeway connect alice --private-key alice.conf      with the key in what `causeway peer add alice > alice.conf` has written
+  causeway connect alice --private-key - --context aws < alice.key
+  causeway connect alice --private-key alice.key --cluster left     in the lab
+  causeway connect alice.conf                          with what is in the file, and nothing else
   causeway connect - --no-dns < alice.conf
 
+With a name it asks for what `causeway peer conf NAME` prints: the controller on this machine or of the lab, else by kubectl the \
+controller of the cluster. The private key stays here.
 It needs root. Ctrl-C, or SIGTERM, ends it: device, routes and names are as before.")]
 pub(crate) struct Args {
-    /// The configuration, as wg-quick reads it; `-` for standard input.
-    file: PathBuf,
+    /// A peer's name; or a file with a configuration as wg-quick reads it, `-` for standard input. A file is what is one here, and
+    /// what has a / in it or ends in .conf.
+    #[arg(value_name = "NAME|FILE")]
+    what: PathBuf,
+    #[command(flatten)]
+    secrets: Secrets,
     /// What the device is called.
     #[arg(short, long, default_value = "causeway0")]
     interface: String,
     /// Leave this machine's resolver alone.
     #[arg(long)]
     no_dns: bool,
+    #[command(flatten)]
+    seat: Seat,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Connects, and waits.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let configuration = parse_configuration(&args.interface, &args.file)?;
+    let configuration = source::configuration(&args).await?;
     // Before anything is changed: whoever asks to stop meanwhile is heard.
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -89,7 +106,7 @@ async fn watch(
     ends: &[(PublicKey, plan::Peer)],
     names: &mut Names,
 ) {
-    match Front::new(configuration) {
+    match front::of(configuration) {
         Some(front) => front::keep(front, device, ends, configuration, names, &args.interface).await,
         None => std::future::pending().await,
     }
@@ -103,9 +120,7 @@ async fn connect(
     options: &Options,
     names: &mut Names,
 ) -> Result<(Device, Vec<(PublicKey, plan::Peer)>)> {
-    let key = configuration
-        .private_key
-        .context("the configuration has no PrivateKey: its owner has to put it in")?;
+    let key = configuration.private_key.as_ref().context("there is no private key")?;
     if configuration.peers.is_empty() {
         bail!("the configuration has no [Peer]: there is nobody to connect with");
     }
@@ -125,14 +140,14 @@ async fn connect(
     }
     let launch = Launch::here(std::env::current_exe().context("finding the path of this program")?);
     let device = Device::ensure(options, &launch)?;
-    device.set_private_key(&key)?;
+    device.set_private_key(&key.0)?;
     let mut told = Vec::new();
     for (end, endpoint) in ends {
         let peer = plan::Peer {
             endpoint,
             allowed_ips: end.allowed_ips.iter().copied().collect(),
             keepalive: end.keepalive,
-            preshared_key: end.preshared_key.map(PresharedKey),
+            preshared_key: end.preshared_key.clone(),
             ..plan::Peer::default()
         };
         device.apply(&plan::Op::SetPeer(end.public_key, peer.clone()))?;

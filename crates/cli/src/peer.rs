@@ -1,7 +1,7 @@
 //! `causeway peer`: laptops, offices' routers and other WireGuard clients that are no nodes.
 
 mod add;
-mod conf;
+mod files;
 mod qr;
 mod show;
 pub(crate) mod view;
@@ -12,11 +12,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use ipnet::IpNet;
-use model::PublicKey;
+use model::{PublicKey, SecretKey};
+use wire::client::{Configuration, range};
 
 use crate::seat::Seat;
 use crate::status::Output;
-pub(crate) use conf::{Configuration, End, parse as parse_configuration, range};
+pub(crate) use files::{Owned, read_configuration};
 use view::View;
 
 /// `causeway peer`.
@@ -70,7 +71,7 @@ pub(crate) struct Add {
     #[arg(long)]
     pub(crate) preshared_key: bool,
     /// Its addresses [default: free ones of the cluster's ranges for peers].
-    #[arg(long, value_name = "IP|CIDR", value_delimiter = ',', value_parser = conf::range)]
+    #[arg(long, value_name = "IP|CIDR", value_delimiter = ',', value_parser = range)]
     pub(crate) address: Vec<IpNet>,
     /// The node that has its tunnel; `all`: every node with a public address, so that the client has a tunnel with each
     /// [default: one of those, chosen by the client's name].
@@ -166,9 +167,9 @@ struct Qr {
 }
 
 /// What the owner alone has.
-#[derive(Debug, clap::Args)]
-struct Secrets {
-    /// The file that holds its private key; `-` for standard input. Without it a line says where it belongs.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Secrets {
+    /// The file that holds its private key, alone or in a configuration; `-` for standard input.
     #[arg(long, value_name = "FILE")]
     private_key: Option<PathBuf>,
     /// The file that holds the preshared key, if there is one.
@@ -203,27 +204,52 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// A name that can stand in a path.
-fn checked(name: &str) -> Result<String> {
+pub(crate) fn checked(name: &str) -> Result<String> {
     let any = model::ClusterName::new("any")?;
     Ok(model::PeerName::new(any, name)?.peer)
 }
 
-async fn configuration(seat: &Seat, name: &str, secrets: &Secrets, no_dns: bool) -> Result<Configuration> {
+/// What a client has to configure, with what its owner alone has as far as it is here.
+pub(crate) async fn configuration(
+    seat: &Seat,
+    name: &str,
+    secrets: &Secrets,
+    no_dns: bool,
+) -> Result<Configuration> {
     let view = View::of(seat).await?;
     let mut configuration = view.configuration(name, no_dns)?;
-    if let Some(file) = &secrets.private_key {
-        let key = conf::read_key(file)?;
-        let public = kernel::wireguard::PrivateKey::from_secret(key).public();
-        if public != view.own(name)?.public_key {
-            bail!("{} holds another key than {name}'s: its public half is {public}", file.display());
-        }
-        configuration.private_key = Some(key);
-    }
-    if let Some(file) = &secrets.preshared_key {
-        let key = conf::read_key(file)?;
-        configuration.peers.iter_mut().for_each(|peer| peer.preshared_key = Some(key));
-    }
+    secrets.of(name, &view.own(name)?.public_key)?.put_into(&mut configuration);
     Ok(configuration)
+}
+
+impl Secrets {
+    /// Reads them. A private key has to be that of the peer's public key.
+    pub(crate) fn of(&self, name: &str, public_key: &PublicKey) -> Result<Owned> {
+        let owned = self.read()?;
+        if let (Some(key), Some(file)) = (&owned.private_key, &self.private_key) {
+            let public = public_half(key);
+            if public != *public_key {
+                bail!("{} holds another key than {name}'s: its public half is {public}", file.display());
+            }
+        }
+        Ok(owned)
+    }
+
+    /// Reads them.
+    pub(crate) fn read(&self) -> Result<Owned> {
+        let mut owned = match &self.private_key {
+            Some(file) => files::read_private_key(file)?,
+            None => Owned::default(),
+        };
+        if let Some(file) = &self.preshared_key {
+            owned.preshared_key = Some(files::read_preshared_key(file)?);
+        }
+        Ok(owned)
+    }
+}
+
+fn public_half(key: &SecretKey) -> PublicKey {
+    kernel::wireguard::PrivateKey::from_secret(key.0).public()
 }
 
 fn write(configuration: &Configuration, format: Format) -> Result<()> {

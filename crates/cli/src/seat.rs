@@ -53,6 +53,16 @@ impl Seat {
             && lab::state::socket().exists()
     }
 
+    /// Whether there is a controller here, of the lab or not.
+    pub(crate) fn answers_here(&self) -> bool {
+        self.socket().exists() || self.is_any_of_lab()
+    }
+
+    /// Whether somebody said which controller is meant.
+    pub(crate) fn is_named(&self) -> bool {
+        self.cluster.is_some() || self.socket != Path::new(SOCKET)
+    }
+
     /// Whether a controller of the lab is meant, or any of them.
     pub(crate) fn is_lab(&self) -> bool {
         self.cluster.is_some() || self.is_any_of_lab()

@@ -8,11 +8,12 @@ use cluster::manifest::Kind;
 use engine::mesh::external::Remote;
 use engine::mesh::{Seen, Settings, Unserved, plan};
 use ipnet::IpNet;
+use link::clock::now;
 use model::{NodeName, PublicKey};
 use serde_json::{Value, json};
+use wire::client::{End, range};
 
-use crate::peer::view::{View, now};
-use crate::peer::{End, range};
+use crate::peer::view::View;
 use crate::seat::Seat;
 
 /// `causeway showconf`.

@@ -4,9 +4,11 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use common::flows::Talk;
 use common::{CAUSEWAY, Folder, good, items, lab, status};
 use serde_json::Value;
 
@@ -123,6 +125,17 @@ fn await_that(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// A folder with a kubectl in it that is none: it asks the controller of the left cluster, and writes down what it was told.
+fn kubectl(folder: &Folder) -> String {
+    let text = format!(
+        "#!/bin/sh\necho \"$@\" >> \"${{0%/*}}/asked\"\nwhile [ \"$1\" != -- ]; do shift; done\nshift 2\n\
+         exec {CAUSEWAY} \"$@\" --cluster left\n"
+    );
+    let file = folder.write("kubectl", &text);
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).expect("it can be run");
+    file.trim_end_matches("/kubectl").to_string()
+}
+
 fn url(ip: &str, port: u16) -> String {
     if ip.contains(':') { format!("http://[{ip}]:{port}/") } else { format!("http://{ip}:{port}/") }
 }
@@ -234,10 +247,35 @@ fn a_laptop() {
     assert_eq!(list[0]["name"], "alice", "linked clusters know it: {list}");
 
     // The same by our own program, which leaves nothing behind.
+    let secret = conf.lines().find_map(|line| line.strip_prefix("PrivateKey = ")).expect("it has a key");
+    let other = folder.write("other.key", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
+    let keyless = folder.write("keyless.conf", &conf.replace("PrivateKey = ", "# "));
     on_laptop("ip link del wg9");
     await_that("without a tunnel nobody is reached", || !reaches(inside, 8080));
-    on_laptop(&format!("{CAUSEWAY} connect {file} --no-dns -i cw9 > {file}.log 2>&1 & echo $! > {file}.pid"));
+    // Here by its name, with a key that does not leave the laptop, and a controller that kubectl reaches.
+    let mistakes = [
+        (&["connect", "alice", "--cluster", "left"][..], "the private key of alice is not here"),
+        (&["connect", "nobody", "--cluster", "left"], "no peer nobody"),
+        (&["connect", "Nobody!"], "there is no file Nobody!"),
+        (
+            &["connect", "alice", "--cluster", "left", "--private-key", &other],
+            "holds another key than alice's",
+        ),
+        (&["connect", &keyless], "has no PrivateKey"),
+    ];
+    for (args, said) in mistakes {
+        let error = refused(args);
+        assert!(error.contains(said) && !error.contains(secret), "{args:?}: {error}");
+    }
+    let kubectl = kubectl(&folder);
+    on_laptop(&format!(
+        "PATH={kubectl}:$PATH {CAUSEWAY} connect alice --private-key {file} --context left --no-dns -i cw9 > {file}.log 2>&1 & \
+         echo $! > {file}.pid"
+    ));
     await_that("connected", || reaches(inside, 8080));
+    let asked = std::fs::read_to_string(format!("{kubectl}/asked")).expect("kubectl was run");
+    let expected = "--context left --namespace kube-system exec deployment/causeway-controller -- /causeway peer conf alice";
+    assert!(asked.lines().any(|line| line.starts_with(expected)) && !asked.contains(secret), "{asked}");
     on_laptop(&format!("kill -INT $(cat {file}.pid)"));
     await_that("disconnected", || !laptop("ip link show cw9").status.success());
     assert!(on_laptop("ip route; ip -6 route").lines().all(|line| !line.contains("cw9")));
@@ -260,15 +298,33 @@ fn a_laptop() {
     let file = folder.write("bob.conf", &conf);
     let shown = json(&done(&["peer", "show", "bob", "--cluster", "left", "-o", "json"]));
     let first = strings(&shown["gateways"]).first().cloned().expect("it has gateways");
-    on_laptop(&format!("{CAUSEWAY} connect {file} --no-dns -i cw9 > {file}.log 2>&1 & echo $! > {file}.pid"));
+    on_laptop(&format!(
+        "{CAUSEWAY} connect bob --cluster left --private-key {file} --no-dns -i cw9 > {file}.log 2>&1 & \
+         echo $! > {file}.pid"
+    ));
     let far = &pods.iter().find(|(name, _)| name == "on-right-1").expect("it is there").1;
     await_that("connected by both", || far.iter().all(|ip| reaches(ip, 8080)));
+    let now = status();
+    let named = |what: &str, name: &str| {
+        items(&now, what)
+            .iter()
+            .find(|one| one["name"] == name)
+            .unwrap_or_else(|| panic!("{name} in {now}"))
+            .clone()
+    };
+    let talks =
+        [true, false].map(|v4| Talk::begin(&named("hosts", "laptop"), &named("pods", "on-right-1"), v4));
     good(&["kill", &first]);
     for ip in far {
         await_that(&format!("{ip} by the other gateway"), || reaches(ip, 8080));
     }
     let log = std::fs::read_to_string(format!("{file}.log")).unwrap_or_default();
     assert_eq!(log.matches("in place of").count(), 1, "{log}");
+    // Connections that were there go on.
+    for talk in talks {
+        let name = talk.name.clone();
+        println!("{name}: silent for {:?}", talk.end());
+    }
     on_laptop(&format!("kill -INT $(cat {file}.pid)"));
     await_that("disconnected", || !laptop("ip link show cw9").status.success());
 }

@@ -20,7 +20,7 @@ mod world;
 
 pub use endpoint::{Endpoint, EndpointKey, EndpointPort, Hints, Tier};
 pub use generation::{GenerationId, GenerationIdError};
-pub use key::{KeyError, PublicKey};
+pub use key::{KeyError, PublicKey, SecretKey};
 pub use mesh::NodeMesh;
 pub use name::{ClusterId, ClusterName, NameError, NodeName, ObjectName};
 pub use network::{KubeProxy, Port, Protocol, overlaps};

@@ -7,7 +7,9 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
+use crate::key::{KeyError, secret_from_base64, secret_to_base64};
 use crate::name::check;
 use crate::policy::Labels;
 use crate::{ClusterName, NameError, Port, PublicKey};
@@ -180,6 +182,13 @@ impl PeerHost {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PresharedKey(pub [u8; 32]);
 
+impl PresharedKey {
+    /// The key in base64, as WireGuard's programs write it: for a file or program that is to have the secret.
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        secret_to_base64(&self.0)
+    }
+}
+
 impl Drop for PresharedKey {
     fn drop(&mut self) {
         zeroize::Zeroize::zeroize(&mut self.0);
@@ -193,9 +202,9 @@ impl fmt::Debug for PresharedKey {
 }
 
 impl FromStr for PresharedKey {
-    type Err = crate::key::KeyError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<PublicKey>().map(|PublicKey(bytes)| Self(bytes))
+    type Err = KeyError;
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        secret_from_base64(text).map(Self)
     }
 }
 

@@ -1,8 +1,10 @@
-//! The bytes between processes: the exchange protocol (protobuf), the saved state, the local API (JSON).
+//! The bytes between processes: the exchange protocol (protobuf), the saved state, the local API (JSON), the files of WireGuard's
+//! clients.
 //!
 //! Parsing happens here, once, with limits; what comes out is `model`. Nothing here sends or receives.
 #![forbid(unsafe_code)]
 
+pub mod client;
 mod encode;
 mod error;
 pub mod limits;

@@ -34,6 +34,11 @@ impl Access {
         Ok(client(&options).await?)
     }
 
+    /// Whether somebody said which.
+    pub(crate) fn is_given(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some() || self.namespace.is_some()
+    }
+
     /// The namespace that everything is in.
     pub(crate) fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or(NAMESPACE)

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use engine::preshared::{Generation, choose};
 use k8s_openapi::ByteString;
 use kernel::wireguard::PrivateKey;
-use model::{GenerationId, Node, PresharedKey, PublicKey, World};
+use model::{GenerationId, Node, PresharedKey, World};
 use serde_json::{Value, json};
 
 /// `causeway keys preshared`.
@@ -47,7 +47,7 @@ pub(super) fn make(args: &Args) -> Result<ExitCode> {
     // Any 32 random bytes.
     let key = PresharedKey(*PrivateKey::generate().secret());
     match bare {
-        true => println!("{}", PublicKey(key.0)),
+        true => println!("{}", *key.to_base64()),
         false => print!("{}", manifest(*number, key, secret, namespace)?),
     }
     Ok(ExitCode::SUCCESS)
@@ -55,7 +55,7 @@ pub(super) fn make(args: &Args) -> Result<ExitCode> {
 
 /// The Secret, with its first or another generation.
 fn manifest(number: u32, key: PresharedKey, secret: &str, namespace: &str) -> Result<String> {
-    let data = serde_json::to_value(ByteString(PublicKey(key.0).to_string().into_bytes()))?;
+    let data = serde_json::to_value(ByteString(key.to_base64().as_bytes().to_vec()))?;
     let id = Generation::new(number, key).id();
     Ok(format!(
         "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {secret:?}\n  namespace: {namespace:?}\n  annotations:\n    \

@@ -11,13 +11,14 @@ use engine::mesh::external::best_gateway;
 use ipnet::IpNet;
 use k8s_openapi::jiff::Timestamp;
 use kernel::wireguard::PrivateKey;
-use model::PublicKey;
+use link::clock::now;
+use model::{PresharedKey, PublicKey, SecretKey};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 use wire::local::PeerWrite;
 
-use super::view::{View, now};
-use super::{Add, checked, write};
+use super::view::View;
+use super::{Add, Owned, checked, public_half, write};
 
 /// How long the controller may take to know what it has written.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -30,26 +31,30 @@ pub(super) async fn run(args: Add) -> Result<()> {
     if view.own(&name).is_ok() {
         bail!("there is a peer {name} already: remove it first, or choose another name");
     }
-    let made = args.public_key.is_none().then(PrivateKey::generate);
-    let public_key = made.as_ref().map(PrivateKey::public).or(args.public_key).context("it has a key")?;
+    let made = args.public_key.is_none().then(generate);
+    let public_key = made.as_ref().map(public_half).or(args.public_key).context("it has a key")?;
     // As good as any 32 bytes.
-    let preshared_key = args.preshared_key.then(|| *PrivateKey::generate().secret());
-    let manifest = manifest(&args, &view, &name, public_key, preshared_key)?;
+    let preshared_key = args.preshared_key.then(|| PresharedKey(generate().0));
+    let manifest = manifest(&args, &view, &name, public_key, preshared_key.as_ref())?;
     if args.print {
         println!("{}", serde_json::to_string_pretty(&manifest)?);
         if let Some(key) = made {
-            eprintln!("causeway: its private key, which is kept nowhere else: {}", PublicKey(*key.secret()));
+            eprintln!("causeway: its private key, which is kept nowhere else: {}", *key.to_base64());
         }
         return Ok(());
     }
     let () = args.seat.post("/v1/peers", &PeerWrite { manifest: manifest.to_string() }).await?;
     let mut configuration = known(&args, &name).await?.configuration(&name, args.no_dns)?;
-    configuration.private_key = made.as_ref().map(|key| *key.secret());
-    configuration.peers.iter_mut().for_each(|end| end.preshared_key = preshared_key);
-    if made.is_some() {
+    let owned = Owned { private_key: made, preshared_key };
+    owned.put_into(&mut configuration);
+    if owned.private_key.is_some() {
         eprintln!("causeway: {name} is let in; its private key is shown this once and kept nowhere");
     }
     write(&configuration, args.output)
+}
+
+fn generate() -> SecretKey {
+    SecretKey(*PrivateKey::generate().secret())
 }
 
 /// Waits until the controller has read what it has written.
@@ -75,7 +80,7 @@ fn manifest(
     view: &View,
     name: &str,
     public_key: PublicKey,
-    preshared_key: Option<[u8; 32]>,
+    preshared_key: Option<&PresharedKey>,
 ) -> Result<Value> {
     let addresses = if args.address.is_empty() { free_addresses(view)? } else { args.address.clone() };
     let gateway = match &args.gateway {
@@ -102,7 +107,7 @@ fn manifest(
     }
     let mut spec = json!({ "allowedIPs": addresses, "publicKey": public_key });
     if let Some(key) = preshared_key {
-        spec["presharedKey"] = PublicKey(key).to_string().into();
+        spec["presharedKey"] = key.to_base64().as_str().into();
     }
     let mut manifest = json!({
         "apiVersion": Kind::Peer.api_version(),

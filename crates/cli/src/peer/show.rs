@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use k8s_openapi::jiff::Timestamp;
+use link::clock::now;
 use model::{Gateways, Peer};
 use serde_json::{Value, json};
 
-use super::view::{View, now};
+use super::view::View;
 use crate::status::{Output, table};
 
 pub(super) fn list(view: &View, output: Output) -> Result<()> {

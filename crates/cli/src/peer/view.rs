@@ -1,15 +1,15 @@
 //! What a controller knows of the mesh, and what follows from it for peers.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use engine::mesh::external::{Remote, Standing, remotes, standings};
 use ipnet::IpNet;
+use link::clock::now;
 use model::{Allow, Change, Cluster, ClusterName, Object, Peer, PeerName, World};
+use wire::client::{Configuration, End};
 use wire::local::MeshReport;
 
-use super::conf::{Configuration, End};
 use crate::seat::Seat;
 
 /// The zones that agents answer for.
@@ -127,10 +127,4 @@ impl View {
             peers: remotes.iter().enumerate().map(end).collect(),
         })
     }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

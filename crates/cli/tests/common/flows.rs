@@ -14,6 +14,8 @@ use serde_json::Value;
 /// Nobody says this by accident.
 pub(crate) const MARK: &[u8] = b"causeway-said-by-a-pod-0f3c9a";
 const PORT: u16 = 7007;
+/// How long a connection may be silent before it counts as broken.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two packets of a flow.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -169,7 +171,7 @@ impl Talk {
         });
         let here = netns(from["netns"].as_str().expect("a namespace"));
         let mut stream = here.run(|| TcpStream::connect(at)).expect("netns").expect("connect");
-        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
         let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Duration::ZERO)));
         let (stopped, silence) = (stop.clone(), longest.clone());
