@@ -30,6 +30,6 @@ mod strangers;
 
 pub use address::{Address, NoAddress};
 pub use error::{Error, ProtocolError};
-pub use pki::{Identity, Untrusted};
+pub use pki::{Examiner, Identity, Untrusted};
 pub use report::NodeReport;
 pub use token::{TokenError, token_cluster};

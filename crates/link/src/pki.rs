@@ -3,6 +3,7 @@
 
 mod authority;
 mod credentials;
+mod examiner;
 mod identity;
 mod root;
 mod rotation;
@@ -13,6 +14,7 @@ mod verify;
 pub use authority::Lifetimes;
 pub(crate) use authority::{Authority, SignError, all_pem, pem};
 pub(crate) use credentials::{Credentials, Key, Leaf, validity};
+pub use examiner::Examiner;
 pub use identity::Identity;
 pub(crate) use tls::{client_config, server_config};
 pub(crate) use trust::{Roots, Trust, fingerprint, follows, parse_crosses, parse_roots};

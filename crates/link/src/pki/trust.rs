@@ -37,10 +37,12 @@ pub(crate) fn parse_crosses(crosses: Vec<Vec<u8>>) -> Result<Roots, ParseError> 
     crosses
         .into_iter()
         .map(|der| {
+            if der.len() > limits::CERTIFICATE_BYTES {
+                return Err(ParseError::Protobuf("a root certificate is too long".into()));
+            }
             let root = CertificateDer::from(der);
             match webpki::anchor_from_trusted_cert(&root) {
-                Ok(_) if root.len() <= limits::CERTIFICATE_BYTES => Ok(root.clone()),
-                Ok(_) => Err(ParseError::Protobuf("a root certificate is too long".into())),
+                Ok(_) => Ok(root.clone()),
                 Err(e) => Err(ParseError::Protobuf(format!("a root certificate does not parse: {e}"))),
             }
         })

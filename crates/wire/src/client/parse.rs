@@ -176,7 +176,7 @@ impl Reader {
                 for word in words(value) {
                     match word.parse() {
                         Ok(ip) => all.dns.push(ip),
-                        Err(_) if PeerHost::dns(word).is_ok() => all.search.push(word.into()),
+                        Err(_) if is_domain(word) => all.search.push(word.into()),
                         Err(_) => return Err(bad("DNS")),
                     }
                     few(line, "servers and domains", all.dns.len().max(all.search.len()), MOST_OTHERS)?;
@@ -251,11 +251,17 @@ fn address(text: &str) -> Option<IpNet> {
     text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()
 }
 
+/// Whether it is a domain's name: what ends in a number is an address that is none.
+fn is_domain(text: &str) -> bool {
+    let last = text.strip_suffix('.').unwrap_or(text).rsplit('.').next().unwrap_or_default();
+    PeerHost::dns(text).is_ok() && !last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Whether it can be dialled: an address or a name, and a port.
 fn is_endpoint(text: &str) -> bool {
     if let Ok(socket) = text.parse::<SocketAddr>() {
         return socket.port() > 0;
     }
     let Some((host, port)) = text.rsplit_once(':') else { return false };
-    PeerHost::dns(host).is_ok() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    is_domain(host) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }

@@ -25,6 +25,8 @@ fn what_is_written_is_what_is_read() {
     let mut again = parse("alice", &sample().wg_quick()).unwrap();
     again.peers[0].name = "aws/aws-1".into();
     assert!(again == sample());
+    let searching = Configuration { dns: Vec::new(), ..sample() };
+    assert_eq!(parse("alice", &searching.wg_quick()).unwrap().search, ["clusterset.local"]);
     let keyless = Configuration { private_key: None, ..sample() };
     assert!(parse("alice", &keyless.wg_quick()).unwrap().private_key.is_none());
 }
@@ -37,6 +39,8 @@ fn mistakes_are_named_without_secrets() {
         ("[Interface]\nColour = red", "line 2: Colour is not known"),
         ("[Interface]\nPostUp = secret", "line 2: PostUp is not known"),
         ("[Interface]\nMTU = 575", "line 2: the value of MTU"),
+        ("[Interface]\nDNS = 10.0.0.300", "line 2: the value of DNS"),
+        ("[Peer]\nEndpoint = 10.0.0.300:1", "line 2: the value of Endpoint"),
         ("[Interface]\nDNS = 10.0.0.1, se cret", "line 2: the value of DNS"),
         ("[Peer]\nAllowedIPs = 10.0.0.0/33", "line 2: the value of AllowedIPs"),
         ("[Peer]\nEndpoint = a:0", "line 2: the value of Endpoint"),

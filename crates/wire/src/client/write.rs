@@ -26,7 +26,7 @@ impl Configuration {
         if !self.addresses.is_empty() {
             _ = writeln!(text, "Address = {}", list(&self.addresses, ", "));
         }
-        if !self.dns.is_empty() {
+        if !self.dns.is_empty() || !self.search.is_empty() {
             let search = self.search.iter().cloned();
             _ = writeln!(
                 text,
