@@ -323,7 +323,10 @@ fn a_laptop() {
     // Connections that were there go on.
     for talk in talks {
         let name = talk.name.clone();
-        println!("{name}: silent for {:?}", talk.end());
+        let silent = talk.end();
+        println!("{name}: silent for {silent:?}");
+        // About as long as gateways are given, and until TCP tries again.
+        assert!(silent < Duration::from_secs(15), "{name}: silent for {silent:?}");
     }
     on_laptop(&format!("kill -INT $(cat {file}.pid)"));
     await_that("disconnected", || !laptop("ip link show cw9").status.success());

@@ -32,7 +32,8 @@ pub(super) async fn configuration(args: &Args) -> Result<Configuration> {
     let configuration = if args.access.is_given() || !(args.seat.is_named() || args.seat.answers_here()) {
         let (access, secrets, no_dns) = (args.access.clone(), args.secrets.clone(), args.no_dns);
         let asked = name.clone();
-        let found = tokio::task::spawn_blocking(move || by_kubectl(&access, &asked, &secrets, no_dns)).await?;
+        let found =
+            tokio::task::spawn_blocking(move || by_kubectl(&access, &asked, &secrets, no_dns)).await?;
         found.with_context(|| format!("{name} is taken for a peer's name, as there is no such file"))?
     } else {
         peer::configuration(&args.seat, &name, &args.secrets, args.no_dns).await?
