@@ -14,8 +14,8 @@ use serde_json::Value;
 /// Nobody says this by accident.
 pub(crate) const MARK: &[u8] = b"causeway-said-by-a-pod-0f3c9a";
 const PORT: u16 = 7007;
-/// How long a connection may be silent before it counts as broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a connection may be silent before it counts as broken, unless somebody has more patience.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two packets of a flow.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -160,6 +160,11 @@ pub(crate) struct Talk {
 
 impl Talk {
     pub(crate) fn begin(from: &Value, to: &Value, v4: bool) -> Self {
+        Self::patient(from, to, v4, PATIENCE)
+    }
+
+    /// One that may be silent for so long.
+    pub(crate) fn patient(from: &Value, to: &Value, v4: bool, patience: Duration) -> Self {
         let ip = addresses(to).into_iter().find(|ip| ip.is_ipv4() == v4).expect("of that family");
         let there = netns(to["netns"].as_str().expect("a namespace"));
         let listener = there.run(|| TcpListener::bind((ip, 0))).expect("netns").expect("listen");
@@ -171,7 +176,7 @@ impl Talk {
         });
         let here = netns(from["netns"].as_str().expect("a namespace"));
         let mut stream = here.run(|| TcpStream::connect(at)).expect("netns").expect("connect");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_read_timeout(Some(patience)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
         let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Duration::ZERO)));
         let (stopped, silence) = (stop.clone(), longest.clone());
