@@ -33,11 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  causeway connect alice --private-key alice.key       as the peer alice of the cluster that kubectl speaks to
-  causeway connect alice --private-key alice.conf      with the key in what `causeway peer add alice > alice.conf` has written
+  causeway connect alice --private-key alice.key      as alice of the cluster that kubectl knows
+  causeway connect alice --private-key alice.conf     with the key in what `peer add` has printed
   causeway connect alice --private-key - --context aws < alice.key
-  causeway connect alice --private-key alice.key --cluster left     in the lab
-  causeway connect alice.conf                          with what is in the file, and nothing else
+  causeway connect alice --private-key alice.key --cluster left      in the lab
+  causeway connect alice.conf                         with what is in the file, and nothing else
   causeway connect - --no-dns < alice.conf
 
 With a name it asks for what `causeway peer conf NAME` prints: the controller on this machine or of the lab, else by kubectl the \

@@ -34,13 +34,18 @@ impl Owned {
 /// Reads a configuration of `wg-quick`'s kind.
 pub(crate) fn read_configuration(name: &str, file: &Path) -> Result<Configuration> {
     let text = read(file)?;
-    wire::client::parse(name, &text).with_context(|| format!("reading {}", file.display()))
+    let found = wire::client::parse(name, &text).with_context(|| format!("reading {}", file.display()))?;
+    if found.private_key.is_some() || found.peers.iter().any(|end| end.preshared_key.is_some()) {
+        warn_of_readers(file);
+    }
+    Ok(found)
 }
 
 /// Reads a private key that stands alone in its file, or in a configuration with what else is secret there.
 pub(super) fn read_private_key(file: &Path) -> Result<Owned> {
     let text = read(file)?;
     if let Ok(key) = text.trim().parse() {
+        warn_of_readers(file);
         return Ok(Owned { private_key: Some(key), preshared_key: None });
     }
     // What is read is not repeated: it may be a secret.
@@ -51,6 +56,7 @@ pub(super) fn read_private_key(file: &Path) -> Result<Owned> {
             file.display()
         );
     };
+    warn_of_readers(file);
     let mut shared: Vec<Option<PresharedKey>> =
         found.peers.into_iter().map(|end| end.preshared_key).collect();
     // Of ends that have different ones nobody knows here whose is whose.
@@ -61,9 +67,11 @@ pub(super) fn read_private_key(file: &Path) -> Result<Owned> {
 
 /// Reads a preshared key.
 pub(super) fn read_preshared_key(file: &Path) -> Result<PresharedKey> {
-    read(file)?.trim().parse().map_err(|_| {
+    let key = read(file)?.trim().parse().map_err(|_| {
         anyhow::anyhow!("{} holds no WireGuard key: expected 44 characters of base64", file.display())
-    })
+    })?;
+    warn_of_readers(file);
+    Ok(key)
 }
 
 /// Reads a file, or standard input. It is wiped when it goes.
@@ -71,7 +79,7 @@ fn read(file: &Path) -> Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     let reader: Box<dyn std::io::Read> = match file.to_str() {
         Some("-") => Box::new(std::io::stdin()),
-        _ => Box::new(open(file)?),
+        _ => Box::new(File::open(file).with_context(|| format!("opening {}", file.display()))?),
     };
     let most = u64::try_from(LONGEST)?.saturating_add(1);
     reader.take(most).read_to_string(&mut text).with_context(|| format!("reading {}", file.display()))?;
@@ -81,13 +89,15 @@ fn read(file: &Path) -> Result<Zeroizing<String>> {
     Ok(text)
 }
 
-fn open(file: &Path) -> Result<File> {
-    let opened = File::open(file).with_context(|| format!("opening {}", file.display()))?;
-    let about = opened.metadata().with_context(|| format!("looking at {}", file.display()))?;
-    if about.is_file() && about.permissions().mode() & 0o004 != 0 {
-        eprintln!("causeway: everybody on this machine can read {0}: chmod 600 {0}", file.display());
+/// Says so if a file with secrets is one that everybody can read.
+fn warn_of_readers(file: &Path) {
+    let about = std::fs::metadata(file).ok().filter(|about| about.is_file());
+    if about.is_some_and(|about| about.permissions().mode() & 0o004 != 0) {
+        eprintln!(
+            "causeway: everybody on this machine can read {0}, and what is secret in it: chmod 600 {0}",
+            file.display()
+        );
     }
-    Ok(opened)
 }
 
 #[cfg(test)]
