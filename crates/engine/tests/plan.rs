@@ -7,9 +7,11 @@ use causeway_engine as engine;
 use std::collections::BTreeSet;
 
 use engine::mesh::{self, Settings};
-use engine::plan::{Op, RouteVia, State, diff};
+use engine::plan::{Neighbour, Op, Peer, RouteVia, State, diff};
 use engine::services::{self, View};
 use ipnet::IpNet;
+use model::PublicKey;
+use model::mesh::Transport;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use support::{Situation, me, situation};
@@ -196,6 +198,29 @@ fn health_comes_first() {
     let mut after = State { dead: BTreeSet::from([7]), ..State::default() };
     after.guarded.insert("10.0.0.0/8".parse().unwrap());
     assert_eq!(diff(&before, &after)[0], Op::MarkDead(7));
+}
+
+/// A gateway of a location that is not encrypted becomes one, and is none any more: where it sends others' ranges by itself
+/// it has them in the tunnel first, and where its neighbour has them again nothing goes to him by the tunnel.
+#[test]
+fn the_tunnel_has_what_is_sent_by_it() {
+    let range: IpNet = "10.1.0.0/24".parse().unwrap();
+    let state = |key: u8, sends| {
+        let mut state = State::default();
+        let peer = Peer { allowed_ips: [range].into(), ..Peer::default() };
+        state.tunnel.peers.insert(PublicKey([key; 32]), peer);
+        let ip = "172.16.1.2".parse().unwrap();
+        let takes = [Transport::Vxlan].into();
+        state.neighbours.insert(range, Neighbour { ip, sends, takes, group: 0 });
+        state
+    };
+    let (member, gateway) = (state(1, Transport::Vxlan), state(2, Transport::Wireguard));
+    let order = |from, to| {
+        let kinds = diff(from, to).iter().map(Op::kind).collect::<Vec<_>>();
+        kinds.into_iter().filter(|kind| kind.starts_with("set_")).collect::<Vec<_>>()
+    };
+    assert_eq!(order(&member, &gateway), ["set_peer", "set_neighbour"]);
+    assert_eq!(order(&gateway, &member), ["set_neighbour", "set_peer"]);
 }
 
 /// Properties of empty plans prove nothing: what is generated must have something of everything, often.

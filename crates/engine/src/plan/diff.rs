@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use model::PublicKey;
+use model::mesh::Transport;
 
-use super::{Op, Peer, SetId, State, Table, TableKey, Touched};
+use super::{Neighbour, Op, Peer, SetId, State, Table, TableKey, Touched};
 
 /// The operations that turn `observed` into `desired`, in the order to apply them.
 pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
@@ -29,6 +30,16 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
         ops.push(Op::TunnelPort(is.port));
     }
     ops.extend(is.addresses.difference(&was.addresses).map(|a| Op::AddAddress(*a)));
+    // Of a range inside another one first: nothing is sent in the clear because of the other one's.
+    let mut near: Vec<_> = changed(&observed.neighbours, &desired.neighbours).collect();
+    near.sort_by_key(|(range, _)| Reverse(range.prefix_len()));
+    let aside = |was: &Neighbour| was.sends != Transport::Wireguard;
+    let (from_aside, from_tunnel): (Vec<_>, Vec<_>) =
+        near.into_iter().partition(|(range, _)| observed.neighbours.get(range).is_some_and(aside));
+    let set = |(range, to): (&IpNet, &Neighbour)| Op::SetNeighbour(*range, to.clone());
+    // What is not for the tunnel any more leaves it before the range moves: its next owner may be one whom nothing is sent
+    // by it, and who would have to shake hands first.
+    ops.extend(from_tunnel.into_iter().map(set));
     // A range that moves from one peer to another is set on the new owner; WireGuard then takes it from the old one. Who
     // gains comes first, so that at no time nobody has it.
     let gains = |(key, peer): &(&PublicKey, &Peer)| {
@@ -37,11 +48,8 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Op> {
     let (gaining, others): (Vec<_>, Vec<_>) = changed(&was.peers, &is.peers).partition(gains);
     ops.extend(gaining.into_iter().chain(others).map(|(k, p)| Op::SetPeer(*k, p.clone())));
     ops.extend(gone(&was.peers, &is.peers).map(|k| Op::DeletePeer(*k)));
-    // Once the tunnel takes everything, and before it is sent anything anew. Of a range inside another one first: nothing is
-    // sent in the clear because of the other one's.
-    let mut near: Vec<_> = changed(&observed.neighbours, &desired.neighbours).collect();
-    near.sort_by_key(|(range, _)| Reverse(range.prefix_len()));
-    ops.extend(near.into_iter().map(|(range, to)| Op::SetNeighbour(*range, to.clone())));
+    // What is for the tunnel from now on goes there once it has it.
+    ops.extend(from_aside.into_iter().map(set));
     let mut far: Vec<_> = gone(&observed.neighbours, &desired.neighbours).copied().collect();
     far.sort_by_key(IpNet::prefix_len);
     ops.extend(far.into_iter().map(Op::DeleteNeighbour));
