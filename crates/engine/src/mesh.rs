@@ -28,7 +28,7 @@ use model::{Cluster, ClusterName, Node, NodeName, PublicKey, World};
 use crate::plan::{Masquerade, Neighbour, Peer, Route, RouteVia, Tunnel};
 use crate::preshared::{Pair, Preshared};
 use claims::Claims;
-pub use handover::{Changing, Handover, Standing, Step};
+pub use handover::{Changing, Handover, Standing, Standings, Step};
 pub use planner::Planner;
 pub use problem::Problem;
 pub use segment::Share;
@@ -258,9 +258,9 @@ fn add_peers(
     let is_changing =
         !seen.changing.was.is_empty() && settings.knows_groups && world.nodes.values().all(takes_part);
     let relieved = &segment::relieved(world, settings, seen);
-    let mut view = View::new(world, me, here, None, &seen.out, relieved);
-    let mut other =
-        is_changing.then(|| View::new(world, me, here, Some(&seen.changing), &seen.out, relieved));
+    let view_as = |standings: &Standings| View::new(world, me, here, standings, &seen.out, relieved);
+    let mut other = is_changing.then(|| view_as(&seen.changing.before()));
+    let mut view = if is_changing { view_as(&seen.changing.held) } else { view_as(&Standings::new()) };
     if let Some(former) = &mut other
         && seen.changing.is_before(former.carried.is_some(), view.carried.is_some())
     {

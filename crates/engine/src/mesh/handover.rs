@@ -5,7 +5,8 @@
 //! none, or may carry traffic again) takes place in steps. First everybody accepts packets by the new ways too, and shakes
 //! hands there. Then who becomes a gateway sends as one, then everybody sends by the new ways, then those that are gateways
 //! no more; and a while later what came by the former ways is refused again. Each node counts for itself, from when it learns of
-//! the change: the steps are longer than news takes. What forces a change (a gateway that carries nothing) waits for nothing.
+//! the change: the steps are longer than news takes. One change takes place at a time: what is to change meanwhile stays what it was
+//! until everybody has gone over. What forces a change (a gateway that carries nothing) waits for nothing.
 //! Neither does a node that joins, nor an agent that has just started: it knows of nothing that was before.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,8 +39,8 @@ const STEPS: [(Duration, Step); 3] = [
 ];
 const OVER: Duration = Duration::from_secs(8);
 
-/// Changes that come one after the other begin anew with the steps, but for no longer.
-const LONGEST: Duration = Duration::from_secs(30);
+/// When the next change may begin: everybody has gone over, whoever heard of it a little later, too.
+const NEXT: Duration = Duration::from_millis(4_500);
 
 /// What a node was to its location's gateways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,21 +51,25 @@ pub struct Standing {
     pub is_out: bool,
 }
 
+/// What nodes count as that are something else by now, or were until lately.
+pub type Standings = BTreeMap<NodeName, Standing>;
+
 /// Gateways that are changing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changing {
     /// The nodes whose standing was another one until lately.
-    pub was: BTreeMap<NodeName, Standing>,
+    pub was: Standings,
     /// How far it is.
     pub step: Step,
+    /// The nodes whose change has to wait for this one's end: what they count as meanwhile.
+    pub held: Standings,
 }
 
 /// Watches for changes of gateways. Call [`Handover::follow`] before every plan, and at [`Handover::deadline`].
 #[derive(Debug, Default)]
 pub struct Handover {
-    known: BTreeMap<NodeName, Standing>,
+    known: Standings,
     changing: Changing,
-    first: Duration,
     since: Duration,
     deadline: Option<Duration>,
 }
@@ -79,16 +84,25 @@ impl Handover {
     ) -> &Changing {
         // Without a key nobody has a tunnel to it.
         let here = nodes.values().filter(|node| node.public_key.is_some());
-        let mut changed = BTreeMap::new();
+        let is_busy = self.deadline.is_some() && now < self.since + NEXT;
+        let mut changed = Standings::new();
+        self.changing.held.clear();
         for node in here {
             let is = Standing { gateway: node.mesh.gateway, is_out: out.contains(&node.name) };
             let Some(known) = self.known.get_mut(&node.name) else {
                 self.known.insert(node.name.clone(), is);
                 continue;
             };
-            let was = std::mem::replace(known, is);
             // A failure is followed at once.
-            if was.gateway != is.gateway || was.is_out && !is.is_out {
+            known.is_out |= is.is_out;
+            let was = *known;
+            if was == is {
+                continue;
+            }
+            if is_busy {
+                self.changing.held.insert(node.name.clone(), was);
+            } else {
+                *known = is;
                 changed.insert(node.name.clone(), was);
             }
         }
@@ -96,10 +110,7 @@ impl Handover {
             self.known.retain(|name, _| nodes.contains_key(name));
         }
         let began = self.begin(nodes, changed, out);
-        if began && self.deadline.is_none() {
-            self.first = now;
-        }
-        if began && now < self.first + LONGEST {
+        if began {
             self.since = now;
         }
         self.advance(began, now);
@@ -110,27 +121,27 @@ impl Handover {
     fn begin(
         &mut self,
         nodes: &BTreeMap<NodeName, Node>,
-        changed: BTreeMap<NodeName, Standing>,
+        changed: Standings,
         out: &BTreeSet<NodeName>,
     ) -> bool {
         let places: BTreeSet<Place> = changed.keys().filter_map(|name| Place::of(&nodes[name])).collect();
-        let lately = Changing { was: changed, step: Step::Prepare };
-        let mut began = false;
+        let mut began = Standings::new();
         for place in places {
             let is_member = |node: &&Node| node.public_key.is_some() && Place::of(node) == Some(place);
             let members: Vec<&Node> = nodes.values().filter(is_member).collect();
-            let is = Segment::new(members.clone(), None);
-            let was = Segment::new(members, Some(&lately));
+            let is = Segment::new(members.clone(), &Standings::new());
+            let was = Segment::new(members, &changed);
             let nobody = Relieved::new();
-            if is.carriers(out, &nobody) != was.carriers(&lately.out(out), &nobody) {
-                let of_place = lately.was.iter().filter(|(name, _)| Place::of(&nodes[*name]) == Some(place));
-                for (name, was) in of_place {
-                    self.changing.was.entry(name.clone()).or_insert(*was);
-                }
-                began = true;
+            if is.carriers(out, &nobody) != was.carriers(&with_out(out, &changed), &nobody) {
+                let of_place = changed.iter().filter(|(name, _)| Place::of(&nodes[*name]) == Some(place));
+                began.extend(of_place.map(|(name, was)| (name.clone(), *was)));
             }
         }
-        began
+        if began.is_empty() {
+            return false;
+        }
+        self.changing.was = began;
+        true
     }
 
     fn advance(&mut self, began: bool, now: Duration) {
@@ -144,7 +155,7 @@ impl Handover {
         }
         let begun = STEPS.iter().take_while(|(after, _)| *after <= since).last();
         self.changing.step = begun.map_or(Step::Prepare, |(_, step)| *step);
-        let next = STEPS.iter().map(|(after, _)| *after).find(|after| *after > since);
+        let next = STEPS.iter().map(|(after, _)| *after).chain([NEXT]).find(|after| *after > since);
         self.deadline = Some(self.since + next.unwrap_or(OVER));
     }
 
@@ -154,16 +165,16 @@ impl Handover {
     }
 }
 
-impl Changing {
-    /// What the node was until lately, or is.
-    pub(super) fn gateway(&self, node: &Node) -> Gateway {
-        self.was.get(&node.name).map_or(node.mesh.gateway, |was| was.gateway)
-    }
+/// Those that are left alone, and those that count as such.
+pub(super) fn with_out(out: &BTreeSet<NodeName>, standings: &Standings) -> BTreeSet<NodeName> {
+    let count = standings.iter().filter(|(_, standing)| standing.is_out).map(|(name, _)| name);
+    count.chain(out).cloned().collect()
+}
 
-    /// Those that were left alone until lately, and those that are.
-    pub(super) fn out(&self, out: &BTreeSet<NodeName>) -> BTreeSet<NodeName> {
-        let were = self.was.iter().filter(|(_, was)| was.is_out).map(|(name, _)| name);
-        were.chain(out).cloned().collect()
+impl Changing {
+    /// What nodes counted as before the change.
+    pub(super) fn before(&self) -> Standings {
+        self.held.iter().chain(&self.was).map(|(name, standing)| (name.clone(), *standing)).collect()
     }
 
     /// Whether a node that carried others or does so from now on still sends by the former ways.

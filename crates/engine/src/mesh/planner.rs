@@ -12,7 +12,9 @@ use model::{Change, ClusterName, Key, Node, NodeName, World, overlaps};
 use super::claims::Claims;
 use super::segment::{Name, Segment, relieved};
 use super::view::{group, set_groups};
-use super::{Mesh, Seen, Settings, TUNNEL_METRIC, add_route, claim_ranges, encapsulation, new_peer, plan};
+use super::{
+    Mesh, Seen, Settings, Standings, TUNNEL_METRIC, add_route, claim_ranges, encapsulation, new_peer, plan,
+};
 
 /// Keeps the newest plan, and what has changed since. Tell it of every change before the world takes it in.
 #[derive(Debug, Default)]
@@ -166,8 +168,9 @@ impl<'a> Scene<'a> {
         let members = self.members(names.iter().copied().chain([mine]));
         let out = &self.seen.out;
         let relieved = &relieved(self.world, self.settings, self.seen);
-        let carrier =
-            |members: &[&'a Node]| Segment::new(members.to_vec(), None).carrier(self.me, out, relieved);
+        let carrier = |members: &[&'a Node]| {
+            Segment::new(members.to_vec(), &Standings::new()).carrier(self.me, out, relieved)
+        };
         // Every way to another segment depends on that.
         let hop = carrier(&members[&mine].is);
         if carrier(&members[&mine].was).name != hop.name || self.touched.contains_key(&hop.name) {
@@ -178,7 +181,7 @@ impl<'a> Scene<'a> {
         for name in &names {
             let Members { was, is } = &members[name];
             before.extend(was.iter().map(|node| &node.name));
-            let segment = Segment::new(is.clone(), None);
+            let segment = Segment::new(is.clone(), &Standings::new());
             let carriers = segment.carriers(out, relieved);
             if (*name == mine) != carries {
                 groups.insert(*name, group(&segment, &carriers));

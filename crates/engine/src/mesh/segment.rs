@@ -12,7 +12,7 @@ use model::mesh::{Gateway, Granularity, Host};
 use model::{ClusterName, Node, NodeName, World};
 use siphasher::sip::SipHasher13;
 
-use super::handover::Changing;
+use super::handover::Standings;
 use super::{Seen, Settings};
 
 /// As many gateways are active in a segment for which nobody chose any.
@@ -100,19 +100,20 @@ pub(super) struct Segment<'a> {
 pub(super) fn segments<'a>(
     world: &'a World,
     is_here: impl Fn(&Node) -> bool,
-    changing: Option<&Changing>,
+    standings: &Standings,
 ) -> BTreeMap<Name<'a>, Segment<'a>> {
     let mut members: BTreeMap<Name, Vec<&Node>> = BTreeMap::new();
     for node in world.nodes.values().filter(|node| is_here(node)) {
         members.entry(Name::of(node)).or_default().push(node);
     }
-    members.into_iter().map(|(name, members)| (name, Segment::new(members, changing))).collect()
+    members.into_iter().map(|(name, members)| (name, Segment::new(members, standings))).collect()
 }
 
 impl<'a> Segment<'a> {
-    /// As the members' standing is, or as it was before what is `changing`.
-    pub(super) fn new(members: Vec<&'a Node>, changing: Option<&Changing>) -> Self {
-        let wanted = |node: &Node| changing.map_or(node.mesh.gateway, |changing| changing.gateway(node));
+    /// As the members are, but for those that count as something else.
+    pub(super) fn new(members: Vec<&'a Node>, standings: &Standings) -> Self {
+        let wanted =
+            |node: &Node| standings.get(&node.name).map_or(node.mesh.gateway, |standing| standing.gateway);
         let rank = |node: &Node| match (wanted(node), is_public(node)) {
             (Gateway::Wanted, true) => 0,
             (Gateway::Wanted, false) => 1,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Node, NodeName, PublicKey, World};
 
-use super::handover::Changing;
+use super::handover::{Standings, with_out};
 use super::segment::{Name, Relieved, Segment, segments};
 use crate::plan::Peer;
 
@@ -23,18 +23,17 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// From `me`, of nodes of which some are `out` and some `relieved`, before what is `changing` if anything is.
+    /// From `me`, of nodes of which some are `out`, some `relieved`, and some count as something else than they are.
     pub(super) fn new(
         world: &'a World,
         me: &'a Node,
         is_here: impl Fn(&Node) -> bool,
-        changing: Option<&Changing>,
+        standings: &Standings,
         out: &BTreeSet<NodeName>,
         relieved: &Relieved,
     ) -> Self {
-        let before = changing.map(|changing| changing.out(out));
-        let out = before.as_ref().unwrap_or(out);
-        let segments = segments(world, is_here, changing);
+        let out = &with_out(out, standings);
+        let segments = segments(world, is_here, standings);
         let is_mine = |segment: &Segment| segment.members.iter().any(|member| member.name == me.name);
         let (mine, segment) =
             segments.iter().find(|(_, segment)| is_mine(segment)).expect("this node is here");

@@ -86,10 +86,23 @@ fn one_after_the_other() {
             |(n, name): (usize, &&'static str)| (*name, if n < unwanted { Unwanted } else { Neutral });
         nodes(&names.iter().enumerate().map(wanted).collect::<Vec<_>>())
     };
+    let names =
+        |standings: &Standings| standings.keys().map(|name| name.node.to_string()).collect::<Vec<_>>();
     handover.follow(&six(0), &none, at(0));
     assert_eq!(handover.follow(&six(1), &none, at(1_000)).step, Step::Prepare);
-    let changing = handover.follow(&six(2), &none, at(3_600)).clone();
-    assert_eq!((changing.was.len(), changing.step), (2, Step::Prepare), "the second begins anew");
-    assert_eq!(handover.follow(&six(2), &none, at(5_200)).step, Step::Gain);
-    assert!(handover.follow(&six(2), &none, at(11_600)).was.is_empty());
+    let changing = handover.follow(&six(2), &none, at(3_600));
+    assert_eq!((changing.step, names(&changing.was)), (Step::Move, vec!["n1".into()]), "the second waits");
+    assert_eq!(changing.held.values().map(|is| is.gateway).collect::<Vec<_>>(), [Neutral]);
+    // It fails meanwhile: that is so at once.
+    let changing = handover.follow(&six(2), &out(&["n2"]), at(3_700));
+    assert!(changing.held.values().all(|is| is.is_out));
+    assert_eq!(handover.follow(&six(2), &none, at(5_499)).held.len(), 1);
+    let changing = handover.follow(&six(2), &none, at(5_500));
+    assert_eq!((changing.step, names(&changing.was)), (Step::Prepare, vec!["n2".into()]));
+    assert!(changing.held.is_empty());
+    // There and back before it is over, and once more.
+    let changing = handover.follow(&six(1), &none, at(6_000));
+    assert_eq!((names(&changing.was), names(&changing.held)), (vec!["n2".into()], vec!["n2".into()]));
+    assert!(handover.follow(&six(2), &none, at(6_500)).held.is_empty(), "nothing is to be done");
+    assert!(handover.follow(&six(2), &none, at(13_500)).was.is_empty());
 }
