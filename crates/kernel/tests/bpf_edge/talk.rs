@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use causeway_kernel::netns::Netns;
 use model::Protocol;
@@ -12,6 +12,24 @@ use model::Protocol;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long nothing is waited for: a packet that is dropped leaves no other trace.
 const SILENCE: Duration = Duration::from_millis(300);
+/// For how long something is waited for before it is asked again whether it is lost.
+const STEP: Duration = Duration::from_millis(10);
+
+/// Whether nothing comes: for so long that it would have, or after what was sent is known to be lost. `comes` waits for so
+/// long.
+pub(crate) fn nothing_comes(lost: impl Fn() -> bool, mut comes: impl FnMut(Duration) -> bool) -> bool {
+    let until = Instant::now() + SILENCE;
+    loop {
+        // Asked before it is waited for: what passed all the same has its moment.
+        let lost = lost();
+        if comes(STEP) {
+            return false;
+        }
+        if lost || Instant::now() > until {
+            return true;
+        }
+    }
+}
 
 /// A client's way to a service: the socket's own address, if it matters, and what is dialled.
 #[derive(Clone, Copy)]
@@ -37,12 +55,25 @@ impl Way<'_> {
         self.dial_for(SILENCE).expect_err("it answered")
     }
 
-    /// Whether a dial is answered within a moment.
-    pub(crate) fn reaches(&self) -> bool {
-        self.dial_for(SILENCE).is_ok()
+    /// Whether nobody answers a dial.
+    pub(crate) fn is_not_answered(&self, lost: impl Fn() -> bool) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd;
+        let socket = self.begin(None).expect("begin to dial");
+        nothing_comes(lost, |step| {
+            let mut answer = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+            poll(&mut answer, PollTimeout::try_from(step).expect("short")).expect("poll") > 0
+                && socket.peer_addr().is_ok()
+        })
     }
 
     fn dial_for(&self, patience: Duration) -> std::io::Result<TcpStream> {
+        self.begin(Some(patience))
+    }
+
+    /// Dials, and waits for so long; without waiting if no time is given.
+    fn begin(&self, patience: Option<Duration>) -> std::io::Result<TcpStream> {
+        use nix::errno::Errno;
         use nix::sys::socket::{
             AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
         };
@@ -52,11 +83,19 @@ impl Way<'_> {
             let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
             setsockopt(&socket, sockopt::ReuseAddr, &true)?;
             bind(socket.as_raw_fd(), &SockaddrStorage::from(self.own()))?;
-            let patience =
-                nix::sys::time::TimeVal::new(patience.as_secs() as i64, patience.subsec_micros().into());
-            setsockopt(&socket, sockopt::SendTimeout, &patience)?;
-            connect(socket.as_raw_fd(), &SockaddrStorage::from(self.dialled))?;
-            Ok(TcpStream::from(socket))
+            let socket = TcpStream::from(socket);
+            match patience {
+                Some(patience) => {
+                    let seconds = patience.as_secs() as i64;
+                    let patience = nix::sys::time::TimeVal::new(seconds, patience.subsec_micros().into());
+                    setsockopt(&socket, sockopt::SendTimeout, &patience)?;
+                }
+                None => socket.set_nonblocking(true)?,
+            }
+            match connect(socket.as_raw_fd(), &SockaddrStorage::from(self.dialled)) {
+                Err(Errno::EINPROGRESS) if patience.is_none() => Ok(socket),
+                connected => Ok(connected.map(|()| socket)?),
+            }
         };
         self.from.run(dial).expect("enter the namespace")
     }

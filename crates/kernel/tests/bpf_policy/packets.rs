@@ -24,7 +24,6 @@ impl Raw {
             UdpSocket::from(socket)
         };
         let socket = netns.run(open).expect("enter the namespace");
-        socket.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
         Self(socket)
     }
 
@@ -32,8 +31,9 @@ impl Raw {
         self.0.send_to(packet, SocketAddr::new(to, 0)).unwrap();
     }
 
-    /// Whether anything comes within a moment.
-    pub(crate) fn hears(&self) -> bool {
+    /// Whether anything comes within this time.
+    pub(crate) fn hears(&self, time: Duration) -> bool {
+        self.0.set_read_timeout(Some(time)).unwrap();
         loop {
             match self.0.recv(&mut [0; 200]) {
                 Ok(_) => return true,
