@@ -1,106 +1,109 @@
-//! All tests of the workspace. The machines they run on are shared: one that fails is run once more, with nothing beside it,
+//! All tests of the workspace. A lab waits for most of its time, so what needs no more than a processor runs beside the labs,
+//! in the time that they leave. The machines all this runs on are shared: what fails is run once more, with nothing beside it,
 //! and named at the end if it passes then. Failing twice is failing; so is failing in numbers.
 
-use std::io::{BufRead as _, BufReader, Read, Write};
-use std::process::{Command, Stdio};
-use std::thread;
+mod program;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::run::{cargo, run};
+use crate::run::{cargo, root, target};
+use program::{Pace, Place, Program, Ran};
 
 /// More tests than this do not fail by accident.
 const UNSTEADY: usize = 3;
 
-/// What cargo said of tests that failed.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Failed {
-    /// Their names.
-    tests: Vec<String>,
-    /// The words by which cargo finds their programs.
-    targets: Vec<Vec<String>>,
-}
-
-/// Cargo runs one program of tests after the other, so what needs the whole machine (the lab) is alone; and the workspace is
-/// one selection, or its dependencies are built anew for every set of features. There are no tests in documentation; looking for
-/// them reads every crate once more.
+/// The workspace is built as one selection, or its dependencies are built anew for every set of features. There are no tests in
+/// documentation; looking for them reads every crate once more.
 pub(crate) fn run_all() -> Result<()> {
-    let (passed, failed) = watch(cargo(&["test", "--workspace", "--tests", "--no-fail-fast"]))?;
-    if passed {
-        return Ok(());
+    let begun = Instant::now();
+    let programs = build()?;
+    let built = begun.elapsed();
+    let logs = target().join("tests");
+    std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
+    let at = |place| {
+        let mut queue: Vec<_> = programs.iter().filter(|program| program.place == place).collect();
+        // Who begins last should not be who takes longest.
+        queue.sort_by_key(|program| program.is_large());
+        Mutex::new(queue)
+    };
+    let (labs, nodes, rest) = (at(Place::Lab), at(Place::Node), at(Place::Anywhere));
+    let mut failed = run_lanes(&logs, &[(&labs, Pace::First), (&rest, Pace::Nice)])?;
+    failed.extend(run_lanes(&logs, &[(&nodes, Pace::First), (&nodes, Pace::First)])?);
+    let (built, ran) = (built.as_secs(), (begun.elapsed() - built).as_secs());
+    println!("\nx: {} programs of tests, built in {built} s and run in {ran} s", programs.len());
+    if failed.is_empty() { Ok(()) } else { once_more(&logs, &failed) }
+}
+
+/// Builds every program of tests; none of them runs.
+fn build() -> Result<Vec<Program>> {
+    let mut cargo = cargo(&["test", "--workspace", "--tests", "--no-run"]);
+    cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let output = cargo.output().context("starting cargo")?;
+    if !output.status.success() {
+        bail!("the tests cannot be built: {}", output.status);
     }
-    let Failed { tests, targets } = failed;
-    if tests.is_empty() || targets.is_empty() || tests.len() > UNSTEADY {
-        bail!("{} tests failed", tests.len());
+    let said = String::from_utf8(output.stdout).context("what cargo built")?;
+    let programs = program::all(&root(), &said)?;
+    if programs.is_empty() {
+        bail!("cargo named no program of tests");
     }
-    eprintln!("x: once more, with nothing beside it: {}", tests.join(", "));
-    for target in &targets {
-        // The same selection, so that nothing is built.
-        let mut again = cargo(&["test", "--workspace"]);
-        again.args(target).args(["--", "--exact", "--test-threads=1"]).args(&tests);
-        run(&mut again).context("what failed failed again")?;
+    Ok(programs)
+}
+
+/// Who is still to run, the first one last.
+type Queue<'a> = Mutex<Vec<&'a Program>>;
+
+/// Each lane runs one program after the other, from its queue; who failed.
+fn run_lanes<'a>(logs: &Path, lanes: &[(&Queue<'a>, Pace)]) -> Result<Vec<(&'a Program, Ran)>> {
+    let run_lane = |queue: &Queue<'a>, pace| -> Result<Vec<(&'a Program, Ran)>> {
+        let mut failed = Vec::new();
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(program) = next else { return Ok(failed) };
+            let ran = program.run(logs, pace, &[])?;
+            ran.show(program);
+            if !ran.passed {
+                failed.push((program, ran));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let lanes: Vec<_> =
+            lanes.iter().map(|(queue, pace)| scope.spawn(move || run_lane(queue, *pace))).collect();
+        let mut failed = Vec::new();
+        for lane in lanes {
+            failed.extend(lane.join().map_err(|_| anyhow::anyhow!("a lane of tests panicked"))??);
+        }
+        Ok(failed)
+    })
+}
+
+/// Runs what failed again, if it was so little that it may have been an accident.
+fn once_more(logs: &Path, failed: &[(&Program, Ran)]) -> Result<()> {
+    let names = |(program, ran): &(&Program, Ran)| match ran.failed.as_slice() {
+        [] => format!("{}: {}", program.name, ran.status),
+        tests => tests.iter().map(|test| format!("{}: {test}", program.name)).collect::<Vec<_>>().join(", "),
+    };
+    let all: Vec<String> = failed.iter().map(names).collect();
+    let all = all.join(", ");
+    let count: usize = failed.iter().map(|(_, ran)| ran.failed.len()).sum();
+    // One that names no test did not come to its end.
+    if count > UNSTEADY || failed.iter().any(|(_, ran)| ran.failed.is_empty()) {
+        bail!("tests failed: {all}");
     }
-    eprintln!("x: every test passed, but not at once; these are unsteady: {}", tests.join(", "));
+    eprintln!("x: once more, with nothing beside it: {all}");
+    for (program, ran) in failed {
+        let again = program.run(logs, Pace::First, &ran.failed)?;
+        again.show(program);
+        if !again.passed {
+            bail!("what failed failed again: {all}");
+        }
+    }
+    eprintln!("x: every test passed, but not at once; these are unsteady: {all}");
     Ok(())
-}
-
-/// Runs tests, shows what they say, and keeps what failed.
-fn watch(mut command: Command) -> Result<(bool, Failed)> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("starting {:?}", command.get_program()))?;
-    let stdout = child.stdout.take().context("the tests' output")?;
-    let stderr = child.stderr.take().context("cargo's output")?;
-    let tests = thread::spawn(move || pass_on(stdout, std::io::stdout(), test_of));
-    let targets = thread::spawn(move || pass_on(stderr, std::io::stderr(), target_of));
-    let status = child.wait().context("waiting for the tests")?;
-    let lost = || anyhow::anyhow!("the tests' output could not be passed on");
-    let failed =
-        Failed { tests: tests.join().map_err(|_| lost())??, targets: targets.join().map_err(|_| lost())?? };
-    Ok((status.success(), failed))
-}
-
-/// Copies line by line, and keeps what is found in lines.
-fn pass_on<T>(from: impl Read, mut to: impl Write, find: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
-    let mut from = BufReader::new(from);
-    let (mut found, mut line) = (Vec::new(), Vec::new());
-    while from.read_until(b'\n', &mut line)? > 0 {
-        to.write_all(&line)?;
-        to.flush()?;
-        found.extend(find(String::from_utf8_lossy(&line).trim()));
-        line.clear();
-    }
-    Ok(found)
-}
-
-/// The test that a line says has failed.
-fn test_of(line: &str) -> Option<String> {
-    let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
-    Some(name.into())
-}
-
-/// The program of tests that a line of cargo's last words names.
-fn target_of(line: &str) -> Option<Vec<String>> {
-    let words = line.strip_prefix('`')?.strip_suffix('`')?;
-    let mut words = words.split(' ').map(String::from);
-    (words.next()? == "-p").then(|| words.skip(1).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_failed_is_found_in_what_is_said() {
-        let said = "running 2 tests\ntest a::b ... ok\ntest a::c ... FAILED\n\nfailures:\n    a::c\n";
-        let mut copy = Vec::new();
-        assert_eq!(pass_on(said.as_bytes(), &mut copy, test_of).unwrap(), ["a::c"]);
-        assert_eq!(copy, said.as_bytes());
-        let last =
-            "error: 2 targets failed:\n    `-p causeway-serve --test dns`\n    `-p xtask --bin xtask`\n";
-        let targets = pass_on(last.as_bytes(), &mut copy, target_of).unwrap();
-        assert_eq!(targets, [vec!["--test", "dns"], vec!["--bin", "xtask"]]);
-    }
 }

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use wire::local::LinkStatus;
 
 /// How long anything may take. Long, for a busy machine: nothing waits for it to pass.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) fn name(cluster: &str) -> ClusterName {
     ClusterName::new(cluster).unwrap()

@@ -19,7 +19,7 @@ use crate::multicluster::Fact;
 use crate::{Complaint, Event};
 
 /// Long enough for anything that happens at all.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Bench {
     pub(super) server: Server,
