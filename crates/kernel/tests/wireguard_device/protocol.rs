@@ -159,6 +159,8 @@ pub(crate) fn cookies_under_load() {
             .run(|| UdpSocket::bind((asker.underlay[0], 0)))
             .expect("netns")
             .expect("bind");
+        // Before anybody waits: a wait that has begun goes on for as long as it was told.
+        socket.set_read_timeout(Some(Duration::from_millis(1))).expect("timeout");
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -171,7 +173,6 @@ pub(crate) fn cookies_under_load() {
                 }
             });
             let _ended = Ended(&done);
-            socket.set_read_timeout(Some(Duration::from_millis(1))).expect("timeout");
             if kinds[1] == Kind::Ours {
                 until("the device to be busy", || flooded.device.drops().expect("counters")["busy"] > 100);
             }
