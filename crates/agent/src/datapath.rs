@@ -199,9 +199,10 @@ impl Datapath {
                     failed.extend(applied.err());
                 }
                 Owner::Device => {
-                    let changes =
-                        run.iter().map(|op| self.device.apply(op).context("changing the tunnel device"));
-                    failed.extend(changes.filter_map(Result::err));
+                    let refused = self.device.apply_all(run).into_iter();
+                    failed.extend(
+                        refused.map(|e| anyhow::Error::from(e).context("changing the tunnel device")),
+                    );
                 }
                 Owner::Filters => failed.extend(run.iter().filter_map(|op| self.translate(op).err())),
                 Owner::Routes => {

@@ -111,9 +111,13 @@ impl Flows {
         let to = self.sent();
         let missing = || {
             let come = self.come.lock().expect("no panic");
-            let of = |come: &BTreeSet<u64>| (to - since) - come.range(since..to).count() as u64;
-            let missing = self.names.iter().zip(come.iter().map(of)).filter(|(_, lost)| *lost > 0);
-            missing.map(|(name, lost)| format!("{name}: {lost}")).collect::<Vec<_>>()
+            let of = |come: &BTreeSet<u64>| (since..to).filter(|n| !come.contains(n)).collect::<Vec<_>>();
+            let missing = self.names.iter().zip(come.iter().map(of));
+            let said = |(name, lost): (&String, Vec<u64>)| {
+                let at = PACE * u32::try_from(lost.first()? - since).expect("few");
+                Some(format!("{name}: {} from {at:?} on", lost.len()))
+            };
+            missing.filter_map(said).collect::<Vec<_>>()
         };
         let until = Instant::now() + Duration::from_secs(2);
         while !missing().is_empty() && Instant::now() < until {

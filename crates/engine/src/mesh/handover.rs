@@ -5,7 +5,7 @@
 //! none, or may carry traffic again) takes place in steps. First everybody accepts packets by the new ways too, and shakes
 //! hands there. Then who becomes a gateway sends as one, then everybody sends by the new ways, then those that are gateways
 //! no more; and a while later what came by the former ways is refused again. Each node counts for itself, from when it learns of
-//! the change: the steps are longer than news takes. One change takes place at a time: what is to change meanwhile stays what it was
+//! the change: the steps are longer than news takes. One change takes place at a time: what is to change while somebody goes over stays what it was
 //! until everybody has gone over. What forces a change (a gateway that carries nothing) waits for nothing.
 //! Neither does a node that joins, nor an agent that has just started: it knows of nothing that was before.
 
@@ -84,7 +84,10 @@ impl Handover {
     ) -> &Changing {
         // Without a key nobody has a tunnel to it.
         let here = nodes.values().filter(|node| node.public_key.is_some());
-        let is_busy = self.deadline.is_some() && now < self.since + NEXT;
+        let is_under_way = self.deadline.is_some();
+        // Until somebody has gone over more may join. News of what changed together comes in one piece to some, and to others not.
+        let joins = is_under_way && now < self.since + STEPS[0].0;
+        let is_busy = is_under_way && !joins && now < self.since + NEXT;
         let mut changed = Standings::new();
         self.changing.held.clear();
         for node in here {
@@ -109,39 +112,40 @@ impl Handover {
         if self.known.len() > nodes.len() {
             self.known.retain(|name, _| nodes.contains_key(name));
         }
-        let began = self.begin(nodes, changed, out);
-        if began {
+        let mut began = self.changes(nodes, &changed, out);
+        let has_begun = !began.is_empty();
+        if has_begun {
             self.since = now;
+            if joins {
+                began.append(&mut self.changing.was);
+            }
+            self.changing.was = began;
         }
-        self.advance(began, now);
+        self.advance(has_begun, now);
         &self.changing
     }
 
-    /// Takes in who changed, as far as it matters: whether others carry somebody's traffic than before.
-    fn begin(
-        &mut self,
+    /// Those of the changes that matter: others carry somebody's traffic than before.
+    fn changes(
+        &self,
         nodes: &BTreeMap<NodeName, Node>,
-        changed: Standings,
+        changed: &Standings,
         out: &BTreeSet<NodeName>,
-    ) -> bool {
+    ) -> Standings {
         let places: BTreeSet<Place> = changed.keys().filter_map(|name| Place::of(&nodes[name])).collect();
         let mut began = Standings::new();
         for place in places {
             let is_member = |node: &&Node| node.public_key.is_some() && Place::of(node) == Some(place);
             let members: Vec<&Node> = nodes.values().filter(is_member).collect();
             let is = Segment::new(members.clone(), &Standings::new());
-            let was = Segment::new(members, &changed);
+            let was = Segment::new(members, changed);
             let nobody = Relieved::new();
-            if is.carriers(out, &nobody) != was.carriers(&with_out(out, &changed), &nobody) {
+            if is.carriers(out, &nobody) != was.carriers(&with_out(out, changed), &nobody) {
                 let of_place = changed.iter().filter(|(name, _)| Place::of(&nodes[*name]) == Some(place));
                 began.extend(of_place.map(|(name, was)| (name.clone(), *was)));
             }
         }
-        if began.is_empty() {
-            return false;
-        }
-        self.changing.was = began;
-        true
+        began
     }
 
     fn advance(&mut self, began: bool, now: Duration) {

@@ -8,7 +8,7 @@ mod kernel;
 mod paths;
 mod spawn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,6 +32,9 @@ use crate::tun::Interface;
 
 /// While the last handshake is younger than this, the peer is where we last heard it. A little more than keys live.
 const ALIVE: Duration = Duration::from_secs(185);
+
+/// So many peers change at once. Packets wait meanwhile, for some 50 µs of each that is new.
+const AT_ONCE: usize = 64;
 
 /// Why the device did not do as it was told.
 #[derive(Debug, Error)]
@@ -290,29 +293,64 @@ impl Device {
             plan::Op::TunnelPort(port) => {
                 self.set(SetRequest { listen_port: Some(*port), ..SetRequest::default() })
             }
-            plan::Op::SetPeer(key, peer) => self.set_peer(*key, peer),
-            plan::Op::DeletePeer(key) => {
-                self.said.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-                let change = PeerChange { public_key: key.0, remove: true, ..PeerChange::default() };
-                self.set(SetRequest { peers: vec![change], ..SetRequest::default() })
-            }
+            plan::Op::SetPeer(..) | plan::Op::DeletePeer(_) => self.change_peers(std::slice::from_ref(op)),
             _ => Ok(()),
         }
     }
 
-    fn set_peer(&self, key: PublicKey, peer: &plan::Peer) -> Result<(), DeviceError> {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut endpoint = peer.endpoint;
-        let known = said.insert(key, endpoint);
-        if let Some(wanted) = endpoint {
-            // A peer that is alive is where it was told to be, or has moved by itself. If it was not this driver that
-            // told it, another life of the agent did.
-            if known.is_none_or(|known| known == Some(wanted)) && self.is_peer_alive(&key)? {
-                endpoint = None;
+    /// Does operations in their order; what failed. Changes of peers that follow each other take place at once, as far as
+    /// [`AT_ONCE`]: where a range goes from one to another there is no moment at which neither may send from it.
+    pub fn apply_all(&self, ops: &[plan::Op]) -> Vec<DeviceError> {
+        let is_peer = |op: &plan::Op| matches!(op, plan::Op::SetPeer(..) | plan::Op::DeletePeer(_));
+        let runs = ops.chunk_by(|a, b| is_peer(a) && is_peer(b)).flat_map(|run| run.chunks(AT_ONCE));
+        let mut failed = Vec::new();
+        for run in runs {
+            // What is refused in company is looked at alone: the others are not to suffer for it.
+            if run.len() == 1 || self.change_peers(run).is_err() {
+                failed.extend(run.iter().filter_map(|op| self.apply(op).err()));
             }
         }
-        drop(said);
-        let change = PeerChange {
+        failed
+    }
+
+    fn change_peers(&self, ops: &[plan::Op]) -> Result<(), DeviceError> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only who is told where to go may have moved.
+        let to_go = ops.iter().any(|op| matches!(op, plan::Op::SetPeer(_, peer) if peer.endpoint.is_some()));
+        let status = if to_go { self.status()?.peers } else { Vec::new() };
+        let alive: BTreeSet<[u8; 32]> = status
+            .iter()
+            .filter(|peer| peer.endpoint.is_some() && is_alive(peer.last_handshake))
+            // By its second key, too: that is about to be its first.
+            .flat_map(|peer| std::iter::once(peer.public_key).chain(peer.other_key))
+            .collect();
+        let change = |op: &plan::Op| match op {
+            plan::Op::SetPeer(key, peer) => {
+                // A peer that is alive is where it was told to be, or has moved by itself. If it was not this driver that
+                // told it, another life of the agent did.
+                let is_told = said.get(key).is_none_or(|known| *known == peer.endpoint);
+                let stays = is_told && alive.contains(&key.0);
+                Some(self.change_of(*key, peer, peer.endpoint.filter(|_| !stays)))
+            }
+            plan::Op::DeletePeer(key) => {
+                Some(PeerChange { public_key: key.0, remove: true, ..PeerChange::default() })
+            }
+            _ => None,
+        };
+        let peers = ops.iter().filter_map(change).collect();
+        self.set(SetRequest { peers, ..SetRequest::default() })?;
+        for op in ops {
+            match op {
+                plan::Op::SetPeer(key, peer) => drop(said.insert(*key, peer.endpoint)),
+                plan::Op::DeletePeer(key) => drop(said.remove(key)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn change_of(&self, key: PublicKey, peer: &plan::Peer, endpoint: Option<SocketAddr>) -> PeerChange {
+        PeerChange {
             public_key: key.0,
             endpoint,
             keepalive: Some(peer.keepalive),
@@ -326,16 +364,7 @@ impl Device {
             replace_allowed_ips: true,
             allowed_ips: peer.allowed_ips.iter().copied().map(AllowedChange::Add).collect(),
             ..PeerChange::default()
-        };
-        self.set(SetRequest { peers: vec![change], ..SetRequest::default() })
-    }
-
-    fn is_peer_alive(&self, key: &PublicKey) -> Result<bool, DeviceError> {
-        let status = self.status()?;
-        // By its second key, too: that is about to be its first.
-        let mut peers = status.peers.into_iter();
-        let peer = peers.find(|peer| peer.public_key == key.0 || peer.other_key == Some(key.0));
-        Ok(peer.is_some_and(|peer| peer.endpoint.is_some() && is_alive(peer.last_handshake)))
+        }
     }
 
     fn status(&self) -> Result<Status, DeviceError> {

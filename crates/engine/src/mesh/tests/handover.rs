@@ -90,6 +90,16 @@ fn one_after_the_other() {
         |standings: &Standings| standings.keys().map(|name| name.node.to_string()).collect::<Vec<_>>();
     handover.follow(&six(0), &none, at(0));
     assert_eq!(handover.follow(&six(1), &none, at(1_000)).step, Step::Prepare);
+    // What changes together need not be heard of together.
+    let changing = handover.follow(&six(2), &none, at(1_010)).clone();
+    assert_eq!((names(&changing.was), changing.step), (vec!["n1".into(), "n2".into()], Step::Prepare));
+    assert!(changing.held.is_empty());
+    assert_eq!(handover.follow(&six(2), &none, at(2_505)).step, Step::Prepare);
+    assert!(handover.follow(&six(2), &none, at(9_010)).was.is_empty());
+
+    handover = Handover::default();
+    handover.follow(&six(0), &none, at(0));
+    handover.follow(&six(1), &none, at(1_000));
     let changing = handover.follow(&six(2), &none, at(3_600));
     assert_eq!((changing.step, names(&changing.was)), (Step::Move, vec!["n1".into()]), "the second waits");
     assert_eq!(changing.held.values().map(|is| is.gateway).collect::<Vec<_>>(), [Neutral]);
@@ -101,8 +111,8 @@ fn one_after_the_other() {
     assert_eq!((changing.step, names(&changing.was)), (Step::Prepare, vec!["n2".into()]));
     assert!(changing.held.is_empty());
     // There and back before it is over, and once more.
-    let changing = handover.follow(&six(1), &none, at(6_000));
+    let changing = handover.follow(&six(1), &none, at(7_200));
     assert_eq!((names(&changing.was), names(&changing.held)), (vec!["n2".into()], vec!["n2".into()]));
-    assert!(handover.follow(&six(2), &none, at(6_500)).held.is_empty(), "nothing is to be done");
+    assert!(handover.follow(&six(2), &none, at(7_500)).held.is_empty(), "nothing is to be done");
     assert!(handover.follow(&six(2), &none, at(13_500)).was.is_empty());
 }
