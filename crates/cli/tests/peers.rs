@@ -36,7 +36,7 @@ links:
 - {between: [left, right], rtt: 10ms}
 "#;
 
-/// How long a connection may be silent when its gateway is lost: until that is noticed, and TCP has tried again. It is about 4 s.
+/// How long a connection may be silent when its gateway is lost: until that is noticed, and TCP has tried again. It is 4 or 7 s.
 const SILENT: Duration = Duration::from_secs(15);
 
 /// A service of pods that say who answered, one on each node, and exported.
