@@ -51,6 +51,9 @@ pub struct Standing {
     pub is_out: bool,
 }
 
+/// So long others may join a change, each of which has it begin anew.
+const JOINED: Duration = Duration::from_secs(5);
+
 /// What nodes count as that are something else by now, or were until lately.
 pub type Standings = BTreeMap<NodeName, Standing>;
 
@@ -70,6 +73,8 @@ pub struct Changing {
 pub struct Handover {
     known: Standings,
     changing: Changing,
+    /// When the change began, and when the last joined it.
+    first: Duration,
     since: Duration,
     deadline: Option<Duration>,
 }
@@ -86,7 +91,7 @@ impl Handover {
         let here = nodes.values().filter(|node| node.public_key.is_some());
         let is_under_way = self.deadline.is_some();
         // Until somebody has gone over more may join. News of what changed together comes in one piece to some, and to others not.
-        let joins = is_under_way && now < self.since + STEPS[0].0;
+        let joins = is_under_way && now < self.since + STEPS[0].0 && now < self.first + JOINED;
         let is_busy = is_under_way && !joins && now < self.since + NEXT;
         let mut changed = Standings::new();
         self.changing.held.clear();
@@ -118,6 +123,8 @@ impl Handover {
             self.since = now;
             if joins {
                 began.append(&mut self.changing.was);
+            } else {
+                self.first = now;
             }
             self.changing.was = began;
         }

@@ -97,6 +97,14 @@ fn one_after_the_other() {
     assert_eq!(handover.follow(&six(2), &none, at(2_505)).step, Step::Prepare);
     assert!(handover.follow(&six(2), &none, at(9_010)).was.is_empty());
 
+    // But not for ever.
+    for second in 20..25 {
+        let changing = handover.follow(&six(second % 2), &none, at(second as u64 * 1_000));
+        assert_eq!((changing.step, changing.held.len()), (Step::Prepare, 0));
+    }
+    assert!(!handover.follow(&six(1), &none, at(25_000)).held.is_empty());
+    assert_eq!(handover.follow(&six(1), &none, at(25_500)).step, Step::Gain);
+
     handover = Handover::default();
     handover.follow(&six(0), &none, at(0));
     handover.follow(&six(1), &none, at(1_000));
