@@ -254,9 +254,7 @@ fn add_peers(
         node.name == me.name || keys.contains_key(&node.name) && granted.slices.contains_key(&node.name)
     };
     // Who cannot take part would refuse what others send by the new ways before it does so itself.
-    let takes_part = |node: &Node| node.mesh.knows_groups || !here(node);
-    let is_changing =
-        !seen.changing.was.is_empty() && settings.knows_groups && world.nodes.values().all(takes_part);
+    let is_changing = !seen.changing.was.is_empty() && segment::all_know_groups(world, settings);
     let relieved = &segment::relieved(world, settings, seen);
     let view_as = |standings: &Standings| View::new(world, me, here, standings, &seen.out, relieved);
     let mut other = is_changing.then(|| view_as(&seen.changing.before()));

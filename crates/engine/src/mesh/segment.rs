@@ -30,14 +30,16 @@ pub enum Share {
 /// Gateways, and what each is relieved of.
 pub(super) type Relieved = BTreeMap<NodeName, Share>;
 
-/// Whom this node relieves. What one node finds others need not, so that is only for a mesh in which gateways are
-/// believed for each other.
-pub(super) fn relieved(world: &World, settings: &Settings, seen: &Seen) -> Relieved {
+/// Whether gateways are believed for each other by everybody who has a tunnel.
+pub(super) fn all_know_groups(world: &World, settings: &Settings) -> bool {
     let knows = |node: &Node| node.mesh.knows_groups || node.public_key.is_none();
-    if seen.relieved.is_empty() || !settings.knows_groups || !world.nodes.values().all(knows) {
-        return Relieved::new();
-    }
-    seen.relieved.clone()
+    settings.knows_groups && world.nodes.values().all(knows)
+}
+
+/// Whom this node relieves. What one node finds others need not, so that is only where gateways are believed for each other.
+pub(super) fn relieved(world: &World, settings: &Settings, seen: &Seen) -> Relieved {
+    let is_known = !seen.relieved.is_empty() && all_know_groups(world, settings);
+    if is_known { seen.relieved.clone() } else { Relieved::new() }
 }
 
 impl Share {
